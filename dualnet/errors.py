@@ -1,0 +1,115 @@
+"""The exceptions of dualnet and the exit codes that they stand for.
+
+Every error that a user can meet is a `DualnetError`; the command line prints its one line and exits
+with its `exit_code`:
+
+==== ======================== =====================================================
+code exception                meaning
+==== ======================== =====================================================
+   0 (none)                   done
+   1 TrainingFailed           the training itself failed
+   2 UsageError               wrong arguments
+   2 ConfigError              wrong configuration
+   2 ManifestMismatch         the two halves, or the directory, disagree
+  70 PartnerNeverCame         the other half did not start in time
+  71 PartnerDied              the other half stopped, or told us that it failed
+  72 PartnerHung              the other half lives but makes no progress
+  73 DamagedMessage           a message stayed damaged or missing
+  74 StorageFailed            the shared directory could not be read or written
+  75 Superseded               another copy of this half runs, or took over
+  76 DeterminismViolated      a replayed message differs from the recorded one
+==== ======================== =====================================================
+
+70 to 76 leave the codes of the shell (126 and up) and of Python (1, 2) alone, and 74 and 75 are
+`EX_IOERR` and `EX_TEMPFAIL` of sysexits.h, which batch systems know.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConfigError",
+    "DamagedMessage",
+    "DeterminismViolated",
+    "DualnetError",
+    "ManifestMismatch",
+    "PartnerDied",
+    "PartnerHung",
+    "PartnerNeverCame",
+    "StorageFailed",
+    "Superseded",
+    "TrainingFailed",
+    "UsageError",
+]
+
+
+class DualnetError(Exception):
+    """An error with a one-line message for the user and an exit code for the shell."""
+
+    #: What the process exits with when this error ends it.
+    exit_code: int = 1
+
+
+class TrainingFailed(DualnetError):
+    """The training itself failed: a loss that is not finite, a half that ended in an error."""
+
+    exit_code = 1
+
+
+class UsageError(DualnetError):
+    """The command was called with arguments that make no sense."""
+
+    exit_code = 2
+
+
+class ConfigError(DualnetError):
+    """A configuration key or value is unknown, mistyped or contradictory."""
+
+    exit_code = 2
+
+
+class ManifestMismatch(DualnetError):
+    """The two halves, or a half and the run directory, disagree on what is being run."""
+
+    exit_code = 2
+
+
+class PartnerNeverCame(DualnetError):
+    """The other half did not start within the time allowed."""
+
+    exit_code = 70
+
+
+class PartnerDied(DualnetError):
+    """The other half stopped, or reported its own failure."""
+
+    exit_code = 71
+
+
+class PartnerHung(DualnetError):
+    """The other half is alive, but its training has made no progress for too long."""
+
+    exit_code = 72
+
+
+class DamagedMessage(DualnetError):
+    """A message was announced, but stayed damaged, missing or of another shape than agreed."""
+
+    exit_code = 73
+
+
+class StorageFailed(DualnetError):
+    """The shared directory could not be read or written within the retry limit."""
+
+    exit_code = 74
+
+
+class Superseded(DualnetError):
+    """Another copy of this half is running, or has taken over from this one."""
+
+    exit_code = 75
+
+
+class DeterminismViolated(DualnetError):
+    """A message sent again after a restart differs from the one recorded before it."""
+
+    exit_code = 76
