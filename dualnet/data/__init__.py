@@ -1,0 +1,1 @@
+"""Data sets, written as the databases that Caffe's Data layer reads."""
