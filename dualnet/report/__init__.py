@@ -1,0 +1,1 @@
+"""Logs in Caffe's format, and what is drawn from them."""
