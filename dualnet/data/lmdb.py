@@ -47,7 +47,7 @@ def _messages() -> Any:
 def write_lmdb(
     path: str | Path,
     images: Iterable[np.ndarray],
-    labels: Sequence[int],
+    labels: Sequence[int] | np.ndarray,
     force: bool = False,
 ) -> int:
     """Write images and labels as a new database; the same input gives the same bytes.
@@ -86,7 +86,7 @@ def write_lmdb(
 
 
 def _encode(
-    path: Path, images: Iterable[np.ndarray], labels: Sequence[int]
+    path: Path, images: Iterable[np.ndarray], labels: Sequence[int] | np.ndarray
 ) -> Iterator[tuple[bytes, bytes]]:
     """Yield (key, serialized Datum), checking that images and labels fit together."""
     datum_class = _messages().Datum

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -195,9 +196,10 @@ class _Parser:
 
     def _drop_after(self, iteration: int) -> None:
         self._restarted = False
-        for rows in (self._train, self._rates, *self._tests.values()):
+        tables: list[dict[int, Any]] = [self._train, self._rates, *self._tests.values()]
+        for rows in tables:
             for later in [key for key in rows if key > iteration]:
-                del rows[later]  # type: ignore[attr-defined]
+                del rows[later]
 
     def _feed_output(self, line: str) -> None:
         match = _OUTPUT.search(line)

@@ -1,18 +1,18 @@
 """Training logs as tables: the CSV files that Caffe's tools/extra/parse_log.py makes of them.
 
-LOG.train and LOG.test have a header and the columns NumIters, Seconds, LearningRate and one for each
-output. Differences to the original: nan and inf are kept, LearningRate is the one of the row's own
-iteration rather than of the row before, and values after the first of an output get columns of
+LOG.train and LOG.test have a header and the columns NumIters, Seconds, LearningRate and one for
+each output. Differences to the original: nan and inf are kept, LearningRate is the one of the row's
+own iteration rather than of the row before, and values after the first of an output get columns of
 their own.
 """
 
 from __future__ import annotations
 
 import csv
-import os
-import uuid
+import io
 from pathlib import Path
 
+from dualnet.atomic import write_atomically
 from dualnet.errors import StorageFailed
 from dualnet.report.parse import LogRow, ParsedLog
 
@@ -45,21 +45,17 @@ def write_tables(log: ParsedLog, directory: str | Path | None = None) -> list[Pa
 
 
 def _write(path: Path, rows: list[LogRow], names: list[str]) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    out.writerow(["NumIters", "Seconds", "LearningRate", *names])
+    for row in rows:
+        if row.outputs:  # "Iteration N, loss = v" at the very end has none
+            values = [row.outputs.get(name, "") for name in names]
+            out.writerow([row.iteration, row.seconds, row.learning_rate, *values])
     try:
-        with open(temporary, "w", newline="", encoding="utf-8") as file:
-            out = csv.writer(file, lineterminator="\n")
-            out.writerow(["NumIters", "Seconds", "LearningRate", *names])
-            for row in rows:
-                if row.outputs:  # "Iteration N, loss = v" at the very end has none
-                    values = [row.outputs.get(name, "") for name in names]
-                    out.writerow([row.iteration, row.seconds, row.learning_rate, *values])
-        os.replace(temporary, path)
+        write_atomically(str(path), text.getvalue().encode("utf-8"))
     except OSError as error:
         raise StorageFailed(
             f"cannot write the table {path} ({error.strerror}): free some space there, or choose "
             "another directory"
         ) from error
-    finally:
-        if temporary.exists():
-            temporary.unlink()
