@@ -3,15 +3,16 @@
 
 Usage: scripts/pin_requirements.py
 
-Asks pip to resolve requirements/dev.txt once for each Python version (nothing is installed) and
-merges the answers, with an environment marker where they differ. Run it to move to new releases,
-then run .ci/run.
+Asks the pip of each supported Python, all of which must be installed as python3.9, python3.10, ...,
+what it would install for the files in requirements/, and merges the answers, with an environment
+marker where they differ. Run it to move to new releases, then run .ci/run.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -82,12 +83,19 @@ def _resolve(python: str) -> dict[str, str]:
     """Ask pip which versions it would install for one Python version."""
     torch = TORCH.get(python, TORCH_ELSEWHERE)
     wanted = [f"torch=={torch}" if name == "torch" else name for name in _names()]
+    # Each Python is asked itself: pip's --python-version does not always honour what a release
+    # requires of Python.
+    executable = shutil.which(f"python{python}")
+    if executable is None:
+        raise SystemExit(f"pin_requirements.py: python{python} not found: put it on the PATH")
     with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([executable, "-m", "venv", folder], check=True)
+        pip = [f"{folder}/bin/python", "-m", "pip", "install", "--quiet"]
+        # Older ones download every file, even for a dry run.
+        subprocess.run([*pip, "--upgrade", "pip"], check=True)
         report = Path(folder) / "report.json"
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run"]
-        command += ["--ignore-installed", "--only-binary=:all:", "--python-version", python]
-        command += ["--target", folder, "--report", str(report), *wanted]
-        subprocess.run(command, check=True)
+        dry_run = ["--dry-run", "--ignore-installed", "--only-binary=:all:"]
+        subprocess.run([*pip, *dry_run, "--report", str(report), *wanted], check=True)
         installed = json.loads(report.read_text(encoding="utf-8"))["install"]
     versions = {}
     for item in installed:
