@@ -49,7 +49,8 @@ def compute_mean(images: Iterable[np.ndarray]) -> np.ndarray:
         total += image
     if total is None:
         raise ConfigError("the mean of no images is not defined: the data set is empty")
-    return total.astype(np.float32) / np.float32(count)
+    # Rounding a float64 quotient gives the same as dividing in float32 wherever the sum fits that.
+    return (total / count).astype(np.float32)
 
 
 def write_mean(path: str | Path, mean: np.ndarray, force: bool = False) -> None:
