@@ -1,0 +1,162 @@
+"""A net's layers and blobs as its prototxt says them, without building the net.
+
+Reading prototxt before Caffe does has a reason: BVLC Caffe aborts the process on a mistake, so what
+can be checked in the text is checked here, with the file and both names in the message.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional
+
+from google.protobuf import text_format
+
+from dualnet.backend import caffe_pb2
+from dualnet.errors import ConfigError
+
+__all__ = ["NetGraph", "read_net", "read_solver", "batch_size_of", "set_batch_size"]
+
+#: Where layers that produce batches keep the batch size.
+_BATCH_FIELDS = {
+    "Data": "data_param",
+    "MemoryData": "memory_data_param",
+    "ImageData": "image_data_param",
+    "HDF5Data": "hdf5_data_param",
+    "WindowData": "window_data_param",
+}
+
+
+def read_net(path: str) -> Any:
+    """The NetParameter in a prototxt.
+
+    Raises:
+        ConfigError: The file is missing, is not a net, or uses the `layers` of Caffe before 2014.
+    """
+    net = _read(path, caffe_pb2.NetParameter(), "net")
+    if net.layers:
+        raise ConfigError(
+            f"{path}: layers {{...}} is the format before 2014; run Caffe's upgrade_net_proto_text "
+            "on it, or write layer {...} with type in quotes"
+        )
+    if not net.layer:
+        raise ConfigError(f"{path}: no layer {{...}} in it; is this the net and not the solver?")
+    return net
+
+
+def read_solver(path: str) -> Any:
+    """The SolverParameter in a prototxt. Raises ConfigError as `read_net` does."""
+    return _read(path, caffe_pb2.SolverParameter(), "solver")
+
+
+def _read(path: str, message: Any, kind: str) -> Any:
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot read the {kind} prototxt: {error.strerror}; paths in configs and "
+            "solvers are relative to the working directory"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not text; a {kind} prototxt is needed here") from error
+    try:
+        text_format.Parse(text, message)
+    except text_format.ParseError as error:
+        # protobuf's message begins with line:column, which joins the path to path:line:column.
+        raise ConfigError(f"{path}:{' '.join(str(error).split())} ({kind} prototxt)") from error
+    return message
+
+
+class NetGraph:
+    """The layers of one phase, who makes each blob and who reads it.
+
+    Args:
+        net: A NetParameter.
+        phase: `TRAIN` or `TEST`.
+        path: Where it was read, for messages.
+    """
+
+    def __init__(self, net: Any, phase: str, path: str) -> None:
+        self.path = path
+        self.phase = phase
+        state = caffe_pb2.NetState()
+        state.CopyFrom(net.state)
+        state.phase = caffe_pb2.Phase.Value(phase)
+        self.layers = [layer for layer in net.layer if _is_included(layer, state)]
+        #: Blob name to the layers that have it as a top, in order (in-place layers again).
+        self.producers: Dict[str, List[Any]] = {}
+        self.consumers: Dict[str, List[Any]] = {}
+        for layer in self.layers:
+            for top in layer.top:
+                self.producers.setdefault(top, []).append(layer)
+            for bottom in layer.bottom:
+                self.consumers.setdefault(bottom, []).append(layer)
+
+    def layer(self, name: str, key: str) -> Any:
+        """The layer of that name. `key` is the config key that asks for it, for the message."""
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        names = ", ".join(layer.name for layer in self.layers)
+        raise ConfigError(
+            f"{self.path}: no layer {name} in phase {self.phase}, which {key} names; "
+            f"its layers: {names}"
+        )
+
+    def require_blob(self, name: str, key: str) -> Any:
+        """The first layer that produces the blob."""
+        if name not in self.producers:
+            raise ConfigError(
+                f"{self.path}: no blob {name} in phase {self.phase}, which {key} names; "
+                f"its blobs: {', '.join(self.producers)}"
+            )
+        return self.producers[name][0]
+
+    def index(self, name: str) -> int:
+        """Position of the layer of that name among the layers of this phase."""
+        return next(i for i, layer in enumerate(self.layers) if layer.name == name)
+
+    def overwriter(self, blob: str, after: Any) -> Optional[Any]:
+        """The layer that writes `blob` in place after the layer `after`, if one does."""
+        writers = self.producers.get(blob, [])
+        later = [layer for layer in writers if self.index(layer.name) > self.index(after.name)]
+        return later[0] if later else None
+
+
+def _is_included(layer: Any, state: Any) -> bool:
+    """Caffe's FilterNet: any include rule admits, else any exclude rule drops (net.cpp)."""
+    if layer.include and layer.exclude:
+        raise ConfigError(f"layer {layer.name}: include and exclude rules together; keep one kind")
+    if layer.include:
+        return any(_rule_holds(rule, state) for rule in layer.include)
+    return not any(_rule_holds(rule, state) for rule in layer.exclude)
+
+
+def _rule_holds(rule: Any, state: Any) -> bool:
+    stages = set(state.stage)
+    return not (
+        (rule.HasField("phase") and rule.phase != state.phase)
+        or (rule.HasField("min_level") and state.level < rule.min_level)
+        or (rule.HasField("max_level") and state.level > rule.max_level)
+        or any(stage not in stages for stage in rule.stage)
+        or any(stage in stages for stage in rule.not_stage)
+    )
+
+
+def batch_size_of(layer: Any) -> Optional[int]:
+    """Samples of a batch that a data layer yields, or None for other layers."""
+    field = _BATCH_FIELDS.get(layer.type)
+    if field:
+        return int(getattr(layer, field).batch_size)
+    if layer.type == "Input" and layer.input_param.shape:
+        return int(layer.input_param.shape[0].dim[0])
+    return None
+
+
+def set_batch_size(layer: Any, batch_size: int) -> None:
+    """Change the batch size of a data or Input layer; other layers are left alone."""
+    field = _BATCH_FIELDS.get(layer.type)
+    if field:
+        getattr(layer, field).batch_size = batch_size
+    elif layer.type == "Input":
+        for shape in layer.input_param.shape:
+            shape.dim[0] = batch_size

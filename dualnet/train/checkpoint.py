@@ -1,0 +1,107 @@
+"""Snapshots in Caffe's own formats: `<role>_iter_<N>.caffemodel` and `.solverstate`.
+
+Caffe writes them in place and names them after its own count of updates, which stands still under
+the manual update rule. Here they are written beside the target, given the number of completed
+iterations, and renamed, so that a snapshot with a name is a whole one.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from typing import Dict, List, Optional, Tuple
+
+from dualnet.atomic import replace, write_atomically
+from dualnet.backend import caffe_pb2
+from dualnet.errors import UsageError
+from dualnet.train.half import Half
+
+__all__ = ["save", "restore", "find", "model_path", "state_path", "roles_of"]
+
+
+def model_path(run_dir: str, role: str, iteration: int) -> str:
+    """Where the weights after `iteration` updates are."""
+    return os.path.join(run_dir, f"{role}_iter_{iteration}.caffemodel")
+
+
+def state_path(run_dir: str, role: str, iteration: int) -> str:
+    """Where the solver's history after `iteration` updates is."""
+    return os.path.join(run_dir, f"{role}_iter_{iteration}.solverstate")
+
+
+def save(half: Half, iteration: int, run_dir: str) -> Tuple[str, str]:
+    """Write a half's weights and solver state.
+
+    Returns:
+        The paths of both.
+    """
+    # The solver writes at its prefix, under its own count of updates.
+    written = f"{half.resolved.solver.snapshot_prefix}_iter_{half.solver.iter}"
+    half.solver.snapshot()
+    model = model_path(run_dir, half.role, iteration)
+    state = state_path(run_dir, half.role, iteration)
+    with open(written + ".solverstate", "rb") as file:
+        message = caffe_pb2.SolverState.FromString(file.read())
+    message.iter = iteration
+    message.learned_net = model
+    replace(written + ".caffemodel", model)
+    write_atomically(state, message.SerializeToString())
+    os.unlink(written + ".solverstate")
+    return model, state
+
+
+def restore(half: Half, iteration: int, run_dir: str) -> None:
+    """Load weights and solver history, and bring the data layers to where they stood.
+
+    Raises:
+        UsageError: There is no such snapshot.
+    """
+    for path in (model_path(run_dir, half.role, iteration), state_path(run_dir, half.role, iteration)):
+        if not os.path.exists(path):
+            raise UsageError(f"{path}: missing; {half.role} cannot continue from iteration {iteration}")
+    half.solver.restore(state_path(run_dir, half.role, iteration))
+    first = half.resolved.train.layers[0].name
+    for _ in range(iteration * half.resolved.solver.iter_size):
+        half.train.forward(first, first)
+
+
+def roles_of(run_dir: str) -> Tuple[str, ...]:
+    """What a run directory holds: ("single",) or ("net1", "net2").
+
+    Raises:
+        UsageError: It is no run directory.
+    """
+    if os.path.exists(os.path.join(run_dir, "single_solver.prototxt")):
+        return ("single",)
+    if os.path.exists(os.path.join(run_dir, "net1_solver.prototxt")):
+        return ("net1", "net2")
+    raise UsageError(f"{run_dir}: no run here (no single_ or net1_solver.prototxt)")
+
+
+def find(run_dir: str, iteration: Optional[int] = None) -> Tuple[int, Dict[str, str]]:
+    """The latest snapshot that every half of a run has, or that of `iteration`.
+
+    Returns:
+        Its iteration, and role to caffemodel path.
+
+    Raises:
+        UsageError: There is none.
+    """
+    roles = roles_of(run_dir)
+    have = [set(_iterations(run_dir, role)) for role in roles]
+    common = set.intersection(*have)
+    if iteration is None and common:
+        iteration = max(common)
+    if iteration is None or iteration not in common:
+        found = "; ".join(f"{r}: {sorted(h) or 'none'}" for r, h in zip(roles, have))
+        wanted = "common to both halves" if iteration is None else f"of iteration {iteration}"
+        raise UsageError(f"{run_dir}: no snapshot {wanted}; snapshots there: {found}")
+    return iteration, {role: model_path(run_dir, role, iteration) for role in roles}
+
+
+def _iterations(run_dir: str, role: str) -> List[int]:
+    pattern = re.compile(re.escape(role) + r"_iter_(\d+)\.caffemodel$")
+    names = glob.glob(os.path.join(glob.escape(run_dir), f"{role}_iter_*.caffemodel"))
+    matches = [pattern.match(os.path.basename(name)) for name in names]
+    return [int(match.group(1)) for match in matches if match]

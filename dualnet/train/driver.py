@@ -1,0 +1,131 @@
+"""A Caffe net driven by hand: feed it, run some of its layers, look at its blobs.
+
+What pycaffe asks for in between is hidden here (thesis section 7.4 is a list of it).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from dualnet.errors import ConfigError
+
+__all__ = ["NetDriver", "Output"]
+
+#: (name, values, loss weight) of an output blob.
+Output = Tuple[str, np.ndarray, float]
+
+
+class NetDriver:
+    """Drives one pycaffe Net.
+
+    Args:
+        net: The net.
+        path: Its prototxt, for messages.
+    """
+
+    def __init__(self, net: Any, path: str) -> None:
+        self.net = net
+        self.path = path
+        self._names: List[str] = [str(name) for name in net._layer_names]
+        self._types: List[str] = [str(layer.type) for layer in net.layers]
+        self._buffers: Dict[str, np.ndarray] = {}
+
+    # Running a stretch of layers. Names are the prototxt's; the Split layers that Caffe inserts
+    # go with the layer before them.
+
+    def forward(self, first: Optional[str] = None, last: Optional[str] = None) -> float:
+        """Run the layers from `first` to `last`, both included, and return their weighted loss.
+
+        By default from the first layer that is not fed (see `feed`) to the end.
+        """
+        start = self._first_unfed() if first is None else self._names.index(first)
+        end = len(self._names) - 1 if last is None else self._end_of(last)
+        return float(self.net._forward(start, end)) if start <= end else 0.0
+
+    def backward(self) -> None:
+        """Run every layer backward from the loss; parameter diffs are added to."""
+        self.net._backward(len(self._names) - 1, 0)
+
+    def layer_after(self, name: str) -> str:
+        """The layer that follows `name` and its Split layers; `name` must not be the last."""
+        return self._names[self._end_of(name) + 1]
+
+    def _end_of(self, name: str) -> int:
+        end = self._names.index(name)
+        while end + 1 < len(self._names) and self._types[end + 1] == "Split":
+            end += 1
+        return end
+
+    def _first_unfed(self) -> int:
+        return self._end_of(self._names[0]) + 1 if self._types[0] == "MemoryData" else 0
+
+    # What goes in and out.
+
+    def feed(self, values: Dict[str, np.ndarray]) -> None:
+        """Put a batch into the MemoryData or Input layers that make the named blobs.
+
+        The blobs hold the values afterwards; `forward` then begins behind them.
+
+        Args:
+            values: Blob name to values: what MemoryData makes is (N, C, H, W) float32 and labels
+                (N,) float32; Input layers take their blobs' shapes.
+        """
+        for blob, array in values.items():
+            buffer = self._buffer(blob)
+            if buffer.shape != array.shape:
+                raise ConfigError(
+                    f"{self.path}: {blob} takes {buffer.shape} and was given {array.shape}; make "
+                    "its layer as large as what the other half sends"
+                )
+            buffer[...] = array
+        if self._types[0] == "MemoryData":
+            self.net._forward(0, self._first_unfed() - 1)
+
+    def _buffer(self, blob: str) -> np.ndarray:
+        """The array that feeds `blob`.
+
+        Those of MemoryData are registered once and refilled in place, for set_input_arrays keeps
+        every array that it was ever given. Input layers have none: the blob itself is written,
+        asked for afresh each time because only that call marks it as changed on a GPU.
+        """
+        if blob not in self._buffers:
+            tops = [str(top) for top in self.net.top_names[self._names[0]]]
+            if self._types[0] != "MemoryData" or blob not in tops:
+                return np.asarray(self.net.blobs[blob].data)
+            data = np.zeros(tuple(self.net.blobs[tops[0]].shape), np.float32)
+            labels = np.zeros(len(data), np.float32)
+            self.net.set_input_arrays(data, labels)
+            self._buffers[tops[0]], self._buffers[tops[1]] = data, labels
+        return self._buffers[blob]
+
+    def data(self, blob: str) -> np.ndarray:
+        """A live view of a blob's values, overwritten by the next forward pass."""
+        return np.asarray(self.net.blobs[blob].data)
+
+    def diff(self, blob: str) -> np.ndarray:
+        """A live view of a blob's gradient, overwritten by the next backward pass."""
+        return np.asarray(self.net.blobs[blob].diff)
+
+    def parameters(self, layers: Sequence[str]) -> Dict[str, np.ndarray]:
+        """Live views of the parameters of some layers, by name `LAYER.INDEX`."""
+        return {
+            f"{layer}.{i}": np.asarray(blob.data)
+            for layer in layers
+            for i, blob in enumerate(self.net.params.get(layer, []))
+        }
+
+    def set_parameters(self, values: Dict[str, np.ndarray]) -> None:
+        """Overwrite parameters, by name `LAYER.INDEX`."""
+        for name, array in values.items():
+            layer, _, index = name.rpartition(".")
+            self.net.params[layer][int(index)].data[...] = array
+
+    def outputs(self) -> List[Output]:
+        """Every output blob, in the order in which Caffe's solver prints them."""
+        weights = dict(zip(self.net._blob_names, self.net._blob_loss_weights))
+        return [
+            (str(name), np.array(self.net.blobs[name].data).ravel(), float(weights[name]))
+            for name in self.net.outputs
+        ]

@@ -1,0 +1,65 @@
+"""A net in training: its solver, its test net and its update rule."""
+
+from __future__ import annotations
+
+from typing import Optional, Sequence
+
+from dualnet.backend import caffe
+from dualnet.config import Config
+from dualnet.errors import ConfigError
+from dualnet.train.driver import NetDriver
+from dualnet.train.resolve import Resolved
+from dualnet.train.update import make_update
+
+__all__ = ["Half"]
+
+
+class Half:
+    """One role's nets.
+
+    Args:
+        config: The run.
+        resolved: The role's solver and net, already written where `resolved.solver_path` says.
+
+    Attributes:
+        train: The net in training.
+        test: The test net, sharing its weights after `share_weights`.
+    """
+
+    def __init__(self, config: Config, resolved: Resolved) -> None:
+        self.config = config
+        self.resolved = resolved
+        self.role = resolved.role
+        # Before the solver: fillers draw their numbers when the net is built.
+        caffe.set_random_seed(config.seed)
+        self.solver = caffe.get_solver(resolved.solver_path)
+        self.train = NetDriver(self.solver.net, resolved.net_path)
+        self._test: Optional[NetDriver] = None
+        if len(self.solver.test_nets):
+            self._test = NetDriver(self.solver.test_nets[0], resolved.net_path)
+        self.update_rule = make_update(config.update, resolved, self.solver)
+
+    @property
+    def test(self) -> NetDriver:
+        """The test net. Raises ConfigError if the solver has none."""
+        if self._test is None:
+            raise ConfigError(f"{self.resolved.solver_path}: no test_iter, so there is no test net")
+        return self._test
+
+    def seed(self, iteration: int) -> None:
+        """Seed dropout and its like from (seed, iteration), so that a restart repeats them."""
+        caffe.set_random_seed((self.config.seed * 1000003 + iteration) % (2**31))
+
+    def update(self) -> None:
+        """Apply the update rule to the parameter diffs, then clear them."""
+        self.update_rule.apply()
+        self.train.net.clear_param_diffs()
+
+    def share_weights(self) -> None:
+        """Let the test net use the weights of the net in training, as Caffe does for a test."""
+        self.test.net.share_with(self.train.net)
+
+    def copy_weights(self, paths: Sequence[str]) -> None:
+        """Start from caffemodels: parameters are copied by layer name, absent layers ignored."""
+        for path in paths:
+            self.train.net.copy_from(path)

@@ -1,0 +1,137 @@
+"""net1 and net2 as two processes of this machine: started, watched and ended together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Callable, Dict, List, Optional, Sequence
+
+from dualnet.errors import DualnetError, PartnerDied, StorageFailed, TrainingFailed
+
+__all__ = ["launch"]
+
+ROLES = ("net1", "net2")
+
+
+class _Failed(TrainingFailed):
+    """A half ended with an exit code of its own, which is passed on."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def launch(
+    run_dir: str,
+    arguments: Sequence[str],
+    watch: Callable[[], None],
+    grace_s: float = 10.0,
+    poll_s: float = 0.2,
+) -> None:
+    """Run both halves to their end.
+
+    Args:
+        run_dir: Where their output goes: `net1.out` and `net2.out`.
+        arguments: What follows `dualnet net1` and `dualnet net2` on the command line.
+        watch: Called now and then, to show progress.
+        grace_s: How long the surviving half may take to notice the other's end and say why, and
+            a terminated one to end, before it is killed.
+        poll_s: Time between two looks at the processes.
+
+    Raises:
+        DualnetError: A half failed; the message is that of the half that failed first, the exit
+            code is its own.
+    """
+    processes: Dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        for role in ROLES:
+            processes[role] = _start(role, run_dir, arguments)
+        _wait(processes, run_dir, watch, grace_s, poll_s)
+    finally:
+        # Also on Ctrl-C and SIGTERM of the launcher: no half is left behind.
+        _end(processes, grace_s)
+
+
+def _start(role: str, run_dir: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "dualnet", role, *arguments]
+    try:
+        with open(_output_path(run_dir, role), "wb") as output:
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            )
+    except OSError as error:
+        raise StorageFailed(f"{run_dir}: cannot start {role}: {error.strerror}") from error
+
+
+def _wait(
+    processes: Dict[str, subprocess.Popen[bytes]],
+    run_dir: str,
+    watch: Callable[[], None],
+    grace_s: float,
+    poll_s: float,
+) -> None:
+    failed: List[str] = []
+    deadline: Optional[float] = None
+    while True:
+        running = [role for role, process in processes.items() if process.poll() is None]
+        for role, process in processes.items():
+            if process.poll() and role not in failed:
+                failed.append(role)
+        watch()
+        if failed and deadline is None:
+            deadline = time.monotonic() + grace_s
+        if not running or (deadline is not None and time.monotonic() > deadline):
+            break
+        time.sleep(poll_s)
+    if failed:
+        raise _blame(failed, processes, run_dir)
+
+
+def _blame(
+    failed: List[str], processes: Dict[str, subprocess.Popen[bytes]], run_dir: str
+) -> DualnetError:
+    """The error of the half that failed by itself, not of the one that noticed."""
+    noticed = PartnerDied.exit_code
+    first = next((role for role in failed if processes[role].returncode != noticed), failed[0])
+    code = processes[first].returncode
+    if code < 0:
+        name = signal.Signals(-code).name
+        reason = f"ended by {name}"
+        if -code == signal.SIGABRT:
+            reason += " (BVLC Caffe aborts on what it does not like)"
+        code = TrainingFailed.exit_code
+    else:
+        reason = f"exit code {code}"
+    last = _last_line(_output_path(run_dir, first))
+    if last.startswith("dualnet: "):
+        return _Failed(f"{first}: {last[len('dualnet: '):]}", code)
+    where = _output_path(run_dir, first)
+    return _Failed(f"{first}: {reason}; {last or 'no output'} (more in {where})", code)
+
+
+def _end(processes: Dict[str, subprocess.Popen[bytes]], grace_s: float) -> None:
+    running = [process for process in processes.values() if process.poll() is None]
+    for process in running:
+        process.terminate()
+    deadline = time.monotonic() + grace_s
+    for process in running:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _output_path(run_dir: str, role: str) -> str:
+    return os.path.join(run_dir, f"{role}.out")
+
+
+def _last_line(path: str) -> str:
+    """The last line with text in it, or "" if there is none."""
+    with open(path, "rb") as file:
+        file.seek(max(0, os.path.getsize(path) - 8192))
+        lines = file.read().decode(errors="replace").splitlines()
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")

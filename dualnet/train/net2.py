@@ -1,0 +1,88 @@
+"""net2: the upper half. Trains on the pool2 that net1 sends, answers with conv3p.
+
+The picture of one iteration is in net1.py; here is its right-hand side.
+"""
+
+from __future__ import annotations
+
+from dualnet.coupling import make_target
+from dualnet.exchange.channel import Channel, Message
+from dualnet.train.half import Half
+from dualnet.train.session import Session
+
+__all__ = ["Net2"]
+
+
+class Net2:
+    """The loop of net2.
+
+    Args:
+        half: net2's net and solver.
+        channel: The way to net1.
+        session: Iterations, log, tests and snapshots of this run.
+    """
+
+    def __init__(self, half: Half, channel: Channel, session: Session) -> None:
+        self.half, self.channel, self.session = half, channel, session
+        self.dual = half.config.cut.dual
+        coupling = half.config.coupling
+        self.tie = coupling.tie
+        self.output = half.resolved.output_blob
+        self.target = make_target(coupling, half.train, self.output, list(self.dual.values()))
+
+    def run(self) -> None:
+        """Train to max_iter."""
+        if self.tie != "never":
+            self.take_dual_weights()
+        for iteration in self.session.iterations():
+            if self.session.is_test_due(iteration):
+                self.test(iteration)
+            self.step(iteration)
+        if self.session.is_test_due(self.session.max_iter):
+            self.test(self.session.max_iter)
+        self.session.finish()
+
+    def step(self, iteration: int) -> None:
+        """One iteration: [2] of the picture in net1.py."""
+        half, net = self.half, self.half.train
+        half.seed(iteration)
+        net.feed(self.channel.receive("up", iteration).arrays)
+        loss = net.forward()
+        self.session.show_training(iteration, loss)
+        net.backward()
+        if not self.target.needs_update:
+            self.send_target(iteration)  # net1 goes on while the weights here are updated
+        half.update()
+        if self.target.needs_update:
+            self.send_target(iteration)
+        if self.tie == "every":
+            self.send_dual_weights(iteration)
+        self.session.completed(iteration)
+
+    def test(self, iteration: int) -> None:
+        """Receive every test batch and log the mean of each output."""
+        self.half.share_weights()
+        for number in range(self.session.test_iter):
+            self.half.test.feed(self.channel.receive(f"test{number:05d}", iteration).arrays)
+            self.half.test.forward()
+            self.session.add_test_outputs(self.half.test.outputs())
+        self.session.show_test(iteration)
+
+    def send_target(self, iteration: int) -> None:
+        """conv3p goes down, as the coupling's target has it."""
+        self.channel.send(Message("down", iteration, {self.output: self.target.make()}))
+
+    def send_dual_weights(self, iteration: int) -> None:
+        """Tie `every`: net1's dual layers take over these weights, under net1's names."""
+        weights = {
+            f"{layer}{name[len(dual):]}": values
+            for layer, dual in self.dual.items()
+            for name, values in self.half.train.parameters([dual]).items()
+        }
+        self.channel.send(Message("tie", iteration + 1, weights))
+
+    def take_dual_weights(self) -> None:
+        """Tie `start`: the dual layers begin with net1's weights."""
+        for name, values in self.channel.receive("tie", 0).arrays.items():
+            layer, _, index = name.rpartition(".")
+            self.half.train.set_parameters({f"{self.dual[layer]}.{index}": values})

@@ -1,0 +1,125 @@
+"""What a training loop keeps beside the algorithm: iterations, log, tests, snapshots.
+
+The order of log lines and the meaning of the iteration numbers are Caffe's (solver.cpp): a test at
+iteration N is made before update N + 1, and a displayed loss belongs to the weights before the
+update.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Callable, Deque, Dict, Iterator, List, Optional
+
+import numpy as np
+
+from dualnet.report.log import CaffeLog
+from dualnet.train import checkpoint
+from dualnet.train.driver import Output
+from dualnet.train.half import Half
+
+__all__ = ["Session"]
+
+
+class Session:
+    """One half's run.
+
+    Args:
+        half: What is trained.
+        log: Where its lines go.
+        run_dir: Where its snapshots go.
+    """
+
+    def __init__(self, half: Half, log: CaffeLog, run_dir: str) -> None:
+        solver = half.resolved.solver
+        self.half, self.log, self.run_dir = half, log, run_dir
+        self.max_iter: int = solver.max_iter
+        self.test_iter: int = solver.test_iter[0] if solver.test_iter else 0
+        self.test_interval: int = solver.test_interval if self.test_iter else 0
+        self.test_initialization: bool = solver.test_initialization
+        self.display: int = solver.display
+        self.snapshot_interval: int = solver.snapshot
+        self.iteration = 0
+        #: The latest training loss, averaged over the last `average_loss` iterations.
+        self.loss = float("nan")
+        #: The latest test's mean outputs by name, for the caller's summary.
+        self.test_outputs: Dict[str, float] = {}
+        #: Called after each iteration with the number completed.
+        self.on_progress: Optional[Callable[[int], None]] = None
+        self._losses: Deque[float] = deque(maxlen=max(1, solver.average_loss))
+        self._test_sums: List[Output] = []
+        self._test_batches = 0
+        self._snapshot_at = -1
+
+    def iterations(self) -> Iterator[int]:
+        """The iterations still to do; each has to end with `completed`."""
+        self.log.solving(self.half.resolved.net.name)
+        while self.iteration < self.max_iter:
+            yield self.iteration
+
+    def completed(self, iteration: int) -> None:
+        """An iteration's update is done."""
+        self.iteration = iteration + 1
+        if self.snapshot_interval and self.iteration % self.snapshot_interval == 0:
+            self.snapshot()
+        if self.on_progress is not None:
+            self.on_progress(self.iteration)
+
+    def finish(self) -> None:
+        """The final snapshot and the last line of the log."""
+        if self._snapshot_at != self.iteration:
+            self.snapshot()
+        self.log.done(self.iteration)
+
+    def restore(self, iteration: int) -> None:
+        """Continue from the snapshot of that iteration, with the data that come next."""
+        checkpoint.restore(self.half, iteration, self.run_dir)
+        self.iteration = self._snapshot_at = iteration
+
+    def snapshot(self) -> None:
+        """Write weights and solver state under the number of completed updates."""
+        self.log.snapshot(*checkpoint.save(self.half, self.iteration, self.run_dir))
+        self._snapshot_at = self.iteration
+
+    # Training lines.
+
+    def show_training(self, iteration: int, loss: float) -> None:
+        """Log the loss before the update, averaged as `average_loss` says."""
+        self._losses.append(loss)
+        self.loss = float(np.mean(self._losses))
+        if self.display and iteration % self.display == 0:
+            outputs = self.half.train.outputs()
+            self.log.training(
+                iteration,
+                self.loss,
+                {name: values for name, values, _ in outputs},
+                learning_rate=self.half.update_rule.rate(),
+                loss_weights={name: weight for name, _, weight in outputs},
+            )
+
+    # Tests.
+
+    def is_test_due(self, iteration: int) -> bool:
+        """Whether a test comes before this iteration's update, or, at max_iter, at the end."""
+        if not self.test_interval:
+            return False
+        if iteration == self.max_iter:
+            return True
+        return iteration % self.test_interval == 0 and (iteration > 0 or self.test_initialization)
+
+    def add_test_outputs(self, outputs: List[Output]) -> None:
+        """Add one test batch's outputs to the running sums."""
+        if not self._test_sums:
+            self._test_sums = outputs
+        else:
+            self._test_sums = [
+                (name, total + values, weight)
+                for (name, total, weight), (_, values, _) in zip(self._test_sums, outputs)
+            ]
+        self._test_batches += 1
+
+    def show_test(self, iteration: int) -> None:
+        """Log the mean of every output over the test batches."""
+        means = {name: total / self._test_batches for name, total, _ in self._test_sums}
+        self.log.testing(iteration, means, {name: weight for name, _, weight in self._test_sums})
+        self.test_outputs = {name: float(values[0]) for name, values in means.items()}
+        self._test_sums, self._test_batches = [], 0

@@ -1,0 +1,50 @@
+"""Single training: the uncut net in one process, the control of every dual run."""
+
+from __future__ import annotations
+
+from dualnet.train.half import Half
+from dualnet.train.session import Session
+
+__all__ = ["Single"]
+
+
+class Single:
+    """The loop of the single net.
+
+    Args:
+        half: The net and its solver.
+        session: Iterations, log, tests and snapshots of this run.
+    """
+
+    def __init__(self, half: Half, session: Session) -> None:
+        self.half, self.session = half, session
+        self.iter_size = half.resolved.solver.iter_size
+
+    def run(self) -> None:
+        """Train to max_iter."""
+        for iteration in self.session.iterations():
+            if self.session.is_test_due(iteration):
+                self.test(iteration)
+            self.step(iteration)
+        if self.session.is_test_due(self.session.max_iter):
+            self.test(self.session.max_iter)
+        self.session.finish()
+
+    def step(self, iteration: int) -> None:
+        """One update, from `iter_size` batches whose gradients add up."""
+        self.half.seed(iteration)
+        loss = 0.0
+        for _ in range(self.iter_size):
+            loss += self.half.train.forward() / self.iter_size
+            self.half.train.backward()
+        self.session.show_training(iteration, loss)
+        self.half.update()
+        self.session.completed(iteration)
+
+    def test(self, iteration: int) -> None:
+        """Log the mean of each output over the test batches."""
+        self.half.share_weights()
+        for _ in range(self.session.test_iter):
+            self.half.test.forward()
+            self.session.add_test_outputs(self.half.test.outputs())
+        self.session.show_test(iteration)

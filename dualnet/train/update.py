@@ -1,0 +1,79 @@
+"""Weight update rules: thesis equation (7.1) by hand, or the solver's own."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List
+
+from dualnet import config as cfg
+from dualnet.errors import ConfigError
+from dualnet.train.resolve import Resolved
+
+__all__ = ["ManualUpdate", "SolverUpdate", "make_update"]
+
+
+class ManualUpdate:
+    """w <- w - lr * lr_mult * diff (7.1): plain gradient descent at a constant rate.
+
+    Momentum, decay and the lr policy of the solver prototxt play no part.
+
+    Args:
+        net: The net whose parameters change.
+        learning_rate: lr.
+        lr_mult: Layer name to the multipliers of its parameters; missing ones are 1.
+    """
+
+    def __init__(self, net: Any, learning_rate: float, lr_mult: Dict[str, List[float]]) -> None:
+        self.net = net
+        self.learning_rate = learning_rate
+        self.lr_mult = lr_mult
+
+    def rate(self) -> float:
+        """The learning rate of the next update."""
+        return self.learning_rate
+
+    def apply(self) -> None:
+        """Change every parameter once, parameters shared between layers too."""
+        seen = set()
+        for layer, blobs in self.net.params.items():
+            multipliers = self.lr_mult.get(layer, [])
+            for i, blob in enumerate(blobs):
+                data, diff = blob.data, blob.diff
+                address = data.ctypes.data
+                if address in seen:
+                    continue
+                seen.add(address)
+                multiplier = multipliers[i] if i < len(multipliers) else 1.0
+                data -= self.learning_rate * multiplier * diff
+
+
+class SolverUpdate:
+    """Caffe's own: apply_update, with the solver's momentum, weight decay and lr policy."""
+
+    def __init__(self, solver: Any) -> None:
+        self.solver = solver
+
+    def rate(self) -> float:
+        """The learning rate of the next update."""
+        return float(self.solver.lr)
+
+    def apply(self) -> None:
+        """One update; the solver counts its iterations itself."""
+        self.solver.apply_update()
+
+
+def make_update(update: cfg.Update, resolved: Resolved, solver: Any) -> Any:
+    """The rule that `update.rule` names, for this solver.
+
+    Raises:
+        ConfigError: The provider's solver cannot be stepped by hand.
+    """
+    if update.rule == "manual":
+        lr_mult = {
+            layer.name: [spec.lr_mult for spec in layer.param]
+            for layer in resolved.train.layers
+            if layer.param
+        }
+        return ManualUpdate(solver.net, resolved.solver.base_lr, lr_mult)
+    if not hasattr(solver, "apply_update"):
+        raise ConfigError("update.rule: solver needs apply_update (Caffe of June 2018); use manual")
+    return SolverUpdate(solver)
