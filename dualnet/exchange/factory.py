@@ -1,0 +1,41 @@
+"""Opening the channel that a configuration names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dualnet.errors import ConfigError
+from dualnet.exchange.channel import Channel
+from dualnet.exchange.files import FileChannel
+from dualnet.exchange.settings import ExchangeSettings
+
+__all__ = ["CARRIERS", "open_channel"]
+
+CARRIERS = ("files",)
+
+
+def open_channel(
+    carrier: str,
+    role: str,
+    run_dir: str,
+    settings: ExchangeSettings,
+    identity: dict[str, Any],
+) -> Channel:
+    """Join a run as one of its halves.
+
+    Args:
+        carrier: what carries the bytes; "files" is a directory that both halves share.
+        role: "net1" or "net2".
+        run_dir: the run's directory, which must exist.
+        settings: waits and care.
+        identity: JSON-able; what both halves must agree on, for example the configuration's hash.
+
+    Raises:
+        ConfigError: no such carrier.
+        ManifestMismatch, Superseded, StorageFailed: see `dualnet.errors`.
+    """
+    if carrier not in CARRIERS:
+        raise ConfigError(
+            f"exchange.carrier: expected one of {', '.join(CARRIERS)}, got {carrier!r}"
+        )
+    return FileChannel(role, run_dir, settings, identity)

@@ -1,0 +1,431 @@
+"""The exchange by files in a shared directory (docs/exchange.md has the protocol)."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from functools import partial
+from typing import Any, Callable, TypeVar
+
+from dualnet.errors import DamagedMessage, PartnerDied, PartnerHung, UsageError
+from dualnet.exchange.channel import PARTNER, Channel, Counters, Message
+from dualnet.exchange.digest import Hasher
+from dualnet.exchange.fs import Fs
+from dualnet.exchange.heartbeat import Heartbeat, Pulse
+from dualnet.exchange.host import ProcessId
+from dualnet.exchange.inbox import Inbox
+from dualnet.exchange.layout import MessageLayout
+from dualnet.exchange.lease import Lease, NodeLock
+from dualnet.exchange.manifest import join_run
+from dualnet.exchange.mounts import care_for
+from dualnet.exchange.outbox import Outbox, check_size
+from dualnet.exchange.partner import Partner, Watch
+from dualnet.exchange.paths import ExchangePaths
+from dualnet.exchange.polling import Poller
+from dualnet.exchange.publish import Publisher
+from dualnet.exchange.records import BadRecord, seal, unseal
+from dualnet.exchange.retention import Kept, Passage, find_messages, message_bytes
+from dualnet.exchange.safefile import Damaged, read_small
+from dualnet.exchange.settings import ExchangeSettings
+from dualnet.exchange.stage import StageRecord
+from dualnet.exchange.storage import Storage
+
+__all__ = ["FileChannel", "HELLO_LIMIT"]
+
+LOGGER = logging.getLogger(__name__)
+T = TypeVar("T")
+
+HELLO_LIMIT = 1 << 14
+# While sending without receiving: time between two looks at what the partner needs.
+_GLANCE_S = 0.2
+
+
+class FileChannel(Channel):
+    """One half's end of an exchange by files; opening it joins the run and takes the role.
+
+    Args:
+        role: "net1" or "net2".
+        run_dir: an existing folder that both halves see; the files go to its "exchange".
+        settings: waits and care.
+        identity: JSON-able; what both halves must agree on.
+        fs: all I/O and the clock.
+        process: who we are.
+        beat: beat from a thread; tests that own the clock beat themselves.
+
+    Raises:
+        UsageError: no such role or folder.
+        ManifestMismatch: the directory holds another run.
+        Superseded: the role is taken.
+        StorageFailed: the directory cannot be used.
+    """
+
+    def __init__(
+        self,
+        role: str,
+        run_dir: str,
+        settings: ExchangeSettings,
+        identity: dict[str, Any],
+        fs: Fs | None = None,
+        process: ProcessId | None = None,
+        beat: bool = True,
+    ) -> None:
+        if role not in PARTNER:
+            raise UsageError(f"role {role!r}: expected one of {', '.join(PARTNER)}")
+        self.role = role
+        self.partner = PARTNER[role]
+        self.counters = Counters()
+        self._settings = settings
+        self._fs = fs = fs or Fs()
+        self._paths = paths = ExchangePaths.of_run(run_dir)
+        self._process = process or ProcessId.current()
+        care = care_for(run_dir, settings)
+        self._poll_cap_s = care.poll_cap_s
+        self._manifest = join_run(fs, paths, role, identity)
+        run = self._manifest.run_id.hex()
+        self._lock = NodeLock(fs, settings.lock_dir, run, role)
+        try:
+            self._lease = Lease.take(
+                fs, paths, self._manifest, role, self._process, settings.dead_after_s, LOGGER.info
+            )
+        except BaseException:
+            self._lock.release()
+            raise
+        epoch = self._lease.epoch
+        self._heartbeat = Heartbeat(
+            fs,
+            paths.heartbeat(role, epoch),
+            self._manifest.key,
+            Pulse(run, role, epoch),
+            settings.beat_s,
+            care.network,
+        )
+        self._storage = Storage(
+            fs, paths.root, settings.storage_timeout_s, self.counters, self._heartbeat.set_state
+        )
+        self._hasher = Hasher(settings.hash_threads)
+        self._kept = Kept(fs, paths, settings.disk_budget_bytes)
+        self._outbox = Outbox(
+            fs,
+            paths,
+            self._manifest,
+            Publisher(fs, paths, role, epoch),
+            self._storage,
+            self._hasher,
+            StageRecord(run, role, epoch),
+            self._kept,
+            care.network,
+        )
+        self._partner = Partner(fs, paths, self._manifest, self.partner, care)
+        self._inbox = Inbox(
+            fs,
+            paths,
+            self._manifest,
+            self._hasher,
+            self._partner,
+            settings.verify,
+            settings.max_message_bytes,
+        )
+        self._received = 0
+        self._passages: deque[Passage] = deque()
+        self._served = (0, 0)
+        self._glanced_s = -float("inf")
+        self._damage = ""
+        self._closed = False
+        try:
+            self._clean()
+            self._heartbeat.set_state("running", now=True)
+            if beat:
+                self._heartbeat.start()
+        except BaseException as error:
+            self.close(f"failed: {error}")
+            raise
+
+    @property
+    def seq_sent(self) -> int:
+        """Messages sent, counted over all restarts."""
+        return self._outbox.record.seq
+
+    @property
+    def seq_received(self) -> int:
+        """Messages received, counted over all restarts."""
+        return self._received
+
+    @property
+    def epoch(self) -> int:
+        """How many times this role has been started in this run."""
+        return self._lease.epoch
+
+    def handshake(self, hello: dict[str, Any]) -> dict[str, Any]:
+        """See `Channel.handshake`."""
+        self._check_open()
+        record = self._outbox.record
+        fields = {"run": record.run, "role": self.role, "epoch": record.epoch, "hello": hello}
+        try:
+            content = seal(self._manifest.key, "hello", fields, HELLO_LIMIT)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"handshake: {error}; say less, in plain JSON") from error
+        path = self._paths.hello(self.role, record.epoch)
+        publisher = Publisher(self._fs, self._paths, self.role, record.epoch)
+        self._storage.attempt("write", path, lambda: publisher.replace(path, content, True))
+        self._outbox.update(hello=True)
+        first_epoch: int | None = None
+        watch = self._watch("handshake")
+
+        def look() -> dict[str, Any] | None:
+            nonlocal first_epoch
+            found = self._partner.poll()
+            if first_epoch is None:
+                first_epoch = watch.forgive_epoch = self._partner.epoch
+            if found is None or not found.hello:
+                return None
+            # What was there before we came may be what a dead process left.
+            if self._partner.epoch == first_epoch and not watch.check_alive():
+                return None
+            return self._read_hello()
+
+        self._heartbeat.hurry(True)
+        try:
+            return self._until(look, watch)
+        finally:
+            self._heartbeat.hurry(False)
+
+    def resume(self, seq_sent: int, seq_received: int) -> None:
+        """See `Channel.resume`."""
+        self._check_open()
+        if self._outbox.record.base >= 0:
+            raise UsageError("resume: too late, messages were sent or received already")
+        self._outbox.find_recorded()
+        found = self._storage.attempt("read", self._paths.root, self._partner.poll)
+        there = self._storage.attempt(
+            "list", self._paths.root, lambda: find_messages(self._fs, self._paths, self.partner)
+        )
+        following = seq_received + 1
+        if found is not None and found.seq >= following and following not in there:
+            raise DamagedMessage(
+                f"message {following} of {self.partner} was deleted, {self.role} would need it to "
+                f"continue from {seq_received}; start from a later checkpoint of {self.role}, or "
+                f"with a new run directory"
+            )
+        self._received = seq_received
+        self._outbox.update(base=seq_sent, seq=seq_sent, received=seq_received)
+        self._heartbeat.note(seq_sent, seq_received)
+
+    def send(self, message: Message) -> None:
+        """See `Channel.send`."""
+        self._begin()
+        layout = MessageLayout.of(message)
+        check_size(layout, self._settings.max_message_bytes)
+        self._kept.check_room(message_bytes(layout.nbytes, len(layout.arrays)))
+        self._lease.check()
+        started_s = self._fs.monotonic()
+        self._outbox.send(message, layout, self._received)
+        counters = self.counters
+        counters.exchange_s += self._fs.monotonic() - started_s
+        counters.bytes_sent += layout.nbytes
+        counters.messages_sent += 1
+        counters.replays_verified = self._outbox.replays_verified
+        self._heartbeat.note(self.seq_sent, self._received)
+        self._glance()
+
+    def receive(self, stage: str, iteration: int) -> Message:
+        """See `Channel.receive`."""
+        self._begin()
+        seq = self._received + 1
+        what = f"{stage} {iteration} (message {seq})"
+
+        def announced() -> StageRecord | None:
+            self._partner.poll()
+            return self._partner.locate(seq)
+
+        self._until(announced, self._watch(what))
+        started_s = self._fs.monotonic()
+        message = self._read(seq, stage, iteration, what, self._settings.damage_retry_s)
+        if message is None:
+            self._ask_anew(seq, what)
+            message = self._read(seq, stage, iteration, what, self._settings.damage_retry_s)
+        if message is None:
+            raise DamagedMessage(f"{what}: damaged even when sent anew: {self._damage}")
+        counters = self.counters
+        counters.exchange_s += self._fs.monotonic() - started_s
+        counters.bytes_received += message.nbytes
+        counters.messages_received += 1
+        self._received = seq
+        self._heartbeat.note(self.seq_sent, seq)
+        return message
+
+    def checkpoint_passed(self, iteration: int) -> None:
+        """See `Channel.checkpoint_passed`."""
+        self._begin()
+        self._passages.append(Passage(iteration, self.seq_sent, self._received))
+        changes: dict[str, Any] = {"checkpoint": iteration, "received": self._received}
+        while len(self._passages) > max(self._settings.retain, 1):
+            self._passages.popleft()
+        if len(self._passages) >= self._settings.retain:
+            oldest = self._passages[0]
+            changes.update(passed_sent=oldest.sent, passed_received=oldest.received)
+        self._outbox.update(**changes)
+        self._delete()
+
+    def reserve(self, iteration_bytes: int, iterations: int) -> None:
+        """See `Channel.reserve`."""
+        kept = iteration_bytes * iterations * max(self._settings.retain, 1)
+        self._storage.attempt("look at", self._paths.root, lambda: self._kept.check_disk(kept))
+        self._kept.check_room(kept)
+
+    def progress(self) -> None:
+        """See `Channel.progress`."""
+        self._lease.check()
+        self._heartbeat.note(self.seq_sent, self._received)
+
+    def close(self, state: str = "done") -> None:
+        """See `Channel.close`."""
+        if not self._closed:
+            self._closed = True
+            self._heartbeat.close(state)
+            self._hasher.close()
+            self._lock.release()
+
+    # Waiting
+
+    def _watch(self, what: str) -> Watch:
+        return Watch(self._fs, self._partner, self._process, self._settings, self._paths.root, what)
+
+    def _until(
+        self, look: Callable[[], T | None], watch: Watch, limit_s: float = float("inf")
+    ) -> T:
+        """Look until there is something, the partner is given up, or `limit_s` is over.
+
+        Raises:
+            TimeoutError: `limit_s` is over.
+        """
+        root = self._paths.root
+        poller = Poller(self._fs, self._poll_cap_s)
+        try:
+            while True:
+                result = self._storage.attempt("read", root, look)
+                if result is not None:
+                    return result
+                self._lease.check()
+                self._serve()
+                error: Exception | None = watch.look()
+                if error is None and poller.waited_s > limit_s:
+                    error = TimeoutError()
+                if error is not None:
+                    # It may have come just before the partner went.
+                    result = self._storage.attempt("read", root, look)
+                    if result is not None:
+                        return result
+                    raise error
+                poller.sleep()
+        finally:
+            self.counters.wait_s += poller.waited_s
+
+    def _read(
+        self, seq: int, stage: str, iteration: int, what: str, limit_s: float
+    ) -> Message | None:
+        """Read an announced message; None if it stays damaged for `limit_s`."""
+        poller = Poller(self._fs, self._poll_cap_s)
+        root = self._paths.root
+        while True:
+            try:
+                source = self._partner.locate(seq)
+                if source is None:
+                    raise Damaged("the partner was started again and has yet to send it")
+                reading = partial(self._inbox.read, source, seq, stage, iteration)
+                return self._storage.attempt("read", root, reading)
+            except Damaged as error:
+                self._damage = str(error)
+                self.counters.damaged_reads += 1
+                LOGGER.debug("%s: %s", what, error)
+            if poller.waited_s > limit_s:
+                LOGGER.warning("%s stays damaged: %s", what, self._damage)
+                self._storage.attempt(
+                    "list", root, lambda: self._inbox.check_step(seq, stage, iteration)
+                )
+                return None
+            self._lease.check()
+            poller.sleep()
+            self._storage.attempt("read", root, self._partner.poll)
+
+    def _ask_anew(self, seq: int, what: str) -> None:
+        """Have the partner send a message anew and wait until it says that it did."""
+        epoch = self._partner.epoch
+        self._outbox.update(want=seq)
+
+        def sent_anew() -> StageRecord | None:
+            record = self._partner.poll()
+            if record is not None and record.epoch != epoch:
+                return self._partner.locate(seq)
+            return record if record is not None and record.resent_seq == seq else None
+
+        try:
+            self._until(sent_anew, self._watch(f"{what} anew"), self._settings.resend_timeout_s)
+        except TimeoutError:
+            raise DamagedMessage(
+                f"{what}: damaged ({self._damage}), and {self.partner} did not send it anew within "
+                f"{self._settings.resend_timeout_s:g} s; see its log and the disk's"
+            ) from None
+        except (PartnerDied, PartnerHung) as error:
+            raise DamagedMessage(f"{what}: damaged ({self._damage}), and {error}") from error
+
+    # What is done in passing
+
+    def _begin(self) -> None:
+        self._check_open()
+        if self._outbox.record.base < 0:
+            self.resume(0, 0)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UsageError(f"channel of {self.role}: closed already")
+
+    def _glance(self) -> None:
+        """While sending, look now and then at what the partner needs and has done with."""
+        now_s = self._fs.monotonic()
+        if now_s - self._glanced_s >= _GLANCE_S:
+            self._glanced_s = now_s
+            self._storage.attempt("read", self._paths.root, self._partner.poll)
+            self._serve()
+            self._delete()
+
+    def _serve(self) -> None:
+        """Send a message anew that arrived damaged, once."""
+        record = self._partner.latest
+        if record is not None and record.want and (record.epoch, record.want) != self._served:
+            self._served = (record.epoch, record.want)
+            if self._outbox.resend(record.want):
+                self.counters.resends += 1
+
+    def _delete(self) -> None:
+        """Delete messages that nobody can need any more."""
+        record = self._partner.latest
+        if record is None:
+            return
+        if self._settings.retain:
+            through = min(self._outbox.record.passed_sent, record.passed_received)
+        else:
+            pulse = self._partner.pulse()
+            through = max(record.received, pulse.received if pulse is not None else 0)
+        self._kept.delete_through(through)
+
+    def _clean(self) -> None:
+        """Remove what earlier starts of this half left half-written."""
+        root = self._paths.root
+        for name in self._storage.attempt("list", root, lambda: self._fs.listdir(root)):
+            whose = self._paths.parse_temporary(name)
+            if whose is not None and whose[0] == self.role and whose[1] < self.epoch:
+                try:
+                    self._fs.unlink(os.path.join(root, name))
+                except OSError:
+                    continue  # somebody else's business, or gone
+
+    def _read_hello(self) -> dict[str, Any] | None:
+        path = self._paths.hello(self.partner, self._partner.epoch)
+        try:
+            data = read_small(self._fs, path, HELLO_LIMIT)
+            fields = unseal(self._manifest.key, "hello", data, HELLO_LIMIT)
+        except (FileNotFoundError, Damaged, BadRecord):
+            return None
+        whose = (fields.get("role"), fields.get("epoch"))
+        return fields["hello"] if whose == (self.partner, self._partner.epoch) else None

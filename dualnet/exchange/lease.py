@@ -1,0 +1,297 @@
+"""One process per role, and proof of it.
+
+Two fences. A lock on the node's own disk refuses a second copy on the same node at once; the kernel
+frees it when the process dies. For copies on different nodes, each start makes the next *generation
+file* with link(), which exactly one of them can; its number is the process's epoch. Every record
+and file carries the epoch and readers drop lower ones, so a process that was thought dead and wakes
+up does no harm: it notices its successor's file and leaves.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Callable
+
+from dualnet.errors import StorageFailed, Superseded
+from dualnet.exchange.fs import Fs
+from dualnet.exchange.heartbeat import Pulse, read_pulse
+from dualnet.exchange.host import ProcessId
+from dualnet.exchange.manifest import Manifest
+from dualnet.exchange.paths import ExchangePaths
+from dualnet.exchange.publish import Publisher
+from dualnet.exchange.records import BadRecord, seal, unseal
+from dualnet.exchange.safefile import Damaged, read_small
+from dualnet.exchange.stage import StageRecord
+
+__all__ = ["GENERATION_LIMIT", "Lease", "NodeLock", "read_generation"]
+
+GENERATION_LIMIT = 1024
+# How often a process looks whether it was superseded, and a starting one at the holder's heartbeat.
+_LOOK_S = 1.0
+
+
+class NodeLock:
+    """The lock against a second copy on this node.
+
+    Args:
+        fs: all I/O.
+        folder: on the node's own disk; made if missing; "" means /tmp/dualnet-<uid>.
+        run: run id in hex.
+        role: the role.
+
+    Raises:
+        Superseded: another process of this node holds it.
+        StorageFailed: the folder cannot be used.
+    """
+
+    def __init__(self, fs: Fs, folder: str, run: str, role: str) -> None:
+        self._fs = fs
+        folder = folder or f"/tmp/dualnet-{os.geteuid()}"
+        self._path = os.path.join(folder, f"{run}.{role}.lock")
+        self._fd: int | None = None
+        try:
+            self._take(folder, role)
+        except OSError as error:
+            raise StorageFailed(
+                f"cannot lock {self._path}: {error.strerror}; set exchange.lock_dir to a folder on "
+                f"this node's own disk"
+            ) from error
+
+    def _take(self, folder: str, role: str) -> None:
+        fs = self._fs
+        try:
+            fs.mkdir(folder, 0o700)
+        except FileExistsError:
+            owner = fs.lstat(folder).st_uid
+            if owner != os.geteuid():
+                raise StorageFailed(
+                    f"{folder}: belongs to user {owner}, this is user {os.geteuid()}; set "
+                    f"exchange.lock_dir to a folder of your own"
+                ) from None
+        while True:
+            fd = fs.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            try:
+                fs.flock(fd)
+                # The holder before us removes the file when it leaves; a lock on a removed file
+                # excludes nobody.
+                ours, there = fs.fstat(fd), self._inode()
+            except BlockingIOError:
+                fs.close(fd)
+                raise Superseded(
+                    f"another {role} of this run is running on this node (lock {self._path}); stop "
+                    f"it first, or use another run directory"
+                ) from None
+            except BaseException:
+                fs.close(fd)
+                raise
+            if there == ours.st_ino:
+                self._fd = fd
+                return
+            fs.close(fd)
+
+    def _inode(self) -> int | None:
+        try:
+            return self._fs.lstat(self._path).st_ino
+        except FileNotFoundError:
+            return None
+
+    def release(self) -> None:
+        """Let the next process in."""
+        if self._fd is not None:
+            try:
+                self._fs.unlink(self._path)
+            except OSError:
+                pass  # the lock is what counts
+            self._fs.close(self._fd)
+            self._fd = None
+
+
+def read_generation(
+    fs: Fs, paths: ExchangePaths, manifest: Manifest, role: str, epoch: int
+) -> ProcessId | None:
+    """The process behind a generation file; None if the file does not say it credibly.
+
+    Raises:
+        OSError: from the file system; FileNotFoundError if there is no such generation.
+    """
+    try:
+        data = read_small(fs, paths.generation(role, epoch), GENERATION_LIMIT)
+        fields = unseal(manifest.key, "generation", data, GENERATION_LIMIT)
+    except (Damaged, BadRecord):
+        return None
+    named = (fields.get("run"), fields.get("role"), fields.get("epoch"))
+    if named != (manifest.run_id.hex(), role, epoch):
+        return None
+    return ProcessId.from_fields(fields)
+
+
+class Lease:
+    """The right to be `role` in a run, with its epoch; made by `Lease.take`.
+
+    Attributes:
+        epoch: the fencing token.
+    """
+
+    def __init__(self, fs: Fs, paths: ExchangePaths, role: str, epoch: int) -> None:
+        self._fs = fs
+        self._paths = paths
+        self._role = role
+        self.epoch = epoch
+        self._looked_s = fs.monotonic()
+
+    @classmethod
+    def take(
+        cls,
+        fs: Fs,
+        paths: ExchangePaths,
+        manifest: Manifest,
+        role: str,
+        process: ProcessId,
+        dead_after_s: float,
+        on_wait: Callable[[str], None] = lambda text: None,
+    ) -> Lease:
+        """Become the next generation of `role`.
+
+        The holder before must have left or be dead: provably, if it ran on this machine, or because
+        its heartbeat stands still for `dead_after_s` on our clock.
+
+        Args:
+            on_wait: told what is waited for.
+
+        Raises:
+            Superseded: the role is taken.
+            StorageFailed: the directory cannot be read or written.
+        """
+        while True:
+            try:
+                epoch = _highest(fs, paths, role)
+                if epoch:
+                    _await_end(fs, paths, manifest, role, epoch, process, dead_after_s, on_wait)
+                if _create(fs, paths, manifest, role, epoch + 1, process):
+                    return cls(fs, paths, role, epoch + 1)
+            except OSError as error:
+                code = errno.errorcode.get(error.errno or 0, "EIO")
+                raise StorageFailed(
+                    f"cannot become {role} in {paths.root}: {code} ({error.strerror})"
+                ) from error
+            # Another copy was faster. Look at it: if it is alive, it stays.
+
+    def check(self, now: bool = False) -> None:
+        """Look, at most once a second, whether a successor has come.
+
+        Args:
+            now: look in any case.
+
+        Raises:
+            Superseded: it has.
+            StorageFailed: the directory was removed, or another one put in its place.
+        """
+        time_s = self._fs.monotonic()
+        if not now and time_s - self._looked_s < _LOOK_S:
+            return
+        self._looked_s = time_s
+        try:
+            _refresh(self._fs, self._paths.root)
+            if _exists(self._fs, self._paths.generation(self._role, self.epoch + 1)):
+                raise Superseded(
+                    f"{self._role}: epoch {self.epoch + 1} has taken over from this process (epoch "
+                    f"{self.epoch}); nothing to do, the run goes on without it"
+                )
+            if not _exists(self._fs, self._paths.generation(self._role, self.epoch)):
+                raise FileNotFoundError(errno.ENOENT, "generation file")
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise StorageFailed(
+                f"{self._paths.root}: removed or replaced while {self._role} was running; restore "
+                f"it and start again"
+            ) from error
+        except OSError:
+            pass  # a read or write that matters will say so
+
+
+def _refresh(fs: Fs, root: str) -> None:
+    """Make an NFS client fetch the directory's attributes, which drops stale entries."""
+    fs.close(fs.open(root, os.O_RDONLY | os.O_DIRECTORY))
+
+
+def _exists(fs: Fs, path: str) -> bool:
+    try:
+        fs.lstat(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _highest(fs: Fs, paths: ExchangePaths, role: str) -> int:
+    _refresh(fs, paths.root)
+    found = [paths.parse_generation(name) for name in fs.listdir(paths.root)]
+    return max((entry[1] for entry in found if entry and entry[0] == role), default=0)
+
+
+def _await_end(
+    fs: Fs,
+    paths: ExchangePaths,
+    manifest: Manifest,
+    role: str,
+    epoch: int,
+    process: ProcessId,
+    dead_after_s: float,
+    on_wait: Callable[[str], None],
+) -> None:
+    """Return when the holder of `epoch` is gone; raise Superseded if it is not."""
+    holder = read_generation(fs, paths, manifest, role, epoch)
+    alive = holder.alive(process) if holder is not None else None
+    if alive is False:
+        return
+    run = manifest.run_id.hex()
+    first = read_pulse(fs, paths, manifest.key, run, role, epoch)
+    if first is not None and first.ended:
+        return
+    who = str(holder) if holder is not None else "a process that cannot be identified"
+    refusal = (
+        f"{role} of this run is running already: {who}, epoch {epoch}; stop it first, or use "
+        f"another run directory"
+    )
+    if alive:
+        raise Superseded(refusal)
+    on_wait(f"{role} epoch {epoch} ({who}) may be alive; watching its heartbeat {dead_after_s:g} s")
+    # Only the time between our looks counts: while we or the server stood still, so did its
+    # heartbeat.
+    still_s = 0.0
+    while still_s < dead_after_s:
+        before_s = fs.monotonic()
+        fs.sleep(min(_LOOK_S, dead_after_s / 4))
+        _refresh(fs, paths.root)
+        pulse = read_pulse(fs, paths, manifest.key, run, role, epoch)
+        if pulse is not None and pulse.ended:
+            return
+        if pulse is not None and (first is None or pulse.nonce != first.nonce):
+            raise Superseded(refusal)
+        still_s += min(fs.monotonic() - before_s, 2 * _LOOK_S)
+
+
+def _create(
+    fs: Fs,
+    paths: ExchangePaths,
+    manifest: Manifest,
+    role: str,
+    epoch: int,
+    process: ProcessId,
+) -> bool:
+    """Make the files of a new epoch, the generation file last; False if another copy did."""
+    run = manifest.run_id.hex()
+    # Unchanged until the generation file exists, and made only if absent: whichever of several
+    # competitors makes these two, they are the same, and no late loser can overwrite the winner's.
+    initial_pulse = Pulse(run, role, epoch).seal(manifest.key)
+    initial_stage = StageRecord(run, role, epoch).seal(manifest.key)
+    fields = {"run": run, "role": role, "epoch": epoch, "nonce": fs.random(8).hex()}
+    content = seal(manifest.key, "generation", {**process.fields(), **fields}, GENERATION_LIMIT)
+    publisher = Publisher(fs, paths, role, epoch)
+    try:
+        publisher.create(paths.heartbeat(role, epoch), initial_pulse)
+        publisher.create(paths.stage(role, epoch), initial_stage)
+        return publisher.create(paths.generation(role, epoch), content)
+    except FileNotFoundError:
+        if _exists(fs, paths.root):
+            return False  # the winner has cleaned our temporary file away
+        raise

@@ -1,0 +1,109 @@
+"""Which messages may be deleted, and how much room those that may not take.
+
+A message is needed again when either half restarts from a checkpoint that lies before it: the
+sender proves by it that its replay is right, the receiver reads it. So it goes when the oldest
+checkpoint that each half keeps has it behind itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dualnet.errors import StorageFailed
+from dualnet.exchange.fs import Fs
+from dualnet.exchange.npy import HEADER_BYTES, TRAILER_BYTES
+from dualnet.exchange.paths import DataName, ExchangePaths
+
+__all__ = ["Kept", "Passage", "find_messages", "message_bytes"]
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A durable checkpoint: its iteration, and the messages that it has behind it."""
+
+    iteration: int
+    sent: int
+    received: int
+
+
+class Kept:
+    """The messages of one half that are still on disk.
+
+    Args:
+        fs: all I/O.
+        paths: the exchange directory.
+        budget_bytes: the most that they may take.
+    """
+
+    def __init__(self, fs: Fs, paths: ExchangePaths, budget_bytes: int) -> None:
+        self._fs = fs
+        self._paths = paths
+        self._budget_bytes = budget_bytes
+        self._entries: dict[int, tuple[list[str], int]] = {}
+        self._deleted_through = 0
+        #: What they take on disk.
+        self.total_bytes = 0
+
+    def add(self, seq: int, path: str, nbytes: int) -> None:
+        """Note one file of a message."""
+        files, size = self._entries.get(seq, ([], 0))
+        self._entries[seq] = (files + [path], size + nbytes)
+        self.total_bytes += nbytes
+
+    def delete_through(self, seq: int) -> None:
+        """Delete messages up to number `seq`.
+
+        A file that cannot be deleted now is left: it does no harm but to the disk.
+        """
+        while self._deleted_through < seq:
+            self._deleted_through += 1
+            files, nbytes = self._entries.pop(self._deleted_through, ([], 0))
+            self.total_bytes -= nbytes
+            for path in files:
+                try:
+                    self._fs.unlink(path)
+                except OSError:
+                    continue
+
+    def check_room(self, nbytes: int) -> None:
+        """Check that a message of `nbytes` fits the budget.
+
+        Raises:
+            StorageFailed: it does not.
+        """
+        if self.total_bytes + nbytes > self._budget_bytes:
+            raise StorageFailed(
+                f"{self._paths.root}: messages kept for a restart take {self.total_bytes} bytes, "
+                f"{nbytes} more exceed exchange.disk_budget_bytes {self._budget_bytes}; write "
+                f"checkpoints more often, or raise it"
+            )
+
+    def check_disk(self, nbytes: int) -> None:
+        """Check that the disk has twice `nbytes` free.
+
+        Raises:
+            StorageFailed: it has not.
+            OSError: from the file system.
+        """
+        status = self._fs.statvfs(self._paths.root)
+        free = status.f_bavail * status.f_frsize
+        if free < 2 * nbytes:
+            raise StorageFailed(
+                f"{self._paths.root}: {free} bytes free, {2 * nbytes} wanted (twice what is kept "
+                f"between two checkpoints); free space, or write checkpoints more often"
+            )
+
+
+def message_bytes(data_bytes: int, arrays: int) -> int:
+    """Bytes on disk of a message with so much data in so many arrays."""
+    return data_bytes + arrays * (HEADER_BYTES + TRAILER_BYTES)
+
+
+def find_messages(fs: Fs, paths: ExchangePaths, role: str) -> dict[int, list[DataName]]:
+    """All data files of a role by message number."""
+    found: dict[int, list[DataName]] = {}
+    for name in fs.listdir(paths.root):
+        entry = DataName.parse(name)
+        if entry is not None and entry.role == role:
+            found.setdefault(entry.seq, []).append(entry)
+    return found

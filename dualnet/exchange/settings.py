@@ -1,0 +1,84 @@
+"""The knobs of the exchange, with their defaults."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+from dualnet.errors import ConfigError
+
+__all__ = ["ExchangeSettings"]
+
+FILESYSTEMS = ("auto", "local", "nfs")
+
+
+@dataclass(frozen=True)
+class ExchangeSettings:
+    """How long to wait, how much to keep and how careful to be. Times are seconds.
+
+    Raises:
+        ConfigError: a value has the wrong type or is out of range.
+    """
+
+    #: How long a half waits for its partner to start.
+    partner_timeout_s: float = 600.0
+    #: A heartbeat that stands still this long means that the partner is dead.
+    dead_after_s: float = 60.0
+    #: A live partner that makes no progress this long, while we wait for it, is hung.
+    hang_timeout_s: float = 1800.0
+    #: How long to wait for a dead partner to be started again; 0 gives up at once.
+    restart_grace_s: float = 0.0
+    #: Time between two heartbeats; a short `dead_after_s` makes them more frequent.
+    heartbeat_s: float = 5.0
+    #: How long a failing disk (full, read-only, I/O error) is retried.
+    storage_timeout_s: float = 300.0
+    #: How long a message that is announced but damaged is read again before it is asked for anew.
+    damage_retry_s: float = 5.0
+    #: How long to wait for the message that was asked for anew.
+    resend_timeout_s: float = 30.0
+    #: Longest sleep between two polls; 0 means 0.02 on a local disk and 0.05 on a network one.
+    poll_cap_s: float = 0.0
+    #: Care for the file system's caches: "local", "nfs" (any network file system), or "auto", which
+    #: looks the directory up in /proc/mounts. "nfs" also brings each message to stable storage.
+    filesystem: str = "auto"
+    #: Check the digest of every array read. Size, shape, origin and order are checked in any case.
+    verify: bool = True
+    #: Delete a message when this many durable checkpoints of both halves have passed it; 0 deletes
+    #: it as soon as the partner has it, which makes a restart from a checkpoint impossible.
+    retain: int = 2
+    #: The most that the messages kept by one half may take on disk.
+    disk_budget_bytes: int = 16 << 30
+    #: The largest message that a half accepts; nothing larger is ever allocated.
+    max_message_bytes: int = 1 << 30
+    #: Threads that compute digests while the data is written or read; 0 computes them inline.
+    hash_threads: int = 2
+    #: Folder on the node's own disk for the lock against a second copy; "" means
+    #: /tmp/dualnet-<uid>.
+    lock_dir: str = ""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            expected = type(field.default)
+            allowed = (int, float) if expected is float else (expected,)
+            if not isinstance(value, allowed) or (expected is not bool and value is True):
+                raise ConfigError(
+                    f"exchange.{field.name}: expected {expected.__name__}, got {value!r}"
+                )
+            if isinstance(value, (int, float)) and (value < 0 or math.isnan(value)):
+                raise ConfigError(f"exchange.{field.name}: must not be negative, got {value!r}")
+        if self.filesystem not in FILESYSTEMS:
+            raise ConfigError(
+                f"exchange.filesystem: expected one of {', '.join(FILESYSTEMS)}, "
+                f"got {self.filesystem!r}"
+            )
+        if self.heartbeat_s == 0 or self.dead_after_s == 0:
+            raise ConfigError(
+                "exchange.heartbeat_s, exchange.dead_after_s: must be positive, "
+                f"got {self.heartbeat_s} and {self.dead_after_s}"
+            )
+
+    @property
+    def beat_s(self) -> float:
+        """Time between two heartbeats, at least four within `dead_after_s`."""
+        return min(self.heartbeat_s, self.dead_after_s / 4)
