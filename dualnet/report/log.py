@@ -60,17 +60,12 @@ class CaffeLog:
         self._last_iteration: int | None = None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.path, "a+b", buffering=0)  # noqa: SIM115 (closed by close)
-            self._end_broken_line()
+            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 (closed by close)
+            if _ends_within_a_line(self.path):
+                # A process that was killed, or a disk that was full, left half a line.
+                self._file.write(b"\n")
         except OSError as error:
             raise self._failed(error) from error
-
-    def _end_broken_line(self) -> None:
-        # A process that was killed, or a disk that was full, may have left half a line.
-        if self._file.seek(0, os.SEEK_END) > 0:
-            self._file.seek(-1, os.SEEK_END)
-            if self._file.read(1) != b"\n":
-                self._file.write(b"\n")
 
     def close(self) -> None:
         """Close the file; further lines are errors."""
@@ -232,6 +227,14 @@ class CaffeLog:
             f"cannot write the log {self.path} ({reason}): free some space, or check the path and "
             "its permissions"
         )
+
+
+def _ends_within_a_line(path: Path) -> bool:
+    if os.stat(path).st_size == 0:
+        return False
+    with open(path, "rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
 
 
 def _format_name(path: str | Path) -> str:

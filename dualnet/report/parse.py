@@ -133,8 +133,8 @@ def parse_log(path: str | Path) -> ParsedLog:
         StorageFailed: The file cannot be read.
     """
     path = Path(path)
-    parser = _Parser(path)
     try:
+        parser = _Parser(path)
         for line in _lines(path):
             parser.feed(line)
     except OSError as error:
