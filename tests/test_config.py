@@ -1,0 +1,101 @@
+"""The YAML that runs are made of: what is accepted, and how mistakes are told."""
+
+from __future__ import annotations
+
+import pytest
+
+from dualnet import config
+from dualnet.errors import ConfigError
+
+
+@pytest.fixture
+def yaml_file(tmp_path):
+    def write(text):
+        path = tmp_path / "run.yaml"
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def test_shipped_configs_load(repository):
+    for path in sorted((repository / "configs").glob("*.yaml")):
+        loaded = config.load(str(path))
+        assert loaded.net1.solver and loaded.net2.solver and loaded.single.solver
+
+
+def test_defaults_survive_a_round_trip(yaml_file):
+    loaded = config.load(yaml_file("name: a\n"))
+    assert config.load(yaml_file(loaded.to_yaml())) == loaded
+
+
+def test_overrides_replace_and_add(yaml_file):
+    path = yaml_file("train:\n  max_iter: 10\n")
+    loaded = config.load(path, ["train.max_iter=20", "coupling.gamma=1e-3", "net1.device=1"])
+    assert (loaded.train.max_iter, loaded.coupling.gamma, loaded.net1.device) == (20, 0.001, 1)
+
+
+def test_later_override_wins(yaml_file):
+    assert config.load(yaml_file(""), ["seed=1", "seed=2"]).seed == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("sead: 1", ["unknown key sead", "did you mean seed", "valid keys"]),
+        ("train: {max_iters: 5}", ["train.max_iters", "did you mean train.max_iter"]),
+        ("train: {max_iter: ten}", ["train.max_iter", "an integer", "'ten'"]),
+        ("train: {max_iter: true}", ["train.max_iter", "True"]),
+        ("train: {max_iter: 0}", ["train.max_iter", "0 is not positive"]),
+        ("train: {display: -1}", ["train.display", "negative"]),
+        ("train: {weights: a.caffemodel}", ["train.weights", "a list of strings"]),
+        ("train: 5", ["train", "keys and values", "5"]),
+        ("caffe: caffe2", ["caffe", "'caffe2'", "auto, engine, bvlc"]),
+        ("coupling: {target: gradeint}", ["coupling.target", "activation, updated, gradient"]),
+        ("coupling: {gamma: 0}", ["coupling.gamma", "0.0 is not positive"]),
+        ("coupling: {target: activation, tie: every}", ["coupling.tie", "net1 learns nothing"]),
+        ("coupling: {loss: none, loss_weight: 2}", ["coupling.loss_weight", "drop one"]),
+        ("cut: {dual: {}}", ["cut.dual", "empty"]),
+        ("cut: {dual: [conv3]}", ["cut.dual", "a mapping"]),
+        ("net1: {device: gpu}", ["net1.device", "'gpu'"]),
+        ("net1: {device: -2}", ["net1.device", "-2"]),
+        ("net2: {threads: -1}", ["net2.threads", "-1"]),
+        ("seed: -1", ["seed", "-1"]),
+        ("update: {learning_rate: -0.1}", ["update.learning_rate", "-0.1"]),
+        ("exchange: {hang_timeout_s: -3}", ["exchange.hang_timeout_s", "-3"]),
+        ("- 1\n- 2", ["keys and values", "list"]),
+        ("a: [", ["not valid YAML"]),
+    ],
+)
+def test_mistakes_are_named_in_one_line(yaml_file, text, expected):
+    path = yaml_file(text)
+    with pytest.raises(ConfigError) as caught:
+        config.load(path)
+    message = str(caught.value)
+    assert message.startswith(path) and "\n" not in message
+    for part in expected:
+        assert part in message
+
+
+def test_missing_file():
+    with pytest.raises(ConfigError, match="nowhere.yaml: cannot read the config: No such file"):
+        config.load("nowhere.yaml")
+
+
+@pytest.mark.parametrize("override", ["seed", "=1", "seed.deeper=1"])
+def test_bad_override(yaml_file, override):
+    with pytest.raises(ConfigError) as caught:
+        config.load(yaml_file("seed: 1"), [override])
+    assert override in str(caught.value)
+
+
+def test_identity_ignores_what_may_differ_between_nodes(yaml_file):
+    path = yaml_file("")
+    same = config.load(path, ["net1.device=3", "net2.threads=2", "exchange.poll_cap_s=0.1"])
+    other = config.load(path, ["coupling.gamma=2"])
+    assert config.load(path).identity() == same.identity() != other.identity()
+
+
+def test_load_run_says_what_is_no_run(tmp_path):
+    with pytest.raises(ConfigError, match="no run here"):
+        config.load_run(str(tmp_path))

@@ -1,0 +1,74 @@
+"""The control that every other rule is compared with: dual training is single training.
+
+Target `gradient` with tie `start`: net1 gets exactly the back-propagated gradient (coupling.py), so
+two processes that exchange activations must train what one process trains.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dualnet.backend import caffe, caffe_pb2
+from dualnet.report.parse import parse_log
+
+ITERATIONS = 100
+
+
+def weights_of(path):
+    with open(str(path), "rb") as file:
+        net = caffe_pb2.NetParameter.FromString(file.read())
+    return {
+        f"{layer.name}.{i}": np.array(blob.data, np.float32)
+        for layer in net.layer
+        for i, blob in enumerate(layer.blobs)
+    }
+
+
+def losses_of(path):
+    return {row.iteration: row.loss for row in parse_log(str(path)).train}
+
+
+def relative(a, b):
+    return np.linalg.norm(a - b) / np.linalg.norm(b)
+
+
+@pytest.fixture
+def initial(workdir):
+    """A caffemodel with the weights that all nets start from."""
+    path = workdir / "initial.caffemodel"
+    caffe.set_random_seed(3)
+    caffe.Net("prototxt/digits/single_train_test.prototxt", caffe.TRAIN).save(str(path))
+    return path
+
+
+# By hand there is no momentum, so a larger rate gets as far.
+@pytest.mark.parametrize(("rule", "rate"), [("solver", 0.05), ("manual", 0.3)])
+def test_dual_training_equals_single_training(dualnet, workdir, initial, rule, rate):
+    settings = []
+    for item in (
+        f"train.max_iter={ITERATIONS}", "train.display=1", "train.test_interval=50",
+        f"train.weights=[{initial}]", f"update.rule={rule}",
+        f"update.learning_rate={rate}",
+    ):  # fmt: skip
+        settings += ["--set", item]
+    for command, run_dir in (("single", "one"), ("train", "two")):
+        done = dualnet(command, "configs/digits.yaml", "--run-dir", run_dir, *settings)
+        assert done.returncode == 0, done.stderr
+
+    single, dual = losses_of("one/single.log"), losses_of("two/net2.log")
+    assert sorted(single) == sorted(dual) == list(range(ITERATIONS))
+    for iteration, loss in single.items():
+        assert dual[iteration] == pytest.approx(loss, rel=1e-4), iteration
+    assert single[ITERATIONS - 1] < 0.7 * single[0], "it must have learnt something"
+
+    expected = weights_of(f"one/single_iter_{ITERATIONS}.caffemodel")
+    net1 = weights_of(f"two/net1_iter_{ITERATIONS}.caffemodel")
+    net2 = weights_of(f"two/net2_iter_{ITERATIONS}.caffemodel")
+    assert len(expected) == 12 and len(net1) == 6 and len(net2) == 8
+    for name, values in expected.items():
+        if name in net1:
+            assert relative(net1[name], values) < 1e-4, name
+        if name in net2 or name.startswith("conv3."):
+            twin = net2[name.replace("conv3.", "conv3p.")]
+            assert relative(twin, values) < 1e-4, name
