@@ -22,7 +22,7 @@ from dualnet.exchange.publish import Publisher
 from dualnet.exchange.records import mac
 from dualnet.exchange.safefile import Damaged, read_small
 
-__all__ = ["PROTOCOL_VERSION", "Manifest", "join_run", "read_manifest"]
+__all__ = ["PROTOCOL_VERSION", "Manifest", "join_run", "read_key", "read_manifest"]
 
 PROTOCOL_VERSION = 1
 MANIFEST_LIMIT = 1 << 20
@@ -76,7 +76,7 @@ def _join(fs: Fs, paths: ExchangePaths, role: str, identity: dict[str, Any]) -> 
         fs.mkdir(paths.root, 0o700)
     except FileExistsError:
         _check_directory(fs, paths.root)
-    key = _read_key(fs, paths)
+    key = read_key(fs, paths)
     if key is not None:
         manifest = read_manifest(fs, paths, key)
         if manifest is not None:
@@ -85,7 +85,7 @@ def _join(fs: Fs, paths: ExchangePaths, role: str, identity: dict[str, Any]) -> 
     publisher = Publisher(fs, paths, role)
     if key is None:
         publisher.create(paths.secret, fs.random(_SECRET_BYTES).hex().encode("ascii") + b"\n")
-        key = _read_key(fs, paths)
+        key = read_key(fs, paths)
         if key is None:
             raise StorageFailed(f"{paths.secret}: vanished as soon as it was made")
     publisher.create(paths.manifest, _compose(fs.random(16).hex(), identity, key))
@@ -111,7 +111,13 @@ def _check_directory(fs: Fs, root: str) -> None:
         )
 
 
-def _read_key(fs: Fs, paths: ExchangePaths) -> bytes | None:
+def read_key(fs: Fs, paths: ExchangePaths) -> bytes | None:
+    """The run's secret, or None if there is none yet.
+
+    Raises:
+        StorageFailed: it is damaged, or others may read it.
+        OSError: from the file system.
+    """
     try:
         text = read_small(fs, paths.secret, _SECRET_LIMIT)
         mode = stat.S_IMODE(fs.lstat(paths.secret).st_mode)

@@ -6,7 +6,7 @@ gets it whole. It is the commit record: a message exists once the record counts 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from dualnet.exchange.records import BadRecord, seal, unseal
@@ -58,7 +58,7 @@ class StageRecord:
     def seal(self, key: bytes) -> bytes:
         """The bytes of the file."""
         # Short keys: the whole record has to fit.
-        fields = {_SHORT[name]: value for name, value in asdict(self).items()}
+        fields = {short: getattr(self, name) for name, short in _SHORT.items()}
         return seal(key, "stage", fields, RECORD_LIMIT)
 
     @classmethod
@@ -68,18 +68,17 @@ class StageRecord:
         Raises:
             BadRecord: it is none of this run.
         """
-        fields = unseal(key, "stage", data, RECORD_LIMIT)
-        try:
-            return cls(**{_LONG[name]: value for name, value in fields.items()})
-        except (KeyError, TypeError) as error:
-            raise BadRecord(f"stage record: unknown field {error}") from error
+        record = cls.from_fields(unseal(key, "stage", data, RECORD_LIMIT))
+        if record is None:
+            raise BadRecord("stage record: not the fields of one")
+        return record
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> StageRecord | None:
-        """As `unseal`, from parsed JSON that nobody vouches for; None if it is no such record."""
+        """The record with these fields of JSON, None if they are not those of one."""
         try:
             return cls(**{_LONG[name]: value for name, value in fields.items()})
-        except (KeyError, TypeError, AttributeError):
+        except (KeyError, TypeError):
             return None
 
 
