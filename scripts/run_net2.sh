@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Run net2, the back half, on this node.
+set -euo pipefail
+
+usage() {
+  cat <<'TEXT'
+Usage: scripts/run_net2.sh CONFIG RUN_DIR [DUALNET OPTIONS]
+
+Runs net2: the layers from the cut to the loss on the labels. Start run_net1.sh with the
+same two arguments on the other node, in either order; each waits for the other. RUN_DIR must be on
+a file system that both nodes see. Progress goes to RUN_DIR/net2.log in Caffe's log format.
+
+Works from any directory and under a batch scheduler: the script becomes the training process, so
+the scheduler's signals reach it, and its exit code is the process's. Relative paths are relative
+to where you are; the paths inside prototxt are relative to the repository.
+
+Variables: DUALNET_PYTHON (default: .venv/bin/python if there, else python3),
+DUALNET_CAFFE (auto, engine or bvlc).
+
+Examples:
+  scripts/run_net2.sh configs/cifar10.yaml /shared/runs/first
+  scripts/run_net2.sh configs/cifar10.yaml /shared/runs/first --resume
+  srun --nodes=1 --gres=gpu:1 scripts/run_net2.sh configs/cifar10.yaml /shared/runs/first \
+    --set train.max_iter=4000
+TEXT
+}
+
+half=net2
+# shellcheck source=scripts/run_half.sh
+. "$(dirname "${BASH_SOURCE[0]}")/run_half.sh"
