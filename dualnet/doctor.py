@@ -6,7 +6,7 @@ import importlib
 import os
 import platform
 import shutil
-from typing import List, Optional, Tuple
+from typing import List, Tuple
 
 from dualnet import __version__
 
@@ -35,18 +35,13 @@ def examine() -> str:
 
 
 def _library(name: str, purpose: str) -> Tuple[str, str]:
-    version = _version(name)
-    if version is None:
-        return "!!", f"{name}: missing, needed for {purpose}; pip install dualnet brings it"
-    return "ok", f"{name} {version}: {purpose}"
-
-
-def _version(name: str) -> Optional[str]:
     try:
         module = importlib.import_module(name)
     except ImportError:
-        return None
-    return str(getattr(module, "__version__", "present"))
+        return "!!", f"{name}: missing, needed for {purpose}; pip install dualnet brings it"
+    except Exception as error:  # a broken installation raises anything, and is what we look for
+        return "!!", f"{name}: broken ({' '.join(str(error).split())}), needed for {purpose}"
+    return "ok", f"{name} {getattr(module, '__version__', 'present')}: {purpose}"
 
 
 def _provider() -> Tuple[str, str]:

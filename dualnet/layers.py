@@ -38,7 +38,8 @@ class _PairLossLayer(caffe.Layer):  # type: ignore[misc]
             )
 
     def reshape(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
-        shapes = [tuple(blob.shape) for blob in bottom]
+        # By index: BVLC Caffe's vector of blobs can be indexed, but not iterated over.
+        shapes = [tuple(bottom[i].shape) for i in range(2)]
         if shapes[0] != shapes[1]:
             raise ValueError(
                 f"{type(self).__name__}: bottoms must have one shape, are {shapes[0]} and {shapes[1]}"

@@ -19,7 +19,7 @@ from dualnet.cut.graph import NetGraph, batch_size_of, read_net, read_solver, se
 from dualnet.errors import ConfigError
 from dualnet.atomic import write_atomically
 
-__all__ = ["Resolved", "resolve"]
+__all__ = ["NEVER", "Resolved", "resolve", "write"]
 
 #: Python layers that `coupling.loss` can put in place of net1's loss, with their param_str.
 _PYTHON_LOSSES = {
@@ -27,6 +27,10 @@ _PYTHON_LOSSES = {
     "normalized": ("NormalizedEuclideanLossLayer", "norms: through"),
     "normalized_constant": ("NormalizedEuclideanLossLayer", "norms: constant"),
 }
+
+
+#: A test_interval that no training reaches; what `train.test_interval: 0` becomes.
+NEVER = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,9 @@ def _fill_solver(solver: Any, config: Config, role: str, run_dir: str, source: s
             f"{source}: iter_size: {solver.iter_size}: the halves exchange every batch; set 1 and a "
             "larger train.batch_size"
         )
+    if solver.test_interval == 0 or not solver.test_iter:
+        # Caffe wants a positive interval wherever there is a test_iter.
+        solver.test_interval, solver.test_initialization = NEVER, False
     solver.net = _path(run_dir, role, "train_test")
     # Not yet the final names: train/checkpoint.py gives them.
     solver.snapshot_prefix = os.path.join(run_dir, f".{role}.tmp")

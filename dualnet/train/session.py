@@ -16,6 +16,7 @@ from dualnet.report.log import CaffeLog
 from dualnet.train import checkpoint
 from dualnet.train.driver import Output
 from dualnet.train.half import Half
+from dualnet.train.resolve import NEVER
 
 __all__ = ["Session"]
 
@@ -34,7 +35,7 @@ class Session:
         self.half, self.log, self.run_dir = half, log, run_dir
         self.max_iter: int = solver.max_iter
         self.test_iter: int = solver.test_iter[0] if solver.test_iter else 0
-        self.test_interval: int = solver.test_interval if self.test_iter else 0
+        self.test_interval: int = solver.test_interval if solver.test_interval != NEVER else 0
         self.test_initialization: bool = solver.test_initialization
         self.display: int = solver.display
         self.snapshot_interval: int = solver.snapshot

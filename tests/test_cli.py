@@ -1,0 +1,181 @@
+"""The command as its users meet it: exit codes, one-line errors, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from tests.workdir import digits_directory, dualnet, workdir  # noqa: F401
+
+CONFIG = "configs/digits.yaml"
+SHORT = ["--set", "train.max_iter=4", "--set", "train.test_interval=2", "--set", "train.display=1"]
+
+
+def edited(workdir, source, *replacements):  # noqa: F811
+    """A copy of a shipped prototxt with some text replaced, and a solver that names it."""
+    text = (workdir / source).read_text()
+    for old, new in replacements:
+        assert old in text, old
+        text = text.replace(old, new)
+    net = workdir / "edited.prototxt"
+    net.write_text(text)
+    solver = (workdir / source.replace("train_test", "solver")).read_text()
+    lines = [line for line in solver.splitlines() if not line.startswith("net:")]
+    path = workdir / "edited_solver.prototxt"
+    path.write_text("\n".join([f'net: "{net}"', *lines]))
+    return str(path)
+
+
+def refused(done, exit_code, *parts):
+    """Check an error as users should see one."""
+    assert done.returncode == exit_code, done.stderr
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith("dualnet: ")
+    assert "Traceback" not in done.stderr
+    for part in parts:
+        assert part in line, line
+
+
+def test_help_has_examples(dualnet):  # noqa: F811
+    done = dualnet("--help")
+    assert done.returncode == 0
+    assert "examples:" in done.stdout and "dualnet train configs/digits.yaml" in done.stdout
+
+
+def test_train_evaluate_digest_and_plot(dualnet, workdir):  # noqa: F811
+    done = dualnet("train", CONFIG, "--run-dir", "run", *SHORT)
+    assert done.returncode == 0, done.stderr
+    assert "iteration 4/4" in done.stderr
+    for name in ("net1.log", "net2.log", "config.yaml", "net1_iter_4.caffemodel"):
+        assert (workdir / "run" / name).exists()
+    done = dualnet("evaluate", "run")
+    result = json.loads(done.stdout)
+    assert result["samples"] == 360 and 0 <= result["accuracy"] <= 1 and result["loss"] > 0
+    # The last test of the training measured the same weights on the same images.
+    log = (workdir / "run" / "net2.log").read_text()
+    logged = float(log.rsplit("accuracy = ", 1)[1].split()[0])
+    assert result["accuracy"] == pytest.approx(logged, abs=1e-5)
+    digests = {dualnet("digest", "run").stdout for _ in range(2)}
+    assert len(digests) == 1 and len(digests.pop().strip()) == 64
+    done = dualnet("plot", "run", "-o", "losses.png")
+    assert done.returncode == 0, done.stderr
+    assert (workdir / "losses.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_same_seed_same_digest_other_seed_other(dualnet):  # noqa: F811
+    digests = []
+    for run_dir, seed in (("a", 5), ("b", 5), ("c", 6)):
+        done = dualnet("single", CONFIG, "--run-dir", run_dir, *SHORT, "--set", f"seed={seed}")
+        assert done.returncode == 0, done.stderr
+        digests.append(dualnet("digest", run_dir).stdout)
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_resumed_single_training_equals_uninterrupted(dualnet):  # noqa: F811
+    keep = ["--set", "train.snapshot=2", "--set", "train.test_interval=0"]
+    assert dualnet("single", CONFIG, "--run-dir", "whole", *SHORT, *keep).returncode == 0
+    assert dualnet("single", CONFIG, "--run-dir", "parts", *SHORT, *keep).returncode == 0
+    for name in ("single_iter_4.caffemodel", "single_iter_4.solverstate"):
+        os.unlink(os.path.join("parts", name))
+    done = dualnet("single", CONFIG, "--run-dir", "parts", *SHORT, *keep, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert dualnet("digest", "parts").stdout == dualnet("digest", "whole").stdout
+
+
+def test_run_directory_is_not_reused(dualnet):  # noqa: F811
+    assert dualnet("single", CONFIG, "--run-dir", "run", *SHORT).returncode == 0
+    refused(dualnet("single", CONFIG, "--run-dir", "run", *SHORT), 2, "choose another run directory")
+
+
+def test_missing_config(dualnet):  # noqa: F811
+    refused(dualnet("train", "nowhere.yaml"), 2, "nowhere.yaml", "No such file")
+
+
+def test_unknown_key(dualnet):  # noqa: F811
+    done = dualnet("train", CONFIG, "--set", "train.max_iters=5")
+    refused(done, 2, "train.max_iters", "did you mean train.max_iter")
+
+
+@pytest.mark.parametrize("role", ["net1", "net2"])
+def test_missing_prototxt(dualnet, workdir, role):  # noqa: F811
+    done = dualnet("train", CONFIG, "--run-dir", "run", "--set", f"{role}.solver=nowhere.prototxt")
+    refused(done, 2, "nowhere.prototxt", "cannot read the solver prototxt")
+    assert not (workdir / "run").exists()
+
+
+def test_missing_net_prototxt(dualnet, workdir):  # noqa: F811
+    (workdir / "s.prototxt").write_text('net: "gone.prototxt" max_iter: 1')
+    done = dualnet("single", CONFIG, "--run-dir", "run", "--set", "single.solver=s.prototxt")
+    refused(done, 2, "gone.prototxt", "cannot read the net prototxt")
+    assert not (workdir / "run").exists()
+
+
+def test_misspelt_field_in_prototxt(dualnet, workdir):  # noqa: F811
+    solver = edited(workdir, "prototxt/digits/net1_train_test.prototxt", ("kernel_size", "kernal_size"))
+    done = dualnet("train", CONFIG, "--run-dir", "run", "--set", f"net1.solver={solver}")
+    refused(done, 2, "edited.prototxt:", "kernal_size")
+    assert not (workdir / "run").exists()
+
+
+def test_cut_blob_that_does_not_exist(dualnet, workdir):  # noqa: F811
+    done = dualnet("train", CONFIG, "--run-dir", "run", "--set", "cut.blob=pool9")
+    refused(done, 2, "no blob pool9", "cut.blob", "pool1, conv2, pool2")
+    assert not (workdir / "run").exists()
+
+
+def test_pool2_of_the_wrong_shape(dualnet, workdir):  # noqa: F811
+    solver = edited(
+        workdir, "prototxt/digits/net2_train_test.prototxt", ("height: 2", "height: 3")
+    )  # fmt: skip
+    done = dualnet("train", CONFIG, "--run-dir", "run", "--set", f"net2.solver={solver}")
+    refused(done, 2, "pool2", "[64, 32, 2, 2] in net1", "[64, 32, 3, 2] in net2", "correct the layer")
+
+
+def test_dual_layers_that_differ(dualnet, workdir):  # noqa: F811
+    solver = edited(
+        workdir, "prototxt/digits/net2_train_test.prototxt",
+        ('top: "conv3p"\n  convolution_param {\n    num_output: 32\n    pad: 1\n    kernel_size: 3',
+         'top: "conv3p"\n  convolution_param {\n    num_output: 32\n    pad: 2\n    kernel_size: 5'),
+    )  # fmt: skip
+    done = dualnet("train", CONFIG, "--run-dir", "run", "--set", f"net2.solver={solver}")
+    refused(done, 2, "parameters of conv3 and conv3p", "[32, 32, 3, 3]", "[32, 32, 5, 5]")
+
+
+def test_conv3p_overwritten_in_place(dualnet, workdir):  # noqa: F811
+    solver = edited(
+        workdir, "prototxt/digits/net2_train_test.prototxt",
+        ('top: "relu3"', 'top: "conv3p"'), ('bottom: "relu3"', 'bottom: "conv3p"'),
+    )  # fmt: skip
+    done = dualnet("train", CONFIG, "--run-dir", "run", "--set", f"net2.solver={solver}")
+    refused(done, 2, "relu3 overwrites conv3p in place", "top of its own")
+
+
+def test_partner_that_never_starts(dualnet):  # noqa: F811
+    done = dualnet(
+        "net1", CONFIG, "--run-dir", "run", *SHORT, "--set", "exchange.partner_timeout_s=1"
+    )
+    refused(done, 70, "net2")
+
+
+def test_halves_with_different_configs(dualnet):  # noqa: F811
+    # The first half to start gives up after a second; its config stays.
+    wait = ["--set", "exchange.partner_timeout_s=1"]
+    dualnet("net1", CONFIG, "--run-dir", "run", *SHORT, *wait)
+    done = dualnet("net2", CONFIG, "--run-dir", "run", *SHORT, *wait, "--set", "seed=9")
+    refused(done, 2, "another configuration")
+
+
+def test_evaluate_without_a_run(dualnet):  # noqa: F811
+    refused(dualnet("evaluate", "nowhere"), 2, "nowhere", "no run here")
+
+
+def test_unknown_data_set(dualnet):  # noqa: F811
+    refused(dualnet("data", "mnist"), 2, "mnist", "digits, cifar10")
+
+
+def test_doctor(dualnet):  # noqa: F811
+    done = dualnet("doctor")
+    assert done.returncode == 0, done.stderr
+    assert "Caffe: " in done.stdout and "data set digits in data/digits" in done.stdout
