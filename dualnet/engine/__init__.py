@@ -1,0 +1,36 @@
+"""The engine: pycaffe's interface on PyTorch.
+
+`dualnet.engine.api` is the module that programs know as `caffe`; `register()` makes `import caffe`
+find it. Importing this package alone loads neither PyTorch nor NumPy.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+
+__all__ = ["register"]
+
+#: What each name below `caffe` stands for.
+_SUBMODULES = {
+    "caffe._caffe": "dualnet.engine.api",
+    "caffe.pycaffe": "dualnet.engine.api",
+    "caffe.io": "dualnet.engine.io",
+    "caffe.net_spec": "dualnet.engine.net_spec",
+    "caffe.proto": "dualnet.engine.proto",
+    "caffe.proto.caffe_pb2": "dualnet.engine.proto.caffe_pb2",
+}
+
+
+def register() -> ModuleType:
+    """Makes `import caffe` find the engine, in place of any other Caffe not yet imported.
+
+    Returns:
+        The module that is now `caffe`.
+    """
+    api = importlib.import_module("dualnet.engine.api")
+    sys.modules["caffe"] = api
+    for name, target in _SUBMODULES.items():
+        sys.modules[name] = importlib.import_module(target)
+    return api

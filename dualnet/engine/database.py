@@ -1,0 +1,74 @@
+"""Sequential reading of LMDB image databases (Caffe `util/db_lmdb.cpp`, `L/data_layer.cpp`)."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from typing import Any, Iterator, Tuple
+
+from dualnet.engine.errors import DataError
+from dualnet.engine.proto import caffe_pb2
+
+__all__ = ["Database", "open_database"]
+
+_lock = threading.Lock()
+_opened: "weakref.WeakValueDictionary[Tuple[str, int], Database]" = weakref.WeakValueDictionary()
+
+
+class Database:
+    """A read-only LMDB database; use `open_database`, which shares one object a path.
+
+    An LMDB environment may be opened only once in a process, while nets of one process often read
+    the same source.
+
+    Attributes:
+        path: its folder.
+        size: how many records it has.
+    """
+
+    def __init__(self, path: str) -> None:
+        try:
+            import lmdb
+        except ImportError as error:
+            raise DataError(f"reading '{path}' needs the package lmdb; install it") from error
+        self.path = path
+        if not os.path.exists(path):
+            raise DataError(
+                f"data source '{path}' does not exist (the working directory is '{os.getcwd()}'); "
+                "make the database first or correct data_param.source"
+            )
+        try:
+            # No lock file: sources may lie on read-only or shared file systems.
+            self._environment: Any = lmdb.open(
+                path, readonly=True, lock=False, readahead=False, subdir=os.path.isdir(path)
+            )
+        except lmdb.Error as error:
+            raise DataError(f"cannot open '{path}' as LMDB: {error}") from error
+        self.size: int = self._environment.stat()["entries"]
+        if not self.size:
+            raise DataError(f"data source '{path}' is empty; make the database again")
+        weakref.finalize(self, self._environment.close)
+
+    def first(self) -> caffe_pb2.Datum:
+        """The first record."""
+        return next(self.records())[1]
+
+    def records(self) -> Iterator[Tuple[bytes, caffe_pb2.Datum]]:
+        """All records in the order of their keys, once."""
+        with self._environment.begin(buffers=False) as transaction:
+            for key, value in transaction.cursor():
+                datum = caffe_pb2.Datum()
+                datum.ParseFromString(value)
+                yield key, datum
+
+
+def open_database(path: str) -> Database:
+    """Opens a database, or returns the one that is open already."""
+    identity = (os.path.realpath(path), os.getpid())
+    with _lock:
+        found = _opened.get(identity)
+        if found is None:
+            found = Database(path)
+            _opened[identity] = found
+        return found

@@ -1,0 +1,283 @@
+"""pycaffe's `caffe.io`: blobs and datums as arrays, and image preprocessing (`python/caffe/io.py`).
+
+Images are (H, W, K) float32 in [0, 1], RGB. Only `load_image` and `resize_image` need pillow.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from dualnet.engine.proto import caffe_pb2
+
+__all__ = [
+    "Transformer",
+    "array_to_blobproto",
+    "array_to_datum",
+    "arraylist_to_blobprotovector_str",
+    "blobproto_to_array",
+    "blobprotovector_str_to_arraylist",
+    "datum_to_array",
+    "load_image",
+    "oversample",
+    "resize_image",
+]
+
+
+def blobproto_to_array(blob: caffe_pb2.BlobProto, return_diff: bool = False) -> np.ndarray:
+    """A stored blob's data, or diff, as an array of its shape.
+
+    Args:
+        blob: in the present layout or the four-number one.
+        return_diff: the diff instead of the data.
+    """
+    values = np.array(blob.diff if return_diff else blob.data, dtype=np.float32)
+    legacy = [blob.HasField(name) for name in ("num", "channels", "height", "width")]
+    if any(legacy):
+        return values.reshape(blob.num, blob.channels, blob.height, blob.width)
+    return values.reshape(tuple(blob.shape.dim))
+
+
+def array_to_blobproto(arr: np.ndarray, diff: Optional[np.ndarray] = None) -> caffe_pb2.BlobProto:
+    """An array, and if given its gradient, as a message."""
+    blob = caffe_pb2.BlobProto()
+    blob.shape.dim.extend(arr.shape)
+    blob.data.extend(np.asarray(arr, dtype=np.float32).reshape(-1).tolist())
+    if diff is not None:
+        blob.diff.extend(np.asarray(diff, dtype=np.float32).reshape(-1).tolist())
+    return blob
+
+
+def arraylist_to_blobprotovector_str(arraylist: Sequence[np.ndarray]) -> bytes:
+    """Several arrays as one serialised message."""
+    vector = caffe_pb2.BlobProtoVector(blobs=[array_to_blobproto(arr) for arr in arraylist])
+    return bytes(vector.SerializeToString())
+
+
+def blobprotovector_str_to_arraylist(content: bytes) -> List[np.ndarray]:
+    """The inverse of `arraylist_to_blobprotovector_str`."""
+    vector = caffe_pb2.BlobProtoVector.FromString(content)
+    return [blobproto_to_array(blob) for blob in vector.blobs]
+
+
+def array_to_datum(arr: np.ndarray, label: Optional[int] = None) -> caffe_pb2.Datum:
+    """An image as a database record.
+
+    Args:
+        arr: (C, H, W); uint8 is stored as bytes, anything else as floats.
+        label: stored if given.
+
+    Raises:
+        ValueError: the array has not three axes.
+    """
+    if arr.ndim != 3:
+        raise ValueError(f"Incorrect array shape: a datum needs (C, H, W), got {arr.shape}")
+    datum = caffe_pb2.Datum(channels=arr.shape[0], height=arr.shape[1], width=arr.shape[2])
+    if arr.dtype == np.uint8:
+        datum.data = arr.tobytes()
+    else:
+        datum.float_data.extend(arr.astype(float).reshape(-1).tolist())
+    if label is not None:
+        datum.label = label
+    return datum
+
+
+def datum_to_array(datum: caffe_pb2.Datum) -> np.ndarray:
+    """A record's image, (C, H, W), uint8 or float64; the label is not part of it."""
+    shape = (datum.channels, datum.height, datum.width)
+    if datum.data:
+        return np.frombuffer(datum.data, dtype=np.uint8).reshape(shape)
+    return np.array(datum.float_data).astype(float).reshape(shape)
+
+
+class Transformer:
+    """Turns images as `load_image` gives them into what a net takes, and back.
+
+    Args:
+        inputs: the shape of each net input, (N, C, H, W), by name.
+    """
+
+    def __init__(self, inputs: Dict[str, Sequence[int]]) -> None:
+        self.inputs = inputs
+        self.transpose: Dict[str, Sequence[int]] = {}
+        self.channel_swap: Dict[str, Sequence[int]] = {}
+        self.raw_scale: Dict[str, float] = {}
+        self.mean: Dict[str, np.ndarray] = {}
+        self.input_scale: Dict[str, float] = {}
+
+    def _check_input(self, in_: str) -> None:
+        if in_ not in self.inputs:
+            raise ValueError(f"{in_} is not one of the net inputs: {sorted(self.inputs)}")
+
+    def preprocess(self, in_: str, data: np.ndarray) -> np.ndarray:
+        """Resizes, transposes, swaps channels, scales, subtracts the mean, scales again.
+
+        Args:
+            in_: the net input.
+            data: (H', W', K).
+
+        Returns:
+            (K, H, W) float32 (with the usual transpose (2, 0, 1)).
+        """
+        self._check_input(in_)
+        image = data.astype(np.float32, copy=False)
+        size = tuple(self.inputs[in_])[2:]
+        if image.shape[:2] != size:
+            image = resize_image(image, size)
+        if in_ in self.transpose:
+            image = image.transpose(self.transpose[in_])
+        if in_ in self.channel_swap:
+            image = image[list(self.channel_swap[in_]), :, :]
+        if in_ in self.raw_scale:
+            image = image * np.float32(self.raw_scale[in_])
+        if in_ in self.mean:
+            image = image - self.mean[in_]
+        if in_ in self.input_scale:
+            image = image * np.float32(self.input_scale[in_])
+        return image
+
+    def deprocess(self, in_: str, data: np.ndarray) -> np.ndarray:
+        """Inverts `preprocess` but for the size."""
+        self._check_input(in_)
+        image = data.copy().squeeze()
+        if in_ in self.input_scale:
+            image /= self.input_scale[in_]
+        if in_ in self.mean:
+            image += self.mean[in_]
+        if in_ in self.raw_scale:
+            image /= self.raw_scale[in_]
+        if in_ in self.channel_swap:
+            image = image[np.argsort(self.channel_swap[in_]), :, :]
+        if in_ in self.transpose:
+            image = image.transpose(np.argsort(self.transpose[in_]))
+        return image
+
+    def set_transpose(self, in_: str, order: Sequence[int]) -> None:
+        """Sets the order of axes, for example (2, 0, 1) from (H, W, K) to (K, H, W)."""
+        self._check_input(in_)
+        if len(order) != len(self.inputs[in_]) - 1:
+            raise ValueError(
+                "Transpose order needs to have the same number of dimensions as the input: "
+                f"{len(self.inputs[in_]) - 1}, got {len(order)}"
+            )
+        self.transpose[in_] = order
+
+    def set_channel_swap(self, in_: str, order: Sequence[int]) -> None:
+        """Sets the order of channels, for example (2, 1, 0) from RGB to BGR."""
+        self._check_input(in_)
+        if len(order) != self.inputs[in_][1]:
+            raise ValueError(
+                "Channel swap needs to have the same number of dimensions as the input channels: "
+                f"{self.inputs[in_][1]}, got {len(order)}"
+            )
+        self.channel_swap[in_] = order
+
+    def set_raw_scale(self, in_: str, scale: float) -> None:
+        """Sets the factor applied before the mean, for example 255."""
+        self._check_input(in_)
+        self.raw_scale[in_] = scale
+
+    def set_mean(self, in_: str, mean: np.ndarray) -> None:
+        """Sets the mean: (K,) for channels, or (K, H, W) of the input's size."""
+        self._check_input(in_)
+        if mean.ndim == 1:
+            if mean.shape[0] != self.inputs[in_][1]:
+                raise ValueError(
+                    f"Mean channels incompatible with input: {mean.shape[0]}, the input has "
+                    f"{self.inputs[in_][1]}"
+                )
+            mean = mean[:, np.newaxis, np.newaxis]
+        else:
+            shape = mean.shape if mean.ndim != 2 else (1, *mean.shape)
+            if len(shape) != 3:
+                raise ValueError(f"Mean shape invalid: {mean.shape}, expected (K, H, W)")
+            if shape != tuple(self.inputs[in_][1:]):
+                raise ValueError(
+                    f"Mean shape incompatible with input shape: {shape}, the input is "
+                    f"{tuple(self.inputs[in_][1:])}"
+                )
+        self.mean[in_] = mean
+
+    def set_input_scale(self, in_: str, scale: float) -> None:
+        """Sets the factor applied after the mean."""
+        self._check_input(in_)
+        self.input_scale[in_] = scale
+
+
+def load_image(filename: str, color: bool = True) -> np.ndarray:
+    """Reads an image file.
+
+    Args:
+        filename: the file.
+        color: three channels, or else one.
+
+    Returns:
+        (H, W, 3) or (H, W, 1) float32 in [0, 1]; an alpha channel is dropped.
+    """
+    from PIL import Image
+
+    with Image.open(filename) as image:
+        pixels = np.asarray(image.convert("RGB" if color else "L"), dtype=np.float32) / 255.0
+    return pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]
+
+
+def resize_image(im: np.ndarray, new_dims: Sequence[int], interp_order: int = 1) -> np.ndarray:
+    """Resizes an image.
+
+    Args:
+        im: (H, W, K) of any range.
+        new_dims: (H', W').
+        interp_order: 0 nearest, 1 bilinear, 3 cubic.
+
+    Returns:
+        (H', W', K) float32.
+    """
+    from PIL import Image
+
+    filters: Dict[int, Any] = {
+        0: Image.Resampling.NEAREST,
+        1: Image.Resampling.BILINEAR,
+        3: Image.Resampling.BICUBIC,
+    }
+    size = (int(new_dims[1]), int(new_dims[0]))
+    planes = [
+        np.asarray(
+            # Reducing gaps off: interpolate between neighbours only, as scikit-image does.
+            Image.fromarray(np.ascontiguousarray(im[:, :, k], dtype=np.float32)).transform(
+                size,
+                Image.Transform.AFFINE,
+                _affine(im.shape[1], im.shape[0], size),
+                resample=filters[interp_order],
+            )
+        )
+        for k in range(im.shape[2])
+    ]
+    return np.stack(planes, axis=2).astype(np.float32)
+
+
+def _affine(width: int, height: int, size: Tuple[int, int]) -> Tuple[float, ...]:
+    return (width / size[0], 0.0, 0.0, 0.0, height / size[1], 0.0)
+
+
+def oversample(images: Sequence[np.ndarray], crop_dims: Sequence[int]) -> np.ndarray:
+    """Cuts the four corners and the centre from each image, and mirrors them.
+
+    Args:
+        images: each (H, W, K), all of one shape.
+        crop_dims: (h, w) of the crops.
+
+    Returns:
+        (10 * N, h, w, K) float32.
+    """
+    rows, columns, channels = images[0].shape
+    h, w = int(crop_dims[0]), int(crop_dims[1])
+    starts = [(i, j) for i in (0, rows - h) for j in (0, columns - w)]
+    starts.append(((rows - h) // 2, (columns - w) // 2))
+    crops = np.empty((10 * len(images), h, w, channels), dtype=np.float32)
+    for n, image in enumerate(images):
+        for k, (i, j) in enumerate(starts):
+            crop = image[i : i + h, j : j + w]
+            crops[10 * n + k] = crop
+            crops[10 * n + 5 + k] = crop[:, ::-1]
+    return crops

@@ -1,0 +1,58 @@
+"""Dropout (Caffe `L/dropout_layer.cpp`)."""
+
+from __future__ import annotations
+
+from typing import Optional, Sequence
+
+import torch
+from torch import Tensor
+
+from dualnet.engine import random
+from dualnet.engine.errors import PrototxtError
+from dualnet.engine.layers.activation import NeuronLayer
+from dualnet.engine.layers.base import Blobs
+from dualnet.engine.layers.registry import register
+from dualnet.engine.proto import caffe_pb2
+
+__all__ = ["Dropout"]
+
+
+@register("Dropout")
+class Dropout(NeuronLayer):
+    """Zeroes values with probability `dropout_ratio` in TRAIN and scales the rest by 1/(1-ratio).
+
+    The identity in TEST. The mask is kept for backward.
+    """
+
+    def setup(self, bottom: Blobs, top: Blobs) -> None:
+        """Reads the ratio."""
+        ratio = self.layer_param.dropout_param.dropout_ratio
+        if not 0 < ratio < 1:
+            raise PrototxtError(
+                f"layer '{self.name}': dropout_ratio must be above 0 and below 1, it is {ratio:g}"
+            )
+        self._keep = 1.0 - ratio
+        self._train = self.phase == caffe_pb2.TRAIN
+        self._mask: Optional[Tensor] = None
+
+    def forward(self, bottom: Blobs, top: Blobs) -> None:
+        """Draws a new mask in TRAIN."""
+        x = bottom[0].data_tensor
+        if self._train:
+            # Drawn in C order whatever the order of x, so that a seed means the same mask.
+            mask = torch.empty(x.shape, device=x.device)
+            mask.bernoulli_(self._keep, generator=random.generator(x.device))
+            self._mask = mask.mul_(1.0 / self._keep)
+            top[0].set_data(x * self._mask)
+        elif bottom[0] is not top[0]:
+            top[0].set_data(x.clone())
+
+    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
+        """Applies the mask of the last forward pass."""
+        if not propagate_down[0]:
+            return
+        gradient = top[0].diff_tensor
+        if self._train and self._mask is not None:
+            bottom[0].set_diff(gradient * self._mask)
+        elif bottom[0] is not top[0]:
+            bottom[0].set_diff(gradient.clone())

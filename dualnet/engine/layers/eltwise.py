@@ -1,0 +1,89 @@
+"""Eltwise: product, weighted sum or maximum of several blobs (Caffe `L/eltwise_layer.cpp`)."""
+
+from __future__ import annotations
+
+from typing import List, Optional, Sequence
+
+import torch
+from torch import Tensor
+
+from dualnet.engine.errors import PrototxtError
+from dualnet.engine.layers.base import Blobs, Layer
+from dualnet.engine.layers.registry import register
+from dualnet.engine.proto import caffe_pb2
+
+__all__ = ["Eltwise"]
+
+
+@register("Eltwise")
+class Eltwise(Layer):
+    """Combines two or more bottoms of one shape into one top of that shape."""
+
+    bottoms = (2, None)
+    tops = 1
+
+    def setup(self, bottom: Blobs, top: Blobs) -> None:
+        """Reads the operation and the coefficients."""
+        param = self.layer_param.eltwise_param
+        if param.coeff and len(param.coeff) != len(bottom):
+            raise PrototxtError(
+                f"layer '{self.name}': Eltwise takes one coeff a bottom: {len(bottom)} bottoms, "
+                f"{len(param.coeff)} coeff"
+            )
+        if param.coeff and param.operation == param.PROD:
+            raise PrototxtError(f"layer '{self.name}': Eltwise PROD takes no coeff")
+        self._operation = param.operation
+        self._coefficients: List[float] = list(param.coeff) or [1.0] * len(bottom)
+        self._stable = param.stable_prod_grad
+        self._winner: Optional[Tensor] = None
+
+    def reshape(self, bottom: Blobs, top: Blobs) -> None:
+        """Checks that all shapes are equal."""
+        for blob in bottom[1:]:
+            self.check_same_shape(bottom[0], blob, "all bottoms")
+        top[0].reshape_like(bottom[0])
+
+    def forward(self, bottom: Blobs, top: Blobs) -> None:
+        """Combines; at a tie of two bottoms the maximum belongs to the second."""
+        values = [blob.data_tensor for blob in bottom]
+        if self._operation == caffe_pb2.EltwiseParameter.SUM:
+            result = values[0] * self._coefficients[0]
+            for value, coefficient in zip(values[1:], self._coefficients[1:]):
+                result.add_(value, alpha=coefficient)
+        elif self._operation == caffe_pb2.EltwiseParameter.PROD:
+            result = values[0] * values[1]
+            for value in values[2:]:
+                result *= value
+        else:
+            second = values[0] <= values[1]
+            result = torch.where(second, values[1], values[0])
+            winner = second.to(torch.int64)
+            for index, value in enumerate(values[2:], start=2):
+                larger = value > result
+                result = torch.where(larger, value, result)
+                winner[larger] = index
+            self._winner = winner
+        top[0].set_data(result)
+
+    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
+        """Sends the gradient to each bottom."""
+        gradient = top[0].diff_tensor
+        for index, wanted in enumerate(propagate_down):
+            if not wanted:
+                continue
+            if self._operation == caffe_pb2.EltwiseParameter.SUM:
+                result = gradient * self._coefficients[index]
+            elif self._operation == caffe_pb2.EltwiseParameter.PROD:
+                result = gradient * self._product_of_others(index, top, bottom)
+            else:
+                result = gradient * (self._winner == index)
+            bottom[index].set_diff(result)
+
+    def _product_of_others(self, index: int, top: Blobs, bottom: Blobs) -> Tensor:
+        if not self._stable:
+            return top[0].data_tensor / bottom[index].data_tensor
+        others = [blob.data_tensor for i, blob in enumerate(bottom) if i != index]
+        result = others[0]
+        for other in others[1:]:
+            result = result * other
+        return result

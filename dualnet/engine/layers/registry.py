@@ -1,0 +1,64 @@
+"""Layer types by name. Modules of this package register themselves when first asked for."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import Callable, Dict, List, Type, TypeVar
+
+from dualnet.engine.errors import UnknownLayerError
+from dualnet.engine.layers.base import Layer
+
+__all__ = ["layer_class", "layer_type_list", "register"]
+
+L = TypeVar("L", bound=Type[Layer])
+
+_classes: Dict[str, Type[Layer]] = {}
+_loaded = False
+
+
+def register(name: str) -> Callable[[L], L]:
+    """Class decorator: makes a layer available as `type: "name"` in prototxt."""
+
+    def add(cls: L) -> L:
+        cls.type = name
+        _classes[name] = cls
+        return cls
+
+    return add
+
+
+def layer_class(type_name: str, layer_name: str = "") -> Type[Layer]:
+    """The class of a layer type.
+
+    Args:
+        type_name: as written in prototxt.
+        layer_name: the layer, for the message.
+
+    Raises:
+        UnknownLayerError: lists the types that exist.
+    """
+    _load_all()
+    if type_name not in _classes:
+        raise UnknownLayerError(
+            f"layer '{layer_name}' has unknown type '{type_name}'; the types are: "
+            f"{', '.join(layer_type_list())}"
+        )
+    return _classes[type_name]
+
+
+def layer_type_list() -> List[str]:
+    """All layer types in alphabetical order."""
+    _load_all()
+    return sorted(_classes)
+
+
+def _load_all() -> None:
+    """Imports every module beside this one, so that a new file needs no list to be edited."""
+    global _loaded
+    if _loaded:
+        return
+    package = importlib.import_module("dualnet.engine.layers")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"dualnet.engine.layers.{module.name}")
+    _loaded = True

@@ -1,0 +1,86 @@
+"""Learning-rate schedules (Caffe `src/caffe/solvers/sgd_solver.cpp`, GetLearningRate)."""
+
+from __future__ import annotations
+
+import math
+from typing import Callable, Dict, Tuple
+
+from dualnet.engine.errors import SolverError
+from dualnet.engine.proto import caffe_pb2
+
+__all__ = ["POLICIES", "check_policy", "learning_rate"]
+
+Param = caffe_pb2.SolverParameter
+#: The fields that each policy reads.
+POLICIES: Dict[str, Tuple[str, ...]] = {
+    "exp": ("gamma",),
+    "fixed": (),
+    "inv": ("gamma", "power"),
+    "multistep": ("gamma", "stepvalue"),
+    "poly": ("power", "max_iter"),
+    "sigmoid": ("gamma", "stepsize"),
+    "step": ("gamma", "stepsize"),
+}
+
+
+def check_policy(param: Param) -> None:
+    """Raises SolverError for an unknown policy or a missing field.
+
+    Args:
+        param: the solver's settings.
+    """
+    if param.lr_policy not in POLICIES:
+        raise SolverError(
+            f"unknown lr_policy '{param.lr_policy}'; the policies are: {', '.join(POLICIES)}"
+        )
+    if not param.HasField("base_lr"):
+        raise SolverError("the solver needs base_lr")
+    for field in POLICIES[param.lr_policy]:
+        missing = not len(param.stepvalue) if field == "stepvalue" else not param.HasField(field)
+        if missing and field != "stepvalue":
+            raise SolverError(f"lr_policy '{param.lr_policy}' needs {field}")
+    if param.lr_policy == "step" and param.stepsize <= 0:
+        raise SolverError(f"lr_policy 'step' needs stepsize above 0, it is {param.stepsize}")
+
+
+def learning_rate(param: Param, iteration: int, current_step: int) -> Tuple[float, int]:
+    """The rate of an iteration.
+
+    Args:
+        param: the solver's settings.
+        iteration: how many updates were made.
+        current_step: how many step values a multistep policy had passed before.
+
+    Returns:
+        The rate, and the number of steps passed by now (step and multistep).
+    """
+    step = current_step
+    if param.lr_policy == "step":
+        step = iteration // param.stepsize
+    elif param.lr_policy == "multistep":
+        while step < len(param.stepvalue) and iteration >= param.stepvalue[step]:
+            step += 1
+    return param.base_lr * _FACTORS[param.lr_policy](param, iteration, step), step
+
+
+def _inv(p: Param, i: int, step: int) -> float:
+    return float(math.pow(1 + p.gamma * i, -p.power))
+
+
+def _poly(p: Param, i: int, step: int) -> float:
+    return float(math.pow(max(0.0, 1 - i / p.max_iter), p.power))
+
+
+def _sigmoid(p: Param, i: int, step: int) -> float:
+    return 1 / (1 + math.exp(-p.gamma * (i - p.stepsize)))
+
+
+_FACTORS: Dict[str, Callable[[Param, int, int], float]] = {
+    "exp": lambda p, i, step: float(math.pow(p.gamma, i)),
+    "fixed": lambda p, i, step: 1.0,
+    "inv": _inv,
+    "multistep": lambda p, i, step: float(math.pow(p.gamma, step)),
+    "poly": _poly,
+    "sigmoid": _sigmoid,
+    "step": lambda p, i, step: float(math.pow(p.gamma, step)),
+}

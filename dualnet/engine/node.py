@@ -1,0 +1,100 @@
+"""One layer in its place in a net: what it reads and writes, and what of it takes part in backward."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import List, Sequence
+
+from dualnet.engine.blob import Blob
+from dualnet.engine.errors import GraphError
+from dualnet.engine.layers.base import Layer
+from dualnet.engine.proto import caffe_pb2
+
+__all__ = ["Node", "Parameter"]
+
+
+@dataclass
+class Parameter:
+    """A learnable blob with its learning-rate and decay multipliers.
+
+    Attributes:
+        blob: the blob.
+        spec: the settings of the layer that owns it.
+        layer_name: that layer.
+        index: its position among the layer's parameters.
+        owner: the id of the parameter whose memory this one shares, or its own id.
+        learnable_id: its place among the parameters that own their memory.
+    """
+
+    blob: Blob
+    spec: caffe_pb2.ParamSpec
+    layer_name: str
+    index: int
+    owner: int
+    learnable_id: int = -1
+
+
+@dataclass
+class Node:
+    """A layer, its blobs, and the results of the net's analysis.
+
+    The net reads names and settings from here and never from the layer object, because a user's
+    Python layer may give its own attributes any name.
+    """
+
+    name: str
+    param: caffe_pb2.LayerParameter
+    layer: Layer
+    bottoms: List[Blob] = field(default_factory=list)
+    tops: List[Blob] = field(default_factory=list)
+    bottom_ids: List[int] = field(default_factory=list)
+    top_ids: List[int] = field(default_factory=list)
+    bottom_need_backward: List[bool] = field(default_factory=list)
+    need_backward: bool = False
+    loss_weights: List[float] = field(default_factory=list)
+    param_ids: List[int] = field(default_factory=list)
+
+    def setup(self) -> None:
+        """Runs the layer's own setup and first reshape, then stores the loss weights."""
+        self.layer.check_counts(self.bottoms, self.tops)
+        self.layer.setup(self.bottoms, self.tops)
+        self.layer.reshape(self.bottoms, self.tops)
+        self.loss_weights = self._loss_weights()
+        for top, weight in zip(self.tops, self.loss_weights):
+            if weight:
+                # The weight lives in the top's diff, where backward finds it (layer.hpp).
+                top.diff_tensor.fill_(weight)
+
+    def forward(self) -> float:
+        """Reshapes and runs the layer.
+
+        Returns:
+            The weighted sum of its losses, 0 without any.
+        """
+        self.layer.reshape(self.bottoms, self.tops)
+        self.layer.forward(self.bottoms, self.tops)
+        loss = 0.0
+        for top, weight in zip(self.tops, self.loss_weights):
+            if weight:
+                loss += float((top.data_tensor * top.diff_tensor).sum())
+        return loss
+
+    def backward(self) -> None:
+        """Runs the layer backward where the analysis found it necessary."""
+        if self.need_backward:
+            self.layer.backward(self.tops, self.bottom_need_backward, self.bottoms)
+
+    def _loss_weights(self) -> List[float]:
+        given: Sequence[float] = list(self.param.loss_weight)
+        default = self.layer.default_loss_weight
+        if not given and default:
+            given = [default]
+        if not given:
+            return [0.0] * len(self.tops)
+        if len(given) != len(self.tops):
+            raise GraphError(
+                f"layer '{self.name}' ({self.param.type}) has {len(self.tops)} tops and "
+                f"{len(given)} loss_weight (loss layers have one of 1 by default); give one "
+                "loss_weight a top"
+            )
+        return [float(weight) for weight in given]

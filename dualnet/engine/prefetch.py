@@ -1,0 +1,75 @@
+"""Preparing batches ahead of time in a thread, as Caffe's data layers do."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import weakref
+from typing import Any, Callable, Iterator, Tuple, TypeVar
+
+__all__ = ["Prefetcher"]
+
+T = TypeVar("T")
+_STOP = object()
+
+
+class Prefetcher:
+    """Draws items from an iterator in a thread and hands them out in order.
+
+    The thread ends with the prefetcher: at `close`, when it is collected, or with the process. An
+    exception in the thread is raised by `take`.
+
+    Args:
+        source: makes the iterator, in the thread.
+        depth: how many items to prepare ahead.
+    """
+
+    def __init__(self, source: Callable[[], Iterator[Any]], depth: int) -> None:
+        self._items: "queue.Queue[Tuple[Any, BaseException | None]]" = queue.Queue(max(1, depth))
+        self._stop = threading.Event()
+        # The thread must not refer to this object, or it would never be collected.
+        threading.Thread(
+            target=_run, args=(source, self._items, self._stop), name="prefetch", daemon=True
+        ).start()
+        weakref.finalize(self, _close, self._items, self._stop)
+
+    def take(self) -> Any:
+        """The next item; waits until it is ready."""
+        item, problem = self._items.get()
+        if problem is not None:
+            self._items.put((item, problem))  # every later call fails alike
+            raise problem
+        return item
+
+    def close(self) -> None:
+        """Ends the thread."""
+        _close(self._items, self._stop)
+
+
+def _run(source: Callable[[], Iterator[Any]], items: Any, stop: threading.Event) -> None:
+    try:
+        for item in source():
+            if not _put(items, (item, None), stop):
+                return
+        _put(items, (_STOP, StopIteration()), stop)
+    except BaseException as problem:
+        _put(items, (_STOP, problem), stop)
+
+
+def _put(items: Any, entry: Any, stop: threading.Event) -> bool:
+    while not stop.is_set():
+        try:
+            items.put(entry, timeout=0.2)
+            return True
+        except queue.Full:
+            continue
+    return False
+
+
+def _close(items: Any, stop: threading.Event) -> None:
+    stop.set()
+    while True:  # wake a thread that waits for room
+        try:
+            items.get_nowait()
+        except queue.Empty:
+            return

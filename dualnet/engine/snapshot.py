@@ -1,0 +1,134 @@
+"""Snapshots of weights and solver state in Caffe's own formats (`solver.cpp`, `sgd_solver.cpp`)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import List, Sequence
+
+import numpy as np
+import torch
+
+from dualnet.engine import weights
+from dualnet.engine.blob import Blob
+from dualnet.engine.errors import WeightsError
+from dualnet.engine.prototxt import Path, read_binary
+from dualnet.engine.proto import caffe_pb2
+
+__all__ = ["State", "check_writable", "filename", "read_state", "write_state"]
+
+BINARY = caffe_pb2.SolverParameter.BINARYPROTO
+
+
+@dataclass
+class State:
+    """What a solverstate holds besides the history.
+
+    Attributes:
+        iteration: completed updates.
+        current_step: steps that the learning-rate policy has passed.
+        learned_net: the file with the weights.
+    """
+
+    iteration: int
+    current_step: int
+    learned_net: str
+
+
+def filename(param: caffe_pb2.SolverParameter, iteration: int, extension: str) -> str:
+    """`PREFIX_iter_N.caffemodel` or `.solverstate`, with `.h5` appended for HDF5."""
+    suffix = "" if param.snapshot_format == BINARY else ".h5"
+    return f"{param.snapshot_prefix}_iter_{iteration}{extension}{suffix}"
+
+
+def check_writable(param: caffe_pb2.SolverParameter) -> None:
+    """Raises WeightsError where snapshots are asked for and cannot be written."""
+    if not param.snapshot:
+        return
+    probe = f"{param.snapshot_prefix}.tempfile"
+    try:
+        with open(probe, "wb"):
+            pass
+        os.unlink(probe)
+    except OSError as error:
+        raise WeightsError(
+            f"cannot write to snapshot prefix '{param.snapshot_prefix}': {error.strerror}; make "
+            "sure that the directory exists and is writeable"
+        ) from error
+
+
+def write_state(path: str, state: State, history: Sequence[Blob]) -> None:
+    """Writes a solverstate; the extension `.h5` chooses HDF5."""
+    if path.endswith(".h5"):
+        _write_hdf5(path, state, history)
+        return
+    message = caffe_pb2.SolverState(
+        iter=state.iteration, current_step=state.current_step, learned_net=state.learned_net
+    )
+    for blob in history:
+        weights.blob_to_proto(blob, message.history.add())
+    weights.write_atomically(path, message.SerializeToString())
+
+
+def read_state(path: Path, history: Sequence[Blob]) -> State:
+    """Reads a solverstate into the history.
+
+    Raises:
+        WeightsError: the file does not fit the solver.
+    """
+    if os.fspath(path).endswith(".h5"):
+        return _read_hdf5(os.fspath(path), history)
+    message = read_binary(path, caffe_pb2.SolverState)
+    _check_count(path, len(message.history), len(history))
+    for index, blob in enumerate(history):
+        where = f"'{os.fspath(path)}', history {index}"
+        weights.blob_from_proto(blob, message.history[index], where)
+    return State(message.iter, message.current_step, message.learned_net)
+
+
+def _check_count(path: Path, stored: int, needed: int) -> None:
+    if stored != needed:
+        raise WeightsError(
+            f"'{os.fspath(path)}' holds {stored} history blobs, this solver needs {needed}; "
+            "restore it with the solver type and net that wrote it"
+        )
+
+
+def _write_hdf5(path: str, state: State, history: Sequence[Blob]) -> None:
+    h5py = weights.h5py_module()
+    temporary = f"{path}.{os.getpid()}.tmp"
+    with h5py.File(temporary, "w") as stream:
+        stream.create_dataset("iter", data=np.array([state.iteration], np.int32))
+        stream.create_dataset("current_step", data=np.array([state.current_step], np.int32))
+        stream["learned_net"] = np.bytes_(state.learned_net)
+        group = stream.create_group("history")
+        for index, blob in enumerate(history):
+            group.create_dataset(str(index), data=blob.data)
+    os.replace(temporary, path)
+
+
+def _read_hdf5(path: str, history: Sequence[Blob]) -> State:
+    h5py = weights.h5py_module()
+    try:
+        stream = h5py.File(path, "r")
+    except OSError as error:
+        raise WeightsError(f"cannot read '{path}' as HDF5: {error}") from error
+    with stream:
+        group = stream["history"]
+        _check_count(path, len(group), len(history))
+        for index, blob in enumerate(history):
+            values = np.array(group[str(index)], dtype=np.float32, order="C")
+            if values.shape != blob.dims:
+                raise WeightsError(
+                    f"'{path}', history {index}: the stored shape is {values.shape}, the "
+                    f"solver's is {blob.dims}"
+                )
+            blob.set_data(torch.from_numpy(values))
+        name = ""
+        if "learned_net" in stream:
+            raw = stream["learned_net"][()]
+            name = raw.decode() if isinstance(raw, bytes) else str(raw)
+        numbers: List[int] = [
+            int(np.asarray(stream[key]).reshape(-1)[0]) for key in ("iter", "current_step")
+        ]
+    return State(numbers[0], numbers[1], name)

@@ -1,0 +1,1 @@
+"""Update rules, one a file; each registers itself under its name in prototxt."""

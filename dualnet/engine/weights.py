@@ -1,0 +1,215 @@
+"""Weights in Caffe's own formats: caffemodel (binary protobuf) and HDF5 (`net.cpp`, `blob.cpp`)."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, List, Sequence
+
+import numpy as np
+import torch
+
+from dualnet.engine import log
+from dualnet.engine.blob import Blob
+from dualnet.engine.build import Plan
+from dualnet.engine.errors import DataError, WeightsError
+from dualnet.engine.prototxt import Path, read_binary
+from dualnet.engine.proto import caffe_pb2
+
+__all__ = [
+    "blob_from_proto",
+    "blob_to_proto",
+    "copy_from",
+    "h5py_module",
+    "load_hdf5",
+    "proto_shape",
+    "proto_values",
+    "save_binary",
+    "save_hdf5",
+    "write_atomically",
+]
+
+
+def proto_shape(proto: caffe_pb2.BlobProto) -> List[int]:
+    """The shape of a stored blob, in the present or the four-number layout."""
+    if any(proto.HasField(name) for name in ("num", "channels", "height", "width")):
+        return [proto.num, proto.channels, proto.height, proto.width]
+    return list(proto.shape.dim)
+
+
+def proto_values(proto: caffe_pb2.BlobProto) -> np.ndarray:
+    """The values of a stored blob, (count,) float32."""
+    stored = proto.double_data if len(proto.double_data) else proto.data
+    return np.array(stored, dtype=np.float32)
+
+
+def blob_to_proto(blob: Blob, proto: caffe_pb2.BlobProto, write_diff: bool = False) -> None:
+    """Stores a blob's shape, data and, if asked, diff in a message."""
+    proto.Clear()
+    proto.shape.dim.extend(blob.dims)
+    proto.data.extend(blob.data_tensor.reshape(-1).tolist())
+    if write_diff:
+        proto.diff.extend(blob.diff_tensor.reshape(-1).tolist())
+
+
+def blob_from_proto(blob: Blob, proto: caffe_pb2.BlobProto, where: str) -> None:
+    """Copies stored values into a blob of the same shape.
+
+    Args:
+        blob: the target.
+        proto: the stored blob.
+        where: names the parameter, for messages.
+
+    Raises:
+        WeightsError: the shapes differ.
+    """
+    stored = proto_shape(proto)
+    shape = list(blob.dims)
+    legacy = any(proto.HasField(name) for name in ("num", "channels", "height", "width"))
+    if legacy and len(shape) <= 4:
+        shape = [1] * (4 - len(shape)) + shape
+    values = proto_values(proto)
+    if stored != shape or values.size != blob.count:
+        raise WeightsError(
+            f"{where}: the stored shape is {tuple(stored)} with {values.size} values, the net's is "
+            f"{blob.dims}; rename the layer to keep its own initial values"
+        )
+    blob.set_data(torch.from_numpy(values).view(blob.dims))
+    diff = proto.double_diff if len(proto.double_diff) else proto.diff
+    if len(diff):
+        values = np.array(diff, dtype=np.float32)
+        blob.set_diff(torch.from_numpy(values).view(blob.dims))
+
+
+def copy_from(plan: Plan, path: Path) -> None:
+    """Copies the weights of all layers that a stored net has too, by layer name.
+
+    Raises:
+        WeightsError: a layer of that name has other parameters.
+    """
+    if _is_hdf5(path):
+        load_hdf5(plan, path)
+        return
+    stored = read_binary(path, caffe_pb2.NetParameter)
+    nodes = {node.name: node for node in plan.nodes}
+    for layer in [*stored.layer, *stored.layers]:
+        node = nodes.get(layer.name)
+        if node is None:
+            log.info(f"Ignoring source layer {layer.name}")
+            continue
+        blobs = node.layer.blobs
+        if len(blobs) != len(layer.blobs):
+            raise WeightsError(
+                f"'{os.fspath(path)}', layer '{layer.name}': {len(layer.blobs)} parameters are "
+                f"stored, the net's layer has {len(blobs)}"
+            )
+        for index, blob in enumerate(blobs):
+            where = f"'{os.fspath(path)}', layer '{layer.name}', parameter {index}"
+            blob_from_proto(blob, layer.blobs[index], where)
+
+
+def save_binary(plan: Plan, path: Path, write_diff: bool = False) -> None:
+    """Writes a caffemodel: the net's layers with their parameters."""
+    net = caffe_pb2.NetParameter(name=plan.message.name)
+    for node in plan.nodes:
+        layer = net.layer.add()
+        layer.CopyFrom(node.param)
+        del layer.blobs[:]
+        for blob in node.layer.blobs:
+            blob_to_proto(blob, layer.blobs.add(), write_diff)
+    write_atomically(path, net.SerializeToString())
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file so that readers see all of it or nothing."""
+    temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
+    try:
+        with open(temporary, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise DataError(f"cannot write '{os.fspath(path)}': {error.strerror}") from error
+
+
+def save_hdf5(plan: Plan, path: Path, write_diff: bool = False) -> None:
+    """Writes the weights as HDF5: /data/LAYER/INDEX and, if asked, /diff/LAYER/INDEX."""
+    h5py = h5py_module()
+    temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
+    with h5py.File(temporary, "w") as stream:
+        data = stream.create_group("data")
+        diff = stream.create_group("diff") if write_diff else None
+        for node in plan.nodes:
+            group = data.create_group(node.name)
+            diffs = diff.create_group(node.name) if diff is not None else None
+            for index, number in enumerate(node.param_ids):
+                param = plan.params[number]
+                if param.owner == number:  # parameters that share memory are stored once
+                    group.create_dataset(str(index), data=param.blob.data)
+                if diffs is not None:
+                    diffs.create_dataset(str(index), data=param.blob.diff)
+    os.replace(temporary, path)
+
+
+def load_hdf5(plan: Plan, path: Path) -> None:
+    """Reads weights that `save_hdf5` or BVLC Caffe wrote.
+
+    Raises:
+        WeightsError: a layer of a stored name has other parameters.
+    """
+    h5py = h5py_module()
+    try:
+        stream = h5py.File(path, "r")
+    except OSError as error:
+        raise WeightsError(f"cannot read '{os.fspath(path)}' as HDF5: {error}") from error
+    with stream:
+        data = stream["data"]
+        nodes = {node.name: node for node in plan.nodes}
+        for name in data:
+            node = nodes.get(name)
+            if node is None:
+                log.info(f"Ignoring source layer {name}")
+                continue
+            group = data[name]
+            blobs: Sequence[Blob] = node.layer.blobs
+            if len(group) > len(blobs):
+                raise WeightsError(
+                    f"'{os.fspath(path)}', layer '{name}': {len(group)} parameters are stored, "
+                    f"the net's layer has {len(blobs)}"
+                )
+            for index, number in enumerate(node.param_ids):
+                _load_dataset(plan, group, index, number, f"'{os.fspath(path)}', layer '{name}'")
+
+
+def _load_dataset(plan: Plan, group: Any, index: int, number: int, where: str) -> None:
+    param = plan.params[number]
+    if str(index) not in group:
+        if param.owner != number:
+            return
+        raise WeightsError(f"{where}: parameter {index} is missing")
+    values = np.asarray(group[str(index)], dtype=np.float32)
+    if values.shape != param.blob.dims:
+        raise WeightsError(
+            f"{where}, parameter {index}: the stored shape is {values.shape}, the net's is "
+            f"{param.blob.dims}"
+        )
+    param.blob.set_data(torch.from_numpy(np.array(values, order="C")))
+
+
+def _is_hdf5(path: Path) -> bool:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(8) == b"\x89HDF\r\n\x1a\n"
+    except OSError:
+        return False  # the reader that follows says why
+
+
+def h5py_module() -> Any:
+    """The package h5py, or DataError that says how to get it."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise DataError("HDF5 files need the package h5py; install it with pip") from error
+    return h5py
