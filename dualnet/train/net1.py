@@ -40,6 +40,8 @@ class Net1:
         cut, resolved = half.config.cut, half.resolved
         self.blob, self.label = cut.blob, cut.label
         self.dual = list(cut.dual)
+        #: conv3 and conv3p, as net1's loss sees them.
+        self.compared = [resolved.output_blob, list(cut.dual.values())[-1]]
         # Layers that work on the cut blob in place still belong to net1's side of the cut.
         self.cut_layer = resolved.train.producers[self.blob][-1].name
         self.test_cut_layer = resolved.test.producers[self.blob][-1].name
@@ -67,7 +69,7 @@ class Net1:
         net.forward(net.layer_after(self.cut_layer), self.dual[-1])  # [3]
         net.feed(self.channel.receive("down", iteration).arrays)  # [4]
         loss = net.forward(net.layer_after(self.dual[-1]))
-        self.session.show_training(iteration, loss)
+        self.session.show_training(iteration, loss, self.norms)
         if not self.is_frozen:
             net.backward()
             half.update()
@@ -81,6 +83,13 @@ class Net1:
         for number in range(self.session.test_iter):
             self.half.test.forward(last=self.test_cut_layer)
             self.channel.send(Message(f"test{number:05d}", iteration, self.batch(self.half.test)))
+
+    def norms(self) -> Dict[str, float]:
+        """Mean length per sample of both dual outputs: the thesis's collapse shows here."""
+        return {
+            f"{blob}_norm": float(np.sqrt(np.vdot(values, values) / len(values)))
+            for blob, values in ((name, self.half.train.data(name)) for name in self.compared)
+        }
 
     def batch(self, net: NetDriver) -> Dict[str, np.ndarray]:
         """The cut blob, (N, C, H, W), and the labels, (N,), of the batch just forwarded."""

@@ -83,8 +83,16 @@ class Session:
 
     # Training lines.
 
-    def show_training(self, iteration: int, loss: float) -> None:
-        """Log the loss before the update, averaged as `average_loss` says."""
+    def show_training(
+        self, iteration: int, loss: float, extra: Optional[Callable[[], Dict[str, float]]] = None
+    ) -> None:
+        """Log the loss before the update, averaged as `average_loss` says.
+
+        Args:
+            iteration: Updates done before it.
+            loss: Of this iteration.
+            extra: Gives further series by name; asked only when there is a line to write.
+        """
         self._losses.append(loss)
         self.loss = float(np.mean(self._losses))
         if self.display and iteration % self.display == 0:
@@ -92,7 +100,7 @@ class Session:
             self.log.training(
                 iteration,
                 self.loss,
-                {name: values for name, values, _ in outputs},
+                {**{name: values for name, values, _ in outputs}, **(extra() if extra else {})},
                 learning_rate=self.half.update_rule.rate(),
                 loss_weights={name: weight for name, _, weight in outputs},
             )
