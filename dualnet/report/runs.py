@@ -1,0 +1,167 @@
+"""The runs that a report is about: their logs by role, and what to call them."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dualnet.config import CONFIG_NAME, Config, load_run
+from dualnet.errors import ConfigError, UsageError
+from dualnet.report.parse import ParsedLog, parse_log
+
+__all__ = ["ROLES", "Run", "read_runs"]
+
+#: Logs of a run directory, by role; PLAIN is a log given by itself, as one of BVLC Caffe's.
+ROLES = ("net1", "net2", "single")
+PLAIN = "log"
+
+#: Iterations (K,) int64 and values (K,) float64.
+Points = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass
+class Run:
+    """One line in the legend."""
+
+    path: Path
+    label: str
+    #: Role to log; of net1, net2 and single those that are there, or "log" alone.
+    logs: dict[str, ParsedLog]
+
+    def coupling_loss(self) -> Points:
+        """Return net1's training loss: iterations (K,) int64 and values (K,) float64."""
+        return _loss(self.logs, ["net1"])
+
+    def classification_loss(self) -> Points:
+        """Return the training loss of the net that classifies, as iterations and values."""
+        return _loss(self.logs, ["net2", "single", PLAIN])
+
+    def accuracy(self) -> Points:
+        """Return the first test output that is an accuracy, as iterations and values."""
+        for role in ("net2", "single", PLAIN):
+            if role in self.logs:
+                log = self.logs[role]
+                for name in sorted(log.names("test"), key=lambda name: name != "accuracy"):
+                    if "acc" in name.lower():
+                        return log.series(name, "test")
+        return _nothing()
+
+    def series(self, name: str) -> Points:
+        """Return any series of the logs.
+
+        Args:
+            name: An output, as "norm"; of one role's log, as "net1:norm"; of the test net, as
+                "test:loss" or "net2:test:loss". Without a role the first log that has it counts.
+
+        Returns:
+            Iterations (K,) int64 and values (K,) float64; both empty if no log has it.
+        """
+        *qualifiers, output = name.split(":")
+        phase = "test" if "test" in qualifiers else "train"
+        for role, log in self.logs.items():
+            wanted = role in qualifiers or not set(qualifiers) & {*ROLES, PLAIN}
+            if wanted and output in log.names(phase):
+                return log.series(output, phase)
+        return _nothing()
+
+    def names(self) -> list[str]:
+        """Return what `series` knows, each with its role."""
+        return [
+            f"{role}:{prefix}{name}"
+            for role, log in self.logs.items()
+            for phase, prefix in (("train", ""), ("test", "test:"))
+            for name in log.names(phase)
+        ]
+
+
+def _nothing() -> Points:
+    return np.zeros(0, np.int64), np.zeros(0)
+
+
+def _loss(logs: dict[str, ParsedLog], roles: Iterable[str]) -> Points:
+    for role in roles:
+        if role in logs:
+            # The "Iteration" line holds the loss whatever the output is called.
+            rows = [row for row in logs[role].train if row.loss is not None]
+            if rows:
+                values = np.array([row.loss for row in rows], np.float64)
+                return np.array([row.iteration for row in rows], np.int64), values
+            return logs[role].series("loss")
+    return _nothing()
+
+
+def read_runs(paths: Sequence[str | Path]) -> list[Run]:
+    """Read the logs of several runs and give each a name that tells them apart.
+
+    Args:
+        paths: Run directories, or single log files.
+
+    Returns:
+        The runs, in the same order.
+
+    Raises:
+        UsageError: There is no such path, or a directory without logs.
+        StorageFailed: A log cannot be read.
+    """
+    runs = [_read_run(Path(path)) for path in paths]
+    repeated = Counter(run.label for run in runs)
+    names = _shortest_names([run.path for run in runs])
+    for run, name in zip(runs, names):
+        if repeated[run.label] > 1:
+            run.label = f"{run.label} ({name})" if run.path.is_dir() else name
+    return runs
+
+
+def _read_run(path: Path) -> Run:
+    if path.is_file():
+        return Run(path, path.name, {PLAIN: parse_log(path)})
+    if not path.is_dir():
+        raise UsageError(f"there is no {path}: give run directories or log files")
+    found = {role: path / f"{role}.log" for role in ROLES if (path / f"{role}.log").is_file()}
+    if not found:
+        wanted = ", ".join(f"{role}.log" for role in ROLES)
+        raise UsageError(f"{path} holds no log: expected one of {wanted} there")
+    return Run(path, _label(path, found), {role: parse_log(log) for role, log in found.items()})
+
+
+def _label(path: Path, roles: Iterable[str]) -> str:
+    if not (path / CONFIG_NAME).is_file():
+        return _name(path)
+    try:
+        config = load_run(str(path))
+    except ConfigError:  # of another version; the logs can be drawn all the same
+        return _name(path)
+    return describe(config, "net1" in roles or "net2" in roles)
+
+
+def describe(config: Config, is_dual: bool) -> str:
+    """Return what sets a run apart from others, in a few words.
+
+    Args:
+        config: Of the run.
+        is_dual: Whether it was the cut net that was trained.
+    """
+    if not is_dual:
+        return "single net"
+    coupling = config.coupling
+    loss = "" if coupling.loss == "prototxt" else f", loss {coupling.loss}"
+    return f"target {coupling.target}{loss}, tie {coupling.tie}"
+
+
+def _name(path: Path) -> str:
+    return path.resolve().name or str(path)
+
+
+def _shortest_names(paths: Sequence[Path]) -> list[str]:
+    """Return the last parts of each path, as many as it takes to tell them all apart."""
+    parts = [path.resolve().parts for path in paths]
+    depth = 1
+    longest = max((len(part) for part in parts), default=1)
+    while depth < longest and len({part[-depth:] for part in parts}) < len(set(parts)):
+        depth += 1
+    return [os.path.join(*part[-depth:]) for part in parts]
