@@ -46,6 +46,8 @@ class Resolved:
     net_path: str
     #: Names of the dual layers in this net, in forward order; empty for `single`.
     dual: List[str]
+    #: Iterations between lines of the log; the solver's own is off, its lines would come twice.
+    display: int
 
     @property
     def output_blob(self) -> str:
@@ -79,6 +81,7 @@ def resolve(config: Config, role: str, run_dir: str) -> Resolved:
     net_source = solver.net
     net = read_net(net_source)
     _fill_solver(solver, config, role, run_dir, source)
+    display, solver.display = solver.display, 0
     if config.train.batch_size:
         for layer in NetGraph(net, "TRAIN", net_source).layers:
             set_batch_size(layer, config.train.batch_size)
@@ -93,7 +96,7 @@ def resolve(config: Config, role: str, run_dir: str) -> Resolved:
         raise ConfigError(f"{net_source}: no data layer in phase TRAIN; nothing says the batch size")
     dual = {"net1": list(config.cut.dual), "net2": list(config.cut.dual.values())}.get(role, [])
     path = _path(run_dir, role, "solver")
-    return Resolved(role, solver, net, train, test, path, solver.net, dual)
+    return Resolved(role, solver, net, train, test, path, solver.net, dual, display)
 
 
 def _loss_weight(layer: Any) -> float:

@@ -63,7 +63,7 @@ def train_single(
     claim(config, run_dir, "single", resume)
     write(resolved)
     half = Half(config, resolved)
-    with CaffeLog(log_path(run_dir, "single"), display=resolved.solver.display) as log:
+    with CaffeLog(log_path(run_dir, "single"), display=resolved.display) as log:
         session = _begin(half, log, run_dir, resume)
         if progress is not None:
             progress(session)
@@ -83,7 +83,7 @@ def train_half(config: Config, role: str, run_dir: str, progress: Progress = Non
     with open_channel(carrier, role, run_dir, settings, identity) as channel:
         write(resolved)
         half = Half(config, resolved)
-        with CaffeLog(log_path(run_dir, role), display=resolved.solver.display) as log:
+        with CaffeLog(log_path(run_dir, role), display=resolved.display) as log:
             session = _begin(half, log, run_dir, resume=False)
             hello = handshake.describe(half, session)
             handshake.check(hello, channel.handshake(hello), config)

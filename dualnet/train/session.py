@@ -37,7 +37,7 @@ class Session:
         self.test_iter: int = solver.test_iter[0] if solver.test_iter else 0
         self.test_interval: int = solver.test_interval if solver.test_interval != NEVER else 0
         self.test_initialization: bool = solver.test_initialization
-        self.display: int = solver.display
+        self.display = half.resolved.display
         self.snapshot_interval: int = solver.snapshot
         self.iteration = 0
         #: The latest training loss, averaged over the last `average_loss` iterations.
