@@ -18,15 +18,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 # Run from a checkout, without an installation, as well.
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir))
 
-from dualnet.errors import DualnetError  # noqa: E402
-from dualnet.report.plot import plot_runs  # noqa: E402
-from dualnet.report.runs import read_runs  # noqa: E402
-from dualnet.report.table import write_tables  # noqa: E402
+from dualnet.errors import DualnetError
+from dualnet.report.plot import plot_runs
+from dualnet.report.runs import read_runs
+from dualnet.report.table import write_tables
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,7 +88,7 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:

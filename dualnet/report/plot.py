@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dualnet.atomic import write_atomically
-from dualnet.errors import StorageFailed, UsageError
+from dualnet.errors import DualnetError, StorageFailed, UsageError
 from dualnet.report.runs import Run, read_runs
 
 __all__ = ["FORMATS", "moving_average", "plot_runs"]
@@ -103,15 +103,19 @@ def plot_runs(
 
 
 def _panels(runs: list[Run], series: Sequence[str]) -> list[_Panel]:
-    roles = {role for run in runs for role in run.logs}
-    if "net2" in roles:
-        classifier = "net2 and single net" if "single" in roles else "net2"
-    else:
-        classifier = "Single net" if roles == {"single"} else "Training"
+    roles = {role for run in runs for role in run.logs} - {"net1"}
+    classifiers = {
+        frozenset({"net2"}): "net2: classification loss",
+        frozenset({"single"}): "Single net: classification loss",
+        frozenset({"net2", "single"}): "net2 and single net: classification loss",
+    }
     panels = [
         _Panel("net1: coupling loss", "loss", [run.coupling_loss() for run in runs], True),
         _Panel(
-            f"{classifier}: classification", "loss", [r.classification_loss() for r in runs], True
+            classifiers.get(frozenset(roles), "Training loss"),
+            "loss",
+            [run.classification_loss() for run in runs],
+            True,
         ),
         _Panel("Test accuracy", "accuracy", [run.accuracy() for run in runs], False, False),
     ]
@@ -171,9 +175,15 @@ def _draw(
     title: str | None,
 ) -> bytes:
     # Late, since it takes a second; without pyplot, which would look for a display.
-    import matplotlib
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import FuncFormatter
+    except (ImportError, OSError) as error:  # OSError: Debian's misses its data outside of /usr
+        raise DualnetError(
+            f"figures need matplotlib, which cannot be imported ({error}): install matplotlib, or "
+            "draw with another Python; logs need no Caffe"
+        ) from error
 
     with matplotlib.rc_context(_STYLE):
         columns = max(1, min(len(labels), 100 // (max(map(len, labels)) + 8)))

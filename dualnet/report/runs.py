@@ -16,7 +16,7 @@ from dualnet.report.parse import ParsedLog, parse_log
 
 __all__ = ["ROLES", "Run", "read_runs"]
 
-#: Logs of a run directory, by role; PLAIN is a log given by itself, as one of BVLC Caffe's.
+#: Logs of a run directory, by role; PLAIN is any other log, as one of BVLC Caffe's.
 ROLES = ("net1", "net2", "single")
 PLAIN = "log"
 
@@ -30,7 +30,7 @@ class Run:
 
     path: Path
     label: str
-    #: Role to log; of net1, net2 and single those that are there, or "log" alone.
+    #: Role to log: those of net1, net2 and single that are there, or "log" alone.
     logs: dict[str, ParsedLog]
 
     def coupling_loss(self) -> Points:
@@ -119,7 +119,8 @@ def read_runs(paths: Sequence[str | Path]) -> list[Run]:
 
 def _read_run(path: Path) -> Run:
     if path.is_file():
-        return Run(path, path.name, {PLAIN: parse_log(path)})
+        role = path.stem if path.stem in ROLES else PLAIN
+        return Run(path, path.name, {role: parse_log(path)})
     if not path.is_dir():
         raise UsageError(f"there is no {path}: give run directories or log files")
     found = {role: path / f"{role}.log" for role in ROLES if (path / f"{role}.log").is_file()}

@@ -27,8 +27,8 @@ def write_tables(log: ParsedLog, directory: str | Path | None = None) -> list[Pa
         directory: Where they go; by default beside the log.
 
     Returns:
-        The files: NAME.train, NAME.test, and NAME.test.K for each further test net K. What is there
-        is replaced.
+        The files: NAME.train, NAME.test, and NAME.test.K for each further test net K, of those
+        that the log has rows for. What is there is replaced.
 
     Raises:
         StorageFailed: A file cannot be written.
@@ -38,9 +38,12 @@ def write_tables(log: ParsedLog, directory: str | Path | None = None) -> list[Pa
     tables.update({f"test.{net}": ("test", net) for net in log.tests if net > 0})
     written = []
     for suffix, (phase, net) in tables.items():
-        path = base.with_name(f"{base.name}.{suffix}")
-        _write(path, log.rows(phase, net), log.names(phase, net))
-        written.append(path)
+        # "Iteration N, loss = v" at the very end of a log has no outputs.
+        rows = [row for row in log.rows(phase, net) if row.outputs]
+        if rows:
+            path = base.with_name(f"{base.name}.{suffix}")
+            _write(path, rows, log.names(phase, net))
+            written.append(path)
     return written
 
 
@@ -49,9 +52,8 @@ def _write(path: Path, rows: list[LogRow], names: list[str]) -> None:
     out = csv.writer(text, lineterminator="\n")
     out.writerow(["NumIters", "Seconds", "LearningRate", *names])
     for row in rows:
-        if row.outputs:  # "Iteration N, loss = v" at the very end has none
-            values = [row.outputs.get(name, "") for name in names]
-            out.writerow([row.iteration, row.seconds, row.learning_rate, *values])
+        values = [row.outputs.get(name, "") for name in names]
+        out.writerow([row.iteration, row.seconds, row.learning_rate, *values])
     try:
         write_atomically(str(path), text.getvalue().encode("utf-8"))
     except OSError as error:

@@ -1,0 +1,43 @@
+"""Runs to report on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dualnet.config import from_dict
+from dualnet.report.log import CaffeLog
+
+
+@pytest.fixture
+def matplotlib():
+    """matplotlib; skips where it cannot be imported, as Debian's when it is not below /usr."""
+    try:
+        import matplotlib
+    except (ImportError, OSError) as error:
+        pytest.skip(f"matplotlib cannot be imported: {error}")
+    return matplotlib
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """Return a function that writes a run directory with logs of made-up curves."""
+
+    def make(name, roles=("net1", "net2"), coupling=None, count=40, diverges_at=None, scale=1.0):
+        directory = tmp_path / name
+        directory.mkdir(parents=True)
+        if coupling is not None:
+            (directory / "config.yaml").write_text(from_dict({"coupling": coupling}).to_yaml())
+        for role in roles:
+            with CaffeLog(directory / f"{role}.log") as log:
+                log.solving(name)
+                for k in range(count):
+                    loss = scale * (2 + np.sin(k)) / (k + 1)
+                    if diverges_at is not None and k >= diverges_at:
+                        loss = np.nan
+                    log.training(k, loss, {"loss": loss, "norm": k / 7}, 0.01)
+                    if role != "net1" and k % 10 == 0:
+                        log.testing(k, {"accuracy": 1 - 1 / (k + 2), "loss": loss})
+        return directory
+
+    return make
