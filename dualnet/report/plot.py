@@ -179,7 +179,8 @@ def _draw(
         import matplotlib
         from matplotlib.figure import Figure
         from matplotlib.ticker import FuncFormatter
-    except (ImportError, OSError) as error:  # OSError: Debian's misses its data outside of /usr
+    except (ImportError, OSError, RuntimeError) as error:
+        # Debian's, unpacked elsewhere than to /usr, misses its data with one of the latter two.
         raise DualnetError(
             f"figures need matplotlib, which cannot be imported ({error}): install matplotlib, or "
             "draw with another Python; logs need no Caffe"

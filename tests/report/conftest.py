@@ -14,7 +14,7 @@ def matplotlib():
     """matplotlib; skips where it cannot be imported, as Debian's when it is not below /usr."""
     try:
         import matplotlib
-    except (ImportError, OSError) as error:
+    except (ImportError, OSError, RuntimeError) as error:
         pytest.skip(f"matplotlib cannot be imported: {error}")
     return matplotlib
 
