@@ -12,7 +12,7 @@
 # Sets $root, the repository.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-venv=${DUALNET_VENV:-$root/.venv}
+venv=$(realpath -ms -- "${DUALNET_VENV:-$root/.venv}")
 
 fail() {
   echo "${0##*/}: $*" >&2
@@ -83,6 +83,8 @@ use_python() {
     python=python3
   fi
   python=$(command -v "$python") || fail "no Python at '${DUALNET_PYTHON:-python3}'; set DUALNET_PYTHON"
+  # Absolute, for callers that change directory; -s, because a venv's python is a symlink.
+  python=$(realpath -s -- "$python")
   # Installed or not, the dualnet beside this script is the one that runs.
   export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 }

@@ -31,7 +31,7 @@ Exit codes: 0 done, 2 usage or a local fault, 69 the packages cannot be had on t
 Examples:
   scripts/install_caffe.sh
   scripts/install_caffe.sh ~/caffe && ~/caffe/bin/python -c 'import caffe; print(caffe.__version__)'
-  DUALNET_CAFFE=bvlc .caffe/bin/python -m dualnet.cli train configs/digits.yaml --run-dir runs/bvlc
+  DUALNET_CAFFE=bvlc .caffe/bin/python -m dualnet train configs/digits.yaml --run-dir runs/bvlc
   scripts/install_caffe.sh --mirror http://mirror.example.org/debian /opt/caffe
 TEXT
 }

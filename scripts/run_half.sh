@@ -1,5 +1,7 @@
 # shellcheck shell=bash
-# What run_net1.sh and run_net2.sh share; they set $half and usage(), then source this.
+# What run_net1.sh and run_net2.sh share; they define usage() and $half, then source this.
+
+: "${half:?source this from run_net1.sh or run_net2.sh}"
 
 case "${1:-}" in
   -h | --help) usage; exit 0 ;;
@@ -18,6 +20,6 @@ shift 2
 mkdir -p "$run_dir" 2>/dev/null || fail "cannot make the run directory '$run_dir'"
 echo "$half on $(hostname): $config, run directory $run_dir, $("$python" --version)" >&2
 # The prototxt files name data and nets relative to the repository, as Caffe's own examples do.
-cd "$root"
+cd "$root" || fail "cannot enter $root"
 # exec: the scheduler's signals must reach the training process, and its exit code the scheduler.
-exec "$python" -m dualnet.cli "$half" "$config" --run-dir "$run_dir" "$@"
+exec "$python" -m dualnet "$half" "$config" --run-dir "$run_dir" "$@"

@@ -15,16 +15,27 @@ the scheduler's signals reach it, and its exit code is the process's. Relative p
 to where you are; the paths inside prototxt are relative to the repository.
 
 Variables: DUALNET_PYTHON (default: .venv/bin/python if there, else python3),
-DUALNET_CAFFE (auto, engine or bvlc).
+DUALNET_CAFFE (auto, engine or bvlc), DUALNET_HOME (the repository, where a scheduler copies this
+script and the job is not submitted from the repository).
 
 Examples:
   scripts/run_net2.sh configs/cifar10.yaml /shared/runs/first
   scripts/run_net2.sh configs/cifar10.yaml /shared/runs/first --resume
   srun --nodes=1 --gres=gpu:1 scripts/run_net2.sh configs/cifar10.yaml /shared/runs/first \
     --set train.max_iter=4000
+  sbatch --gres=gpu:1 scripts/run_net2.sh configs/cifar10.yaml /shared/runs/first
 TEXT
 }
 
 half=net2
+# sbatch and qsub run a copy of this file from a spool folder; the rest is in the repository.
+for scripts in "$(dirname "${BASH_SOURCE[0]}")" "${DUALNET_HOME:-.}/scripts" \
+  "${SLURM_SUBMIT_DIR:-.}/scripts" "${PBS_O_WORKDIR:-.}/scripts"; do
+  [ -r "$scripts/run_half.sh" ] && break
+done
+if [ ! -r "$scripts/run_half.sh" ]; then
+  echo "${0##*/}: cannot find the repository: submit from it, or set DUALNET_HOME to it" >&2
+  exit 2
+fi
 # shellcheck source=scripts/run_half.sh
-. "$(dirname "${BASH_SOURCE[0]}")/run_half.sh"
+. "$scripts/run_half.sh"
