@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from typing import Any, List, Optional
+from typing import Any, Optional
 
 from dualnet import __version__, config
 from dualnet.errors import DualnetError, UsageError
@@ -25,7 +25,7 @@ EXAMPLES = """examples:
 """
 
 
-def main(arguments: Optional[List[str]] = None) -> int:
+def main(arguments: Optional[list[str]] = None) -> int:
     """Run one command; returns the exit code, see dualnet/errors.py."""
     options = _parser().parse_args(arguments)
     try:
@@ -187,7 +187,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from dualnet.train.evaluate import evaluate
     from dualnet.train.progress import ProgressBar
 
-    bar: List[ProgressBar] = []
+    bar: list[ProgressBar] = []
 
     def progress(done: int, total: int) -> None:
         if not bar:

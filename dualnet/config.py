@@ -12,14 +12,26 @@ import hashlib
 import json
 import os
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Sequence, Type, Union
+from typing import Any, Optional, Union
 
 import yaml
 
 from dualnet.errors import ConfigError
 
-__all__ = ["Config", "Half", "Cut", "Train", "Coupling", "Update", "Exchange", "load", "load_run", "from_dict"]
+__all__ = [
+    "Config",
+    "Half",
+    "Cut",
+    "Train",
+    "Coupling",
+    "Update",
+    "Exchange",
+    "load",
+    "load_run",
+    "from_dict",
+]
 
 #: Name of the resolved configuration in a run directory.
 CONFIG_NAME = "config.yaml"
@@ -59,7 +71,7 @@ class Cut:
     label: str = "label"
     #: The dual layers: net1's layer and its copy in net2, in forward order. The output of the
     #: last pair is compared; net2's is fed to net1 as an input of the same name.
-    dual: Dict[str, str] = field(default_factory=lambda: {"conv3": "conv3p"})
+    dual: dict[str, str] = field(default_factory=lambda: {"conv3": "conv3p"})
 
 
 @dataclass(frozen=True)
@@ -77,7 +89,7 @@ class Train:
     #: Iterations between snapshots (0: only the final one).
     snapshot: Optional[int] = None
     #: Caffemodels to start from, copied by layer name into every net that has the layers.
-    weights: List[str] = field(default_factory=list)
+    weights: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -148,7 +160,7 @@ class Config:
         """The section of a role, one of `single`, `net1`, `net2`."""
         return typing.cast(Half, getattr(self, role))
 
-    def to_dict(self) -> Dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The configuration as plain nested dictionaries, every default filled in."""
         return dataclasses.asdict(self)
 
@@ -203,7 +215,7 @@ def load_run(run_dir: str) -> Config:
     return load(path)
 
 
-def from_dict(raw: Dict[str, Any], source: str = "config") -> Config:
+def from_dict(raw: dict[str, Any], source: str = "config") -> Config:
     """Build a Config from nested dictionaries, checking every key and value.
 
     Raises:
@@ -214,7 +226,7 @@ def from_dict(raw: Dict[str, Any], source: str = "config") -> Config:
     return config
 
 
-def _build(cls: Type[Any], raw: Any, prefix: str, source: str) -> Any:
+def _build(cls: type[Any], raw: Any, prefix: str, source: str) -> Any:
     if not isinstance(raw, dict):
         raise ConfigError(f"{source}: {prefix[:-1]}: expected keys and values, found {raw!r}")
     hints = typing.get_type_hints(cls)
@@ -293,7 +305,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _apply_override(raw: Dict[str, Any], override: str) -> None:
+def _apply_override(raw: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path.strip():
         raise ConfigError(f"--set {override}: expected key.path=value, as in train.max_iter=100")
@@ -352,7 +364,8 @@ def _check_coupling(coupling: Coupling, source: str) -> None:
     if coupling.target == "activation" and coupling.tie == "every":
         raise ConfigError(
             f"{source}: coupling.tie: every with target activation compares conv3 with an exact "
-            "copy of itself: the loss is zero and net1 learns nothing; use target updated or gradient"
+            "copy of itself: the loss is zero and net1 learns nothing; use target updated or "
+            "gradient"
         )
     if coupling.loss == "none" and coupling.loss_weight:
         raise ConfigError(

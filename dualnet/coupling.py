@@ -16,15 +16,15 @@ at the start (tie `start`), net1 gets
     d/dx 1/(2 gamma N) |x - (y - gamma g)|^2 = (x - y)/(gamma N) + dL/dy
 
 and as x = y stays true (both copies get the same gradient), that is the back-propagated gradient:
-dual training is single training. gamma cancels, but for rounding: y - gamma g keeps little of g when
-gamma g is far below y, and the pull (x - y)/(gamma N) of a small gamma makes the rounding error of x
-- y grow when the learning rate exceeds 2 gamma over the largest eigenvalue of p's Gram matrix. A
-gamma of 1000 is safe on both sides for the shipped nets.
+dual training is single training. gamma cancels, but for rounding: y - gamma g keeps little of g
+when gamma g is far below y, and the pull (x - y)/(gamma N) of a small gamma makes the rounding
+error of x - y grow when the learning rate exceeds 2 gamma over the largest eigenvalue of p's Gram
+matrix. A gamma of 1000 is safe on both sides for the shipped nets.
 """
 
 from __future__ import annotations
 
-from typing import List, Optional, Protocol
+from typing import Optional, Protocol
 
 import numpy as np
 
@@ -73,7 +73,7 @@ class UpdatedTarget:
 
     needs_update = True
 
-    def __init__(self, net: NetOfLayers, blob: str, layers: List[str]) -> None:
+    def __init__(self, net: NetOfLayers, blob: str, layers: list[str]) -> None:
         self.net, self.blob, self.layers = net, blob, layers
 
     def make(self) -> np.ndarray:
@@ -95,7 +95,7 @@ class GradientTarget:
         return np.asarray(y - np.float32(self.gamma * len(y)) * diff)
 
 
-def make_target(coupling: Coupling, net: NetOfLayers, blob: str, layers: List[str]) -> Target:
+def make_target(coupling: Coupling, net: NetOfLayers, blob: str, layers: list[str]) -> Target:
     """The rule that `coupling.target` names.
 
     Args:

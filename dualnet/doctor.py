@@ -6,7 +6,6 @@ import importlib
 import os
 import platform
 import shutil
-from typing import List, Tuple
 
 from dualnet import __version__
 
@@ -34,7 +33,7 @@ def examine() -> str:
     return "".join(f"{mark}  {text}\n" for mark, text in lines)
 
 
-def _library(name: str, purpose: str) -> Tuple[str, str]:
+def _library(name: str, purpose: str) -> tuple[str, str]:
     try:
         module = importlib.import_module(name)
     except ImportError:
@@ -44,7 +43,7 @@ def _library(name: str, purpose: str) -> Tuple[str, str]:
     return "ok", f"{name} {getattr(module, '__version__', 'present')}: {purpose}"
 
 
-def _provider() -> Tuple[str, str]:
+def _provider() -> tuple[str, str]:
     from dualnet.errors import UsageError
 
     try:
@@ -54,7 +53,7 @@ def _provider() -> Tuple[str, str]:
     return "ok", f"Caffe: {backend.provider} {getattr(backend.caffe, '__version__', '')}".rstrip()
 
 
-def _devices() -> List[Tuple[str, str]]:
+def _devices() -> list[tuple[str, str]]:
     # By file, not through a framework: a GPU may be there and the framework unable to use it.
     gpus = [name for name in os.listdir("/dev") if name[:6] == "nvidia" and name[6:].isdigit()]
     if not gpus:
@@ -62,16 +61,16 @@ def _devices() -> List[Tuple[str, str]]:
     return [("ok", f"GPU {name[6:]}: use device: {name[6:]}") for name in sorted(gpus)]
 
 
-def _cores() -> Tuple[str, str]:
+def _cores() -> tuple[str, str]:
     return "ok", f"{len(os.sched_getaffinity(0))} CPU cores for this process"
 
 
-def _space() -> Tuple[str, str]:
+def _space() -> tuple[str, str]:
     free = shutil.disk_usage(".").free / 2**30
     return ("ok" if free > 1 else "!!"), f"{free:.1f} GiB free in the working directory"
 
 
-def _data_set(name: str) -> Tuple[str, str]:
+def _data_set(name: str) -> tuple[str, str]:
     path = os.path.join("data", name, "train_lmdb")
     if os.path.isdir(path):
         return "ok", f"data set {name} in data/{name}"

@@ -18,7 +18,8 @@ Bottoms are two blobs of one shape, usually (N, C, H, W) float32; the top is a s
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import yaml
@@ -34,7 +35,8 @@ class _PairLossLayer(caffe.Layer):  # type: ignore[misc]
     def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
         if len(bottom) != 2 or len(top) != 1:
             raise ValueError(
-                f"{type(self).__name__}: needs 2 bottoms and 1 top, has {len(bottom)} and {len(top)}"
+                f"{type(self).__name__}: needs 2 bottoms and 1 top, has {len(bottom)} and "
+                f"{len(top)}"
             )
 
     def reshape(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
@@ -42,7 +44,8 @@ class _PairLossLayer(caffe.Layer):  # type: ignore[misc]
         shapes = [tuple(bottom[i].shape) for i in range(2)]
         if shapes[0] != shapes[1]:
             raise ValueError(
-                f"{type(self).__name__}: bottoms must have one shape, are {shapes[0]} and {shapes[1]}"
+                f"{type(self).__name__}: bottoms must have one shape, are {shapes[0]} and "
+                f"{shapes[1]}"
             )
         self.difference = np.zeros(shapes[0], np.float32)
         top[0].reshape(1)

@@ -6,7 +6,7 @@ can be checked in the text is checked here, with the file and both names in the 
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Optional
 
 from google.protobuf import text_format
 
@@ -83,8 +83,8 @@ class NetGraph:
         state.phase = caffe_pb2.Phase.Value(phase)
         self.layers = [layer for layer in net.layer if _is_included(layer, state)]
         #: Blob name to the layers that have it as a top, in order (in-place layers again).
-        self.producers: Dict[str, List[Any]] = {}
-        self.consumers: Dict[str, List[Any]] = {}
+        self.producers: dict[str, list[Any]] = {}
+        self.consumers: dict[str, list[Any]] = {}
         for layer in self.layers:
             for top in layer.top:
                 self.producers.setdefault(top, []).append(layer)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from typing import Dict, List, Optional, Tuple
+from typing import Optional
 
 from dualnet.atomic import replace, write_atomically
 from dualnet.backend import caffe_pb2
@@ -30,7 +30,7 @@ def state_path(run_dir: str, role: str, iteration: int) -> str:
     return os.path.join(run_dir, f"{role}_iter_{iteration}.solverstate")
 
 
-def save(half: Half, iteration: int, run_dir: str) -> Tuple[str, str]:
+def save(half: Half, iteration: int, run_dir: str) -> tuple[str, str]:
     """Write a half's weights and solver state.
 
     Returns:
@@ -57,16 +57,21 @@ def restore(half: Half, iteration: int, run_dir: str) -> None:
     Raises:
         UsageError: There is no such snapshot.
     """
-    for path in (model_path(run_dir, half.role, iteration), state_path(run_dir, half.role, iteration)):
+    for path in (
+        model_path(run_dir, half.role, iteration),
+        state_path(run_dir, half.role, iteration),
+    ):
         if not os.path.exists(path):
-            raise UsageError(f"{path}: missing; {half.role} cannot continue from iteration {iteration}")
+            raise UsageError(
+                f"{path}: missing; {half.role} cannot continue from iteration {iteration}"
+            )
     half.solver.restore(state_path(run_dir, half.role, iteration))
     first = half.resolved.train.layers[0].name
     for _ in range(iteration * half.resolved.solver.iter_size):
         half.train.forward(first, first)
 
 
-def roles_of(run_dir: str) -> Tuple[str, ...]:
+def roles_of(run_dir: str) -> tuple[str, ...]:
     """What a run directory holds: ("single",) or ("net1", "net2").
 
     Raises:
@@ -79,7 +84,7 @@ def roles_of(run_dir: str) -> Tuple[str, ...]:
     raise UsageError(f"{run_dir}: no run here (no single_ or net1_solver.prototxt)")
 
 
-def find(run_dir: str, iteration: Optional[int] = None) -> Tuple[int, Dict[str, str]]:
+def find(run_dir: str, iteration: Optional[int] = None) -> tuple[int, dict[str, str]]:
     """The latest snapshot that every half of a run has, or that of `iteration`.
 
     Returns:
@@ -100,7 +105,7 @@ def find(run_dir: str, iteration: Optional[int] = None) -> Tuple[int, Dict[str, 
     return iteration, {role: model_path(run_dir, role, iteration) for role in roles}
 
 
-def _iterations(run_dir: str, role: str) -> List[int]:
+def _iterations(run_dir: str, role: str) -> list[int]:
     pattern = re.compile(re.escape(role) + r"_iter_(\d+)\.caffemodel$")
     names = glob.glob(os.path.join(glob.escape(run_dir), f"{role}_iter_*.caffemodel"))
     matches = [pattern.match(os.path.basename(name)) for name in names]

@@ -5,7 +5,8 @@ What pycaffe asks for in between is hidden here (thesis section 7.4 is a list of
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any, Optional
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from dualnet.errors import ConfigError
 __all__ = ["NetDriver", "Output"]
 
 #: (name, values, loss weight) of an output blob.
-Output = Tuple[str, np.ndarray, float]
+Output = tuple[str, np.ndarray, float]
 
 
 class NetDriver:
@@ -28,9 +29,9 @@ class NetDriver:
     def __init__(self, net: Any, path: str) -> None:
         self.net = net
         self.path = path
-        self._names: List[str] = [str(name) for name in net._layer_names]
-        self._types: List[str] = [str(layer.type) for layer in net.layers]
-        self._buffers: Dict[str, np.ndarray] = {}
+        self._names: list[str] = [str(name) for name in net._layer_names]
+        self._types: list[str] = [str(layer.type) for layer in net.layers]
+        self._buffers: dict[str, np.ndarray] = {}
 
     # Running a stretch of layers. Names are the prototxt's; the Split layers that Caffe inserts
     # go with the layer before them.
@@ -63,7 +64,7 @@ class NetDriver:
 
     # What goes in and out.
 
-    def feed(self, values: Dict[str, np.ndarray]) -> None:
+    def feed(self, values: dict[str, np.ndarray]) -> None:
         """Put a batch into the MemoryData or Input layers that make the named blobs.
 
         The blobs hold the values afterwards; `forward` then begins behind them.
@@ -108,7 +109,7 @@ class NetDriver:
         """A live view of a blob's gradient, overwritten by the next backward pass."""
         return np.asarray(self.net.blobs[blob].diff)
 
-    def parameters(self, layers: Sequence[str]) -> Dict[str, np.ndarray]:
+    def parameters(self, layers: Sequence[str]) -> dict[str, np.ndarray]:
         """Live views of the parameters of some layers, by name `LAYER.INDEX`."""
         return {
             f"{layer}.{i}": np.asarray(blob.data)
@@ -116,13 +117,13 @@ class NetDriver:
             for i, blob in enumerate(self.net.params.get(layer, []))
         }
 
-    def set_parameters(self, values: Dict[str, np.ndarray]) -> None:
+    def set_parameters(self, values: dict[str, np.ndarray]) -> None:
         """Overwrite parameters, by name `LAYER.INDEX`."""
         for name, array in values.items():
             layer, _, index = name.rpartition(".")
             self.net.params[layer][int(index)].data[...] = array
 
-    def outputs(self) -> List[Output]:
+    def outputs(self) -> list[Output]:
         """Every output blob, in the order in which Caffe's solver prints them."""
         weights = dict(zip(self.net._blob_names, self.net._blob_loss_weights))
         return [

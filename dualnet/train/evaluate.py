@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Optional
 
 from dualnet.backend import caffe
 from dualnet.config import Config
@@ -20,7 +20,7 @@ def evaluate(
     iteration: Optional[int] = None,
     batches: Optional[int] = None,
     progress: Optional[Callable[[int, int], None]] = None,
-) -> Dict[str, Any]:
+) -> dict[str, Any]:
     """Run the test phase of a run's latest snapshot.
 
     The halves of a dual run are joined in memory: net1 up to the cut, net2 from there.
@@ -48,7 +48,7 @@ def evaluate(
         role: NetDriver(caffe.Net(paths[role], caffe.TEST, weights=models[role]), paths[role])
         for role in roles
     }
-    sums: Dict[str, Tuple[float, float]] = {}
+    sums: dict[str, tuple[float, float]] = {}
     samples = 0
     for number_done in range(1, batches + 1):
         outputs, size = _batch(nets, graphs, config)
@@ -65,8 +65,8 @@ def evaluate(
 
 
 def _batch(
-    nets: Dict[str, NetDriver], graphs: Dict[str, NetGraph], config: Config
-) -> Tuple[List[Output], int]:
+    nets: dict[str, NetDriver], graphs: dict[str, NetGraph], config: Config
+) -> tuple[list[Output], int]:
     """The outputs of the next test batch, and its number of samples."""
     if "single" in nets:
         nets["single"].forward()

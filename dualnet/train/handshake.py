@@ -1,13 +1,13 @@
 """Before the first iteration the halves compare what they have.
 
 Each publishes a description, takes the other's, and both find the same mistakes: a pool2 of the
-wrong shape, different batch sizes, a conv3p that is not conv3's twin. Caffe would train on, or die in
-the middle of a batch.
+wrong shape, different batch sizes, a conv3p that is not conv3's twin. Caffe would train on, or die
+in the middle of a batch.
 """
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any
 
 from dualnet import backend
 from dualnet.errors import ManifestMismatch
@@ -17,7 +17,7 @@ from dualnet.train.session import Session
 __all__ = ["check", "describe"]
 
 
-def describe(half: Half, session: Session) -> Dict[str, Any]:
+def describe(half: Half, session: Session) -> dict[str, Any]:
     """What a half has that the other must match, JSON-able."""
     cut = half.config.cut
     output = half.resolved.output_blob
@@ -46,7 +46,7 @@ def describe(half: Half, session: Session) -> Dict[str, Any]:
     }
 
 
-def check(mine: Dict[str, Any], theirs: Dict[str, Any], config: Any) -> None:
+def check(mine: dict[str, Any], theirs: dict[str, Any], config: Any) -> None:
     """Compare two descriptions.
 
     Raises:
@@ -54,14 +54,16 @@ def check(mine: Dict[str, Any], theirs: Dict[str, Any], config: Any) -> None:
     """
     one, two = (mine, theirs) if mine["role"] == "net1" else (theirs, mine)
     dual_1, dual_2 = list(config.cut.dual)[-1], list(config.cut.dual.values())[-1]
-    problems: List[str] = []
+    problems: list[str] = []
 
     def compare(what: str, value_1: Any, value_2: Any, remedy: str) -> None:
         if value_1 != value_2:
             problems.append(f"{what}: {value_1} in net1, {value_2} in net2; {remedy}")
 
     if one["config"] != two["config"]:
-        problems.append("the halves run different configs; start both with the same CONFIG and --set")
+        problems.append(
+            "the halves run different configs; start both with the same CONFIG and --set"
+        )
     for key in ("max_iter", "test_iter", "test_interval"):
         compare(key, one[key], two[key], f"make both solvers agree, or set train.{key}")
     for phase in sorted(set(one["cut"]) & set(two["cut"])):
@@ -89,5 +91,5 @@ def check(mine: Dict[str, Any], theirs: Dict[str, Any], config: Any) -> None:
         raise ManifestMismatch("net1 and net2 do not match: " + "; ".join(problems))
 
 
-def _shape(net: Any, blob: str) -> List[int]:
+def _shape(net: Any, blob: str) -> list[int]:
     return [int(size) for size in net.net.blobs[blob].shape]

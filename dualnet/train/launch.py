@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Callable, Dict, List, Optional, Sequence
+from collections.abc import Sequence
+from typing import Callable, Optional
 
 from dualnet.errors import DualnetError, PartnerDied, StorageFailed, TrainingFailed
 
@@ -45,7 +46,7 @@ def launch(
         DualnetError: A half failed; the message is that of the half that failed first, the exit
             code is its own.
     """
-    processes: Dict[str, subprocess.Popen[bytes]] = {}
+    processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for role in ROLES:
             processes[role] = _start(role, run_dir, arguments)
@@ -67,13 +68,13 @@ def _start(role: str, run_dir: str, arguments: Sequence[str]) -> subprocess.Pope
 
 
 def _wait(
-    processes: Dict[str, subprocess.Popen[bytes]],
+    processes: dict[str, subprocess.Popen[bytes]],
     run_dir: str,
     watch: Callable[[], None],
     grace_s: float,
     poll_s: float,
 ) -> None:
-    failed: List[str] = []
+    failed: list[str] = []
     deadline: Optional[float] = None
     while True:
         running = [role for role, process in processes.items() if process.poll() is None]
@@ -91,7 +92,7 @@ def _wait(
 
 
 def _blame(
-    failed: List[str], processes: Dict[str, subprocess.Popen[bytes]], run_dir: str
+    failed: list[str], processes: dict[str, subprocess.Popen[bytes]], run_dir: str
 ) -> DualnetError:
     """The error of the half that failed by itself, not of the one that noticed."""
     noticed = PartnerDied.exit_code
@@ -107,12 +108,12 @@ def _blame(
         reason = f"exit code {code}"
     last = _last_line(_output_path(run_dir, first))
     if last.startswith("dualnet: "):
-        return _Failed(f"{first}: {last[len('dualnet: '):]}", code)
+        return _Failed(f"{first}: {last[len('dualnet: ') :]}", code)
     where = _output_path(run_dir, first)
     return _Failed(f"{first}: {reason}; {last or 'no output'} (more in {where})", code)
 
 
-def _end(processes: Dict[str, subprocess.Popen[bytes]], grace_s: float) -> None:
+def _end(processes: dict[str, subprocess.Popen[bytes]], grace_s: float) -> None:
     running = [process for process in processes.values() if process.poll() is None]
     for process in running:
         process.terminate()

@@ -14,8 +14,6 @@ One iteration of both halves (thesis figure 8.1), time downwards:
 
 from __future__ import annotations
 
-from typing import Dict
-
 import numpy as np
 
 from dualnet.exchange.channel import Channel, Message
@@ -84,13 +82,13 @@ class Net1:
             self.half.test.forward(last=self.test_cut_layer)
             self.channel.send(Message(f"test{number:05d}", iteration, self.batch(self.half.test)))
 
-    def norms(self) -> Dict[str, float]:
+    def norms(self) -> dict[str, float]:
         """Mean length per sample of both dual outputs: the thesis's collapse shows here."""
         return {
             f"{blob}_norm": float(np.sqrt(np.vdot(values, values) / len(values)))
             for blob, values in ((name, self.half.train.data(name)) for name in self.compared)
         }
 
-    def batch(self, net: NetDriver) -> Dict[str, np.ndarray]:
+    def batch(self, net: NetDriver) -> dict[str, np.ndarray]:
         """The cut blob, (N, C, H, W), and the labels, (N,), of the batch just forwarded."""
         return {self.blob: net.data(self.blob), self.label: net.data(self.label).reshape(-1)}

@@ -75,7 +75,7 @@ class Net2:
     def send_dual_weights(self, iteration: int) -> None:
         """Tie `every`: net1's dual layers take over these weights, under net1's names."""
         weights = {
-            f"{layer}{name[len(dual):]}": values
+            f"{layer}{name[len(dual) :]}": values
             for layer, dual in self.dual.items()
             for name, values in self.half.train.parameters([dual]).items()
         }

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from typing import Dict, Optional
+from typing import Optional
 
 from tqdm import tqdm
 
@@ -34,7 +34,7 @@ class ProgressBar:
         self._shown_at = time.monotonic()
         self._done = 0
 
-    def update(self, done: int, facts: Dict[str, str]) -> None:
+    def update(self, done: int, facts: dict[str, str]) -> None:
         """Show how far it is.
 
         Args:
@@ -44,12 +44,15 @@ class ProgressBar:
         self._bar.set_postfix(facts, refresh=False)
         self._bar.update(done - self._done)
         now = time.monotonic()
-        is_news = done != self._done and (now - self._shown_at > self._every_s or done == self._total)
+        is_news = done != self._done and (
+            now - self._shown_at > self._every_s or done == self._total
+        )
         self._done = done
         if not self._is_terminal and is_news:
             self._shown_at = now
             words = "".join(f", {name} {value}" for name, value in facts.items())
-            print(f"iteration {done}/{self._total}{words}", file=sys.stderr, flush=True)
+            sys.stderr.write(f"iteration {done}/{self._total}{words}\n")
+            sys.stderr.flush()
 
     def close(self) -> None:
         """Leave the bar as it is and go to the next line."""
@@ -64,13 +67,13 @@ class LogWatcher:
         total: Iterations in all.
     """
 
-    def __init__(self, logs: Dict[str, str], total: int) -> None:
+    def __init__(self, logs: dict[str, str], total: int) -> None:
         self._logs = logs
-        self._offsets = {role: 0 for role in logs}
+        self._offsets = dict.fromkeys(logs, 0)
         self._bar: Optional[ProgressBar] = None
         self._total = total
-        self._iterations = {role: 0 for role in logs}
-        self._facts: Dict[str, str] = {}
+        self._iterations = dict.fromkeys(logs, 0)
+        self._facts: dict[str, str] = {}
 
     def look(self) -> None:
         """Read what has been added to the logs."""

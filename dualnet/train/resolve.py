@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, List
+from typing import Any
 
 from google.protobuf import text_format
 
+from dualnet.atomic import write_atomically
 from dualnet.backend import caffe_pb2
 from dualnet.config import Config
 from dualnet.cut.graph import NetGraph, batch_size_of, read_net, read_solver, set_batch_size
 from dualnet.errors import ConfigError
-from dualnet.atomic import write_atomically
 
 __all__ = ["NEVER", "Resolved", "resolve", "write"]
 
@@ -45,7 +45,7 @@ class Resolved:
     solver_path: str
     net_path: str
     #: Names of the dual layers in this net, in forward order; empty for `single`.
-    dual: List[str]
+    dual: list[str]
     #: Iterations between lines of the log; the solver's own is off, its lines would come twice.
     display: int
 
@@ -93,7 +93,9 @@ def resolve(config: Config, role: str, run_dir: str) -> Resolved:
     elif role == "net2":
         check_net2(config, train, test)
     if not any(batch_size_of(layer) for layer in train.layers):
-        raise ConfigError(f"{net_source}: no data layer in phase TRAIN; nothing says the batch size")
+        raise ConfigError(
+            f"{net_source}: no data layer in phase TRAIN; nothing says the batch size"
+        )
     dual = {"net1": list(config.cut.dual), "net2": list(config.cut.dual.values())}.get(role, [])
     path = _path(run_dir, role, "solver")
     return Resolved(role, solver, net, train, test, path, solver.net, dual, display)
@@ -138,8 +140,8 @@ def _fill_solver(solver: Any, config: Config, role: str, run_dir: str, source: s
         )
     if solver.iter_size != 1 and role != "single":
         raise ConfigError(
-            f"{source}: iter_size: {solver.iter_size}: the halves exchange every batch; set 1 and a "
-            "larger train.batch_size"
+            f"{source}: iter_size: {solver.iter_size}: the halves exchange every batch; set 1 and "
+            "a larger train.batch_size"
         )
     if solver.test_interval == 0 or not solver.test_iter:
         # Caffe wants a positive interval wherever there is a test_iter.
@@ -183,12 +185,14 @@ def check_net1(config: Config, train: NetGraph, test: NetGraph) -> None:
         )
     if feed.type == "MemoryData" and train.index(feed.name) != 0:
         raise ConfigError(
-            f"{train.path}: MemoryData layer {feed.name} is layer {train.index(feed.name)}; pycaffe "
-            "feeds layer 0 only, so move it before the data layer, or use an Input layer"
+            f"{train.path}: MemoryData layer {feed.name} is layer {train.index(feed.name)}; "
+            "pycaffe feeds layer 0 only, so move it before the data layer, or use an Input layer"
         )
     loss = loss_layer(train, output, partner)
     if train.index(loss.name) < train.index(last):
-        raise ConfigError(f"{train.path}: loss {loss.name} stands before layer {last}; move it below")
+        raise ConfigError(
+            f"{train.path}: loss {loss.name} stands before layer {last}; move it below"
+        )
 
 
 def check_net2(config: Config, train: NetGraph, test: NetGraph) -> None:
@@ -200,8 +204,8 @@ def check_net2(config: Config, train: NetGraph, test: NetGraph) -> None:
         graph.require_blob(cut.label, "cut.label")
         if feed.type not in ("MemoryData", "Input"):
             raise ConfigError(
-                f"{graph.path}: {cut.blob} comes from layer {feed.name} of type {feed.type} in phase "
-                f"{graph.phase}; what net1 sends needs a MemoryData or Input layer"
+                f"{graph.path}: {cut.blob} comes from layer {feed.name} of type {feed.type} in "
+                f"phase {graph.phase}; what net1 sends needs a MemoryData or Input layer"
             )
         if feed.type == "MemoryData" and graph.index(feed.name) != 0:
             raise ConfigError(
@@ -214,14 +218,14 @@ def check_net2(config: Config, train: NetGraph, test: NetGraph) -> None:
     overwriter = train.overwriter(last.top[0], last)
     if overwriter is not None:
         raise ConfigError(
-            f"{train.path}: layer {overwriter.name} overwrites {last.top[0]} in place, which is sent "
-            f"to net1; give {overwriter.name} a top of its own"
+            f"{train.path}: layer {overwriter.name} overwrites {last.top[0]} in place, which is "
+            f"sent to net1; give {overwriter.name} a top of its own"
         )
 
 
 def loss_layer(train: NetGraph, output: str, partner: str) -> Any:
     """net1's loss: the layer that reads both outputs of the dual pair."""
-    found: List[Any] = [
+    found: list[Any] = [
         layer for layer in train.layers if output in layer.bottom and partner in layer.bottom
     ]
     if len(found) != 1:

@@ -42,7 +42,9 @@ def claim(config: Config, run_dir: str, role: str, resume: bool = False) -> None
         if not os.path.exists(path):
             write_atomically(path, config.to_yaml().encode())
     except OSError as error:
-        raise StorageFailed(f"{run_dir}: cannot write the run directory: {error.strerror}") from error
+        raise StorageFailed(
+            f"{run_dir}: cannot write the run directory: {error.strerror}"
+        ) from error
     if load(path).identity() != config.identity():
         raise UsageError(
             f"{path}: another configuration runs here; give both halves the same CONFIG and --set, "
@@ -120,4 +122,3 @@ def _begin(half: Half, log: CaffeLog, run_dir: str, resume: bool) -> Session:
 
 def _device(half: Half) -> str:
     return str(half.config.half(half.role).device)
-

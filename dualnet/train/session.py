@@ -8,7 +8,8 @@ update.
 from __future__ import annotations
 
 from collections import deque
-from typing import Callable, Deque, Dict, Iterator, List, Optional
+from collections.abc import Iterator
+from typing import Callable, Optional
 
 import numpy as np
 
@@ -43,11 +44,11 @@ class Session:
         #: The latest training loss, averaged over the last `average_loss` iterations.
         self.loss = float("nan")
         #: The latest test's mean outputs by name, for the caller's summary.
-        self.test_outputs: Dict[str, float] = {}
+        self.test_outputs: dict[str, float] = {}
         #: Called after each iteration with the number completed.
         self.on_progress: Optional[Callable[[int], None]] = None
-        self._losses: Deque[float] = deque(maxlen=max(1, solver.average_loss))
-        self._test_sums: List[Output] = []
+        self._losses: deque[float] = deque(maxlen=max(1, solver.average_loss))
+        self._test_sums: list[Output] = []
         self._test_batches = 0
         self._snapshot_at = -1
 
@@ -84,7 +85,7 @@ class Session:
     # Training lines.
 
     def show_training(
-        self, iteration: int, loss: float, extra: Optional[Callable[[], Dict[str, float]]] = None
+        self, iteration: int, loss: float, extra: Optional[Callable[[], dict[str, float]]] = None
     ) -> None:
         """Log the loss before the update, averaged as `average_loss` says.
 
@@ -115,7 +116,7 @@ class Session:
             return True
         return iteration % self.test_interval == 0 and (iteration > 0 or self.test_initialization)
 
-    def add_test_outputs(self, outputs: List[Output]) -> None:
+    def add_test_outputs(self, outputs: list[Output]) -> None:
         """Add one test batch's outputs to the running sums."""
         if not self._test_sums:
             self._test_sums = outputs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any
 
 from dualnet import config as cfg
 from dualnet.errors import ConfigError
@@ -22,7 +22,7 @@ class ManualUpdate:
         lr_mult: Layer name to the multipliers of its parameters; missing ones are 1.
     """
 
-    def __init__(self, net: Any, learning_rate: float, lr_mult: Dict[str, List[float]]) -> None:
+    def __init__(self, net: Any, learning_rate: float, lr_mult: dict[str, list[float]]) -> None:
         self.net = net
         self.learning_rate = learning_rate
         self.lr_mult = lr_mult
