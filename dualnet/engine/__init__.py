@@ -30,6 +30,8 @@ def register() -> ModuleType:
         The module that is now `caffe`.
     """
     api = importlib.import_module("dualnet.engine.api")
+    # A path makes it a package, so that a missing `caffe.x` is reported as just that.
+    api.__path__ = []  # type: ignore[attr-defined]
     sys.modules["caffe"] = api
     for name, target in _SUBMODULES.items():
         sys.modules[name] = importlib.import_module(target)

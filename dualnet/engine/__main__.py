@@ -1,7 +1,7 @@
 """Runs a pycaffe program on the engine.
 
-    python -m dualnet.engine SCRIPT ARGS…
-    python -m dualnet.engine -m MODULE ARGS…
+python -m dualnet.engine SCRIPT ARGS…
+python -m dualnet.engine -m MODULE ARGS…
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import runpy
 import sys
-from typing import List
 
 from dualnet.engine import register
 
 _USAGE = "usage: python -m dualnet.engine SCRIPT ARGS… | -m MODULE ARGS…"
 
 
-def main(arguments: List[str]) -> None:
+def main(arguments: list[str]) -> None:
     """Runs a script or module as `python` would, with `caffe` registered.
 
     Args:

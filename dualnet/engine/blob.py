@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Iterable, List, Optional, Sequence, Tuple
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ __all__ = ["Blob", "BlobVec", "IntVec", "check_shape"]
 _MAX_COUNT = 2**31 - 1  # Caffe counts in 32-bit integers
 
 
-class IntVec(List[int]):
+class IntVec(list[int]):
     """A sequence of integers, as pycaffe returns shapes."""
 
 
@@ -44,7 +44,7 @@ class Blob:
         return IntVec(self._shape)
 
     @property
-    def dims(self) -> Tuple[int, ...]:
+    def dims(self) -> tuple[int, ...]:
         """The dimensions as a tuple, for use inside the engine."""
         return self._shape
 
@@ -74,7 +74,7 @@ class Blob:
             )
         self._shape = shape
 
-    def reshape_like(self, other: "Blob") -> None:
+    def reshape_like(self, other: Blob) -> None:
         """Takes the shape of another blob."""
         self._shape = other._shape
 
@@ -174,11 +174,11 @@ class Blob:
         """Sets the gradient to zero."""
         self._diff.clear()
 
-    def share_data(self, other: "Blob") -> None:
+    def share_data(self, other: Blob) -> None:
         """Uses the other blob's values from now on: each sees what the other writes."""
         self._data = other._data
 
-    def share_diff(self, other: "Blob") -> None:
+    def share_diff(self, other: Blob) -> None:
         """Uses the other blob's gradient from now on."""
         self._diff = other._diff
 
@@ -194,7 +194,7 @@ class Blob:
         return f"Blob(shape={self._shape})"
 
 
-class BlobVec(List[Blob]):
+class BlobVec(list[Blob]):
     """A layer's parameters; `add_blob` appends one, as Python layers do in `setup`."""
 
     def add_blob(self, *dims: int) -> Blob:
@@ -204,7 +204,7 @@ class BlobVec(List[Blob]):
         return blob
 
 
-def check_shape(what: str, actual: Sequence[int], expected: Optional[Iterable[int]]) -> None:
+def check_shape(what: str, actual: Sequence[int], expected: Iterable[int] | None) -> None:
     """Raises unless two shapes agree.
 
     Args:

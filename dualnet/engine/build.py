@@ -5,8 +5,6 @@ Facts from Caffe's `src/caffe/net.cpp` (Init, AppendTop, AppendBottom, AppendPar
 
 from __future__ import annotations
 
-from typing import Dict, List, Set
-
 from dualnet.engine import graph
 from dualnet.engine.blob import Blob
 from dualnet.engine.errors import GraphError, ShapeError
@@ -40,18 +38,18 @@ class Plan:
 
     def __init__(self, net: caffe_pb2.NetParameter) -> None:
         self.message = graph.insert_splits(graph.filter_layers(net))
-        self.nodes: List[Node] = []
-        self.blobs: List[Blob] = []
-        self.blob_names: List[str] = []
-        self.blob_loss_weights: List[float] = []
-        self.inputs: List[int] = []
-        self.outputs: List[int] = []
-        self.params: List[Parameter] = []
-        self.learnable: List[int] = []
-        self._blob_ids: Dict[str, int] = {}
-        self._unread: Set[str] = set()
-        self._blob_need_backward: List[bool] = []
-        self._named_params: Dict[str, int] = {}
+        self.nodes: list[Node] = []
+        self.blobs: list[Blob] = []
+        self.blob_names: list[str] = []
+        self.blob_loss_weights: list[float] = []
+        self.inputs: list[int] = []
+        self.outputs: list[int] = []
+        self.params: list[Parameter] = []
+        self.learnable: list[int] = []
+        self._blob_ids: dict[str, int] = {}
+        self._unread: set[str] = set()
+        self._blob_need_backward: list[bool] = []
+        self._named_params: dict[str, int] = {}
         for param in self.message.layer:
             self._add_layer(param)
         self._prune_backward()
@@ -171,8 +169,8 @@ class Plan:
 
     def _prune_backward(self) -> None:
         """Keeps backward to layers under a loss, and off blobs whose producers do not need it."""
-        under_loss: Set[str] = set()
-        skip: Set[str] = set()
+        under_loss: set[str] = set()
+        skip: set[str] = set()
         for node in reversed(self.nodes):
             tops = [self.blob_names[i] for i in node.top_ids]
             bottoms = [self.blob_names[i] for i in node.bottom_ids]

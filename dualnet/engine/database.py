@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from typing import Any, Iterator, Tuple
+from collections.abc import Iterator
+from typing import Any
 
 from dualnet.engine.errors import DataError
 from dualnet.engine.proto import caffe_pb2
@@ -13,7 +14,7 @@ from dualnet.engine.proto import caffe_pb2
 __all__ = ["Database", "open_database"]
 
 _lock = threading.Lock()
-_opened: "weakref.WeakValueDictionary[Tuple[str, int], Database]" = weakref.WeakValueDictionary()
+_opened: weakref.WeakValueDictionary[tuple[str, int], Database] = weakref.WeakValueDictionary()
 
 
 class Database:
@@ -54,7 +55,7 @@ class Database:
         """The first record."""
         return next(self.records())[1]
 
-    def records(self) -> Iterator[Tuple[bytes, caffe_pb2.Datum]]:
+    def records(self) -> Iterator[tuple[bytes, caffe_pb2.Datum]]:
         """All records in the order of their keys, once."""
         with self._environment.begin(buffers=False) as transaction:
             for key, value in transaction.cursor():

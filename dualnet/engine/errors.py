@@ -6,7 +6,7 @@ BVLC Caffe aborts the process in most of these cases; the engine raises instead.
 
 from __future__ import annotations
 
-from typing import Iterable
+from collections.abc import Iterable
 
 __all__ = [
     "CaffeError",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Callable, Dict
+from typing import Callable
 
 import torch
 from torch import Tensor
@@ -15,11 +15,11 @@ from dualnet.engine.proto import caffe_pb2
 
 __all__ = ["fill"]
 
-Param = caffe_pb2.FillerParameter
-Filler = Callable[[Blob, Param, torch.Generator], Tensor]
+
+Filler = Callable[[Blob, caffe_pb2.FillerParameter, torch.Generator], Tensor]
 
 
-def fill(blob: Blob, param: Param) -> None:
+def fill(blob: Blob, param: caffe_pb2.FillerParameter) -> None:
     """Sets a blob's data.
 
     Values are drawn on the CPU whatever the device, so that a seed means the same everywhere.
@@ -43,15 +43,15 @@ def fill(blob: Blob, param: Param) -> None:
     blob.set_data(values)
 
 
-def _constant(blob: Blob, param: Param, draw: torch.Generator) -> Tensor:
+def _constant(blob: Blob, param: caffe_pb2.FillerParameter, draw: torch.Generator) -> Tensor:
     return torch.full(blob.dims, param.value, dtype=torch.float32)
 
 
-def _uniform(blob: Blob, param: Param, draw: torch.Generator) -> Tensor:
+def _uniform(blob: Blob, param: caffe_pb2.FillerParameter, draw: torch.Generator) -> Tensor:
     return torch.empty(blob.dims).uniform_(param.min, param.max, generator=draw)
 
 
-def _gaussian(blob: Blob, param: Param, draw: torch.Generator) -> Tensor:
+def _gaussian(blob: Blob, param: caffe_pb2.FillerParameter, draw: torch.Generator) -> Tensor:
     values = torch.empty(blob.dims).normal_(param.mean, param.std, generator=draw)
     if param.sparse >= 0:
         # Each weight stays with probability sparse / shape[0]: so many inputs for each output.
@@ -65,35 +65,37 @@ def _gaussian(blob: Blob, param: Param, draw: torch.Generator) -> Tensor:
     return values
 
 
-def _positive_unitball(blob: Blob, param: Param, draw: torch.Generator) -> Tensor:
+def _positive_unitball(
+    blob: Blob, param: caffe_pb2.FillerParameter, draw: torch.Generator
+) -> Tensor:
     values = torch.empty(blob.dims).uniform_(0.0, 1.0, generator=draw)
     rows = values.view(blob.dims[0], -1)
     rows /= rows.sum(dim=1, keepdim=True)
     return values
 
 
-def _fan(blob: Blob, param: Param) -> float:
+def _fan(blob: Blob, param: caffe_pb2.FillerParameter) -> float:
     fan_in = blob.count / blob.dims[0]
     # Compatibility with ND blobs: a vector's fan-out is its count.
     fan_out = blob.count / blob.dims[1] if blob.ndim > 1 else float(blob.count)
-    if param.variance_norm == Param.FAN_OUT:
+    if param.variance_norm == caffe_pb2.FillerParameter.FAN_OUT:
         return fan_out
-    if param.variance_norm == Param.AVERAGE:
+    if param.variance_norm == caffe_pb2.FillerParameter.AVERAGE:
         return (fan_in + fan_out) / 2
     return fan_in
 
 
-def _xavier(blob: Blob, param: Param, draw: torch.Generator) -> Tensor:
+def _xavier(blob: Blob, param: caffe_pb2.FillerParameter, draw: torch.Generator) -> Tensor:
     bound = math.sqrt(3.0 / _fan(blob, param))
     return torch.empty(blob.dims).uniform_(-bound, bound, generator=draw)
 
 
-def _msra(blob: Blob, param: Param, draw: torch.Generator) -> Tensor:
+def _msra(blob: Blob, param: caffe_pb2.FillerParameter, draw: torch.Generator) -> Tensor:
     deviation = math.sqrt(2.0 / _fan(blob, param))
     return torch.empty(blob.dims).normal_(0.0, deviation, generator=draw)
 
 
-def _bilinear(blob: Blob, param: Param, draw: torch.Generator) -> Tensor:
+def _bilinear(blob: Blob, param: caffe_pb2.FillerParameter, draw: torch.Generator) -> Tensor:
     """The kernel of bilinear upsampling, for Deconvolution with one filter a channel."""
     if blob.ndim != 4 or blob.dims[2] != blob.dims[3]:
         raise ShapeError(
@@ -106,7 +108,7 @@ def _bilinear(blob: Blob, param: Param, draw: torch.Generator) -> Tensor:
     return (ramp[:, None] * ramp[None, :]).expand(blob.dims).contiguous()
 
 
-_FILLERS: Dict[str, Filler] = {
+_FILLERS: dict[str, Filler] = {
     "bilinear": _bilinear,
     "constant": _constant,
     "gaussian": _gaussian,

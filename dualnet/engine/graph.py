@@ -1,4 +1,4 @@
-"""What the net is made of: layers chosen by state, and Split layers where blobs have several readers.
+"""What a net is made of: layers chosen by state, Split layers where blobs have several readers.
 
 Facts from Caffe's `src/caffe/net.cpp` (FilterNet, StateMeetsRule) and
 `src/caffe/util/insert_splits.cpp`.
@@ -7,14 +7,13 @@ Facts from Caffe's `src/caffe/net.cpp` (FilterNet, StateMeetsRule) and
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import DefaultDict, Dict, Tuple
 
 from dualnet.engine.errors import GraphError, PrototxtError, quoted
 from dualnet.engine.proto import caffe_pb2
 
 __all__ = ["filter_layers", "insert_splits", "meets_rule"]
 
-Slot = Tuple[int, int]  # (layer index, index among its tops or bottoms)
+Slot = tuple[int, int]  # (layer index, index among its tops or bottoms)
 
 
 def meets_rule(state: caffe_pb2.NetState, rule: caffe_pb2.NetStateRule) -> bool:
@@ -79,10 +78,10 @@ def insert_splits(net: caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
     Raises:
         GraphError: a bottom that no layer before produces.
     """
-    producer: Dict[str, Slot] = {}  # blob name -> the last top of that name so far
-    source: Dict[Slot, Slot] = {}  # bottom -> the top that it reads
-    readers: DefaultDict[Slot, int] = defaultdict(int)
-    weights: Dict[Slot, float] = {}
+    producer: dict[str, Slot] = {}  # blob name -> the last top of that name so far
+    source: dict[Slot, Slot] = {}  # bottom -> the top that it reads
+    readers: defaultdict[Slot, int] = defaultdict(int)
+    weights: dict[Slot, float] = {}
     for i, layer in enumerate(net.layer):
         for j, blob in enumerate(layer.bottom):
             if blob not in producer:
@@ -103,11 +102,11 @@ def insert_splits(net: caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
     result = caffe_pb2.NetParameter()
     result.CopyFrom(net)
     del result.layer[:]
-    used: DefaultDict[Slot, int] = defaultdict(int)
+    used: defaultdict[Slot, int] = defaultdict(int)
     for i, layer in enumerate(net.layer):
         copy = result.layer.add()
         copy.CopyFrom(layer)
-        for j, blob in enumerate(layer.bottom):
+        for j in range(len(layer.bottom)):
             top = source[i, j]
             if readers[top] > 1:
                 copy.bottom[j] = f"{_split_name(net, top)}_{used[top]}"

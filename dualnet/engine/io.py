@@ -5,7 +5,8 @@ Images are (H, W, K) float32 in [0, 1], RGB. Only `load_image` and `resize_image
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def blobproto_to_array(blob: caffe_pb2.BlobProto, return_diff: bool = False) -> 
     return values.reshape(tuple(blob.shape.dim))
 
 
-def array_to_blobproto(arr: np.ndarray, diff: Optional[np.ndarray] = None) -> caffe_pb2.BlobProto:
+def array_to_blobproto(arr: np.ndarray, diff: np.ndarray | None = None) -> caffe_pb2.BlobProto:
     """An array, and if given its gradient, as a message."""
     blob = caffe_pb2.BlobProto()
     blob.shape.dim.extend(arr.shape)
@@ -55,13 +56,13 @@ def arraylist_to_blobprotovector_str(arraylist: Sequence[np.ndarray]) -> bytes:
     return bytes(vector.SerializeToString())
 
 
-def blobprotovector_str_to_arraylist(content: bytes) -> List[np.ndarray]:
+def blobprotovector_str_to_arraylist(content: bytes) -> list[np.ndarray]:
     """The inverse of `arraylist_to_blobprotovector_str`."""
     vector = caffe_pb2.BlobProtoVector.FromString(content)
     return [blobproto_to_array(blob) for blob in vector.blobs]
 
 
-def array_to_datum(arr: np.ndarray, label: Optional[int] = None) -> caffe_pb2.Datum:
+def array_to_datum(arr: np.ndarray, label: int | None = None) -> caffe_pb2.Datum:
     """An image as a database record.
 
     Args:
@@ -98,13 +99,13 @@ class Transformer:
         inputs: the shape of each net input, (N, C, H, W), by name.
     """
 
-    def __init__(self, inputs: Dict[str, Sequence[int]]) -> None:
+    def __init__(self, inputs: dict[str, Sequence[int]]) -> None:
         self.inputs = inputs
-        self.transpose: Dict[str, Sequence[int]] = {}
-        self.channel_swap: Dict[str, Sequence[int]] = {}
-        self.raw_scale: Dict[str, float] = {}
-        self.mean: Dict[str, np.ndarray] = {}
-        self.input_scale: Dict[str, float] = {}
+        self.transpose: dict[str, Sequence[int]] = {}
+        self.channel_swap: dict[str, Sequence[int]] = {}
+        self.raw_scale: dict[str, float] = {}
+        self.mean: dict[str, np.ndarray] = {}
+        self.input_scale: dict[str, float] = {}
 
     def _check_input(self, in_: str) -> None:
         if in_ not in self.inputs:
@@ -235,7 +236,7 @@ def resize_image(im: np.ndarray, new_dims: Sequence[int], interp_order: int = 1)
     """
     from PIL import Image
 
-    filters: Dict[int, Any] = {
+    filters: dict[int, Any] = {
         0: Image.Resampling.NEAREST,
         1: Image.Resampling.BILINEAR,
         3: Image.Resampling.BICUBIC,
@@ -256,7 +257,7 @@ def resize_image(im: np.ndarray, new_dims: Sequence[int], interp_order: int = 1)
     return np.stack(planes, axis=2).astype(np.float32)
 
 
-def _affine(width: int, height: int, size: Tuple[int, int]) -> Tuple[float, ...]:
+def _affine(width: int, height: int, size: tuple[int, int]) -> tuple[float, ...]:
     return (width / size[0], 0.0, 0.0, 0.0, height / size[1], 0.0)
 
 

@@ -20,7 +20,7 @@ _LETTERS = "IWE"
 
 def _level_from_environment() -> int:
     try:
-        return int(os.environ.get("GLOG_minloglevel", "0"))
+        return int(os.environ.get("GLOG_minloglevel", "0"))  # noqa: SIM112 (glog's own name)
     except ValueError:
         return _INFO
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Callable, Dict, Tuple
+from typing import Callable
 
 from dualnet.engine.errors import SolverError
 from dualnet.engine.proto import caffe_pb2
 
 __all__ = ["POLICIES", "check_policy", "learning_rate"]
 
-Param = caffe_pb2.SolverParameter
+
 #: The fields that each policy reads.
-POLICIES: Dict[str, Tuple[str, ...]] = {
+POLICIES: dict[str, tuple[str, ...]] = {
     "exp": ("gamma",),
     "fixed": (),
     "inv": ("gamma", "power"),
@@ -23,7 +23,7 @@ POLICIES: Dict[str, Tuple[str, ...]] = {
 }
 
 
-def check_policy(param: Param) -> None:
+def check_policy(param: caffe_pb2.SolverParameter) -> None:
     """Raises SolverError for an unknown policy or a missing field.
 
     Args:
@@ -43,7 +43,9 @@ def check_policy(param: Param) -> None:
         raise SolverError(f"lr_policy 'step' needs stepsize above 0, it is {param.stepsize}")
 
 
-def learning_rate(param: Param, iteration: int, current_step: int) -> Tuple[float, int]:
+def learning_rate(
+    param: caffe_pb2.SolverParameter, iteration: int, current_step: int
+) -> tuple[float, int]:
     """The rate of an iteration.
 
     Args:
@@ -63,19 +65,19 @@ def learning_rate(param: Param, iteration: int, current_step: int) -> Tuple[floa
     return param.base_lr * _FACTORS[param.lr_policy](param, iteration, step), step
 
 
-def _inv(p: Param, i: int, step: int) -> float:
+def _inv(p: caffe_pb2.SolverParameter, i: int, step: int) -> float:
     return float(math.pow(1 + p.gamma * i, -p.power))
 
 
-def _poly(p: Param, i: int, step: int) -> float:
+def _poly(p: caffe_pb2.SolverParameter, i: int, step: int) -> float:
     return float(math.pow(max(0.0, 1 - i / p.max_iter), p.power))
 
 
-def _sigmoid(p: Param, i: int, step: int) -> float:
+def _sigmoid(p: caffe_pb2.SolverParameter, i: int, step: int) -> float:
     return 1 / (1 + math.exp(-p.gamma * (i - p.stepsize)))
 
 
-_FACTORS: Dict[str, Callable[[Param, int, int], float]] = {
+_FACTORS: dict[str, Callable[[caffe_pb2.SolverParameter, int, int], float]] = {
     "exp": lambda p, i, step: float(math.pow(p.gamma, i)),
     "fixed": lambda p, i, step: 1.0,
     "inv": _inv,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from dualnet.engine.storage import boundary
 __all__ = ["Net"]
 
 Callback = Callable[[int], None]
-Arrays = Dict[str, np.ndarray]
+Arrays = dict[str, np.ndarray]
 
 
 class Net:
@@ -53,7 +54,7 @@ class Net:
             self.copy_from(weights_file)
 
     @classmethod
-    def from_message(cls, message: caffe_pb2.NetParameter) -> "Net":
+    def from_message(cls, message: caffe_pb2.NetParameter) -> Net:
         """Builds a net from a message whose `state` is set."""
         net = cls.__new__(cls)
         net._build(message)
@@ -63,37 +64,37 @@ class Net:
         with torch.no_grad():
             self._plan = plan = Plan(message)
         self._layer_indices = {node.name: i for i, node in enumerate(plan.nodes)}
-        self._before_forward: List[Callback] = []
-        self._after_forward: List[Callback] = []
-        self._before_backward: List[Callback] = []
-        self._after_backward: List[Callback] = []
+        self._before_forward: list[Callback] = []
+        self._after_forward: list[Callback] = []
+        self._before_backward: list[Callback] = []
+        self._after_backward: list[Callback] = []
         named = [(n, b) for n, b in zip(plan.blob_names, plan.blobs) if n != "(automatic)"]
         #: Blobs by name, in order of appearance.
-        self.blobs: "OrderedDict[str, Blob]" = OrderedDict(named)
+        self.blobs: OrderedDict[str, Blob] = OrderedDict(named)
         #: Loss weights by blob name.
-        self.blob_loss_weights: "OrderedDict[str, float]" = OrderedDict(
+        self.blob_loss_weights: OrderedDict[str, float] = OrderedDict(
             zip(plan.blob_names, plan.blob_loss_weights)
         )
         #: The layer objects in order.
-        self.layers: List[Layer] = [node.layer for node in plan.nodes]
+        self.layers: list[Layer] = [node.layer for node in plan.nodes]
         #: Layers by name.
-        self.layer_dict: "OrderedDict[str, Layer]" = OrderedDict(
+        self.layer_dict: OrderedDict[str, Layer] = OrderedDict(
             (node.name, node.layer) for node in plan.nodes
         )
         #: Parameters by layer name, for layers that have any.
-        self.params: "OrderedDict[str, List[Blob]]" = OrderedDict(
+        self.params: OrderedDict[str, list[Blob]] = OrderedDict(
             (node.name, node.layer.blobs) for node in plan.nodes if len(node.layer.blobs)
         )
         names = plan.blob_names
         #: Names of the blobs that Input layers produce.
-        self.inputs: List[str] = [names[i] for i in plan.inputs]
+        self.inputs: list[str] = [names[i] for i in plan.inputs]
         #: Names of the blobs that nothing reads, in alphabetical order.
-        self.outputs: List[str] = [names[i] for i in plan.outputs]
+        self.outputs: list[str] = [names[i] for i in plan.outputs]
         #: Each layer's tops and bottoms by name.
-        self.top_names: "OrderedDict[str, List[str]]" = OrderedDict(
+        self.top_names: OrderedDict[str, list[str]] = OrderedDict(
             (node.name, [names[i] for i in node.top_ids]) for node in plan.nodes
         )
-        self.bottom_names: "OrderedDict[str, List[str]]" = OrderedDict(
+        self.bottom_names: OrderedDict[str, list[str]] = OrderedDict(
             (node.name, [names[i] for i in node.bottom_ids]) for node in plan.nodes
         )
 
@@ -105,19 +106,19 @@ class Net:
         return str(self._plan.message.name)
 
     @property
-    def _blobs(self) -> List[Blob]:
+    def _blobs(self) -> list[Blob]:
         return self._plan.blobs
 
     @property
-    def _blob_names(self) -> List[str]:
+    def _blob_names(self) -> list[str]:
         return self._plan.blob_names
 
     @property
-    def _blob_loss_weights(self) -> List[float]:
+    def _blob_loss_weights(self) -> list[float]:
         return self._plan.blob_loss_weights
 
     @property
-    def _layer_names(self) -> List[str]:
+    def _layer_names(self) -> list[str]:
         return [node.name for node in self._plan.nodes]
 
     @property
@@ -171,9 +172,9 @@ class Net:
 
     def forward(
         self,
-        blobs: Optional[Sequence[str]] = None,
-        start: Optional[str] = None,
-        end: Optional[str] = None,
+        blobs: Sequence[str] | None = None,
+        start: str | None = None,
+        end: str | None = None,
         **inputs: np.ndarray,
     ) -> Arrays:
         """Runs the net forward.
@@ -205,9 +206,9 @@ class Net:
 
     def backward(
         self,
-        diffs: Optional[Sequence[str]] = None,
-        start: Optional[str] = None,
-        end: Optional[str] = None,
+        diffs: Sequence[str] | None = None,
+        start: str | None = None,
+        end: str | None = None,
         **top_diffs: np.ndarray,
     ) -> Arrays:
         """Runs the net backward.
@@ -237,7 +238,7 @@ class Net:
         self._backward(first, last)
         return {name: self._blob(name).diff for name in {*wanted, *(diffs or [])}}
 
-    def forward_all(self, blobs: Optional[Sequence[str]] = None, **inputs: Any) -> Arrays:
+    def forward_all(self, blobs: Sequence[str] | None = None, **inputs: Any) -> Arrays:
         """Runs any number of samples through the net in batches.
 
         Args:
@@ -247,19 +248,19 @@ class Net:
         Returns:
             Arrays by blob name with as many rows as there were samples; copies, not views.
         """
-        collected: Dict[str, List[np.ndarray]] = {n: [] for n in {*self.outputs, *(blobs or [])}}
+        collected: dict[str, list[np.ndarray]] = {n: [] for n in {*self.outputs, *(blobs or [])}}
         for batch in self._batch(inputs):
-            outputs = self.forward(blobs=blobs, **batch)
+            outputs = self.forward(blobs, None, None, **batch)
             for name, values in outputs.items():
                 collected[name].extend(values.copy())
         return _without_padding(collected, len(next(iter(inputs.values()))))
 
     def forward_backward_all(
         self,
-        blobs: Optional[Sequence[str]] = None,
-        diffs: Optional[Sequence[str]] = None,
+        blobs: Sequence[str] | None = None,
+        diffs: Sequence[str] | None = None,
         **arrays: Any,
-    ) -> Tuple[Arrays, Arrays]:
+    ) -> tuple[Arrays, Arrays]:
         """Runs any number of samples through the net in both directions, in batches.
 
         Args:
@@ -270,19 +271,19 @@ class Net:
         Returns:
             The blobs and the diffs, as copies.
         """
-        data: Dict[str, List[np.ndarray]] = {n: [] for n in {*self.outputs, *(blobs or [])}}
-        grads: Dict[str, List[np.ndarray]] = {n: [] for n in {*self.inputs, *(diffs or [])}}
+        data: dict[str, list[np.ndarray]] = {n: [] for n in {*self.outputs, *(blobs or [])}}
+        grads: dict[str, list[np.ndarray]] = {n: [] for n in {*self.inputs, *(diffs or [])}}
         forward = self._batch({name: arrays[name] for name in self.inputs if name in arrays})
         backward = self._batch({name: arrays[name] for name in self.outputs if name in arrays})
-        for inputs, top_diffs in zip_longest(forward, backward, fillvalue={}):
-            for name, values in self.forward(blobs=blobs, **inputs).items():
+        for inputs, top_diffs in zip_longest(forward, backward):
+            for name, values in self.forward(blobs, None, None, **(inputs or {})).items():
                 data[name].extend(values.copy())
-            for name, values in self.backward(diffs=diffs, **top_diffs).items():
+            for name, values in self.backward(diffs, None, None, **(top_diffs or {})).items():
                 grads[name].extend(values.copy())
         count = len(next(iter(arrays.values())))
         return _without_padding(data, count), _without_padding(grads, count)
 
-    def _batch(self, blobs: Dict[str, Any]) -> Iterator[Arrays]:
+    def _batch(self, blobs: dict[str, Any]) -> Iterator[Arrays]:
         """Cuts arrays into pieces of the net's batch size; the last is padded with zeros."""
         if not blobs:
             return
@@ -343,7 +344,7 @@ class Net:
         """Copies weights by layer name from a caffemodel or HDF5 file."""
         weights.copy_from(self._plan, path)
 
-    def share_with(self, other: "Net") -> None:
+    def share_with(self, other: Net) -> None:
         """Uses the weights of another net's layers of the same names, memory and all."""
         own = {node.name: node for node in self._plan.nodes}
         for source in other._plan.nodes:
@@ -416,8 +417,8 @@ class Net:
 
 
 def _constructor_arguments(
-    args: Tuple[Any, ...], kwargs: Dict[str, Any]
-) -> Tuple[int, int, Optional[Sequence[str]], Optional[Path]]:
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[int, int, Sequence[str] | None, Path | None]:
     """Sorts out the present and the legacy order of arguments."""
     values = dict(kwargs)
     if len(args) == 2 and not isinstance(args[0], int):
@@ -453,5 +454,5 @@ def _check_same_parameters(name: str, mine: Sequence[Blob], theirs: Sequence[Blo
         )
 
 
-def _without_padding(rows: Dict[str, List[np.ndarray]], count: int) -> Arrays:
+def _without_padding(rows: dict[str, list[np.ndarray]], count: int) -> Arrays:
     return {name: np.asarray(values[:count]) for name, values in rows.items()}

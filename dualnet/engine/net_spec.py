@@ -7,7 +7,7 @@ A layer call makes a `Function`; its results are `Top`s, which later calls take 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from typing import Any, Dict, List, Tuple, Union
+from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -17,7 +17,7 @@ from dualnet.engine.proto import caffe_pb2
 __all__ = ["Function", "Layers", "NetSpec", "Parameters", "Top", "layers", "params", "to_proto"]
 
 
-def param_name_dict() -> Dict[str, str]:
+def param_name_dict() -> dict[str, str]:
     """The parameter field of each layer type, for example Convolution: convolution_param."""
     result = {}
     for field in caffe_pb2.LayerParameter.DESCRIPTOR.fields:
@@ -65,6 +65,10 @@ def assign_proto(proto: Message, name: str, val: Any) -> None:
         setattr(proto, name, val)
 
 
+def _has_field(message: Message, name: str) -> bool:
+    return name in message.DESCRIPTOR.fields_by_name
+
+
 class Top:
     """One result of a layer.
 
@@ -73,7 +77,7 @@ class Top:
         n: which of its results.
     """
 
-    def __init__(self, fn: "Function", n: int) -> None:
+    def __init__(self, fn: Function, n: int) -> None:
         self.fn = fn
         self.n = n
 
@@ -81,11 +85,11 @@ class Top:
         """The net that leads to this top."""
         return to_proto(self)
 
-    def _update(self, params: Dict[str, Any]) -> None:
+    def _update(self, params: dict[str, Any]) -> None:
         self.fn._update(params)
 
     def _to_proto(
-        self, found: Dict["Function", Any], names: Dict["Top", str], autonames: Counter[str]
+        self, found: dict[Function, Any], names: dict[Top, str], autonames: Counter[str]
     ) -> None:
         self.fn._to_proto(found, names, autonames)
 
@@ -100,20 +104,18 @@ class Function:
             default) and `in_place`.
     """
 
-    def __init__(self, type_name: str, inputs: Tuple[Any, ...], params: Dict[str, Any]) -> None:
+    def __init__(self, type_name: str, inputs: tuple[Any, ...], params: dict[str, Any]) -> None:
         self.type_name = type_name
         for index, item in enumerate(inputs):
             if not isinstance(item, Top):
-                raise TypeError(
-                    f"{type_name} input {index} is not a `Top` (type is {type(item)})"
-                )
+                raise TypeError(f"{type_name} input {index} is not a Top (type is {type(item)})")
         self.inputs = inputs
         self.params = dict(params)
         self.ntop: int = self.params.pop("ntop", 1)
         self.in_place: bool = self.params.pop("in_place", False)
-        self.tops: Tuple[Top, ...] = tuple(Top(self, n) for n in range(self.ntop))
+        self.tops: tuple[Top, ...] = tuple(Top(self, n) for n in range(self.ntop))
 
-    def _get_name(self, names: Dict[Any, str], autonames: Counter[str]) -> str:
+    def _get_name(self, names: dict[Any, str], autonames: Counter[str]) -> str:
         if self not in names and self.ntop > 0:
             names[self] = self._get_top_name(self.tops[0], names, autonames)
         elif self not in names:
@@ -121,17 +123,17 @@ class Function:
             names[self] = self.type_name + str(autonames[self.type_name])
         return names[self]
 
-    def _get_top_name(self, top: Top, names: Dict[Any, str], autonames: Counter[str]) -> str:
+    def _get_top_name(self, top: Top, names: dict[Any, str], autonames: Counter[str]) -> str:
         if top not in names:
             autonames[self.type_name] += 1
             names[top] = self.type_name + str(autonames[self.type_name])
         return names[top]
 
-    def _update(self, params: Dict[str, Any]) -> None:
+    def _update(self, params: dict[str, Any]) -> None:
         self.params.update(params)
 
     def _to_proto(
-        self, found: Dict["Function", Any], names: Dict[Any, str], autonames: Counter[str]
+        self, found: dict[Function, Any], names: dict[Any, str], autonames: Counter[str]
     ) -> None:
         if self in found:
             return
@@ -147,22 +149,15 @@ class Function:
         layer.name = self._get_name(names, autonames)
         own = param_name_dict()
         for key, value in self.params.items():
-            # Fields of the layer end in param (transform_param) or are few; the rest are its own.
-            if key.endswith("param") or key in _LAYER_FIELDS:
-                assign_proto(layer, key, value)
+            name = own.get(self.type_name) or own.get(_PARAM_OWNER.get(self.type_name, ""))
+            message = getattr(layer, name) if name else None
+            if not key.endswith("param") and message is not None and _has_field(message, key):
+                assign_proto(message, key, value)
             else:
-                name = own.get(self.type_name) or own.get(_PARAM_OWNER.get(self.type_name, ""))
-                if name is None:
-                    raise AttributeError(
-                        f"layer type {self.type_name} has no parameter message for '{key}'; name "
-                        "it, as in convolution_param=dict(…)"
-                    )
-                assign_proto(getattr(layer, name), key, value)
+                assign_proto(layer, key, value)
         found[self] = layer
 
 
-#: Fields of the layer itself that do not end in `param`.
-_LAYER_FIELDS = {"include", "exclude", "loss_weight", "propagate_down", "phase", "name"}
 #: Types that use another type's parameter message.
 _PARAM_OWNER = {
     "Deconvolution": "Convolution",
@@ -176,6 +171,8 @@ _PARAM_OWNER = {
 class NetSpec:
     """A net whose tops are named by attribute or item: `n.conv1 = L.Convolution(n.data, …)`."""
 
+    tops: OrderedDict[str, Top]
+
     def __init__(self) -> None:
         super().__setattr__("tops", OrderedDict())
 
@@ -184,7 +181,7 @@ class NetSpec:
 
     def __getattr__(self, name: str) -> Top:
         try:
-            return self.tops[name]  # type: ignore[no-any-return]
+            return self.tops[name]
         except KeyError:
             raise AttributeError(f"the net has no top '{name}'") from None
 
@@ -192,7 +189,7 @@ class NetSpec:
         self.tops[key] = value
 
     def __getitem__(self, item: str) -> Top:
-        return self.tops[item]  # type: ignore[no-any-return]
+        return self.tops[item]
 
     def __delattr__(self, name: str) -> None:
         del self.tops[name]
@@ -200,15 +197,15 @@ class NetSpec:
     def __delitem__(self, key: str) -> None:
         del self.tops[key]
 
-    def keys(self) -> List[str]:
+    def keys(self) -> list[str]:
         """The names of the tops."""
         return list(self.tops)
 
-    def vals(self) -> List[Top]:
+    def vals(self) -> list[Top]:
         """The tops."""
         return list(self.tops.values())
 
-    def update(self, name: str, params: Dict[str, Any]) -> None:
+    def update(self, name: str, params: dict[str, Any]) -> None:
         """Changes settings of the layer that makes a top."""
         self.tops[name]._update(params)
 
@@ -218,13 +215,13 @@ class NetSpec:
         return _collect(list(self.tops.values()), names)
 
 
-def to_proto(*tops: Union[Top, Function]) -> caffe_pb2.NetParameter:
+def to_proto(*tops: Top | Function) -> caffe_pb2.NetParameter:
     """The net that leads to these tops (or to layers without tops), as a message."""
     return _collect(list(tops), {})
 
 
-def _collect(tops: List[Any], names: Dict[Any, str]) -> caffe_pb2.NetParameter:
-    found: "OrderedDict[Function, Any]" = OrderedDict()
+def _collect(tops: list[Any], names: dict[Any, str]) -> caffe_pb2.NetParameter:
+    found: OrderedDict[Function, Any] = OrderedDict()
     autonames: Counter[str] = Counter()
     for top in tops:
         top._to_proto(found, names, autonames)

@@ -1,9 +1,9 @@
-"""One layer in its place in a net: what it reads and writes, and what of it takes part in backward."""
+"""One layer in its place in a net: what it reads and writes, and what of it runs backward."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import List, Sequence
 
 from dualnet.engine.blob import Blob
 from dualnet.engine.errors import GraphError
@@ -45,14 +45,14 @@ class Node:
     name: str
     param: caffe_pb2.LayerParameter
     layer: Layer
-    bottoms: List[Blob] = field(default_factory=list)
-    tops: List[Blob] = field(default_factory=list)
-    bottom_ids: List[int] = field(default_factory=list)
-    top_ids: List[int] = field(default_factory=list)
-    bottom_need_backward: List[bool] = field(default_factory=list)
+    bottoms: list[Blob] = field(default_factory=list)
+    tops: list[Blob] = field(default_factory=list)
+    bottom_ids: list[int] = field(default_factory=list)
+    top_ids: list[int] = field(default_factory=list)
+    bottom_need_backward: list[bool] = field(default_factory=list)
     need_backward: bool = False
-    loss_weights: List[float] = field(default_factory=list)
-    param_ids: List[int] = field(default_factory=list)
+    loss_weights: list[float] = field(default_factory=list)
+    param_ids: list[int] = field(default_factory=list)
 
     def setup(self) -> None:
         """Runs the layer's own setup and first reshape, then stores the loss weights."""
@@ -84,7 +84,7 @@ class Node:
         if self.need_backward:
             self.layer.backward(self.tops, self.bottom_need_backward, self.bottoms)
 
-    def _loss_weights(self) -> List[float]:
+    def _loss_weights(self) -> list[float]:
         given: Sequence[float] = list(self.param.loss_weight)
         default = self.layer.default_loss_weight
         if not given and default:

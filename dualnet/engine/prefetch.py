@@ -5,7 +5,8 @@ from __future__ import annotations
 import queue
 import threading
 import weakref
-from typing import Any, Callable, Iterator, Tuple, TypeVar
+from collections.abc import Iterator
+from typing import Any, Callable, TypeVar
 
 __all__ = ["Prefetcher"]
 
@@ -25,7 +26,7 @@ class Prefetcher:
     """
 
     def __init__(self, source: Callable[[], Iterator[Any]], depth: int) -> None:
-        self._items: "queue.Queue[Tuple[Any, BaseException | None]]" = queue.Queue(max(1, depth))
+        self._items: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(max(1, depth))
         self._stop = threading.Event()
         # The thread must not refer to this object, or it would never be collected.
         threading.Thread(

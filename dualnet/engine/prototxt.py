@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Type, TypeVar, Union
+from typing import TypeVar, Union
 
 from google.protobuf import text_format
 from google.protobuf.descriptor import Descriptor
@@ -46,7 +46,7 @@ def read_solver(path: Path) -> caffe_pb2.SolverParameter:
     return solver
 
 
-def read_binary(path: Path, message_type: Type[M]) -> M:
+def read_binary(path: Path, message_type: type[M]) -> M:
     """Reads a binary protobuf file, for example a caffemodel or a mean image.
 
     Raises:
@@ -65,7 +65,7 @@ def read_binary(path: Path, message_type: Type[M]) -> M:
     return message
 
 
-def parse_text(text: str, message_type: Type[M], name: str) -> M:
+def parse_text(text: str, message_type: type[M], name: str) -> M:
     """Parses protobuf text.
 
     Args:
@@ -118,7 +118,7 @@ def _hint(reason: str) -> str:
     return ""
 
 
-def _descriptor(full_name: str) -> Union[Descriptor, None]:
+def _descriptor(full_name: str) -> Descriptor | None:
     try:
         found: Descriptor = caffe_pb2.DESCRIPTOR.pool.FindMessageTypeByName(full_name)
     except KeyError:

@@ -6,8 +6,6 @@ before a forward pass repeats its dropout masks, as it does in BVLC Caffe.
 
 from __future__ import annotations
 
-from typing import Dict
-
 import numpy as np
 import torch
 
@@ -15,7 +13,7 @@ from dualnet.engine import device
 
 __all__ = ["generator", "numpy_generator", "set_random_seed"]
 
-_generators: Dict[torch.device, torch.Generator] = {}
+_generators: dict[torch.device, torch.Generator] = {}
 _seed: int = torch.seed() % 2**63
 
 

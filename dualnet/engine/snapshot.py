@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import List, Sequence
 
 import numpy as np
 import torch
@@ -12,8 +12,8 @@ import torch
 from dualnet.engine import weights
 from dualnet.engine.blob import Blob
 from dualnet.engine.errors import WeightsError
-from dualnet.engine.prototxt import Path, read_binary
 from dualnet.engine.proto import caffe_pb2
+from dualnet.engine.prototxt import Path, read_binary
 
 __all__ = ["State", "check_writable", "filename", "read_state", "write_state"]
 
@@ -128,7 +128,7 @@ def _read_hdf5(path: str, history: Sequence[Blob]) -> State:
         if "learned_net" in stream:
             raw = stream["learned_net"][()]
             name = raw.decode() if isinstance(raw, bytes) else str(raw)
-        numbers: List[int] = [
+        numbers: list[int] = [
             int(np.asarray(stream[key]).reshape(-1)[0]) for key in ("iter", "current_step")
         ]
     return State(numbers[0], numbers[1], name)

@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections import deque
-from typing import Any, Callable, Deque, List, Optional, Tuple
+from typing import Any, Callable
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ class Solver:
     """
 
     #: The update rule; None takes it from the file's `type`.
-    rule_name: Optional[str] = None
+    rule_name: str | None = None
 
     def __init__(self, solver_file: Path) -> None:
         param = prototxt.read_solver(solver_file)
@@ -65,8 +65,8 @@ class Solver:
         self._rule: UpdateRule = rule(param, [p.blob.dims for p in self._learnable])
         self._iteration = 0
         self._current_step = 0
-        self._callbacks: List[Tuple[Callable[[], Any], Callable[[], Any]]] = []
-        self._losses: Deque[float] = deque()
+        self._callbacks: list[tuple[Callable[[], Any], Callable[[], Any]]] = []
+        self._losses: deque[float] = deque()
         self._stop_requested = False
         self._display_start_s = time.monotonic()
         self._displayed = 0
@@ -77,7 +77,7 @@ class Solver:
         return self._net
 
     @property
-    def test_nets(self) -> List[Net]:
+    def test_nets(self) -> list[Net]:
         """The nets that it is tested on."""
         return self._test_nets
 
@@ -109,7 +109,7 @@ class Solver:
 
     # Training
 
-    def solve(self, resume_file: Optional[Path] = None) -> None:
+    def solve(self, resume_file: Path | None = None) -> None:
         """Trains to `max_iter`, with displays, tests and snapshots as the settings say.
 
         Args:
@@ -131,8 +131,7 @@ class Solver:
         if self.param.display and self._iteration % self.param.display == 0:
             self._smooth(self._net._forward(0, len(self._net.layers) - 1), start)
             log.info(f"Iteration {self._iteration}, loss = {self._shown_loss():g}")
-        if self.param.test_interval and self._iteration % self.param.test_interval == 0:
-            self.test_all()
+        self._test_if_due()
         log.info("Optimization Done.")
 
     def step(self, iterations: int) -> None:
@@ -143,9 +142,8 @@ class Solver:
         self._display_start_s, self._displayed = time.monotonic(), self._iteration
         while self._iteration < stop:
             self._net.clear_param_diffs()
-            if param.test_interval and self._iteration % param.test_interval == 0:
-                if self._iteration > 0 or param.test_initialization:
-                    self.test_all()
+            if self._iteration > 0 or param.test_initialization:
+                self._test_if_due()
             for on_start, _ in self._callbacks:
                 on_start()
             loss = sum(self._net._forward_backward() for _ in range(param.iter_size))
@@ -185,7 +183,7 @@ class Solver:
                 torch._foreach_sub_(weights, grads)
         self._iteration += 1
 
-    def _clip(self, grads: List[Tensor]) -> None:
+    def _clip(self, grads: list[Tensor]) -> None:
         """Scales all gradients down to a common L2 norm of `clip_gradients`."""
         limit = self.param.clip_gradients
         if limit < 0:
@@ -198,7 +196,7 @@ class Solver:
             )
             torch._foreach_mul_(grads, limit / norm)
 
-    def _regularize(self, grads: List[Tensor], weights: List[Tensor]) -> None:
+    def _regularize(self, grads: list[Tensor], weights: list[Tensor]) -> None:
         """Adds decay * w (L2) or decay * sign(w) (L1)."""
         kind = self.param.regularization_type
         if kind not in ("L1", "L2"):
@@ -237,6 +235,10 @@ class Solver:
                 )
                 index += 1
 
+    def _test_if_due(self) -> None:
+        if self.param.test_interval and self._iteration % self.param.test_interval == 0:
+            self.test_all()
+
     def test_all(self) -> None:
         """Tests on every test net."""
         for number in range(len(self._test_nets)):
@@ -250,7 +252,7 @@ class Solver:
         count = self.param.test_iter[number]
         last = len(net.layers) - 1
         loss = 0.0
-        sums: List[List[float]] = []
+        sums: list[list[float]] = []
         for i in range(count):
             loss += net._forward(0, last)
             values = [plan.blobs[b].data_tensor.reshape(-1).tolist() for b in plan.outputs]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import List
-
 from dualnet.engine.errors import SolverError
 from dualnet.engine.net import Net
 from dualnet.engine.proto import caffe_pb2
@@ -11,11 +9,8 @@ from dualnet.engine.prototxt import read_net
 
 __all__ = ["make_test_nets", "make_train_net"]
 
-Param = caffe_pb2.SolverParameter
-NetParam = caffe_pb2.NetParameter
 
-
-def make_train_net(param: Param) -> Net:
+def make_train_net(param: caffe_pb2.SolverParameter) -> Net:
     """Builds the training net and loads `weights`.
 
     Raises:
@@ -39,7 +34,7 @@ def make_train_net(param: Param) -> Net:
     return net
 
 
-def make_test_nets(param: Param) -> List[Net]:
+def make_test_nets(param: caffe_pb2.SolverParameter) -> list[Net]:
     """Builds the test nets: those of test_net_param, of test_net, then the common net.
 
     Raises:
@@ -80,16 +75,17 @@ def make_test_nets(param: Param) -> List[Net]:
     return nets
 
 
-def _message(source: object) -> NetParam:
+def _message(source: str | caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
     if isinstance(source, str):
         return read_net(source)
-    message = NetParam()
-    assert isinstance(source, NetParam)
+    message = caffe_pb2.NetParameter()
     message.CopyFrom(source)
     return message
 
 
-def _set_state(message: NetParam, state: caffe_pb2.NetState, extra: caffe_pb2.NetState) -> None:
+def _set_state(
+    message: caffe_pb2.NetParameter, state: caffe_pb2.NetState, extra: caffe_pb2.NetState
+) -> None:
     """The solver's default, then the net's own state, then the solver's train or test state."""
     state.MergeFrom(message.state)
     state.MergeFrom(extra)

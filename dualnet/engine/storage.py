@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import math
 import weakref
-from typing import Iterator, Optional, Tuple
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -28,10 +28,10 @@ from dualnet.engine import device
 
 __all__ = ["Shape", "Storage", "boundary"]
 
-Shape = Tuple[int, ...]
+Shape = tuple[int, ...]
 
 # Storages on a GPU that have handed out a host array; looked through at every boundary.
-_exposed: "weakref.WeakSet[Storage]" = weakref.WeakSet()
+_exposed: weakref.WeakSet[Storage] = weakref.WeakSet()
 _depth = 0
 
 
@@ -45,9 +45,9 @@ class Storage:
     __slots__ = ("__weakref__", "_base", "_fixed", "_host", "_tensor")
 
     def __init__(self) -> None:
-        self._tensor: Optional[Tensor] = None
-        self._base: Optional[weakref.ref[np.ndarray]] = None  # flat; alive while a user has a view
-        self._host: Optional[np.ndarray] = None  # set while the host copy may be newer (GPU only)
+        self._tensor: Tensor | None = None
+        self._base: weakref.ref[np.ndarray] | None = None  # flat; alive while a user has a view
+        self._host: np.ndarray | None = None  # set while the host copy may be newer (GPU only)
         self._fixed = False  # the tensor is a caller's memory, whose order must stay
 
     def tensor(self, shape: Shape) -> Tensor:
@@ -61,13 +61,13 @@ class Storage:
             A float32 tensor of that shape, of any strides.
         """
         if self._host is not None:
-            self._upload()
+            self._upload(self._host)
         t = self._tensor
         if t is None:
             t = self._tensor = torch.zeros(shape, dtype=torch.float32, device=device.current())
             return t
         if t.device != device.current():
-            t = self._move()
+            t = self._move(t)
         if t.shape == shape:
             return t
         return self._reshaped(t, shape)
@@ -148,17 +148,19 @@ class Storage:
         """
         if device.current().type != "cpu":
             return self._host_array(shape)
-        t = self.tensor(shape)
-        if not t.is_contiguous():
-            t = self._tensor = t.contiguous()
         base = self._live_base()
-        if base is None:
-            assert self._tensor is not None
-            base = self._tensor.view(-1).numpy()
+        t = self._tensor
+        aliased = t is not None and t.device.type == "cpu" and self._host is None
+        if base is None or base.size < math.prod(shape) or not aliased:
+            t = self.tensor(shape)
+            if not t.is_contiguous():
+                t = self._tensor = t.contiguous()
+            whole = t if self._tensor is None else self._tensor  # t may be its first part
+            base = whole.view(-1).numpy()
             self._base = weakref.ref(base)
-        return base[: t.numel()].reshape(shape)
+        return base[: math.prod(shape)].reshape(shape)
 
-    def _live_base(self) -> Optional[np.ndarray]:
+    def _live_base(self) -> np.ndarray | None:
         return None if self._base is None else self._base()
 
     def _reshaped(self, t: Tensor, shape: Shape) -> Tensor:
@@ -174,10 +176,9 @@ class Storage:
         self._tensor = t.view(shape)
         return self._tensor
 
-    def _move(self) -> Tensor:
+    def _move(self, t: Tensor) -> Tensor:
         """Brings the values to the current device after a change of mode."""
-        assert self._tensor is not None
-        self._tensor = self._tensor.to(device.current()).contiguous()
+        self._tensor = t.to(device.current()).contiguous()
         base = self._live_base()
         if base is not None:
             if self._tensor.is_cuda:
@@ -203,9 +204,8 @@ class Storage:
         _exposed.add(self)
         return base[:count].reshape(shape)
 
-    def _upload(self) -> None:
-        assert self._host is not None
-        self._tensor = torch.from_numpy(self._host).to(device.current(), copy=True)
+    def _upload(self, host: np.ndarray) -> None:
+        self._tensor = torch.from_numpy(host).to(device.current(), copy=True)
         self._host = None
         if self._tensor.device.type == "cpu":
             self._base = None

@@ -1,8 +1,6 @@
-"""Preprocessing of stored images: crop, mirror, mean, scale (Caffe `src/caffe/data_transformer.cpp`)."""
+"""Preprocessing of stored images: crop, mirror, mean, scale (Caffe `data_transformer.cpp`)."""
 
 from __future__ import annotations
-
-from typing import List, Optional, Tuple
 
 import numpy as np
 
@@ -34,7 +32,7 @@ class Transformer:
         self._mirror: bool = param.mirror
         self._scale: float = param.scale
         self._train = phase == caffe_pb2.TRAIN
-        self._mean: Optional[np.ndarray] = None
+        self._mean: np.ndarray | None = None
         if param.HasField("mean_file"):
             if param.mean_value:
                 raise PrototxtError(
@@ -52,7 +50,7 @@ class Transformer:
         """Whether images are cropped, so that they may differ in size."""
         return bool(self._crop)
 
-    def output_shape(self, image: Tuple[int, int, int]) -> Tuple[int, int, int]:
+    def output_shape(self, image: tuple[int, int, int]) -> tuple[int, int, int]:
         """The shape of one transformed image.
 
         Args:
@@ -76,7 +74,7 @@ class Transformer:
                 )
         return (channels, self._crop, self._crop) if self._crop else image
 
-    def batch(self, images: List[np.ndarray]) -> np.ndarray:
+    def batch(self, images: list[np.ndarray]) -> np.ndarray:
         """Transforms a batch.
 
         Args:

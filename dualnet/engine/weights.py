@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any, List, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +13,8 @@ from dualnet.engine import log
 from dualnet.engine.blob import Blob
 from dualnet.engine.build import Plan
 from dualnet.engine.errors import DataError, WeightsError
-from dualnet.engine.prototxt import Path, read_binary
 from dualnet.engine.proto import caffe_pb2
+from dualnet.engine.prototxt import Path, read_binary
 
 __all__ = [
     "blob_from_proto",
@@ -29,7 +30,7 @@ __all__ = [
 ]
 
 
-def proto_shape(proto: caffe_pb2.BlobProto) -> List[int]:
+def proto_shape(proto: caffe_pb2.BlobProto) -> list[int]:
     """The shape of a stored blob, in the present or the four-number layout."""
     if any(proto.HasField(name) for name in ("num", "channels", "height", "width")):
         return [proto.num, proto.channels, proto.height, proto.width]

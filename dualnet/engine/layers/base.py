@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, List, Optional, Sequence, Tuple, Union
+from collections.abc import Sequence
+from typing import ClassVar, Optional, Union
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ __all__ = ["Arity", "Blobs", "Layer", "LossLayer"]
 
 Blobs = Sequence[Blob]
 #: An exact count, or (least, most) with None for no bound.
-Arity = Union[int, Tuple[int, Optional[int]]]
+Arity = Union[int, tuple[int, Optional[int]]]
 
 
 class Layer:
@@ -54,10 +55,10 @@ class Layer:
         self.name: str = layer_param.name
         self.phase: int = layer_param.phase
         self.blobs = BlobVec()
-        self.param_propagate_down: List[bool] = []
+        self.param_propagate_down: list[bool] = []
 
     @classmethod
-    def create(cls, layer_param: caffe_pb2.LayerParameter) -> "Layer":
+    def create(cls, layer_param: caffe_pb2.LayerParameter) -> Layer:
         """Makes the layer object that a message describes."""
         return cls(layer_param)
 
@@ -91,7 +92,7 @@ class Layer:
     # What a layer uses
 
     def add_param(
-        self, shape: Sequence[int], fill: Optional[caffe_pb2.FillerParameter] = None
+        self, shape: Sequence[int], fill: caffe_pb2.FillerParameter | None = None
     ) -> Blob:
         """Creates the next parameter.
 
@@ -159,8 +160,8 @@ class Layer:
 class LossLayer(Layer):
     """Base of the native losses: two bottoms, one scalar top of weight 1, labels last."""
 
-    bottoms = 2
-    tops = 1
+    bottoms: ClassVar[Arity] = 2
+    tops: ClassVar[Arity] = 1
     auto_tops = True
     default_loss_weight = 1.0
 
@@ -190,7 +191,7 @@ class LossLayer(Layer):
         top[0].set_data(value)
 
 
-def _range(least: int, most: Optional[int]) -> str:
+def _range(least: int, most: int | None) -> str:
     if most is None:
         return f"at least {least}"
     return f"exactly {least}" if least == most else f"{least} to {most}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -49,9 +49,9 @@ class BatchNorm(NeuronLayer):
                     f"layer parameters: param {index} has lr_mult {specs[index].lr_mult:g}, it "
                     "must be 0"
                 )
-        self._mean: Optional[Tensor] = None
-        self._inverse: Optional[Tensor] = None
-        self._input: Optional[Tensor] = None
+        self._mean: Tensor | None = None
+        self._inverse: Tensor | None = None
+        self._input: Tensor | None = None
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
         """Checks the channels."""

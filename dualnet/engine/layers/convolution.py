@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, List, Sequence
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -67,7 +68,7 @@ class _BaseConvolution(Layer):
             self.add_param([self._num_output], param.bias_filler)
         self._no_output_padding = [0] * spatial
 
-    def _sizes(self, what: str, spatial: int, default: int | None) -> List[int]:
+    def _sizes(self, what: str, spatial: int, default: int | None) -> list[int]:
         """Reads `kernel_size` or `kernel_h` and `kernel_w`, and likewise stride and pad."""
         param = self.layer_param.convolution_param
         repeated = list(getattr(param, "kernel_size" if what == "kernel" else what))
@@ -80,9 +81,7 @@ class _BaseConvolution(Layer):
             return [getattr(param, f"{what}_h"), getattr(param, f"{what}_w")]
         return self._expand(what, repeated, spatial, default)
 
-    def _expand(
-        self, what: str, given: List[int], spatial: int, default: int | None
-    ) -> List[int]:
+    def _expand(self, what: str, given: list[int], spatial: int, default: int | None) -> list[int]:
         if not given and default is not None:
             given = [default]
         if len(given) not in (1, spatial) or (what != "pad" and 0 in given):

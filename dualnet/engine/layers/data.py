@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterator, List, Optional, Sequence, Tuple
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from dualnet.engine.transform import Transformer
 
 __all__ = ["Data"]
 
-Batch = Tuple[np.ndarray, np.ndarray]
+Batch = tuple[np.ndarray, np.ndarray]
 
 
 @register("Data")
@@ -44,7 +44,7 @@ class Data(Layer):
             raise PrototxtError(f"layer '{self.name}': data_param needs batch_size above 0")
         database = open_database(param.source)
         transformer = Transformer(self.layer_param.transform_param, self.phase, self.name)
-        color: Optional[bool] = True if param.force_encoded_color else None
+        color: bool | None = True if param.force_encoded_color else None
         if self.layer_param.transform_param.force_color:
             color = True
         elif self.layer_param.transform_param.force_gray:
@@ -54,7 +54,7 @@ class Data(Layer):
         self._shape = (param.batch_size, *shape)
         self._source = _Source(database, transformer, param.batch_size, color)
         # Started by the first forward pass, so that nets that are only inspected read nothing.
-        self._prefetcher: Optional[Prefetcher] = None
+        self._prefetcher: Prefetcher | None = None
         self._depth = param.prefetch
         top[0].reshape(*self._shape)
         if len(top) > 1:
@@ -86,7 +86,7 @@ class _Source:
         database: Database,
         transformer: Transformer,
         batch_size: int,
-        color: Optional[bool],
+        color: bool | None,
     ) -> None:
         self._database = database
         self._transformer = transformer
@@ -95,8 +95,8 @@ class _Source:
 
     def batches(self) -> Iterator[Batch]:
         """Yields (images (N, C, H, W) float32, labels (N,) float32)."""
-        images: List[np.ndarray] = []
-        labels: List[int] = []
+        images: list[np.ndarray] = []
+        labels: list[int] = []
         for key, datum in self._records():
             where = f"'{self._database.path}', record {key!r}"
             image = decode(datum, where, self._color)
@@ -111,6 +111,6 @@ class _Source:
                 yield self._transformer.batch(images), np.array(labels, np.float32)
                 images, labels = [], []
 
-    def _records(self) -> Iterator[Tuple[bytes, caffe_pb2.Datum]]:
+    def _records(self) -> Iterator[tuple[bytes, caffe_pb2.Datum]]:
         while True:
             yield from self._database.records()

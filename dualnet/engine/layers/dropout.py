@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ class Dropout(NeuronLayer):
             )
         self._keep = 1.0 - ratio
         self._train = self.phase == caffe_pb2.TRAIN
-        self._mask: Optional[Tensor] = None
+        self._mask: Tensor | None = None
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         """Draws a new mask in TRAIN."""

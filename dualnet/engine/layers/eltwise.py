@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -33,9 +33,9 @@ class Eltwise(Layer):
         if param.coeff and param.operation == param.PROD:
             raise PrototxtError(f"layer '{self.name}': Eltwise PROD takes no coeff")
         self._operation = param.operation
-        self._coefficients: List[float] = list(param.coeff) or [1.0] * len(bottom)
+        self._coefficients: list[float] = list(param.coeff) or [1.0] * len(bottom)
         self._stable = param.stable_prod_grad
-        self._winner: Optional[Tensor] = None
+        self._winner: Tensor | None = None
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
         """Checks that all shapes are equal."""

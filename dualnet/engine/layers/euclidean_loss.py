@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -19,7 +19,7 @@ class EuclideanLoss(LossLayer):
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         """Nothing to set up."""
-        self._difference: Optional[Tensor] = None
+        self._difference: Tensor | None = None
 
     def allow_force_backward(self, bottom_index: int) -> bool:
         """Unlike other losses, this one has no labels."""

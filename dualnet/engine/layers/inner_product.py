@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -50,7 +50,7 @@ class InnerProduct(Layer):
         if math.prod(dims[self._axis :]) != self._k:
             raise ShapeError(
                 f"layer '{self.name}': input size incompatible with inner product parameters: a "
-                f"bottom of shape {dims} has {math.prod(dims[self._axis:])} values from axis "
+                f"bottom of shape {dims} has {math.prod(dims[self._axis :])} values from axis "
                 f"{self._axis} on, the weights {self.blobs[0].dims} need {self._k}"
             )
         top[0].reshape(*dims[: self._axis], self._num_output)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Sequence, Tuple
+from collections.abc import Sequence
 
 from dualnet.engine import filler
 from dualnet.engine.errors import PrototxtError
@@ -65,7 +65,7 @@ class DummyData(Layer):
         for blob, one in zip(top, self._fillers):
             filler.fill(blob, one)
 
-    def _shapes(self, tops: int) -> List[Tuple[int, ...]]:
+    def _shapes(self, tops: int) -> list[tuple[int, ...]]:
         param = self.layer_param.dummy_data_param
         if param.shape:
             shapes = [tuple(shape.dim) for shape in param.shape]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -45,7 +45,7 @@ class LRN(Layer):
         self._alpha = param.alpha / n if self._across else param.alpha
         margin = (n - 1) // 2
         self._window = Window((n, n), (1, 1), (margin, margin))
-        self._scale: Optional[Tensor] = None
+        self._scale: Tensor | None = None
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
         """The top takes the bottom's shape."""

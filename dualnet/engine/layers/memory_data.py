@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Optional, Tuple
-
 import numpy as np
 import torch
 
@@ -28,13 +26,13 @@ class MemoryData(Layer):
         """Reads the batch's shape."""
         param = self.layer_param.memory_data_param
         sizes = (param.batch_size, param.channels, param.height, param.width)
-        self._batch: Tuple[int, ...] = sizes
+        self._batch: tuple[int, ...] = sizes
         if 0 in self._batch:
             raise PrototxtError(
                 f"layer '{self.name}': batch_size, channels, height and width must be specified "
                 f"and positive in memory_data_param, they are {self._batch}"
             )
-        self._arrays: Optional[Tuple[torch.Tensor, torch.Tensor]] = None
+        self._arrays: tuple[torch.Tensor, torch.Tensor] | None = None
         self._position = 0
         top[0].reshape(*self._batch)
         top[1].reshape(self._batch[0])
@@ -64,7 +62,7 @@ class MemoryData(Layer):
         self._arrays = torch.from_numpy(data), torch.from_numpy(labels)
         self._position = 0
 
-    def _check(self, what: str, array: np.ndarray, expected: Tuple[int, ...]) -> None:
+    def _check(self, what: str, array: np.ndarray, expected: tuple[int, ...]) -> None:
         problem = ""
         if array.ndim != 4:
             problem = f"must be 4-d, its shape is {array.shape}"

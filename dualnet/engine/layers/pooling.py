@@ -7,8 +7,8 @@ that starts at or beyond the edge. Both take the general path: pad by hand, then
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -37,12 +37,12 @@ class Window:
         ceil: whether a window that overhangs the edge counts.
     """
 
-    kernel: Tuple[int, int]
-    stride: Tuple[int, int]
-    pad: Tuple[int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    pad: tuple[int, int]
     ceil: bool = True
 
-    def output(self, size: Tuple[int, int]) -> Tuple[int, int]:
+    def output(self, size: tuple[int, int]) -> tuple[int, int]:
         """The pooled size of an image, by Caffe's rule."""
         pooled = []
         for n, k, s, p in zip(size, self.kernel, self.stride, self.pad):
@@ -53,7 +53,7 @@ class Window:
             pooled.append(count)
         return pooled[0], pooled[1]
 
-    def torch_agrees(self, size: Tuple[int, int]) -> bool:
+    def torch_agrees(self, size: tuple[int, int]) -> bool:
         """Whether PyTorch's operators give Caffe's result for this image size."""
         return all(
             2 * p <= k and (n + 2 * p - k) >= 0 and (s <= k or (count - 1) * s < n + p)
@@ -62,14 +62,14 @@ class Window:
             )
         )
 
-    def margins(self, size: Tuple[int, int]) -> Tuple[int, int, int, int]:
+    def margins(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
         """(left, right, top, bottom) padding after which every window lies inside."""
         ends = []
         for n, k, s, p, count in zip(size, self.kernel, self.stride, self.pad, self.output(size)):
             ends.append((count - 1) * s + k - p - n)
         return self.pad[1], ends[1], self.pad[0], ends[0]
 
-    def divisors(self, size: Tuple[int, int]) -> Tensor:
+    def divisors(self, size: tuple[int, int]) -> Tensor:
         """(H', W') window areas: clipped to image and padding, so the overhang does not count."""
         lengths = []
         for n, k, s, p, count in zip(size, self.kernel, self.stride, self.pad, self.output(size)):
@@ -78,7 +78,7 @@ class Window:
         return (lengths[0][:, None] * lengths[1][None, :]).to(torch.float32)
 
 
-def _crop(padded: Tensor, margins: Tuple[int, int, int, int], size: Tuple[int, int]) -> Tensor:
+def _crop(padded: Tensor, margins: tuple[int, int, int, int], size: tuple[int, int]) -> Tensor:
     """Undoes padding; a margin below zero had cropped, and its gradient is zero."""
     return _aten.constant_pad_nd(padded, [-m for m in margins], 0.0).reshape(
         *padded.shape[:2], *size
@@ -178,9 +178,9 @@ class Pooling(Layer):
         self._size = (0, 0)
         self._output = (0, 0)
         self._direct = True
-        self._indices: Optional[Tensor] = None
+        self._indices: Tensor | None = None
 
-    def _pair(self, what: str) -> Optional[Tuple[int, int]]:
+    def _pair(self, what: str) -> tuple[int, int] | None:
         """Reads `kernel_size`, or `kernel_h` and `kernel_w`; likewise stride and pad."""
         param = self.layer_param.pooling_param
         common = "kernel_size" if what == "kernel" else what
@@ -210,8 +210,7 @@ class Pooling(Layer):
             self._output = self._window.output(self._size)
             if min(self._output) < 1:
                 raise ShapeError(
-                    f"layer '{self.name}': a bottom of shape {dims} is too small for "
-                    f"{self._window}"
+                    f"layer '{self.name}': a bottom of shape {dims} is too small for {self._window}"
                 )
             self._direct = self._window.torch_agrees(self._size)
         for blob in top:
@@ -233,7 +232,7 @@ class Pooling(Layer):
         if len(top) > 1:
             top[1].set_data(self._plane_positions(self._indices).to(torch.float32))
 
-    def _maximum(self, x: Tensor) -> Tuple[Tensor, Tensor]:
+    def _maximum(self, x: Tensor) -> tuple[Tensor, Tensor]:
         w = self._window
         if self._direct:
             pair = _aten.max_pool2d_with_indices(x, w.kernel, w.stride, w.pad, [1, 1], w.ceil)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import Callable, Dict, List, Type, TypeVar
+from typing import Callable, TypeVar
 
 from dualnet.engine.errors import UnknownLayerError
 from dualnet.engine.layers.base import Layer
 
 __all__ = ["layer_class", "layer_type_list", "register"]
 
-L = TypeVar("L", bound=Type[Layer])
+L = TypeVar("L", bound=type[Layer])
 
-_classes: Dict[str, Type[Layer]] = {}
+_classes: dict[str, type[Layer]] = {}
 _loaded = False
 
 
@@ -28,7 +28,7 @@ def register(name: str) -> Callable[[L], L]:
     return add
 
 
-def layer_class(type_name: str, layer_name: str = "") -> Type[Layer]:
+def layer_class(type_name: str, layer_name: str = "") -> type[Layer]:
     """The class of a layer type.
 
     Args:
@@ -47,7 +47,7 @@ def layer_class(type_name: str, layer_name: str = "") -> Type[Layer]:
     return _classes[type_name]
 
 
-def layer_type_list() -> List[str]:
+def layer_type_list() -> list[str]:
     """All layer types in alphabetical order."""
     _load_all()
     return sorted(_classes)

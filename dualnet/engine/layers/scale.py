@@ -1,8 +1,8 @@
-"""Scale and Bias: a learned or given factor and offset (Caffe `L/scale_layer.cpp`, `bias_layer`)."""
+"""Scale and Bias: a learned or given factor and offset (Caffe `L/scale_layer.cpp`)."""
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ class _Broadcast(Layer):
         """(axis, num_axes)."""
         raise NotImplementedError
 
-    def _covered(self, bottom: Blobs) -> List[int]:
+    def _covered(self, bottom: Blobs) -> list[int]:
         axis, count = self._settings()
         dims = bottom[0].dims
         if count == 0:
@@ -85,7 +85,10 @@ class _Broadcast(Layer):
 
 @register("Scale")
 class Scale(_Broadcast):
-    """x * factor, plus an offset if `bias_term`. Parameters: factor (absent with two bottoms), bias."""
+    """x * factor, plus an offset if `bias_term`.
+
+    Parameters: the factor (absent with two bottoms) and the offset.
+    """
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         """Creates the factor, 1 by default, and the offset, 0 by default."""
@@ -94,12 +97,12 @@ class Scale(_Broadcast):
         if len(bottom) == 1:
             fill = caffe_pb2.FillerParameter(type="constant", value=1.0)
             self.add_param(covered, param.filler if param.HasField("filler") else fill)
-        self._bias: Optional[int] = None
+        self._bias: int | None = None
         if param.bias_term:
             self._bias = len(self.blobs)
             shape = bottom[1].dims if len(bottom) > 1 else covered
             self.add_param(shape, param.bias_filler)
-        self._input: Optional[Tensor] = None
+        self._input: Tensor | None = None
 
     def _settings(self) -> tuple[int, int]:
         param = self.layer_param.scale_param

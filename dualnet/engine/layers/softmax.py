@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Optional, Sequence
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from dualnet.engine.errors import DataError, ShapeError
 from dualnet.engine.layers.activation import NeuronLayer
-from dualnet.engine.layers.base import Blobs, LossLayer
+from dualnet.engine.layers.base import Arity, Blobs, LossLayer
 from dualnet.engine.layers.registry import register
 from dualnet.engine.proto import caffe_pb2
 
@@ -80,7 +81,7 @@ def normalizer(mode: int, outer: int, inner: int, valid: int) -> float:
     return max(1.0, float(value))
 
 
-def class_labels(name: str, labels: Tensor, classes: int, ignore: Optional[int]) -> Tensor:
+def class_labels(name: str, labels: Tensor, classes: int, ignore: int | None) -> Tensor:
     """Labels as integers; on the CPU they are checked, on a GPU that would stop the pipeline.
 
     Args:
@@ -95,7 +96,7 @@ def class_labels(name: str, labels: Tensor, classes: int, ignore: Optional[int])
     result = labels.to(torch.int64)
     if labels.device.type == "cpu" and result.numel():
         counted = result if ignore is None else result[result != ignore]
-        if counted.numel() and not (0 <= int(counted.min()) and int(counted.max()) < classes):
+        if counted.numel() and not (int(counted.min()) >= 0 and int(counted.max()) < classes):
             raise DataError(
                 f"layer '{name}': labels range from {int(counted.min())} to {int(counted.max())}, "
                 f"the predictions have {classes} classes (0 to {classes - 1})"
@@ -112,7 +113,7 @@ class SoftmaxWithLoss(LossLayer):
     87.3365.
     """
 
-    tops = (1, 2)
+    tops: ClassVar[Arity] = (1, 2)
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         """Reads the axis, the ignored label and the normalisation."""
@@ -120,8 +121,8 @@ class SoftmaxWithLoss(LossLayer):
         self._ignore = param.ignore_label if param.HasField("ignore_label") else None
         self._mode = normalization_mode(param, param.VALID)
         self._axis = self.layer_param.softmax_param.axis
-        self._labels: Optional[Tensor] = None
-        self._probability: Optional[Tensor] = None
+        self._labels: Tensor | None = None
+        self._probability: Tensor | None = None
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
         """Checks that there is a label for every position."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import Callable, ClassVar, Dict, List, Type, TypeVar
+from typing import Callable, ClassVar, TypeVar
 
 from torch import Tensor
 
@@ -14,9 +14,9 @@ from dualnet.engine.proto import caffe_pb2
 
 __all__ = ["UpdateRule", "register_rule", "rule_class", "rule_names"]
 
-R = TypeVar("R", bound="Type[UpdateRule]")
+R = TypeVar("R", bound="type[UpdateRule]")
 
-_rules: Dict[str, "Type[UpdateRule]"] = {}
+_rules: dict[str, type[UpdateRule]] = {}
 
 
 class UpdateRule:
@@ -36,17 +36,17 @@ class UpdateRule:
     #: How many history blobs a parameter has.
     slots: ClassVar[int] = 1
 
-    def __init__(self, param: caffe_pb2.SolverParameter, shapes: List[tuple[int, ...]]) -> None:
+    def __init__(self, param: caffe_pb2.SolverParameter, shapes: list[tuple[int, ...]]) -> None:
         self.param = param
-        self.history: List[Blob] = [Blob(s) for _ in range(self.slots) for s in shapes]
+        self.history: list[Blob] = [Blob(s) for _ in range(self.slots) for s in shapes]
         self._count = len(shapes)
 
-    def slot(self, number: int) -> List[Tensor]:
+    def slot(self, number: int) -> list[Tensor]:
         """The history tensors of one slot, in the parameters' order."""
         first = number * self._count
         return [blob.data_tensor for blob in self.history[first : first + self._count]]
 
-    def compute(self, grads: List[Tensor], rates: List[float], iteration: int) -> None:
+    def compute(self, grads: list[Tensor], rates: list[float], iteration: int) -> None:
         """Replaces the gradients, in place, by the values to subtract from the weights.
 
         Args:
@@ -68,7 +68,7 @@ def register_rule(name: str) -> Callable[[R], R]:
     return add
 
 
-def rule_names() -> List[str]:
+def rule_names() -> list[str]:
     """The solver types that exist."""
     package = importlib.import_module("dualnet.engine.solvers")
     for module in pkgutil.iter_modules(package.__path__):
@@ -76,7 +76,7 @@ def rule_names() -> List[str]:
     return sorted(_rules)
 
 
-def rule_class(name: str) -> Type[UpdateRule]:
+def rule_class(name: str) -> type[UpdateRule]:
     """The rule of a solver type.
 
     Raises:

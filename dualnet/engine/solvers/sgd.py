@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import List
-
 import torch
 from torch import Tensor
 
@@ -16,7 +14,7 @@ __all__ = ["SGD"]
 class SGD(UpdateRule):
     """h = momentum * h + rate * g; w -= h. The rate is inside h, unlike in PyTorch."""
 
-    def compute(self, grads: List[Tensor], rates: List[float], iteration: int) -> None:
+    def compute(self, grads: list[Tensor], rates: list[float], iteration: int) -> None:
         """See `UpdateRule.compute`."""
         history = self.slot(0)
         torch._foreach_mul_(grads, rates)
