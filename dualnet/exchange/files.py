@@ -216,8 +216,8 @@ class FileChannel(Channel):
         self._begin()
         layout = MessageLayout.of(message)
         check_size(layout, self._settings.max_message_bytes)
-        self._kept.check_room(message_bytes(layout.nbytes, len(layout.arrays)))
         self._lease.check()
+        self._make_room(message_bytes(layout.nbytes, len(layout.arrays)))
         started_s = self._fs.monotonic()
         self._outbox.send(message, layout, self._received)
         counters = self.counters
@@ -277,6 +277,7 @@ class FileChannel(Channel):
         """See `Channel.progress`."""
         self._lease.check()
         self._heartbeat.note(self.seq_sent, self._received)
+        self._glance()
 
     def close(self, state: str = "done") -> None:
         """See `Channel.close`."""
@@ -388,6 +389,22 @@ class FileChannel(Channel):
             self._storage.attempt("read", self._paths.root, self._partner.poll)
             self._serve()
             self._delete()
+
+    def _make_room(self, nbytes: int) -> None:
+        """Wait until a message of `nbytes` fits the budget, where waiting can help."""
+        if self._kept.fits(nbytes):
+            return
+
+        def look() -> bool | None:
+            self._partner.poll()
+            self._delete()
+            return True if self._kept.fits(nbytes) else None
+
+        if self._settings.retain == 0 and nbytes <= self._settings.disk_budget_bytes:
+            # The partner reads more slowly than we write, and each message read makes room.
+            self._until(look, self._watch("room for the next message"))
+        elif not self._storage.attempt("read", self._paths.root, look):
+            self._kept.check_room(nbytes)
 
     def _serve(self) -> None:
         """Send a message anew that arrived damaged, once."""

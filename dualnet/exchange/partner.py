@@ -245,9 +245,11 @@ class Watch:
         if pulse is not None and pulse.ended:
             return pulse.state
         holder = self._partner.process()
-        if holder is not None and holder.alive(self._process) is False:
+        alive = holder.alive(self._process) if holder is not None else None
+        if alive is False:
             return f"{holder} no longer exists"
-        if self._still_s >= self._settings.dead_after_s:
+        # A process that we can see alive may be kept from beating by a long call into Caffe.
+        if alive is None and self._still_s >= self._settings.dead_after_s:
             return f"its heartbeat has stood still for {self._still_s:.0f} s"
         return ""
 

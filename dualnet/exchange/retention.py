@@ -65,13 +65,17 @@ class Kept:
                 except OSError:
                     continue
 
+    def fits(self, nbytes: int) -> bool:
+        """Whether a message of `nbytes` fits the budget."""
+        return self.total_bytes + nbytes <= self._budget_bytes
+
     def check_room(self, nbytes: int) -> None:
         """Check that a message of `nbytes` fits the budget.
 
         Raises:
             StorageFailed: it does not.
         """
-        if self.total_bytes + nbytes > self._budget_bytes:
+        if not self.fits(nbytes):
             raise StorageFailed(
                 f"{self._paths.root}: messages kept for a restart take {self.total_bytes} bytes, "
                 f"{nbytes} more exceed exchange.disk_budget_bytes {self._budget_bytes}; write "

@@ -1,0 +1,55 @@
+"""Halves of an exchange in one process, on a virtual clock, without threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dualnet.exchange.files import FileChannel
+from dualnet.exchange.fs import Fs
+from dualnet.exchange.host import ProcessId
+from dualnet.exchange.settings import ExchangeSettings
+from tests.exchange.fakes import VirtualFs
+
+OpenHalf = Callable[..., FileChannel]
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    """A run's directory with a name that breaks careless quoting."""
+    path = tmp_path / 'a run\'s "dir" 100%'
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def open_half(run_dir: Path, tmp_path: Path) -> Iterator[OpenHalf]:
+    """A function that opens a half; all are closed in the end."""
+    opened: list[FileChannel] = []
+
+    def open_one(
+        role: str,
+        fs: Fs | None = None,
+        process: ProcessId | None = None,
+        identity: dict[str, Any] | None = None,
+        **settings: Any,
+    ) -> FileChannel:
+        settings = {"lock_dir": str(tmp_path / "locks"), "hash_threads": 0, **settings}
+        half = FileChannel(
+            role,
+            str(run_dir),
+            ExchangeSettings(**settings),
+            identity or {"config": "c0ffee"},
+            fs=fs or VirtualFs(),
+            process=process,
+            beat=False,
+        )
+        opened.append(half)
+        return half
+
+    yield open_one
+    for half in opened:
+        half.close()
