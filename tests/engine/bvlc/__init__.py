@@ -1,0 +1,1 @@
+"""Comparison with BVLC Caffe, which runs in a process of its own."""
