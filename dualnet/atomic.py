@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 
@@ -21,6 +22,7 @@ def write_atomically(path: str, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _sync_directory(path)
     except BaseException:
         if os.path.exists(temporary):
             os.unlink(temporary)
@@ -28,10 +30,28 @@ def write_atomically(path: str, content: bytes) -> None:
 
 
 def replace(source: str, target: str) -> None:
-    """Give a finished file its name, after its content is on the disk."""
+    """Give a finished file its name, after its content is on the disk.
+
+    Raises:
+        OSError: As the system says; `source` is still there then.
+    """
     descriptor = os.open(source, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
     os.replace(source, target)
+    _sync_directory(target)
+
+
+def _sync_directory(path: str) -> None:
+    """Bring the new name to the disk too: without it a crash may take the rename back."""
+    descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot do this to a directory, and sync renames at once.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
