@@ -39,12 +39,30 @@ def read_net(path: str) -> Any:
         )
     if not net.layer:
         raise ConfigError(f"{path}: no layer {{...}} in it; is this the net and not the solver?")
+    _upgrade_input(net)
     return net
 
 
 def read_solver(path: str) -> Any:
     """The SolverParameter in a prototxt. Raises ConfigError as `read_net` does."""
     return _read(path, caffe_pb2.SolverParameter(), "solver")
+
+
+def _upgrade_input(net: Any) -> None:
+    """Make the `input` fields of before 2016 an Input layer, as Caffe does (upgrade_proto.cpp)."""
+    if not net.input:
+        return
+    upgraded = caffe_pb2.NetParameter()
+    layer = upgraded.layer.add(name="input", type="Input", top=net.input)
+    if net.input_shape:
+        layer.input_param.shape.extend(net.input_shape)
+    else:
+        for start in range(0, len(net.input_dim), 4):
+            layer.input_param.shape.add(dim=net.input_dim[start : start + 4])
+    upgraded.layer.extend(net.layer)
+    for field in ("input", "input_shape", "input_dim", "layer"):
+        net.ClearField(field)
+    net.layer.extend(upgraded.layer)
 
 
 def _read(path: str, message: Any, kind: str) -> Any:
@@ -81,7 +99,7 @@ class NetGraph:
         state = caffe_pb2.NetState()
         state.CopyFrom(net.state)
         state.phase = caffe_pb2.Phase.Value(phase)
-        self.layers = [layer for layer in net.layer if _is_included(layer, state)]
+        self.layers = [layer for layer in net.layer if _is_included(layer, state, path)]
         #: Blob name to the layers that have it as a top, in order (in-place layers again).
         self.producers: dict[str, list[Any]] = {}
         self.consumers: dict[str, list[Any]] = {}
@@ -122,10 +140,12 @@ class NetGraph:
         return later[0] if later else None
 
 
-def _is_included(layer: Any, state: Any) -> bool:
+def _is_included(layer: Any, state: Any, path: str) -> bool:
     """Caffe's FilterNet: any include rule admits, else any exclude rule drops (net.cpp)."""
     if layer.include and layer.exclude:
-        raise ConfigError(f"layer {layer.name}: include and exclude rules together; keep one kind")
+        raise ConfigError(
+            f"{path}: layer {layer.name} has include and exclude rules; keep one kind"
+        )
     if layer.include:
         return any(_rule_holds(rule, state) for rule in layer.include)
     return not any(_rule_holds(rule, state) for rule in layer.exclude)
@@ -147,8 +167,8 @@ def batch_size_of(layer: Any) -> Optional[int]:
     field = _BATCH_FIELDS.get(layer.type)
     if field:
         return int(getattr(layer, field).batch_size)
-    if layer.type == "Input" and layer.input_param.shape:
-        return int(layer.input_param.shape[0].dim[0])
+    if layer.type == "Input":
+        return next((int(shape.dim[0]) for shape in layer.input_param.shape if shape.dim), None)
     return None
 
 
@@ -159,4 +179,5 @@ def set_batch_size(layer: Any, batch_size: int) -> None:
         getattr(layer, field).batch_size = batch_size
     elif layer.type == "Input":
         for shape in layer.input_param.shape:
-            shape.dim[0] = batch_size
+            if shape.dim:  # a scalar has no batch
+                shape.dim[0] = batch_size
