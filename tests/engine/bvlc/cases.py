@@ -1,0 +1,99 @@
+"""Layers to compare with BVLC Caffe: one line each.
+
+A case names the layer's message (without name, bottoms, tops) and its bottoms. A bottom is a shape
+(standard normal values) or a `Labels` (integers below `classes`), which gets no gradient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Union
+
+__all__ = ["CASES", "Case", "Labels"]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A bottom of class labels."""
+
+    shape: tuple[int, ...]
+    classes: int
+
+
+@dataclass(frozen=True)
+class Case:
+    """One layer to compare.
+
+    Attributes:
+        name: names the test.
+        text: the inside of the layer's message.
+        bottoms: shapes or labels.
+        tops: how many tops.
+        in_place: top 0 is bottom 0.
+        backward: whether to compare gradients too.
+        phase: 0 TRAIN, 1 TEST.
+        tolerance: largest difference, relative and absolute.
+    """
+
+    name: str
+    text: str
+    bottoms: tuple[Union[tuple[int, ...], Labels], ...]
+    tops: int = 1
+    in_place: bool = False
+    backward: bool = True
+    phase: int = 0
+    tolerance: float = 2e-5
+
+
+G = 'weight_filler { type: "gaussian" std: 0.5 } bias_filler { type: "gaussian" }'
+IMAGE = (2, 4, 7, 6)
+SCORES = (4, 5)
+LABEL = Labels((4,), 5)
+
+CASES = [
+    Case("conv", f'type: "Convolution" convolution_param {{ num_output: 6 kernel_size: 3 {G} }}', (IMAGE,)),
+    Case("conv_group", 'type: "Convolution" convolution_param { num_output: 6 kernel_size: 3 pad: 2 stride: 2 '
+         f"dilation: 2 group: 2 {G} }}", (IMAGE,)),
+    Case("conv_hw", "type: 'Convolution' convolution_param { num_output: 3 kernel_h: 1 kernel_w: 5 pad_h: 0 "
+         f"pad_w: 2 stride_h: 2 stride_w: 1 {G} }}", (IMAGE,)),
+    Case("conv_two", f'type: "Convolution" convolution_param {{ num_output: 2 kernel_size: 2 {G} }}',
+         (IMAGE, IMAGE), tops=2),
+    Case("deconv", 'type: "Deconvolution" convolution_param { num_output: 6 kernel_size: 4 pad: 1 stride: 2 '
+         f"group: 2 {G} }}", (IMAGE,)),
+    Case("max", 'type: "Pooling" pooling_param { kernel_size: 3 stride: 2 }', (IMAGE,)),
+    Case("max_mask", 'type: "Pooling" pooling_param { kernel_size: 2 stride: 2 pad: 1 }', (IMAGE,), tops=2,
+         backward=False),
+    Case("max_pad", 'type: "Pooling" pooling_param { kernel_size: 3 stride: 2 pad: 2 }', (IMAGE,)),
+    Case("max_floor", 'type: "Pooling" pooling_param { kernel_size: 3 stride: 2 round_mode: FLOOR }', (IMAGE,)),
+    Case("ave", 'type: "Pooling" pooling_param { pool: AVE kernel_size: 3 stride: 2 }', (IMAGE,)),
+    Case("ave_pad", 'type: "Pooling" pooling_param { pool: AVE kernel_size: 3 stride: 2 pad: 2 }', (IMAGE,)),
+    Case("ave_global", 'type: "Pooling" pooling_param { pool: AVE global_pooling: true }', (IMAGE,)),
+    Case("relu", 'type: "ReLU"', (IMAGE,)),
+    Case("relu_slope", 'type: "ReLU" relu_param { negative_slope: 0.2 }', (IMAGE,)),
+    Case("sigmoid", 'type: "Sigmoid"', (IMAGE,)),
+    Case("tanh", 'type: "TanH"', (IMAGE,)),
+    Case("lrn", 'type: "LRN" lrn_param { local_size: 3 alpha: 0.7 beta: 0.6 k: 2 }', (IMAGE,)),
+    Case("lrn_within", 'type: "LRN" lrn_param { local_size: 3 alpha: 0.7 norm_region: WITHIN_CHANNEL }', (IMAGE,)),
+    Case("ip", f'type: "InnerProduct" inner_product_param {{ num_output: 5 {G} }}', (IMAGE,)),
+    Case("ip_transpose", f'type: "InnerProduct" inner_product_param {{ num_output: 5 axis: 2 transpose: true {G} }}',
+         (IMAGE,)),
+    Case("dropout_test", 'type: "Dropout"', (IMAGE,), phase=1),
+    Case("softmax", 'type: "Softmax"', (IMAGE,)),
+    Case("softmax_loss", 'type: "SoftmaxWithLoss"', (SCORES, LABEL)),
+    Case("softmax_loss_ignore", 'type: "SoftmaxWithLoss" loss_weight: 2 loss_param { ignore_label: 1 }',
+         ((2, 5, 3, 3), Labels((2, 1, 3, 3), 5))),
+    Case("euclidean", 'type: "EuclideanLoss"', (IMAGE, IMAGE)),
+    Case("accuracy", 'type: "Accuracy" accuracy_param { top_k: 2 }', (SCORES, LABEL), tops=2, backward=False),
+    Case("split", 'type: "Split"', (IMAGE,), tops=3),
+    Case("concat", 'type: "Concat" concat_param { axis: 2 }', (IMAGE, IMAGE)),
+    Case("flatten", 'type: "Flatten" flatten_param { axis: 1 end_axis: 2 }', (IMAGE,)),
+    Case("sum", 'type: "Eltwise" eltwise_param { coeff: 2 coeff: -1 coeff: 0.5 }', (IMAGE, IMAGE, IMAGE)),
+    Case("prod", 'type: "Eltwise" eltwise_param { operation: PROD }', (IMAGE, IMAGE, IMAGE)),
+    Case("maximum", 'type: "Eltwise" eltwise_param { operation: MAX }', (IMAGE, IMAGE, IMAGE)),
+    Case("batch_norm", 'type: "BatchNorm"', (IMAGE,), tolerance=1e-4),
+    Case("batch_norm_test", 'type: "BatchNorm"', (IMAGE,), phase=1),
+    Case("scale", 'type: "Scale" scale_param { bias_term: true filler { type: "gaussian" } '
+         'bias_filler { type: "gaussian" } }', (IMAGE,)),
+    Case("scale_two", 'type: "Scale" scale_param { axis: 1 }', (IMAGE, (4, 7))),
+    Case("bias", 'type: "Bias" bias_param { axis: 2 num_axes: 2 filler { type: "gaussian" } }', (IMAGE,)),
+]  # fmt: skip
