@@ -28,6 +28,11 @@ _PYTHON_LOSSES = {
     "normalized_constant": ("NormalizedEuclideanLossLayer", "norms: constant"),
 }
 
+#: What else than `net` may name or hold a solver's nets.
+_OTHER_NETS = ("train_net", "test_net", "net_param", "train_net_param", "test_net_param")
+
+#: src/caffe/solvers/sgd_solver.cpp; another one ends the process at the first update.
+_LR_POLICIES = ("fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid")
 
 #: A test_interval that no training reaches; what `train.test_interval: 0` becomes.
 NEVER = 2**31 - 1
@@ -78,6 +83,14 @@ def resolve(config: Config, role: str, run_dir: str) -> Resolved:
     solver = read_solver(source)
     if not solver.net:
         raise ConfigError(f'{source}: no net: "…" in it; dualnet needs one train_test prototxt')
+    others = [field.name for field, _ in solver.ListFields() if field.name in _OTHER_NETS]
+    if others:
+        raise ConfigError(f"{source}: {others[0]} beside net; keep net alone, with phases in it")
+    for path in config.train.weights:
+        if not os.path.isfile(path):
+            raise ConfigError(
+                f"train.weights: {path}: no such file; name caffemodels to start from"
+            )
     net_source = solver.net
     net = read_net(net_source)
     _fill_solver(solver, config, role, run_dir, source)
@@ -134,6 +147,10 @@ def _fill_solver(solver: Any, config: Config, role: str, run_dir: str, source: s
         solver.base_lr = config.update.learning_rate
     if solver.max_iter < 1:
         raise ConfigError(f"{source}: max_iter: {solver.max_iter}; set it, or train.max_iter")
+    if config.update.rule == "solver" and solver.lr_policy not in _LR_POLICIES:
+        raise ConfigError(
+            f"{source}: lr_policy: {solver.lr_policy!r} is none of {', '.join(_LR_POLICIES)}"
+        )
     if len(solver.test_iter) > 1:
         raise ConfigError(
             f"{source}: {len(solver.test_iter)} test_iter: one test net is supported; keep one"
@@ -163,20 +180,8 @@ def check_net1(config: Config, train: NetGraph, test: NetGraph) -> None:
     for graph in (train, test):
         graph.require_blob(cut.blob, "cut.blob")
         graph.require_blob(cut.label, "cut.label")
-    dual_layers = [train.layer(name, "cut.dual") for name in cut.dual]
     last, partner = list(cut.dual.items())[-1]
-    output = train.layer(last, "cut.dual").top[0]
-    if cut.blob not in dual_layers[0].bottom:
-        raise ConfigError(
-            f"{train.path}: layer {dual_layers[0].name} does not read {cut.blob} but "
-            f"{', '.join(dual_layers[0].bottom)}; the dual layer must stand on the cut blob"
-        )
-    overwriter = train.overwriter(output, train.layer(last, "cut.dual"))
-    if overwriter is not None:
-        raise ConfigError(
-            f"{train.path}: layer {overwriter.name} overwrites {output} in place before it is "
-            f"compared; give {overwriter.name} a top of its own"
-        )
+    output = _check_dual(train, list(cut.dual), cut.blob)
     feed = train.require_blob(partner, "cut.dual")
     if feed.type not in ("MemoryData", "Input"):
         raise ConfigError(
@@ -198,29 +203,51 @@ def check_net1(config: Config, train: NetGraph, test: NetGraph) -> None:
 def check_net2(config: Config, train: NetGraph, test: NetGraph) -> None:
     """net2 must take the cut blob and labels as input, and keep its dual layer's output whole."""
     cut = config.cut
-    partner = list(cut.dual.values())[-1]
     for graph in (train, test):
-        feed = graph.require_blob(cut.blob, "cut.blob")
-        graph.require_blob(cut.label, "cut.label")
-        if feed.type not in ("MemoryData", "Input"):
-            raise ConfigError(
-                f"{graph.path}: {cut.blob} comes from layer {feed.name} of type {feed.type} in "
-                f"phase {graph.phase}; what net1 sends needs a MemoryData or Input layer"
-            )
-        if feed.type == "MemoryData" and graph.index(feed.name) != 0:
-            raise ConfigError(
-                f"{graph.path}: MemoryData layer {feed.name} is layer {graph.index(feed.name)} in "
-                f"phase {graph.phase}; pycaffe feeds layer 0 only, so move it to the top"
-            )
+        for blob, key in ((cut.blob, "cut.blob"), (cut.label, "cut.label")):
+            feed = graph.require_blob(blob, key)
+            if feed.type not in ("MemoryData", "Input"):
+                raise ConfigError(
+                    f"{graph.path}: {blob} comes from layer {feed.name} of type {feed.type} in "
+                    f"phase {graph.phase}; what net1 sends needs a MemoryData or Input layer"
+                )
+            if feed.type == "MemoryData" and graph.index(feed.name) != 0:
+                raise ConfigError(
+                    f"{graph.path}: MemoryData layer {feed.name} is layer "
+                    f"{graph.index(feed.name)} in phase {graph.phase}; pycaffe feeds layer 0 only, "
+                    "so move it to the top"
+                )
         for name in cut.dual.values():
             graph.layer(name, "cut.dual")
-    last = train.layer(partner, "cut.dual")
-    overwriter = train.overwriter(last.top[0], last)
+    _check_dual(train, list(cut.dual.values()), cut.blob)
+
+
+def _check_dual(train: NetGraph, names: list[str], blob: str) -> str:
+    """The dual layers must stand on the cut blob, in order, and their output must stay whole.
+
+    Returns:
+        The output blob of the last one.
+    """
+    layers = [train.layer(name, "cut.dual") for name in names]
+    if blob not in layers[0].bottom:
+        raise ConfigError(
+            f"{train.path}: layer {names[0]} does not read {blob} but "
+            f"{', '.join(layers[0].bottom)}; the dual layer must stand on the cut blob"
+        )
+    in_order = sorted(names, key=train.index)
+    if names != in_order:
+        raise ConfigError(
+            f"{train.path}: cut.dual lists {', '.join(names)}, and the layers stand in the order "
+            f"{', '.join(in_order)}; list them in forward order"
+        )
+    output = str(layers[-1].top[0])
+    overwriter = train.overwriter(output, layers[-1])
     if overwriter is not None:
         raise ConfigError(
-            f"{train.path}: layer {overwriter.name} overwrites {last.top[0]} in place, which is "
-            f"sent to net1; give {overwriter.name} a top of its own"
+            f"{train.path}: layer {overwriter.name} overwrites {output} in place, and the outputs "
+            f"of the dual layers are compared; give {overwriter.name} a top of its own"
         )
+    return output
 
 
 def loss_layer(train: NetGraph, output: str, partner: str) -> Any:
@@ -249,14 +276,14 @@ def _set_loss(config: Config, train: NetGraph) -> None:
         layer.type = "Python"
         layer.python_param.module = "dualnet.layers"
         layer.python_param.layer, layer.python_param.param_str = _PYTHON_LOSSES[coupling.loss]
-    # Both outputs in this order: the Python losses do not mind, a reader of the log does.
-    del layer.bottom[:]
-    layer.bottom.extend([output, partner])
     weight = coupling.loss_weight
     if coupling.loss == "none":
         weight = 0.0
     elif weight is None and coupling.target == "gradient":
         weight = 1.0 / coupling.gamma
+    elif weight is None and coupling.loss != "prototxt" and not layer.loss_weight:
+        # What EuclideanLoss has by default; a Python loss would leave net1 frozen.
+        weight = 1.0
     if weight is not None:
         del layer.loss_weight[:]
         layer.loss_weight.append(weight)
