@@ -227,6 +227,8 @@ def from_dict(raw: dict[str, Any], source: str = "config") -> Config:
 
 
 def _build(cls: type[Any], raw: Any, prefix: str, source: str) -> Any:
+    if raw is None:
+        raw = {}  # a section whose keys are all commented out
     if not isinstance(raw, dict):
         raise ConfigError(f"{source}: {prefix[:-1]}: expected keys and values, found {raw!r}")
     hints = typing.get_type_hints(cls)
@@ -316,7 +318,9 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
     *parents, last = path.strip().split(".")
     node = raw
     for parent in parents:
-        child = node.setdefault(parent, {})
+        if node.get(parent) is None:
+            node[parent] = {}
+        child = node[parent]
         if not isinstance(child, dict):
             raise ConfigError(f"--set {override}: {parent} is a value, it has no key {last}")
         node = child

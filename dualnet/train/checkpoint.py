@@ -45,8 +45,9 @@ def save(half: Half, iteration: int, run_dir: str) -> tuple[str, str]:
         message = caffe_pb2.SolverState.FromString(file.read())
     message.iter = iteration
     message.learned_net = model
-    replace(written + ".caffemodel", model)
+    # The model comes last: a snapshot whose model is there is complete.
     write_atomically(state, message.SerializeToString())
+    replace(written + ".caffemodel", model)
     os.unlink(written + ".solverstate")
     return model, state
 
@@ -65,10 +66,32 @@ def restore(half: Half, iteration: int, run_dir: str) -> None:
             raise UsageError(
                 f"{path}: missing; {half.role} cannot continue from iteration {iteration}"
             )
-    half.solver.restore(state_path(run_dir, half.role, iteration))
-    first = half.resolved.train.layers[0].name
+    _restore_solver(half, iteration, run_dir)
+    sources = [
+        layer.name
+        for layer in half.resolved.train.layers
+        if not layer.bottom and layer.type not in ("MemoryData", "Input")
+    ]
     for _ in range(iteration * half.resolved.solver.iter_size):
-        half.train.forward(first, first)
+        for name in sources:
+            half.train.forward(name, name)
+
+
+def _restore_solver(half: Half, iteration: int, run_dir: str) -> None:
+    """Restore from a copy that says where the caffemodel is now.
+
+    A solverstate names its caffemodel as it was called then; once the run directory has been moved,
+    or the working directory is another one, BVLC Caffe ends the process over it.
+    """
+    with open(state_path(run_dir, half.role, iteration), "rb") as file:
+        message = caffe_pb2.SolverState.FromString(file.read())
+    message.learned_net = model_path(run_dir, half.role, iteration)
+    copy = f"{half.resolved.solver.snapshot_prefix}_restore.solverstate"
+    write_atomically(copy, message.SerializeToString())
+    try:
+        half.solver.restore(copy)
+    finally:
+        os.unlink(copy)
 
 
 def roles_of(run_dir: str) -> tuple[str, ...]:
@@ -100,7 +123,7 @@ def find(run_dir: str, iteration: Optional[int] = None) -> tuple[int, dict[str, 
         iteration = max(common)
     if iteration is None or iteration not in common:
         found = "; ".join(f"{r}: {sorted(h) or 'none'}" for r, h in zip(roles, have))
-        wanted = "common to both halves" if iteration is None else f"of iteration {iteration}"
+        wanted = "that every half has" if iteration is None else f"of iteration {iteration}"
         raise UsageError(f"{run_dir}: no snapshot {wanted}; snapshots there: {found}")
     return iteration, {role: model_path(run_dir, role, iteration) for role in roles}
 

@@ -23,7 +23,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Run the test phase of a run's latest snapshot.
 
-    The halves of a dual run are joined in memory: net1 up to the cut, net2 from there.
+    The halves of a dual run are joined in memory: net1 up to the cut, net2 from there. It runs on
+    the CPU, as the machine on which people look at results may have no GPU.
 
     Args:
         run_dir: The run.
@@ -35,6 +36,8 @@ def evaluate(
     Returns:
         {"accuracy", "loss", "samples", "iteration"} and any further test outputs by name.
     """
+    if batches is not None and batches < 1:
+        raise UsageError(f"--batches {batches}: at least one test batch is needed")
     number, models = checkpoint.find(run_dir, iteration)
     roles = checkpoint.roles_of(run_dir)
     paths = {role: f"{run_dir}/{role}_train_test.prototxt" for role in roles}

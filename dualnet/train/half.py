@@ -31,6 +31,7 @@ class Half:
         self.config = config
         self.resolved = resolved
         self.role = resolved.role
+        _use_device(config.half(self.role).device)
         # Before the solver: fillers draw their numbers when the net is built.
         caffe.set_random_seed(config.seed)
         self.solver = caffe.get_solver(resolved.solver_path)
@@ -64,3 +65,12 @@ class Half:
         """Start from caffemodels: parameters are copied by layer name, absent layers ignored."""
         for path in paths:
             self.train.net.copy_from(path)
+
+
+def _use_device(device: str | int) -> None:
+    """Choose where nets are computed: pycaffe ignores the solver's solver_mode and device_id."""
+    if device == "cpu":
+        caffe.set_mode_cpu()
+    else:
+        caffe.set_device(int(device))
+        caffe.set_mode_gpu()

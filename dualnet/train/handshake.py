@@ -33,6 +33,7 @@ def describe(half: Half, session: Session) -> dict[str, Any]:
         "max_iter": session.max_iter,
         "test_iter": session.test_iter,
         "test_interval": session.test_interval,
+        "test_initialization": session.test_initialization,
         "cut": {phase: _shape(net, cut.blob) for phase, net in nets.items()},
         "labels": {phase: _shape(net, cut.label)[:1] for phase, net in nets.items()},
         # net1's input of net2's output, and that output: both have to be x's shape.
@@ -66,6 +67,10 @@ def check(mine: dict[str, Any], theirs: dict[str, Any], config: Any) -> None:
         )
     for key in ("max_iter", "test_iter", "test_interval"):
         compare(key, one[key], two[key], f"make both solvers agree, or set train.{key}")
+    compare(
+        "test_initialization", one["test_initialization"], two["test_initialization"],
+        "make both solvers agree",
+    )  # fmt: skip
     for phase in sorted(set(one["cut"]) & set(two["cut"])):
         compare(
             f"{config.cut.blob} in phase {phase}", one["cut"][phase], two["cut"][phase],

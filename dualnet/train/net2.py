@@ -27,8 +27,10 @@ class Net2:
         self.dual = half.config.cut.dual
         coupling = half.config.coupling
         self.tie = coupling.tie
-        self.output = half.resolved.output_blob
-        self.target = make_target(coupling, half.train, self.output, list(self.dual.values()))
+        names = list(self.dual.values())
+        #: What net1 calls the input of its loss.
+        self.answer = names[-1]
+        self.target = make_target(coupling, half.train, half.resolved.output_blob, names)
 
     def run(self) -> None:
         """Train to max_iter."""
@@ -70,7 +72,7 @@ class Net2:
 
     def send_target(self, iteration: int) -> None:
         """conv3p goes down, as the coupling's target has it."""
-        self.channel.send(Message("down", iteration, {self.output: self.target.make()}))
+        self.channel.send(Message("down", iteration, {self.answer: self.target.make()}))
 
     def send_dual_weights(self, iteration: int) -> None:
         """Tie `every`: net1's dual layers take over these weights, under net1's names."""

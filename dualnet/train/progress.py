@@ -115,5 +115,7 @@ def follow(session: Session) -> None:
         if "accuracy" in session.test_outputs:
             facts["accuracy"] = f"{session.test_outputs['accuracy']:.4f}"
         bar.update(done, facts)
+        if done == session.max_iter:
+            bar.close()
 
     session.on_progress = show

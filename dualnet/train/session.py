@@ -53,10 +53,15 @@ class Session:
         self._snapshot_at = -1
 
     def iterations(self) -> Iterator[int]:
-        """The iterations still to do; each has to end with `completed`."""
+        """The iterations still to do; each has to end with `completed`.
+
+        The final snapshot is taken after the last one, so that no failing test can lose it.
+        """
         self.log.solving(self.half.resolved.net.name)
         while self.iteration < self.max_iter:
             yield self.iteration
+        if self._snapshot_at != self.iteration:
+            self.snapshot()
 
     def completed(self, iteration: int) -> None:
         """An iteration's update is done."""
@@ -67,9 +72,7 @@ class Session:
             self.on_progress(self.iteration)
 
     def finish(self) -> None:
-        """The final snapshot and the last line of the log."""
-        if self._snapshot_at != self.iteration:
-            self.snapshot()
+        """The last line of the log."""
         self.log.done(self.iteration)
 
     def restore(self, iteration: int) -> None:

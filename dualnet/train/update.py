@@ -20,10 +20,14 @@ class ManualUpdate:
         net: The net whose parameters change.
         learning_rate: lr.
         lr_mult: Layer name to the multipliers of its parameters; missing ones are 1.
+        iter_size: Batches whose diffs have been added up; the update takes their mean.
     """
 
-    def __init__(self, net: Any, learning_rate: float, lr_mult: dict[str, list[float]]) -> None:
+    def __init__(
+        self, net: Any, learning_rate: float, lr_mult: dict[str, list[float]], iter_size: int = 1
+    ) -> None:
         self.net = net
+        self.iter_size = iter_size
         self.learning_rate = learning_rate
         self.lr_mult = lr_mult
 
@@ -43,7 +47,7 @@ class ManualUpdate:
                     continue
                 seen.add(address)
                 multiplier = multipliers[i] if i < len(multipliers) else 1.0
-                data -= self.learning_rate * multiplier * diff
+                data -= self.learning_rate * multiplier / self.iter_size * diff
 
 
 class SolverUpdate:
@@ -73,7 +77,8 @@ def make_update(update: cfg.Update, resolved: Resolved, solver: Any) -> Any:
             for layer in resolved.train.layers
             if layer.param
         }
-        return ManualUpdate(solver.net, resolved.solver.base_lr, lr_mult)
+        settings = resolved.solver
+        return ManualUpdate(solver.net, settings.base_lr, lr_mult, settings.iter_size)
     if not hasattr(solver, "apply_update"):
         raise ConfigError("update.rule: solver needs apply_update (Caffe of June 2018); use manual")
     return SolverUpdate(solver)
