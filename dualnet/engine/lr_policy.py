@@ -11,15 +11,16 @@ from dualnet.engine.proto import caffe_pb2
 __all__ = ["POLICIES", "check_policy", "learning_rate"]
 
 
-#: The fields that each policy reads.
+#: The fields without which a policy makes no sense. Caffe takes 0 for a missing one, so that the
+#: rate of the first three would silently become 0.
 POLICIES: dict[str, tuple[str, ...]] = {
     "exp": ("gamma",),
-    "fixed": (),
-    "inv": ("gamma", "power"),
-    "multistep": ("gamma", "stepvalue"),
-    "poly": ("power", "max_iter"),
-    "sigmoid": ("gamma", "stepsize"),
+    "multistep": ("gamma",),
     "step": ("gamma", "stepsize"),
+    "fixed": (),
+    "inv": (),
+    "poly": (),
+    "sigmoid": ("stepsize",),
 }
 
 
@@ -36,11 +37,14 @@ def check_policy(param: caffe_pb2.SolverParameter) -> None:
     if not param.HasField("base_lr"):
         raise SolverError("the solver needs base_lr")
     for field in POLICIES[param.lr_policy]:
-        missing = not len(param.stepvalue) if field == "stepvalue" else not param.HasField(field)
-        if missing and field != "stepvalue":
+        if not param.HasField(field):
             raise SolverError(f"lr_policy '{param.lr_policy}' needs {field}")
-    if param.lr_policy == "step" and param.stepsize <= 0:
-        raise SolverError(f"lr_policy 'step' needs stepsize above 0, it is {param.stepsize}")
+    if param.gamma < 0:
+        raise SolverError(f"gamma must be 0 or more, it is {param.gamma:g}")
+    if "stepsize" in POLICIES[param.lr_policy] and param.stepsize <= 0:
+        raise SolverError(
+            f"lr_policy '{param.lr_policy}' needs stepsize above 0, it is {param.stepsize}"
+        )
 
 
 def learning_rate(

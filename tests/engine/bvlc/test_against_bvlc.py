@@ -134,7 +134,7 @@ SOLVERS = {
     "inv": 'lr_policy: "inv" gamma: 0.1 power: 0.75 momentum: 0.5',
     "multistep": 'lr_policy: "multistep" gamma: 0.5 stepvalue: 3 stepvalue: 5 momentum: 0.5',
     "poly": 'lr_policy: "poly" power: 2 momentum: 0.5',
-    "sigmoid": 'lr_policy: "sigmoid" gamma: -0.2 stepsize: 4 momentum: 0.5',
+    "sigmoid": 'lr_policy: "sigmoid" gamma: 0.2 stepsize: 4 momentum: 0.5',
     "clip": 'lr_policy: "fixed" momentum: 0.9 clip_gradients: 0.3',
     "iter_size": 'lr_policy: "fixed" momentum: 0.9 iter_size: 2 weight_decay: 0.1 clip_gradients: 1',
     "hdf5": 'lr_policy: "fixed" momentum: 0.9 snapshot_format: HDF5',
