@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import deque
 from functools import partial
-from typing import Any, Callable, TypeVar
+from typing import Any
 
 from dualnet.errors import DamagedMessage, PartnerDied, PartnerHung, UsageError
 from dualnet.exchange.channel import PARTNER, Channel, Counters, Message
 from dualnet.exchange.digest import Hasher
 from dualnet.exchange.fs import Fs
 from dualnet.exchange.heartbeat import Heartbeat, Pulse
+from dualnet.exchange.hello import read_hello, seal_hello
 from dualnet.exchange.host import ProcessId
 from dualnet.exchange.inbox import Inbox
 from dualnet.exchange.layout import MessageLayout
@@ -22,21 +22,24 @@ from dualnet.exchange.mounts import care_for
 from dualnet.exchange.outbox import Outbox, check_size
 from dualnet.exchange.partner import Partner, Watch
 from dualnet.exchange.paths import ExchangePaths
-from dualnet.exchange.polling import Poller
 from dualnet.exchange.publish import Publisher
-from dualnet.exchange.records import BadRecord, seal, unseal
-from dualnet.exchange.retention import Kept, Passage, find_messages, message_bytes
-from dualnet.exchange.safefile import Damaged, read_small
+from dualnet.exchange.retention import (
+    Kept,
+    Passage,
+    find_messages,
+    message_bytes,
+    remove_temporaries,
+)
+from dualnet.exchange.safefile import Damaged
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.stage import StageRecord
 from dualnet.exchange.storage import Storage
+from dualnet.exchange.waiting import Waiting
 
-__all__ = ["FileChannel", "HELLO_LIMIT"]
+__all__ = ["FileChannel"]
 
 LOGGER = logging.getLogger(__name__)
-T = TypeVar("T")
 
-HELLO_LIMIT = 1 << 14
 # While sending without receiving: time between two looks at what the partner needs.
 _GLANCE_S = 0.2
 
@@ -80,7 +83,6 @@ class FileChannel(Channel):
         self._paths = paths = ExchangePaths.of_run(run_dir)
         self._process = process or ProcessId.current()
         care = care_for(run_dir, settings)
-        self._poll_cap_s = care.poll_cap_s
         self._manifest = join_run(fs, paths, role, identity)
         run = self._manifest.run_id.hex()
         self._lock = NodeLock(fs, settings.lock_dir, run, role)
@@ -126,6 +128,9 @@ class FileChannel(Channel):
             settings.verify,
             settings.max_message_bytes,
         )
+        self._waiting = Waiting(
+            fs, paths.root, self._storage, self.counters, care.poll_cap_s, self._look_after
+        )
         self._received = 0
         self._passages: deque[Passage] = deque()
         self._served = (0, 0)
@@ -133,7 +138,9 @@ class FileChannel(Channel):
         self._damage = ""
         self._closed = False
         try:
-            self._clean()
+            self._storage.attempt(
+                "list", paths.root, lambda: remove_temporaries(fs, paths, role, epoch)
+            )
             self._heartbeat.set_state("running", now=True)
             if beat:
                 self._heartbeat.start()
@@ -159,14 +166,10 @@ class FileChannel(Channel):
     def handshake(self, hello: dict[str, Any]) -> dict[str, Any]:
         """See `Channel.handshake`."""
         self._check_open()
-        record = self._outbox.record
-        fields = {"run": record.run, "role": self.role, "epoch": record.epoch, "hello": hello}
-        try:
-            content = seal(self._manifest.key, "hello", fields, HELLO_LIMIT)
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"handshake: {error}; say less, in plain JSON") from error
-        path = self._paths.hello(self.role, record.epoch)
-        publisher = Publisher(self._fs, self._paths, self.role, record.epoch)
+        epoch = self.epoch
+        content = seal_hello(self._manifest, self.role, epoch, hello)
+        path = self._paths.hello(self.role, epoch)
+        publisher = Publisher(self._fs, self._paths, self.role, epoch)
         self._storage.attempt("write", path, lambda: publisher.replace(path, content, True))
         self._outbox.update(hello=True)
         first_epoch: int | None = None
@@ -182,11 +185,13 @@ class FileChannel(Channel):
             # What was there before we came may be what a dead process left.
             if self._partner.epoch == first_epoch and not watch.check_alive():
                 return None
-            return self._read_hello()
+            return read_hello(
+                self._fs, self._paths, self._manifest, self.partner, self._partner.epoch
+            )
 
         self._heartbeat.hurry(True)
         try:
-            return self._until(look, watch)
+            return self._waiting.until(look, watch)
         finally:
             self._heartbeat.hurry(False)
 
@@ -238,7 +243,7 @@ class FileChannel(Channel):
             self._partner.poll()
             return self._partner.locate(seq)
 
-        self._until(announced, self._watch(what))
+        self._waiting.until(announced, self._watch(what))
         started_s = self._fs.monotonic()
         message = self._read(seq, stage, iteration, what, self._settings.damage_retry_s)
         if message is None:
@@ -292,41 +297,11 @@ class FileChannel(Channel):
     def _watch(self, what: str) -> Watch:
         return Watch(self._fs, self._partner, self._process, self._settings, self._paths.root, what)
 
-    def _until(
-        self, look: Callable[[], T | None], watch: Watch, limit_s: float = float("inf")
-    ) -> T:
-        """Look until there is something, the partner is given up, or `limit_s` is over.
-
-        Raises:
-            TimeoutError: `limit_s` is over.
-        """
-        root = self._paths.root
-        poller = Poller(self._fs, self._poll_cap_s)
-        try:
-            while True:
-                result = self._storage.attempt("read", root, look)
-                if result is not None:
-                    return result
-                self._lease.check()
-                self._serve()
-                error: Exception | None = watch.look()
-                if error is None and poller.waited_s > limit_s:
-                    error = TimeoutError()
-                if error is not None:
-                    # It may have come just before the partner went.
-                    result = self._storage.attempt("read", root, look)
-                    if result is not None:
-                        return result
-                    raise error
-                poller.sleep()
-        finally:
-            self.counters.wait_s += poller.waited_s
-
     def _read(
         self, seq: int, stage: str, iteration: int, what: str, limit_s: float
     ) -> Message | None:
         """Read an announced message; None if it stays damaged for `limit_s`."""
-        poller = Poller(self._fs, self._poll_cap_s)
+        poller = self._waiting.poller()
         root = self._paths.root
         while True:
             try:
@@ -361,7 +336,9 @@ class FileChannel(Channel):
             return record if record is not None and record.resent_seq == seq else None
 
         try:
-            self._until(sent_anew, self._watch(f"{what} anew"), self._settings.resend_timeout_s)
+            self._waiting.until(
+                sent_anew, self._watch(f"{what} anew"), self._settings.resend_timeout_s
+            )
         except TimeoutError:
             raise DamagedMessage(
                 f"{what}: damaged ({self._damage}), and {self.partner} did not send it anew within "
@@ -380,6 +357,11 @@ class FileChannel(Channel):
     def _check_open(self) -> None:
         if self._closed:
             raise UsageError(f"channel of {self.role}: closed already")
+
+    def _look_after(self) -> None:
+        """While waiting, leave if superseded, and help the partner to what it needs."""
+        self._lease.check()
+        self._serve()
 
     def _glance(self) -> None:
         """While sending, look now and then at what the partner needs and has done with."""
@@ -402,7 +384,7 @@ class FileChannel(Channel):
 
         if self._settings.retain == 0 and nbytes <= self._settings.disk_budget_bytes:
             # The partner reads more slowly than we write, and each message read makes room.
-            self._until(look, self._watch("room for the next message"))
+            self._waiting.until(look, self._watch("room for the next message"))
         elif not self._storage.attempt("read", self._paths.root, look):
             self._kept.check_room(nbytes)
 
@@ -425,24 +407,3 @@ class FileChannel(Channel):
             pulse = self._partner.pulse()
             through = max(record.received, pulse.received if pulse is not None else 0)
         self._kept.delete_through(through)
-
-    def _clean(self) -> None:
-        """Remove what earlier starts of this half left half-written."""
-        root = self._paths.root
-        for name in self._storage.attempt("list", root, lambda: self._fs.listdir(root)):
-            whose = self._paths.parse_temporary(name)
-            if whose is not None and whose[0] == self.role and whose[1] < self.epoch:
-                try:
-                    self._fs.unlink(os.path.join(root, name))
-                except OSError:
-                    continue  # somebody else's business, or gone
-
-    def _read_hello(self) -> dict[str, Any] | None:
-        path = self._paths.hello(self.partner, self._partner.epoch)
-        try:
-            data = read_small(self._fs, path, HELLO_LIMIT)
-            fields = unseal(self._manifest.key, "hello", data, HELLO_LIMIT)
-        except (FileNotFoundError, Damaged, BadRecord):
-            return None
-        whose = (fields.get("role"), fields.get("epoch"))
-        return fields["hello"] if whose == (self.partner, self._partner.epoch) else None

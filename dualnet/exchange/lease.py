@@ -15,7 +15,7 @@ from typing import Callable
 
 from dualnet.errors import StorageFailed, Superseded
 from dualnet.exchange.fs import Fs
-from dualnet.exchange.heartbeat import Pulse, read_pulse
+from dualnet.exchange.heartbeat import Heartbeat, Pulse, read_pulse
 from dualnet.exchange.host import ProcessId
 from dualnet.exchange.manifest import Manifest
 from dualnet.exchange.paths import ExchangePaths
@@ -103,8 +103,11 @@ class NodeLock:
                 self._fs.unlink(self._path)
             except OSError:
                 pass  # the lock is what counts
-            self._fs.close(self._fd)
-            self._fd = None
+            fd, self._fd = self._fd, None
+            try:
+                self._fs.close(fd)
+            except OSError:
+                pass  # closed all the same
 
 
 def read_generation(
@@ -294,4 +297,15 @@ def _create(
     except FileNotFoundError:
         if _exists(fs, paths.root):
             return False  # the winner has cleaned our temporary file away
+        raise
+    except OSError as error:
+        try:
+            ours = read_small(fs, paths.generation(role, epoch), GENERATION_LIMIT) == content
+        except (OSError, Damaged):
+            ours = False
+        if ours:
+            # We hold the role but cannot go on: say so, or the next start would wait for us.
+            path = paths.heartbeat(role, epoch)
+            pulse = Pulse(run, role, epoch)
+            Heartbeat(fs, path, manifest.key, pulse, 1.0, sync=False).close(f"failed: {error}")
         raise

@@ -99,6 +99,8 @@ class ArrayLayout:
                 f"array {self.name!r}: dtype {self.dtype!r} cannot be exchanged; "
                 f"use one of {' '.join(sorted(DTYPES))}"
             )
+        if not all(type(axis) is int and axis >= 0 for axis in self.shape):
+            raise UsageError(f"array {self.name!r}: {self.shape} is no shape")
         self.header()
 
     @classmethod

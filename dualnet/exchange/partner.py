@@ -88,17 +88,20 @@ class Partner:
     def locate(self, seq: int) -> StageRecord | None:
         """The record of the epoch that published message `seq`, once it has."""
         record = self.latest
-        while record is not None:
-            if record.base < 0:
-                return None  # it does not know yet where it continues
-            if seq > record.base:
-                return record if seq <= record.seq else None
-            # Sent before that epoch's checkpoint: an earlier epoch's file is the message.
-            earlier = record.epoch - 1
-            record = self.record(earlier) if earlier else None
-            if record is not None and seq > record.base:
-                return record  # published, even if a crash of the machine took the count back
-        return None
+        if record is None or record.base < 0:
+            return None  # it does not know yet where it continues
+        if seq > record.base:
+            return record if seq <= record.seq else None
+        # Sent before that epoch's checkpoint: an earlier epoch's file is the message, the latest
+        # that got so far. If none says so, a crash of the machine took a count back.
+        fallback = None
+        for epoch in range(record.epoch - 1, 0, -1):
+            earlier = self.record(epoch)
+            if earlier is not None and 0 <= earlier.base < seq:
+                if seq <= earlier.seq:
+                    return earlier
+                fallback = fallback or earlier
+        return fallback
 
     def layouts(self, record: StageRecord) -> LayoutBook:
         """The layouts that a record counts; reads those that are new.

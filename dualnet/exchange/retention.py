@@ -7,6 +7,7 @@ checkpoint that each half keeps has it behind itself.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from dualnet.errors import StorageFailed
@@ -14,7 +15,7 @@ from dualnet.exchange.fs import Fs
 from dualnet.exchange.npy import HEADER_BYTES, TRAILER_BYTES
 from dualnet.exchange.paths import DataName, ExchangePaths
 
-__all__ = ["Kept", "Passage", "find_messages", "message_bytes"]
+__all__ = ["Kept", "Passage", "find_messages", "message_bytes", "remove_temporaries"]
 
 
 @dataclass(frozen=True)
@@ -111,3 +112,18 @@ def find_messages(fs: Fs, paths: ExchangePaths, role: str) -> dict[int, list[Dat
         if entry is not None and entry.role == role:
             found.setdefault(entry.seq, []).append(entry)
     return found
+
+
+def remove_temporaries(fs: Fs, paths: ExchangePaths, role: str, epoch: int) -> None:
+    """Remove what starts of a role before `epoch` left half-written; never another role's files.
+
+    Raises:
+        OSError: the directory cannot be listed.
+    """
+    for name in fs.listdir(paths.root):
+        whose = paths.parse_temporary(name)
+        if whose is not None and whose[0] == role and whose[1] < epoch:
+            try:
+                fs.unlink(os.path.join(paths.root, name))
+            except OSError:
+                continue  # gone already, or the next start's business

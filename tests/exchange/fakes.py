@@ -1,4 +1,4 @@
-"""Stand-ins for the operating system: a clock that runs as fast as one sleeps, and a disk that fails."""
+"""Stand-ins for the system: a clock that runs as fast as one sleeps, and a disk that fails."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ELSEWHERE = ProcessId("elsewhere", "other-boot", "pid:[2]", 4711, "99")
 
 
 class VirtualFs(Fs):
-    """Real files, virtual time.
+    """Real files, virtual time, and no waiting for the disk's platter.
 
     Attributes:
         now_s: the clock.
@@ -33,6 +33,9 @@ class VirtualFs(Fs):
 
     def monotonic(self) -> float:
         return self.now_s
+
+    def fsync(self, fd: int) -> None:
+        pass
 
 
 class FaultyFs(VirtualFs):
@@ -96,7 +99,7 @@ class FaultyFs(VirtualFs):
 
 
 def _failing(name: str) -> Callable[..., object]:
-    real = getattr(Fs, name)
+    real = getattr(VirtualFs, name)
 
     def operation(self: FaultyFs, *args: object, **kwargs: object) -> object:
         if name == "close":

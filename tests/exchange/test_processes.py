@@ -1,0 +1,97 @@
+"""Two real processes on one real directory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.exchange import half_process
+
+ROOT = Path(__file__).parents[2]
+
+
+class Halves:
+    """Starts halves and ends those that a test leaves behind."""
+
+    def __init__(self, run_dir: Path, lock_dir: Path) -> None:
+        self.run_dir = run_dir
+        self.lock_dir = lock_dir
+        self.started: list[subprocess.Popen[str]] = []
+
+    def start(self, role: str, mode: str = "") -> subprocess.Popen[str]:
+        """Start a half."""
+        command = [sys.executable, "-m", half_process.__name__]
+        process = subprocess.Popen(
+            [*command, role, str(self.run_dir), str(self.lock_dir), mode],
+            cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.started.append(process)
+        return process
+
+    def end(self, process: subprocess.Popen[str]) -> tuple[int, str]:
+        """Wait for a half; its exit code and output."""
+        output, _ = process.communicate(timeout=120)
+        return process.returncode, output
+
+
+@pytest.fixture
+def halves(run_dir: Path, tmp_path: Path) -> Iterator[Halves]:
+    """No process outlives its test."""
+    halves = Halves(run_dir, tmp_path / "locks")
+    yield halves
+    for process in halves.started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def test_two_hundred_messages_each_way(halves: Halves) -> None:
+    net2 = halves.start("net2")
+    net1 = halves.start("net1")
+    assert halves.end(net1) == (0, "")
+    assert halves.end(net2) == (0, "")
+    # Checkpoints at 160, 180, 200: what the oldest two have behind them is gone.
+    left = sorted((halves.run_dir / "exchange").glob("net2.i*.npy"))
+    assert len(left) < 200
+    assert not list((halves.run_dir / "exchange").glob(".tmp*"))
+
+
+@pytest.mark.parametrize("victim", ["net1", "net2"])
+def test_killed_partner_is_noticed(halves: Halves, victim: str) -> None:
+    """Immediately, on one machine: not after the 60 s that a silent heartbeat takes."""
+    survivor = halves.start("net2" if victim == "net1" else "net1")
+    dying = halves.start(victim, "sleep")
+    assert dying.stdout is not None
+    assert dying.stdout.readline() == "sleeping\n"
+    dying.kill()  # not waited for yet: it stays a zombie
+    code, output = halves.end(survivor)
+    assert code == 71
+    assert "no longer exists" in output and "PartnerDied" in output
+
+
+def test_exception_in_the_partner_is_quoted(halves: Halves) -> None:
+    survivor = halves.start("net1")
+    halves.start("net2", "raise")
+    code, output = halves.end(survivor)
+    assert code == 71
+    assert "failed: RuntimeError: out of cheese" in output
+
+
+def test_second_copy(halves: Halves) -> None:
+    net2 = halves.start("net2")
+    sleeping = halves.start("net1", "sleep")
+    assert sleeping.stdout is not None
+    assert sleeping.stdout.readline() == "sleeping\n"
+    code, output = halves.end(halves.start("net1"))
+    assert code == 75 and "another net1 of this run is running on this node" in output
+    sleeping.kill()
+    assert halves.end(net2)[0] == 71
