@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
+import threading
 import time
 from typing import Any, Optional
 
@@ -25,9 +27,19 @@ EXAMPLES = """examples:
 """
 
 
+class Terminated(BaseException):
+    """SIGTERM came. As an exception it lets a half tell its partner, and `train` end its halves."""
+
+
+def _terminate(number: int, frame: Any) -> None:
+    raise Terminated("ended by SIGTERM")
+
+
 def main(arguments: Optional[list[str]] = None) -> int:
     """Run one command; returns the exit code, see dualnet/errors.py."""
     options = _parser().parse_args(arguments)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         options.run(options)
     except DualnetError as error:
@@ -35,7 +47,10 @@ def main(arguments: Optional[list[str]] = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         _say("dualnet: interrupted")
-        return 130
+        return 128 + signal.SIGINT
+    except Terminated as error:
+        _say(f"dualnet: {error}")
+        return 128 + signal.SIGTERM
     except BrokenPipeError:
         # `dualnet status | head`: nobody reads on, which is no error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,10 @@ from dualnet.errors import DualnetError, PartnerDied, StorageFailed, TrainingFai
 __all__ = ["launch"]
 
 ROLES = ("net1", "net2")
+
+#: What the command's error lines begin with.
+_ERROR = "dualnet: "
+_GLOG_FATAL = re.compile(r"F\d{4,8} \S+ +\d+ \S+\] ")
 
 
 class _Failed(TrainingFailed):
@@ -52,7 +57,7 @@ def launch(
             processes[role] = _start(role, run_dir, arguments)
         _wait(processes, run_dir, watch, grace_s, poll_s)
     finally:
-        # Also on Ctrl-C and SIGTERM of the launcher: no half is left behind.
+        # Also on Ctrl-C and SIGTERM (an exception too, see cli.py): no half is left behind.
         _end(processes, grace_s)
 
 
@@ -103,14 +108,16 @@ def _blame(
         reason = f"ended by {name}"
         if -code == signal.SIGABRT:
             reason += " (BVLC Caffe aborts on what it does not like)"
+        elif -code == signal.SIGKILL:
+            reason += " (by hand, or by the system for want of memory)"
         code = TrainingFailed.exit_code
     else:
         reason = f"exit code {code}"
-    last = _last_line(_output_path(run_dir, first))
-    if last.startswith("dualnet: "):
-        return _Failed(f"{first}: {last[len('dualnet: ') :]}", code)
     where = _output_path(run_dir, first)
-    return _Failed(f"{first}: {reason}; {last or 'no output'} (more in {where})", code)
+    line = _telling_line(where)
+    if line.startswith(_ERROR):
+        return _Failed(f"{first}: {line[len(_ERROR) :]}", code)
+    return _Failed(f"{first}: {reason}; {line or 'no output'} (more in {where})", code)
 
 
 def _end(processes: dict[str, subprocess.Popen[bytes]], grace_s: float) -> None:
@@ -118,21 +125,38 @@ def _end(processes: dict[str, subprocess.Popen[bytes]], grace_s: float) -> None:
     for process in running:
         process.terminate()
     deadline = time.monotonic() + grace_s
-    for process in running:
-        try:
-            process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    try:
+        for process in running:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                pass  # killed below
+    finally:
+        # Also when a second Ctrl-C cuts the waiting short.
+        for process in running:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
 
 
 def _output_path(run_dir: str, role: str) -> str:
     return os.path.join(run_dir, f"{role}.out")
 
 
-def _last_line(path: str) -> str:
-    """The last line with text in it, or "" if there is none."""
+def _telling_line(path: str) -> str:
+    """The line of a half's output that says why it ended, or "" if there is no output.
+
+    That is the command's own last line, or the glog line before BVLC Caffe's stack trace (without
+    its prefix), or just the last one with text in it.
+    """
     with open(path, "rb") as file:
-        file.seek(max(0, os.path.getsize(path) - 8192))
-        lines = file.read().decode(errors="replace").splitlines()
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        file.seek(max(0, os.path.getsize(path) - 16384))
+        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
+    lines = [line for line in lines if line]
+    for line in reversed(lines):
+        if line.startswith(_ERROR):
+            return line
+    for line in lines:
+        if _GLOG_FATAL.match(line):
+            return _GLOG_FATAL.sub("", line)
+    return lines[-1] if lines else ""

@@ -91,8 +91,10 @@ def train_half(config: Config, role: str, run_dir: str, progress: Progress = Non
             handshake.check(hello, channel.handshake(hello), config)
             if progress is not None:
                 progress(session)
-            loop = {"net1": Net1, "net2": Net2}[role]
-            loop(half, channel, session).run()
+            if role == "net1":
+                Net1(half, channel, session).run()
+            else:
+                Net2(half, channel, session).run()
             counters = channel.counters
             log.info(
                 f"Exchange: {counters.bytes_sent} bytes sent, {counters.bytes_received} received, "
