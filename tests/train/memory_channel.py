@@ -1,0 +1,93 @@
+"""An exchange within one process, for tests: two threads hold its two ends."""
+
+from __future__ import annotations
+
+import queue
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dualnet.errors import ManifestMismatch, PartnerDied, PartnerHung
+from dualnet.exchange.channel import PARTNER, Channel, Counters, Message
+
+
+@dataclass
+class Line:
+    """What both ends share."""
+
+    #: What is under way, by receiver; None: the sender has left.
+    queues: dict[str, queue.Queue] = field(
+        default_factory=lambda: {role: queue.Queue() for role in PARTNER}
+    )
+    #: (sender, message) in the order in which they were sent.
+    sent: list[tuple[str, Message]] = field(default_factory=list)
+    #: How each end has left.
+    states: dict[str, str] = field(default_factory=dict)
+
+    def stages(self) -> list[tuple[str, str, int]]:
+        """(sender, stage, iteration) of every message, in order."""
+        return [(sender, message.stage, message.iteration) for sender, message in self.sent]
+
+    def arrays(self, stage: str) -> dict[int, dict[str, np.ndarray]]:
+        """Iteration to arrays of the messages of one stage."""
+        return {m.iteration: m.arrays for _, m in self.sent if m.stage == stage}
+
+
+class MemoryChannel(Channel):
+    """One end of a Line. Waits are bounded, so that a bug fails a test and never hangs it."""
+
+    def __init__(self, role: str, line: Line, timeout_s: float = 60.0) -> None:
+        self.role, self.partner = role, PARTNER[role]
+        self.counters = Counters()
+        self.line = line
+        self.timeout_s = timeout_s
+
+    def handshake(self, hello: dict[str, Any]) -> dict[str, Any]:
+        self.line.queues[self.partner].put(hello)
+        return self._next()
+
+    def resume(self, seq_sent: int, seq_received: int) -> None:
+        raise NotImplementedError("nothing is kept here to resume from")
+
+    def send(self, message: Message) -> None:
+        copies = {name: np.array(values) for name, values in message.arrays.items()}
+        copy = Message(message.stage, message.iteration, copies)
+        self.line.sent.append((self.role, copy))
+        self.line.queues[self.partner].put(copy)
+        self.counters.messages_sent += 1
+        self.counters.bytes_sent += copy.nbytes
+
+    def receive(self, stage: str, iteration: int) -> Message:
+        message = self._next()
+        if (message.stage, message.iteration) != (stage, iteration):
+            raise ManifestMismatch(
+                f"{self.role} expected {stage} {iteration}, got {message.stage} {message.iteration}"
+            )
+        self.counters.messages_received += 1
+        self.counters.bytes_received += message.nbytes
+        return message
+
+    def checkpoint_passed(self, iteration: int) -> None:
+        """Nothing is kept."""
+
+    @property
+    def seq_sent(self) -> int:
+        return self.counters.messages_sent
+
+    @property
+    def seq_received(self) -> int:
+        return self.counters.messages_received
+
+    def close(self, state: str = "done") -> None:
+        self.line.states[self.role] = state
+        self.line.queues[self.partner].put(None)
+
+    def _next(self) -> Any:
+        try:
+            item = self.line.queues[self.role].get(timeout=self.timeout_s)
+        except queue.Empty:
+            raise PartnerHung(f"{self.partner} sent nothing for {self.timeout_s} s") from None
+        if item is None:
+            raise PartnerDied(f"{self.partner} left: {self.line.states[self.partner]}")
+        return item
