@@ -87,9 +87,11 @@ class Storage:
         elif base.size < values.numel():
             self._tensor, self._base, self._host = values, None, None
         else:
-            memory = torch.from_numpy(base)
-            memory[: values.numel()].view(values.shape).copy_(values)
-            self._tensor, self._host = memory, None
+            # Wrapping the base in a tensor would keep it alive for ever; ours is the same memory.
+            t = self._tensor
+            t = self._adopt(base) if t is None or t.is_cuda else t
+            t.view(-1)[: values.numel()].view(values.shape).copy_(values)
+            self._host = None
 
     def take(self, shape: Shape) -> Tensor:
         """The values, handed over: the next `bind` leaves them alone.
@@ -184,9 +186,13 @@ class Storage:
             if self._tensor.is_cuda:
                 _exposed.add(self)
             else:
-                memory = torch.from_numpy(base)
-                memory.copy_(self._tensor.view(-1)[: base.size])
-                self._tensor = memory
+                values = self._tensor.view(-1)[: base.size]
+                self._adopt(base).copy_(values)
+        return self._tensor
+
+    def _adopt(self, base: np.ndarray) -> Tensor:
+        """Makes a host array the memory, after a change from GPU to CPU while it is held."""
+        self._tensor = torch.from_numpy(base)
         return self._tensor
 
     # Host copies of values that live on a GPU.

@@ -9,8 +9,8 @@ import torch
 
 from dualnet.engine import prototxt
 from dualnet.engine.blob import Blob
-from dualnet.engine.node import Node
 from dualnet.engine.layers.registry import layer_class
+from dualnet.engine.node import Node
 from dualnet.engine.proto import caffe_pb2
 
 __all__ = ["Rig", "make_layer"]

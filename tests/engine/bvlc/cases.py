@@ -3,6 +3,7 @@
 A case names the layer's message (without name, bottoms, tops) and its bottoms. A bottom is a shape
 (standard normal values) or a `Labels` (integers below `classes`), which gets no gradient.
 """
+# ruff: noqa: E501 (a table reads better with one case a line)
 
 from __future__ import annotations
 

@@ -2,10 +2,11 @@
 
     python runner.py FOLDER
 
-FOLDER/jobs.json lists jobs: {"name", "net", "weights", "inputs", "diffs", "backward"}; arrays are in
-FOLDER/NAME.npz under "data:BLOB" and "diff:BLOB". Results go to FOLDER/NAME.out.npz: "data:BLOB",
-"diff:BLOB", "param:LAYER:INDEX", "grad:LAYER:INDEX". A solver job has "solver", "state", "steps",
-"data" and "labels" instead.
+FOLDER/jobs.json lists jobs: {"name", "net", "weights", "phase", "inputs", "diffs", "backward"};
+arrays are in FOLDER/NAME.npz under "data:BLOB" and "diff:BLOB". Results go to
+FOLDER/NAME.out.npz: "data:BLOB", "diff:BLOB", "param:LAYER:INDEX", "grad:LAYER:INDEX". A solver job
+has {"name", "solver", "state", "steps", "iter_size", "arrays"} instead, the last a file with "data"
+and "labels"; its result also has "rates" and "iter".
 """
 
 import json
@@ -14,8 +15,8 @@ import sys
 
 os.environ.setdefault("GLOG_minloglevel", "2")
 
-import caffe  # noqa: E402
-import numpy as np  # noqa: E402
+import caffe
+import numpy as np
 
 
 def run_net(folder, job):
@@ -61,8 +62,8 @@ def collect(net):
         found["diff:" + name] = blob.diff.copy()
     for name, blobs in net.params.items():
         for index, blob in enumerate(blobs):
-            found["param:%s:%d" % (name, index)] = blob.data.copy()
-            found["grad:%s:%d" % (name, index)] = blob.diff.copy()
+            found[f"param:{name}:{index}"] = blob.data.copy()
+            found[f"grad:{name}:{index}"] = blob.diff.copy()
     return found
 
 
@@ -72,7 +73,7 @@ def main():
     with open(os.path.join(folder, "jobs.json")) as stream:
         jobs = json.load(stream)
     for job in jobs:
-        sys.stderr.write("job %s\n" % job["name"])
+        sys.stderr.write(f"job {job['name']}\n")
         result = run_solver(job) if "solver" in job else run_net(folder, job)
         np.savez(os.path.join(folder, job["name"] + ".out.npz"), **result)
 

@@ -73,9 +73,7 @@ def results(bvlc_python, tmp_path_factory):
         model = folder / f"{case.name}.caffemodel"
         net.save(model)
         net.forward()
-        diffs = [
-            name for name in net.outputs if case.backward and not net.blob_loss_weights[name]
-        ]
+        diffs = [name for name in net.outputs if case.backward and not net.blob_loss_weights[name]]
         for name in diffs:
             values = draw.standard_normal(net.blobs[name].data.shape).astype(np.float32)
             arrays[f"diff:{name}"] = values
@@ -129,14 +127,16 @@ layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "
 """
 SOLVERS = {
     "fixed": 'lr_policy: "fixed" momentum: 0.9 weight_decay: 0.01',
-    "step_l1": 'lr_policy: "step" gamma: 0.5 stepsize: 2 weight_decay: 0.01 regularization_type: "L1"',
+    "step_l1": 'lr_policy: "step" gamma: 0.5 stepsize: 2 weight_decay: 0.01 '
+    'regularization_type: "L1"',
     "exp": 'lr_policy: "exp" gamma: 0.9 momentum: 0.5',
     "inv": 'lr_policy: "inv" gamma: 0.1 power: 0.75 momentum: 0.5',
     "multistep": 'lr_policy: "multistep" gamma: 0.5 stepvalue: 3 stepvalue: 5 momentum: 0.5',
     "poly": 'lr_policy: "poly" power: 2 momentum: 0.5',
     "sigmoid": 'lr_policy: "sigmoid" gamma: 0.2 stepsize: 4 momentum: 0.5',
     "clip": 'lr_policy: "fixed" momentum: 0.9 clip_gradients: 0.3',
-    "iter_size": 'lr_policy: "fixed" momentum: 0.9 iter_size: 2 weight_decay: 0.1 clip_gradients: 1',
+    "iter_size": 'lr_policy: "fixed" momentum: 0.9 iter_size: 2 weight_decay: 0.1 '
+    "clip_gradients: 1",
     "hdf5": 'lr_policy: "fixed" momentum: 0.9 snapshot_format: HDF5',
 }
 

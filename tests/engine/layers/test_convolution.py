@@ -95,7 +95,9 @@ def test_deconvolution_is_the_transpose():
 def test_errors_name_the_layer_and_both_values():
     x = np.zeros((1, 3, 4, 4), np.float32)
     with pytest.raises(ShapeError, match=r"'layer'.*channels \(3\).*group \(2\)"):
-        make_layer('type: "Convolution" convolution_param { num_output: 2 kernel_size: 1 group: 2 }', x)
+        make_layer(
+            'type: "Convolution" convolution_param { num_output: 2 kernel_size: 1 group: 2 }', x
+        )
     with pytest.raises(PrototxtError, match="kernel is"):
         make_layer('type: "Convolution" convolution_param { num_output: 2 }', x)
     with pytest.raises(ShapeError, match="too small"):

@@ -34,7 +34,9 @@ def caffe_pool(x, kernel, stride, pad, ceil, mean):
             else:
                 y[:, :, i, j] = patch.max(axis=2)
                 first = patch.argmax(axis=2)
-                where[:, :, i, j] = (first // (right - left) + top) * w + first % (right - left) + left
+                where[:, :, i, j] = (
+                    (first // (right - left) + top) * w + first % (right - left) + left
+                )
     return y, where
 
 

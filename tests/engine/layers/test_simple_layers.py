@@ -97,9 +97,7 @@ def test_lrn_within_channel():
 def test_eltwise(n, operation):
     arrays = [normal(2, 3, 2) * 2 + 0.3 for _ in range(n)]
     coeff = "".join(f" coeff: {c}" for c in (1, -0.5, 2)[:n]) if operation == "SUM" else ""
-    rig = make_layer(
-        f'type: "Eltwise" eltwise_param {{ operation: {operation}{coeff} }}', *arrays
-    )
+    rig = make_layer(f'type: "Eltwise" eltwise_param {{ operation: {operation}{coeff} }}', *arrays)
     if operation == "SUM":
         expected = sum(c * a for c, a in zip((1, -0.5, 2), arrays))
     else:
