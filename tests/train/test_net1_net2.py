@@ -1,4 +1,4 @@
-"""Both loops over an exchange in memory: who says what and when, and what it does to the weights."""
+"""Both loops over an exchange in memory: who says what when, and what that does to weights."""
 
 from __future__ import annotations
 

@@ -63,7 +63,8 @@ def test_dual_training_equals_single_training(dualnet, workdir, initial, rule, r
         assert dual[iteration] == pytest.approx(loss, rel=1e-4), iteration
     expected = weights_of(f"one/single_iter_{ITERATIONS}.caffemodel")
     start = weights_of(initial)
-    assert all(relative(start[name], expected[name]) > 0.01 for name in expected if name[-1] == "0")
+    moved = {name: relative(start[name], expected[name]) for name in expected if name[-1] == "0"}
+    assert min(moved.values()) > 1e-3, moved  # far more than the tolerance
     net1 = weights_of(f"two/net1_iter_{ITERATIONS}.caffemodel")
     net2 = weights_of(f"two/net2_iter_{ITERATIONS}.caffemodel")
     assert len(expected) == 12 and len(net1) == 6 and len(net2) == 8
