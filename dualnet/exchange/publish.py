@@ -76,7 +76,7 @@ class Publisher:
                 self._fs.link(temporary, target)
             except OSError as error:
                 # The reply may have been lost: with two names the link is there all the same.
-                if self._fs.lstat(temporary).st_nlink != 2:
+                if self._links(temporary) != 2:
                     if error.errno == errno.EEXIST:
                         return False
                     raise
@@ -120,6 +120,14 @@ class Publisher:
             self._discard(path)
             raise
         return path, ending, size
+
+    def _links(self, path: str) -> int:
+        """How many names a file has; opening it makes an NFS client ask the server."""
+        fd = self._fs.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            return self._fs.fstat(fd).st_nlink
+        finally:
+            self._fs.close(fd)
 
     def _discard(self, path: str) -> None:
         try:

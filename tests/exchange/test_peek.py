@@ -13,7 +13,6 @@ from dualnet.exchange.peek import peek
 from tests.exchange.conftest import OpenHalf
 from tests.exchange.fakes import FaultyFs
 
-
 GARBAGE = [b"", b"\0" * 600, b"x {", b"x []", b"x " + b"[" * 400, b"\xff" * 9]
 
 
