@@ -146,7 +146,13 @@ class Channel(ABC):
 
     @abstractmethod
     def close(self, state: str = "done") -> None:
-        """Leave, telling the partner how: "done", "stopped" or "failed: <why>"."""
+        """Leave, telling the partner how: "done", "stopped" or "failed: <why>".
+
+        With "done" it first waits until the partner has received everything.
+
+        Raises:
+            PartnerDied, PartnerHung: it never will ("done" only).
+        """
 
     def progress(self) -> None:  # noqa: B027 - a carrier without a heartbeat has nothing to do
         """Say that this half is moving although it exchanges nothing (a long test phase)."""

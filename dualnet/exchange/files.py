@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from functools import partial
 from typing import Any
 
-from dualnet.errors import DamagedMessage, PartnerDied, PartnerHung, UsageError
+from dualnet.errors import DamagedMessage, UsageError
 from dualnet.exchange.channel import PARTNER, Channel, Counters, Message
+from dualnet.exchange.delivery import Delivery
 from dualnet.exchange.digest import Hasher
 from dualnet.exchange.fs import Fs
 from dualnet.exchange.heartbeat import Heartbeat, Pulse
@@ -30,7 +30,6 @@ from dualnet.exchange.retention import (
     message_bytes,
     remove_temporaries,
 )
-from dualnet.exchange.safefile import Damaged
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.stage import StageRecord
 from dualnet.exchange.storage import Storage
@@ -119,23 +118,33 @@ class FileChannel(Channel):
             care.network,
         )
         self._partner = Partner(fs, paths, self._manifest, self.partner, care)
-        self._inbox = Inbox(
-            fs,
-            paths,
-            self._manifest,
-            self._hasher,
-            self._partner,
-            settings.verify,
-            settings.max_message_bytes,
-        )
         self._waiting = Waiting(
             fs, paths.root, self._storage, self.counters, care.poll_cap_s, self._look_after
+        )
+        self._delivery = Delivery(
+            fs,
+            paths.root,
+            Inbox(
+                fs,
+                paths,
+                self._manifest,
+                self._hasher,
+                self._partner,
+                settings.verify,
+                settings.max_message_bytes,
+            ),
+            self._partner,
+            self._storage,
+            self._waiting,
+            self.counters,
+            settings,
+            self._watch,
+            lambda seq: self._outbox.update(want=seq),
         )
         self._received = 0
         self._passages: deque[Passage] = deque()
         self._served = (0, 0)
         self._glanced_s = -float("inf")
-        self._damage = ""
         self._closed = False
         try:
             self._storage.attempt(
@@ -237,22 +246,8 @@ class FileChannel(Channel):
         """See `Channel.receive`."""
         self._begin()
         seq = self._received + 1
-        what = f"{stage} {iteration} (message {seq})"
-
-        def announced() -> StageRecord | None:
-            self._partner.poll()
-            return self._partner.locate(seq)
-
-        self._waiting.until(announced, self._watch(what))
-        started_s = self._fs.monotonic()
-        message = self._read(seq, stage, iteration, what, self._settings.damage_retry_s)
-        if message is None:
-            self._ask_anew(seq, what)
-            message = self._read(seq, stage, iteration, what, self._settings.damage_retry_s)
-        if message is None:
-            raise DamagedMessage(f"{what}: damaged even when sent anew: {self._damage}")
+        message = self._delivery.fetch(seq, stage, iteration)
         counters = self.counters
-        counters.exchange_s += self._fs.monotonic() - started_s
         counters.bytes_received += message.nbytes
         counters.messages_received += 1
         self._received = seq
@@ -286,7 +281,15 @@ class FileChannel(Channel):
 
     def close(self, state: str = "done") -> None:
         """See `Channel.close`."""
-        if not self._closed:
+        if self._closed:
+            return
+        try:
+            if state == "done":
+                self._drain()
+        except BaseException as error:
+            state = f"failed: {type(error).__name__}: {error}"
+            raise
+        finally:
             self._closed = True
             self._heartbeat.close(state)
             self._hasher.close()
@@ -296,56 +299,6 @@ class FileChannel(Channel):
 
     def _watch(self, what: str) -> Watch:
         return Watch(self._fs, self._partner, self._process, self._settings, self._paths.root, what)
-
-    def _read(
-        self, seq: int, stage: str, iteration: int, what: str, limit_s: float
-    ) -> Message | None:
-        """Read an announced message; None if it stays damaged for `limit_s`."""
-        poller = self._waiting.poller()
-        root = self._paths.root
-        while True:
-            try:
-                source = self._partner.locate(seq)
-                if source is None:
-                    raise Damaged("the partner was started again and has yet to send it")
-                reading = partial(self._inbox.read, source, seq, stage, iteration)
-                return self._storage.attempt("read", root, reading)
-            except Damaged as error:
-                self._damage = str(error)
-                self.counters.damaged_reads += 1
-                LOGGER.debug("%s: %s", what, error)
-            if poller.waited_s > limit_s:
-                LOGGER.warning("%s stays damaged: %s", what, self._damage)
-                self._storage.attempt(
-                    "list", root, lambda: self._inbox.check_step(seq, stage, iteration)
-                )
-                return None
-            self._lease.check()
-            poller.sleep()
-            self._storage.attempt("read", root, self._partner.poll)
-
-    def _ask_anew(self, seq: int, what: str) -> None:
-        """Have the partner send a message anew and wait until it says that it did."""
-        epoch = self._partner.epoch
-        self._outbox.update(want=seq)
-
-        def sent_anew() -> StageRecord | None:
-            record = self._partner.poll()
-            if record is not None and record.epoch != epoch:
-                return self._partner.locate(seq)
-            return record if record is not None and record.resent_seq == seq else None
-
-        try:
-            self._waiting.until(
-                sent_anew, self._watch(f"{what} anew"), self._settings.resend_timeout_s
-            )
-        except TimeoutError:
-            raise DamagedMessage(
-                f"{what}: damaged ({self._damage}), and {self.partner} did not send it anew within "
-                f"{self._settings.resend_timeout_s:g} s; see its log and the disk's"
-            ) from None
-        except (PartnerDied, PartnerHung) as error:
-            raise DamagedMessage(f"{what}: damaged ({self._damage}), and {error}") from error
 
     # What is done in passing
 
@@ -362,6 +315,20 @@ class FileChannel(Channel):
         """While waiting, leave if superseded, and help the partner to what it needs."""
         self._lease.check()
         self._serve()
+
+    def _drain(self) -> None:
+        """Stay until the partner has all that was sent: it may want something anew."""
+        self._heartbeat.beat()  # the partner, too, may be waiting for our count
+
+        def look() -> bool | None:
+            record = self._partner.poll()
+            pulse = self._partner.pulse()
+            has_all = record is not None and self._partner_has() >= self.seq_sent
+            return True if has_all or (pulse is not None and pulse.state == "done") else None
+
+        if self._outbox.record.seq > max(self._outbox.record.base, 0):
+            self._waiting.until(look, self._watch("the end"))
+            self._delete()
 
     def _glance(self) -> None:
         """While sending, look now and then at what the partner needs and has done with."""
@@ -396,6 +363,12 @@ class FileChannel(Channel):
             if self._outbox.resend(record.want):
                 self.counters.resends += 1
 
+    def _partner_has(self) -> int:
+        """How many of our messages the partner says that it has read."""
+        record, pulse = self._partner.latest, self._partner.pulse()
+        told = record.received if record is not None else 0
+        return max(told, pulse.received if pulse is not None else 0)
+
     def _delete(self) -> None:
         """Delete messages that nobody can need any more."""
         record = self._partner.latest
@@ -404,6 +377,5 @@ class FileChannel(Channel):
         if self._settings.retain:
             through = min(self._outbox.record.passed_sent, record.passed_received)
         else:
-            pulse = self._partner.pulse()
-            through = max(record.received, pulse.received if pulse is not None else 0)
+            through = self._partner_has()
         self._kept.delete_through(through)

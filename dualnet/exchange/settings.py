@@ -34,8 +34,8 @@ class ExchangeSettings:
     storage_timeout_s: float = 300.0
     #: How long a message that is announced but damaged is read again before it is asked for anew.
     damage_retry_s: float = 5.0
-    #: How long to wait for the message that was asked for anew.
-    resend_timeout_s: float = 30.0
+    #: How long to wait for the message that was asked for anew; the partner may be computing.
+    resend_timeout_s: float = 300.0
     #: Longest sleep between two polls; 0 means 0.02 on a local disk and 0.05 on a network one.
     poll_cap_s: float = 0.0
     #: Care for the file system's caches: "local", "nfs" (any network file system), or "auto", which

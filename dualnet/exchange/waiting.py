@@ -25,6 +25,9 @@ class Waiting:
         counters: `wait_s` is counted.
         poll_cap_s: longest sleep between two looks.
         meanwhile: called after each look that found nothing; raises what ends the wait.
+
+    Attributes:
+        meanwhile: as given.
     """
 
     def __init__(
@@ -41,7 +44,7 @@ class Waiting:
         self._storage = storage
         self._counters = counters
         self._poll_cap_s = poll_cap_s
-        self._meanwhile = meanwhile
+        self.meanwhile = meanwhile
 
     def poller(self) -> Poller:
         """The sleeps of one wait."""
@@ -64,7 +67,7 @@ class Waiting:
                 result = self._look(look)
                 if result is not None:
                     return result
-                self._meanwhile()
+                self.meanwhile()
                 error: Exception | None = watch.look()
                 if error is None and poller.waited_s > limit_s:
                     error = TimeoutError()

@@ -52,4 +52,4 @@ def open_half(run_dir: Path, tmp_path: Path) -> Iterator[OpenHalf]:
 
     yield open_one
     for half in opened:
-        half.close()
+        half.close("stopped")

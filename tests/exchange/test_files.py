@@ -12,6 +12,7 @@ import pytest
 from dualnet.errors import (
     DamagedMessage,
     ManifestMismatch,
+    PartnerDied,
     StorageFailed,
     Superseded,
     UsageError,
@@ -377,13 +378,12 @@ def test_record_of_another_run_is_not_believed(
     for path in sorted((run_dir / "exchange").iterdir()):
         path.rename(tmp_path / path.name)
     for half in (net1, net2):
-        half.close()
-    other = open_half("net1")
+        half.close("stopped")
+    open_half("net1")
     record.write_bytes(foreign)
     reader = open_half("net2")
     reader._partner.poll()
     assert reader._partner.latest is None
-    other.close()
 
 
 def test_vanished_directory(
@@ -410,3 +410,45 @@ def test_half_written_files_of_a_dead_start_are_removed(open_half: OpenHalf, run
     left = {path.name for path in root.iterdir()}
     assert ".tmp.net1.e000001.1.ab" not in left
     assert {".tmp.net2.e000001.1.ab", "notes.txt"} <= left
+
+
+def test_done_means_that_the_partner_has_all(open_half: OpenHalf, run_dir: Path) -> None:
+    """net1 is at its end; its last message arrives damaged; it stays and sends it anew."""
+    fs1, fs2 = VirtualFs(), VirtualFs()
+    net1, net2 = open_half("net1", fs=fs1, retain=0), open_half("net2", fs=fs2)
+    for iteration in range(2):
+        net1.send(batch(iteration))
+    flip(data_files(run_dir, "pool2", "i000000000001")[0])
+
+    def net1_stays() -> None:
+        net1._partner.poll()
+        net1._look_after()
+
+    fs2.on_sleep = net1_stays
+    received = []
+
+    def net2_reads() -> None:
+        if fs1.now_s > 1000.0 + 3 * (len(received) + 1):
+            received.append(net2.receive("train", len(received)))
+            net2._heartbeat.beat()
+
+    fs1.on_sleep = net2_reads
+    net1.close("done")
+    for iteration in range(2):
+        assert_same(batch(iteration), received[iteration])
+    assert net1.counters.resends == 1
+    assert data_files(run_dir) == [], "without retention nothing stays"
+
+
+def test_done_is_not_said_if_the_partner_is_gone(open_half: OpenHalf) -> None:
+    net1, net2 = open_half("net1"), open_half("net2")
+    with pytest.raises(PartnerDied, match="failed: MemoryError"), net1:
+        net1.send(batch(0))
+        net2.close("failed: MemoryError")
+    assert net1._heartbeat._pulse.state.startswith("failed: PartnerDied")
+
+
+def test_a_partner_that_is_done_needs_nothing_more(open_half: OpenHalf) -> None:
+    with open_half("net1") as net1:
+        net1.send(batch(0))
+        open_half("net2").close("done")

@@ -142,7 +142,7 @@ def test_a_message_sent_just_before_the_end_counts(open_half: OpenHalf) -> None:
     def send_and_leave() -> None:
         if scene.waited_s > 3 and not scene.net2._closed:
             scene.net2.send(message())
-            scene.net2.close("done")
+            scene.net2.close("stopped")
 
     scene.fs.on_sleep = send_and_leave
     assert scene.net1.receive("train", 0).iteration == 0
