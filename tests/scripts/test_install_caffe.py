@@ -222,7 +222,7 @@ def test_caffe_s_own_tests_pass_in_it(bvlc_python: str, tmp_path: Path) -> None:
     if not tests.exists():
         pytest.skip("installed with --no-examples")
     done = subprocess.run(
-        [bvlc_python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."],
+        [bvlc_python, "-m", "pytest", "-q", "-c", os.devnull, "-p", "no:cacheprovider", "."],
         cwd=tests,
         stdout=subprocess.PIPE,
         text=True,
