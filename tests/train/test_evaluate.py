@@ -1,0 +1,105 @@
+"""Evaluation against the nets run by hand, and halves against the single net that they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dualnet.backend import caffe
+from dualnet.errors import UsageError
+from dualnet.train import checkpoint
+from dualnet.train.evaluate import evaluate
+from tests.train.halves import load, make_half, weights_of
+
+
+@pytest.fixture
+def single(workdir):
+    """A run of the single net, as it starts."""
+    half = make_half("single", "single")
+    checkpoint.save(half, 4, "single")
+    return half
+
+
+@pytest.fixture
+def dual(single):
+    """A dual run with the weights of the single net."""
+    weights = weights_of(single)
+    for role in ("net1", "net2"):
+        half = make_half(role, "dual")
+        own = weights_of(half)
+        names = {name: name.replace("conv3p", "conv3") for name in own}
+        half.train.set_parameters({name: weights[source] for name, source in names.items()})
+        checkpoint.save(half, 4, "dual")
+    return "dual"
+
+
+def by_hand(batches):
+    net = caffe.Net("single/single_train_test.prototxt", caffe.TEST,
+                    weights="single/single_iter_4.caffemodel")  # fmt: skip
+    results = []
+    for _ in range(batches):
+        net.forward()
+        results.append([float(net.blobs[name].data) for name in ("accuracy", "loss")])
+    return np.mean(results, axis=0)
+
+
+def test_single_run(single):
+    result = evaluate("single", load())
+    accuracy, loss = by_hand(6)
+    assert result == {
+        "accuracy": pytest.approx(accuracy), "loss": pytest.approx(loss), "samples": 360,
+        "iteration": 4,
+    }  # fmt: skip
+
+
+def test_batches_can_be_chosen(single):
+    result = evaluate("single", load(), batches=2)
+    accuracy, loss = by_hand(2)
+    assert result["samples"] == 120
+    assert (result["accuracy"], result["loss"]) == pytest.approx((accuracy, loss))
+
+
+def test_joined_halves_are_the_single_net(dual):
+    one, two = evaluate("single", load()), evaluate("dual", load())
+    assert two == pytest.approx(one, rel=1e-5)
+
+
+def test_an_earlier_snapshot_can_be_chosen(single):
+    before = evaluate("single", load())
+    single.train.set_parameters({"ip2.0": np.zeros((10, 32)), "ip2.1": np.eye(10)[3] * 9})
+    checkpoint.save(single, 8, "single")
+    latest = evaluate("single", load())
+    assert latest["iteration"] == 8
+    # Always the same class: right for a tenth of the digits.
+    assert 0.05 < latest["accuracy"] < 0.15
+    assert evaluate("single", load(), iteration=4) == before
+
+
+def test_progress_counts_batches(single):
+    told = []
+    evaluate("single", load(), batches=3, progress=lambda done, total: told.append((done, total)))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_loss_is_weighted_and_further_outputs_are_named(workdir, single):
+    path = workdir / "single/single_train_test.prototxt"
+    more = 'layer { name: "more" type: "Softmax" bottom: "ip2" top: "more" loss_weight: 0.5 }'
+    path.write_text(path.read_text() + more)
+    plain = by_hand(6)[1]
+    result = evaluate("single", load())
+    # Softmax sums to one over ten classes.
+    assert result["more"] == pytest.approx(0.1)
+    assert result["loss"] == pytest.approx(plain + 0.5 * 0.1, rel=1e-5)
+
+
+def test_mistakes(single, workdir):
+    with pytest.raises(UsageError, match=r"--batches 0: at least one"):
+        evaluate("single", load(), batches=0)
+    with pytest.raises(UsageError, match="no snapshot of iteration 5"):
+        evaluate("single", load(), iteration=5)
+    with pytest.raises(UsageError, match="no run here"):
+        evaluate("nowhere", load())
+    solver = workdir / "single/single_solver.prototxt"
+    solver.write_text(solver.read_text().replace("test_iter: 6", ""))
+    with pytest.raises(UsageError, match="no test_iter; say how many --batches"):
+        evaluate("single", load())
