@@ -116,7 +116,9 @@ def _blame(
     where = _output_path(run_dir, first)
     line = _telling_line(where)
     if line.startswith(_ERROR):
-        return _Failed(f"{first}: {line[len(_ERROR) :]}", code)
+        message = line[len(_ERROR) :]
+        # Some name their half by themselves.
+        return _Failed(message if message.startswith(f"{first}: ") else f"{first}: {message}", code)
     return _Failed(f"{first}: {reason}; {line or 'no output'} (more in {where})", code)
 
 

@@ -147,6 +147,11 @@ def test_error_line_is_found_before_later_noise(halves):
     assert failure() == ("net1: why", 2)
 
 
+def test_half_that_names_itself_is_named_once(halves):
+    halves(SAY.format("dualnet: net1: the loss is nan") + "sys.exit(1)\n", "pass")
+    assert failure() == ("net1: the loss is nan", 1)
+
+
 def test_traceback_tells_its_last_line(halves):
     halves("raise ValueError('no such thing')", "pass")
     message, code = failure()

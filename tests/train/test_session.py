@@ -27,7 +27,7 @@ SETTINGS = (
 def session(tmp_path, monkeypatch):
     """Makes a session without nets, for what depends on the solver's numbers only."""
 
-    def make(**solver):
+    def make(stop_on_nan=True, **solver):
         settings = {
             "max_iter": 10, "test_iter": [2], "test_interval": 4, "test_initialization": True,
             "display": 1, "snapshot": 0, "average_loss": 1, **solver,
@@ -37,6 +37,8 @@ def session(tmp_path, monkeypatch):
                 solver=SimpleNamespace(**settings), display=settings["display"],
                 net=SimpleNamespace(name="net"),
             ),
+            config=SimpleNamespace(train=SimpleNamespace(stop_on_nan=stop_on_nan)),
+            role="net2",
             train=SimpleNamespace(outputs=lambda: []),
             update_rule=SimpleNamespace(rate=lambda: 0.5),
         )  # fmt: skip
