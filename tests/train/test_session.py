@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from dualnet.errors import TrainingFailed
 from dualnet.report.log import CaffeLog
 from dualnet.train.resolve import NEVER
 from dualnet.train.session import Session
@@ -121,6 +122,23 @@ def test_shown_loss_is_the_mean_of_the_last_ones(session):
         made.show_training(iteration, loss)
         shown.append(made.loss)
     assert shown == pytest.approx([1.0, 1.5, 3.0, 6.0, 7.0])
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_loss_that_is_no_number_ends_the_run_after_its_line(session, tmp_path, loss):
+    made = session()
+    made.show_training(0, 1.0)
+    with pytest.raises(
+        TrainingFailed, match=f"net2: the loss is {loss} at iteration 1.*stop_on_nan"
+    ):
+        made.show_training(1, loss)
+    assert f"Iteration 1 (speed), loss = {loss}" in messages(tmp_path / "log")
+
+
+def test_loss_that_is_no_number_may_be_allowed(session):
+    made = session(stop_on_nan=False)
+    made.show_training(0, float("nan"))
+    assert np.isnan(made.loss)
 
 
 def test_further_series_are_asked_for_only_when_there_is_a_line(session, tmp_path):
