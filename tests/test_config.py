@@ -35,6 +35,13 @@ def test_overrides_replace_and_add(yaml_file):
     assert (loaded.train.max_iter, loaded.coupling.gamma, loaded.net1.device) == (20, 0.001, 1)
 
 
+def test_section_with_all_keys_commented_out(yaml_file):
+    path = yaml_file("train:\n#  max_iter: 10\n")
+    assert config.load(path) == config.load(yaml_file(""))
+    path = yaml_file("train:\n#  max_iter: 10\n")
+    assert config.load(path, ["train.max_iter=20"]).train.max_iter == 20
+
+
 def test_later_override_wins(yaml_file):
     assert config.load(yaml_file(""), ["seed=1", "seed=2"]).seed == 2
 
