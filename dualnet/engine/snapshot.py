@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -100,11 +101,22 @@ def _write_hdf5(path: str, state: State, history: Sequence[Blob]) -> None:
     with h5py.File(temporary, "w") as stream:
         stream.create_dataset("iter", data=np.array([state.iteration], np.int32))
         stream.create_dataset("current_step", data=np.array([state.current_step], np.int32))
-        stream["learned_net"] = np.bytes_(state.learned_net)
+        _write_string(stream, "learned_net", state.learned_net)
         group = stream.create_group("history")
         for index, blob in enumerate(history):
             group.create_dataset(str(index), data=blob.data)
     os.replace(temporary, path)
+
+
+def _write_string(stream: Any, name: str, text: str) -> None:
+    """Stores a string as C does: BVLC Caffe reads up to the terminating zero, wherever that is."""
+    h5py = weights.h5py_module()
+    content = text.encode() + b"\0"
+    kind = h5py.h5t.C_S1.copy()
+    kind.set_size(len(content))
+    space = h5py.h5s.create(h5py.h5s.SCALAR)
+    dataset = h5py.h5d.create(stream.id, name.encode(), kind, space)
+    dataset.write(space, space, np.array(content, dtype=f"S{len(content)}"), kind)
 
 
 def _read_hdf5(path: str, history: Sequence[Blob]) -> State:

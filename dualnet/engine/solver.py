@@ -21,7 +21,16 @@ from dualnet.engine.solver_nets import make_test_nets, make_train_net
 from dualnet.engine.solvers.rule import UpdateRule, rule_class
 from dualnet.engine.storage import boundary
 
-__all__ = ["SGDSolver", "Solver", "get_solver"]
+__all__ = [
+    "AdaDeltaSolver",
+    "AdaGradSolver",
+    "AdamSolver",
+    "NesterovSolver",
+    "RMSPropSolver",
+    "SGDSolver",
+    "Solver",
+    "get_solver",
+]
 
 
 class Solver:
@@ -305,10 +314,40 @@ class SGDSolver(Solver):
     rule_name = "SGD"
 
 
+class NesterovSolver(SGDSolver):
+    """A solver whose rule is Nesterov's."""
+
+    rule_name = "Nesterov"
+
+
+class AdaGradSolver(SGDSolver):
+    """A solver whose rule is AdaGrad."""
+
+    rule_name = "AdaGrad"
+
+
+class RMSPropSolver(SGDSolver):
+    """A solver whose rule is RMSProp."""
+
+    rule_name = "RMSProp"
+
+
+class AdaDeltaSolver(SGDSolver):
+    """A solver whose rule is AdaDelta."""
+
+    rule_name = "AdaDelta"
+
+
+class AdamSolver(SGDSolver):
+    """A solver whose rule is Adam."""
+
+    rule_name = "Adam"
+
+
 def get_solver(solver_file: Path) -> Solver:
     """The solver that a prototxt's `type` names."""
     name = prototxt.read_solver(solver_file).type
-    classes = {cls.rule_name: cls for cls in Solver.__subclasses__()}
+    classes = {cls.rule_name: cls for cls in (SGDSolver, *SGDSolver.__subclasses__())}
     return classes.get(name, Solver)(solver_file)
 
 

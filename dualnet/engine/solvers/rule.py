@@ -40,6 +40,18 @@ class UpdateRule:
         self.param = param
         self.history: list[Blob] = [Blob(s) for _ in range(self.slots) for s in shapes]
         self._count = len(shapes)
+        self.check()
+
+    def check(self) -> None:
+        """Raises SolverError for settings that the rule cannot use; called by the constructor."""
+
+    def refuse_momentum(self) -> None:
+        """For rules that have no place for momentum, as in Caffe."""
+        if self.param.momentum:
+            raise SolverError(
+                f"momentum cannot be used with {self.name}, it is {self.param.momentum:g}; "
+                "remove it or set it to 0"
+            )
 
     def slot(self, number: int) -> list[Tensor]:
         """The history tensors of one slot, in the parameters' order."""

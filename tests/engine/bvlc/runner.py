@@ -5,8 +5,9 @@
 FOLDER/jobs.json lists jobs: {"name", "net", "weights", "phase", "inputs", "diffs", "backward"};
 arrays are in FOLDER/NAME.npz under "data:BLOB" and "diff:BLOB". Results go to
 FOLDER/NAME.out.npz: "data:BLOB", "diff:BLOB", "param:LAYER:INDEX", "grad:LAYER:INDEX". A solver job
-has {"name", "solver", "state", "steps", "iter_size", "arrays"} instead, the last a file with "data"
-and "labels"; its result also has "rates" and "iter".
+has {"name", "solver", "weights" or "state", "steps", "save_at", "iter_size", "arrays"} instead, the
+last a file with "data" and "labels"; it updates by hand and writes a snapshot at iteration
+"save_at" (0: none). Its result also has "rates" and "iter".
 """
 
 import json
@@ -35,11 +36,13 @@ def run_net(folder, job):
 
 
 def run_solver(job):
-    """Continues from a snapshot, then updates by hand."""
+    """Starts from weights or a snapshot and updates by hand."""
     solver = caffe.get_solver(job["solver"])
     arrays = np.load(job["arrays"])
     data, labels = arrays["data"], arrays["labels"]
     solver.net.set_input_arrays(data, labels)
+    if job["weights"]:
+        solver.net.copy_from(job["weights"])
     if job["state"]:
         solver.restore(job["state"])
     rates = []
@@ -50,7 +53,8 @@ def run_solver(job):
             solver.net.backward()
         rates.append(solver.lr)
         solver.apply_update()
-    solver.snapshot()
+        if solver.iter == job["save_at"]:
+            solver.snapshot()
     return dict(collect(solver.net), rates=np.array(rates), iter=np.array(solver.iter))
 
 
