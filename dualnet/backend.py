@@ -21,13 +21,11 @@ __all__ = ["caffe", "caffe_pb2", "provider"]
 
 
 def _import_bvlc() -> Any:
-    # BVLC Caffe's log goes to stderr by the thousand lines; 2 keeps errors. Read at import.
-    os.environ.setdefault("GLOG_minloglevel", "2")
     module = importlib.import_module("caffe")
     if not hasattr(module.SGDSolver, "apply_update"):
         raise UsageError(
             f"BVLC Caffe {getattr(module, '__version__', '?')} has no apply_update: dualnet needs "
-            "Caffe of June 2018 or later (Debian's python3-caffe has it); or set DUALNET_CAFFE=engine"
+            "Caffe of June 2018 or later, as Debian's python3-caffe; or set DUALNET_CAFFE=engine"
         )
     return module
 
@@ -56,8 +54,8 @@ def _choose(wanted: str) -> tuple[str, Any]:
         return "engine", _import_engine()
     except ImportError as error:
         raise UsageError(
-            f"no Caffe found: neither BVLC Caffe nor the engine's PyTorch can be imported ({error}); "
-            "run pip install 'dualnet[engine]', or scripts/install_caffe.sh for BVLC Caffe"
+            "no Caffe found: neither BVLC Caffe nor the engine's PyTorch can be imported "
+            f"({error}); run pip install 'dualnet[engine]', or scripts/install_caffe.sh"
         ) from error
 
 
@@ -65,6 +63,8 @@ def _choose(wanted: str) -> tuple[str, Any]:
 provider: str
 #: The pycaffe module.
 caffe: Any
+# Caffe's own log is thousands of lines on stderr; 2 keeps its errors. Read at import.
+os.environ.setdefault("GLOG_minloglevel", "2")
 provider, caffe = _choose(os.environ.get("DUALNET_CAFFE", "auto") or "auto")
 #: Caffe's message classes, as the provider has them.
 caffe_pb2: Any = importlib.import_module("caffe.proto.caffe_pb2")

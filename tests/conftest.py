@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+#: Fixtures in a module of their own: a user's working directory, and the command run in it.
+pytest_plugins = ["tests.workdir"]
+
 SEED = 1701
 _HEADER_PACKAGES = ("numpy", "protobuf", "torch", "lmdb", "h5py")
 

@@ -7,13 +7,11 @@ import os
 
 import pytest
 
-from tests.workdir import digits_directory, dualnet, workdir  # noqa: F401
-
 CONFIG = "configs/digits.yaml"
 SHORT = ["--set", "train.max_iter=4", "--set", "train.test_interval=2", "--set", "train.display=1"]
 
 
-def edited(workdir, source, *replacements):  # noqa: F811
+def edited(workdir, source, *replacements):
     """A copy of a shipped prototxt with some text replaced, and a solver that names it."""
     text = (workdir / source).read_text()
     for old, new in replacements:
@@ -38,13 +36,13 @@ def refused(done, exit_code, *parts):
         assert part in line, line
 
 
-def test_help_has_examples(dualnet):  # noqa: F811
+def test_help_has_examples(dualnet):
     done = dualnet("--help")
     assert done.returncode == 0
     assert "examples:" in done.stdout and "dualnet train configs/digits.yaml" in done.stdout
 
 
-def test_train_evaluate_digest_and_plot(dualnet, workdir):  # noqa: F811
+def test_train_evaluate_digest_and_plot(dualnet, workdir):
     done = dualnet("train", CONFIG, "--run-dir", "run", *SHORT)
     assert done.returncode == 0, done.stderr
     assert "iteration 4/4" in done.stderr
@@ -64,7 +62,7 @@ def test_train_evaluate_digest_and_plot(dualnet, workdir):  # noqa: F811
     assert (workdir / "losses.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_same_seed_same_digest_other_seed_other(dualnet):  # noqa: F811
+def test_same_seed_same_digest_other_seed_other(dualnet):
     digests = []
     for run_dir, seed in (("a", 5), ("b", 5), ("c", 6)):
         done = dualnet("single", CONFIG, "--run-dir", run_dir, *SHORT, "--set", f"seed={seed}")
@@ -73,7 +71,7 @@ def test_same_seed_same_digest_other_seed_other(dualnet):  # noqa: F811
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_resumed_single_training_equals_uninterrupted(dualnet):  # noqa: F811
+def test_resumed_single_training_equals_uninterrupted(dualnet):
     keep = ["--set", "train.snapshot=2", "--set", "train.test_interval=0"]
     assert dualnet("single", CONFIG, "--run-dir", "whole", *SHORT, *keep).returncode == 0
     assert dualnet("single", CONFIG, "--run-dir", "parts", *SHORT, *keep).returncode == 0
@@ -84,82 +82,96 @@ def test_resumed_single_training_equals_uninterrupted(dualnet):  # noqa: F811
     assert dualnet("digest", "parts").stdout == dualnet("digest", "whole").stdout
 
 
-def test_run_directory_is_not_reused(dualnet):  # noqa: F811
+def test_run_directory_is_not_reused(dualnet):
     assert dualnet("single", CONFIG, "--run-dir", "run", *SHORT).returncode == 0
-    refused(dualnet("single", CONFIG, "--run-dir", "run", *SHORT), 2, "choose another run directory")
+    again = dualnet("single", CONFIG, "--run-dir", "run", *SHORT)
+    refused(again, 2, "choose another run directory")
 
 
-def test_missing_config(dualnet):  # noqa: F811
+def test_missing_config(dualnet):
     refused(dualnet("train", "nowhere.yaml"), 2, "nowhere.yaml", "No such file")
 
 
-def test_unknown_key(dualnet):  # noqa: F811
+def test_unknown_key(dualnet):
     done = dualnet("train", CONFIG, "--set", "train.max_iters=5")
     refused(done, 2, "train.max_iters", "did you mean train.max_iter")
 
 
 @pytest.mark.parametrize("role", ["net1", "net2"])
-def test_missing_prototxt(dualnet, workdir, role):  # noqa: F811
+def test_missing_prototxt(dualnet, workdir, role):
     done = dualnet("train", CONFIG, "--run-dir", "run", "--set", f"{role}.solver=nowhere.prototxt")
     refused(done, 2, "nowhere.prototxt", "cannot read the solver prototxt")
     assert not (workdir / "run").exists()
 
 
-def test_missing_net_prototxt(dualnet, workdir):  # noqa: F811
+def test_missing_net_prototxt(dualnet, workdir):
     (workdir / "s.prototxt").write_text('net: "gone.prototxt" max_iter: 1')
     done = dualnet("single", CONFIG, "--run-dir", "run", "--set", "single.solver=s.prototxt")
     refused(done, 2, "gone.prototxt", "cannot read the net prototxt")
     assert not (workdir / "run").exists()
 
 
-def test_misspelt_field_in_prototxt(dualnet, workdir):  # noqa: F811
-    solver = edited(workdir, "prototxt/digits/net1_train_test.prototxt", ("kernel_size", "kernal_size"))
+def test_misspelt_field_in_prototxt(dualnet, workdir):
+    solver = edited(
+        workdir, "prototxt/digits/net1_train_test.prototxt", ("kernel_size", "kernal_size")
+    )
     done = dualnet("train", CONFIG, "--run-dir", "run", "--set", f"net1.solver={solver}")
     refused(done, 2, "edited.prototxt:", "kernal_size")
     assert not (workdir / "run").exists()
 
 
-def test_cut_blob_that_does_not_exist(dualnet, workdir):  # noqa: F811
+def test_cut_blob_that_does_not_exist(dualnet, workdir):
     done = dualnet("train", CONFIG, "--run-dir", "run", "--set", "cut.blob=pool9")
     refused(done, 2, "no blob pool9", "cut.blob", "pool1, conv2, pool2")
     assert not (workdir / "run").exists()
 
 
-def test_pool2_of_the_wrong_shape(dualnet, workdir):  # noqa: F811
-    solver = edited(
-        workdir, "prototxt/digits/net2_train_test.prototxt", ("height: 2", "height: 3")
-    )  # fmt: skip
+def test_pool2_of_the_wrong_shape(dualnet, workdir):
+    solver = edited(workdir, "prototxt/digits/net2_train_test.prototxt", ("height: 2", "height: 3"))
     done = dualnet("train", CONFIG, "--run-dir", "run", "--set", f"net2.solver={solver}")
-    refused(done, 2, "pool2", "[64, 32, 2, 2] in net1", "[64, 32, 3, 2] in net2", "correct the layer")
+    refused(done, 2, "pool2", "[64, 32, 2, 2] in net1", "[64, 32, 3, 2] in net2", "correct")
 
 
-def test_dual_layers_that_differ(dualnet, workdir):  # noqa: F811
+def test_dual_layers_that_differ(dualnet, workdir):
+    head = 'top: "conv3p"\n  convolution_param {\n    num_output: 32\n    '
     solver = edited(
-        workdir, "prototxt/digits/net2_train_test.prototxt",
-        ('top: "conv3p"\n  convolution_param {\n    num_output: 32\n    pad: 1\n    kernel_size: 3',
-         'top: "conv3p"\n  convolution_param {\n    num_output: 32\n    pad: 2\n    kernel_size: 5'),
-    )  # fmt: skip
+        workdir,
+        "prototxt/digits/net2_train_test.prototxt",
+        (head + "pad: 1\n    kernel_size: 3", head + "pad: 2\n    kernel_size: 5"),
+    )
     done = dualnet("train", CONFIG, "--run-dir", "run", "--set", f"net2.solver={solver}")
     refused(done, 2, "parameters of conv3 and conv3p", "[32, 32, 3, 3]", "[32, 32, 5, 5]")
 
 
-def test_conv3p_overwritten_in_place(dualnet, workdir):  # noqa: F811
+def test_conv3p_overwritten_in_place(dualnet, workdir):
     solver = edited(
-        workdir, "prototxt/digits/net2_train_test.prototxt",
-        ('top: "relu3"', 'top: "conv3p"'), ('bottom: "relu3"', 'bottom: "conv3p"'),
-    )  # fmt: skip
+        workdir,
+        "prototxt/digits/net2_train_test.prototxt",
+        ('top: "relu3"', 'top: "conv3p"'),
+        ('bottom: "relu3"', 'bottom: "conv3p"'),
+    )
     done = dualnet("train", CONFIG, "--run-dir", "run", "--set", f"net2.solver={solver}")
     refused(done, 2, "relu3 overwrites conv3p in place", "top of its own")
 
 
-def test_partner_that_never_starts(dualnet):  # noqa: F811
+def test_loss_that_is_no_number_ends_the_run(dualnet):
+    blow_up = ["--set", "update.rule=manual", "--set", "update.learning_rate=1e30"]
+    done = dualnet("train", CONFIG, "--run-dir", "run", *SHORT, *blow_up)
+    refused(done, 1, "the loss is", "at iteration", "lower the learning rate")
+    trained_on = dualnet(
+        "train", CONFIG, "--run-dir", "on", *SHORT, *blow_up, "--set", "train.stop_on_nan=false"
+    )
+    assert trained_on.returncode == 0, trained_on.stderr
+
+
+def test_partner_that_never_starts(dualnet):
     done = dualnet(
         "net1", CONFIG, "--run-dir", "run", *SHORT, "--set", "exchange.partner_timeout_s=1"
     )
     refused(done, 70, "net2")
 
 
-def test_halves_with_different_configs(dualnet):  # noqa: F811
+def test_halves_with_different_configs(dualnet):
     # The first half to start gives up after a second; its config stays.
     wait = ["--set", "exchange.partner_timeout_s=1"]
     dualnet("net1", CONFIG, "--run-dir", "run", *SHORT, *wait)
@@ -167,15 +179,15 @@ def test_halves_with_different_configs(dualnet):  # noqa: F811
     refused(done, 2, "another configuration")
 
 
-def test_evaluate_without_a_run(dualnet):  # noqa: F811
+def test_evaluate_without_a_run(dualnet):
     refused(dualnet("evaluate", "nowhere"), 2, "nowhere", "no run here")
 
 
-def test_unknown_data_set(dualnet):  # noqa: F811
+def test_unknown_data_set(dualnet):
     refused(dualnet("data", "mnist"), 2, "mnist", "digits, cifar10")
 
 
-def test_doctor(dualnet):  # noqa: F811
+def test_doctor(dualnet):
     done = dualnet("doctor")
     assert done.returncode == 0, done.stderr
     assert "Caffe: " in done.stdout and "data set digits in data/digits" in done.stdout

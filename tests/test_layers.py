@@ -10,7 +10,8 @@ from dualnet.backend import caffe
 NET = """
 force_backward: true
 layer {{ name: "in" type: "Input" top: "a" top: "b"
-  input_param {{ shape {{ dim: 3 dim: 2 dim: 2 dim: 2 }} shape {{ dim: 3 dim: 2 dim: 2 dim: 2 }} }} }}
+  input_param {{ shape {{ dim: 3 dim: 2 dim: 2 dim: 2 }}
+                shape {{ dim: 3 dim: 2 dim: 2 dim: 2 }} }} }}
 layer {{ name: "loss" type: "Python" bottom: "a" bottom: "b" top: "loss" loss_weight: {weight}
   python_param {{ module: "dualnet.layers" layer: "{layer}" param_str: "{param}" }} }}
 """

@@ -7,12 +7,14 @@ update.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from typing import Callable, Optional
 
 import numpy as np
 
+from dualnet.errors import TrainingFailed
 from dualnet.report.log import CaffeLog
 from dualnet.train import checkpoint
 from dualnet.train.driver import Output
@@ -40,6 +42,7 @@ class Session:
         self.test_initialization: bool = solver.test_initialization
         self.display = half.resolved.display
         self.snapshot_interval: int = solver.snapshot
+        self.stop_on_nan = half.config.train.stop_on_nan
         self.iteration = 0
         #: The latest training loss, averaged over the last `average_loss` iterations.
         self.loss = float("nan")
@@ -107,6 +110,12 @@ class Session:
                 {**{name: values for name, values, _ in outputs}, **(extra() if extra else {})},
                 learning_rate=self.half.update_rule.rate(),
                 loss_weights={name: weight for name, _, weight in outputs},
+            )
+        if self.stop_on_nan and not math.isfinite(loss):
+            raise TrainingFailed(
+                f"{self.half.role}: the loss is {loss} at iteration {iteration}, at learning rate "
+                f"{self.half.update_rule.rate():g}; lower the learning rate, or set "
+                "train.stop_on_nan=false to train on"
             )
 
     # Tests.

@@ -1,1 +1,0 @@
-from tests.workdir import digits_directory, dualnet, workdir  # noqa: F401
