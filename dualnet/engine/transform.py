@@ -9,7 +9,7 @@ from dualnet.engine.errors import PrototxtError, ShapeError
 from dualnet.engine.proto import caffe_pb2
 from dualnet.engine.prototxt import read_binary
 
-__all__ = ["Transformer"]
+__all__ = ["Transformer", "read_mean"]
 
 
 class Transformer:
@@ -39,7 +39,7 @@ class Transformer:
                     f"layer '{layer_name}': cannot specify mean_file and mean_value at the same "
                     "time"
                 )
-            self._mean = _read_mean(param.mean_file)
+            self._mean = read_mean(param.mean_file)
         elif param.mean_value:
             self._mean = np.array(param.mean_value, np.float32).reshape(-1, 1, 1)
         random_needed = self._mirror or (self._crop and self._train)
@@ -116,8 +116,18 @@ class Transformer:
         return image[:, top : top + self._crop, left : left + self._crop]
 
 
-def _read_mean(path: str) -> np.ndarray:
-    """A mean image, (C, H, W) float32, from a BlobProto file."""
+def read_mean(path: str) -> np.ndarray:
+    """A mean image from a BlobProto file.
+
+    Args:
+        path: the file, for example `mean.binaryproto`.
+
+    Returns:
+        (C, H, W) float32.
+
+    Raises:
+        PrototxtError: the file is missing or holds something else.
+    """
     proto = read_binary(path, caffe_pb2.BlobProto)
     values = np.array(proto.data, np.float32)
     shape = list(proto.shape.dim) or [proto.num, proto.channels, proto.height, proto.width]
