@@ -98,3 +98,54 @@ CASES = [
     Case("scale_two", 'type: "Scale" scale_param { axis: 1 }', (IMAGE, (4, 7))),
     Case("bias", 'type: "Bias" bias_param { axis: 2 num_axes: 2 filler { type: "gaussian" } }', (IMAGE,)),
 ]  # fmt: skip
+
+# Sequences, and blobs of other shapes. With force_backward Caffe would abort at Embed, BatchReindex
+# and Filter: their gradients, and states over several passes, are compared in
+# test_chains_against_bvlc.py.
+H = "num_output: 3 " + G
+STEPS, CONT, STATIC, STATE = (4, 2, 5), Labels((4, 2), 2), (2, 3, 2), (1, 2, 3)
+CASES += [
+    Case("rnn", f'type: "RNN" recurrent_param {{ {H} }}', (STEPS, CONT)),
+    Case("rnn_static", f'type: "RNN" recurrent_param {{ {H} }}', (STEPS, CONT, STATIC)),
+    Case("rnn_exposed", f'type: "RNN" recurrent_param {{ {H} expose_hidden: true }}', (STEPS, CONT, STATE), tops=2),
+    Case("lstm", f'type: "LSTM" recurrent_param {{ {H} }}', (STEPS, CONT)),
+    Case("lstm_image", f'type: "LSTM" recurrent_param {{ {H} }}', ((3, 2, 2, 3, 1), Labels((3, 2), 2))),
+    Case("lstm_static", f'type: "LSTM" recurrent_param {{ {H} }}', (STEPS, CONT, STATIC), phase=1),
+    Case("lstm_exposed", f'type: "LSTM" recurrent_param {{ {H} expose_hidden: true }}', (STEPS, CONT, STATE, STATE),
+         tops=3),
+    Case("lstm_static_exposed", f'type: "LSTM" recurrent_param {{ {H} expose_hidden: true }}',
+         (STEPS, CONT, STATIC, STATE, STATE), tops=3),
+    Case("lstm_unit", 'type: "LSTMUnit"', ((1, 4, 3), (1, 4, 12), Labels((1, 4), 2)), tops=2),
+    Case("reshape", 'type: "Reshape" reshape_param { shape { dim: 2 dim: 0 dim: -1 } axis: 1 num_axes: 2 }', (IMAGE,)),
+    Case("reshape_end", 'type: "Reshape" reshape_param { shape { dim: 1 dim: 1 } axis: -1 num_axes: 0 }', (IMAGE,)),
+    Case("reshape_scalar", 'type: "Reshape" reshape_param { shape { } }', ((1, 1),)),
+    Case("slice", 'type: "Slice" slice_param { axis: -2 slice_point: 1 slice_point: 4 }', (IMAGE,), tops=3),
+    Case("slice_dim", 'type: "Slice" slice_param { slice_dim: 1 }', (IMAGE,), tops=2),
+    Case("slice_one", 'type: "Slice"', (IMAGE,)),
+    Case("reduction_sum", 'type: "Reduction" reduction_param { coeff: -0.5 }', (IMAGE,)),
+    Case("reduction_asum", 'type: "Reduction" reduction_param { operation: ASUM axis: 2 coeff: 2 }', (IMAGE,)),
+    Case("reduction_sumsq", 'type: "Reduction" reduction_param { operation: SUMSQ axis: -1 coeff: 3 }', (IMAGE,)),
+    Case("reduction_mean", 'type: "Reduction" reduction_param { operation: MEAN axis: 1 coeff: 2 }', (IMAGE,)),
+    Case("tile", 'type: "Tile" tile_param { tiles: 3 }', (IMAGE,)),
+    Case("tile_last", 'type: "Tile" tile_param { axis: -1 tiles: 2 }', (IMAGE,)),
+    Case("crop", 'type: "Crop" crop_param { offset: 2 }', (IMAGE, (1, 1, 3, 2))),
+    Case("crop_offsets", 'type: "Crop" crop_param { axis: -3 offset: 1 offset: 0 offset: 4 }', (IMAGE, (9, 3, 5, 2))),
+    Case("crop_plain", 'type: "Crop"', (IMAGE, (2, 4, 7, 1))),
+    Case("argmax", 'type: "ArgMax"', (IMAGE,), backward=False),
+    Case("argmax_values", 'type: "ArgMax" argmax_param { out_max_val: true top_k: 3 }', (Labels(IMAGE, 9),), backward=False),
+    Case("argmax_axis", 'type: "ArgMax" argmax_param { axis: -2 top_k: 4 }', (Labels(IMAGE, 4),), backward=False),
+    Case("argmax_axis_values", 'type: "ArgMax" argmax_param { axis: 1 top_k: 2 out_max_val: true }', (IMAGE,),
+         backward=False),
+    Case("embed", f'type: "Embed" embed_param {{ input_dim: 5 num_output: 3 {G} }}', (Labels((3, 2), 5),), backward=False),
+    Case("batch_reindex", 'type: "BatchReindex"', (IMAGE, Labels((5,), 2)), backward=False),
+    Case("filter", 'type: "Filter"', ((6, 2), (6, 3, 1), Labels((6, 1, 1), 2)), tops=2, backward=False),
+    Case("spp", 'type: "SPP" spp_param { pyramid_height: 3 }', ((2, 3, 9, 11),)),
+    Case("spp_one", 'type: "SPP" spp_param { pyramid_height: 1 }', (IMAGE,)),
+    Case("spp_ave", 'type: "SPP" spp_param { pyramid_height: 3 pool: AVE }', ((2, 3, 7, 10),)),
+    Case("im2col", 'type: "Im2col" convolution_param { kernel_size: 3 pad: 1 stride: 2 dilation: 2 }', (IMAGE,)),
+    Case("im2col_hw", 'type: "Im2col" convolution_param { kernel_h: 2 kernel_w: 3 pad_h: 0 pad_w: 2 stride_h: 3 '
+         "stride_w: 1 }", (IMAGE,)),
+    Case("im2col_1d", 'type: "Im2col" convolution_param { kernel_size: 3 axis: -2 stride: 2 pad: 1 }', ((2, 2, 3, 8),)),
+    Case("im2col_3d", 'type: "Im2col" convolution_param { kernel_size: 2 kernel_size: 3 kernel_size: 1 pad: 1 pad: 0 '
+         "pad: 2 stride: 2 }", ((2, 2, 4, 5, 3),)),
+]  # fmt: skip

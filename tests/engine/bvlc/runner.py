@@ -2,7 +2,8 @@
 
     python runner.py FOLDER
 
-FOLDER/jobs.json lists jobs: {"name", "net", "weights", "phase", "inputs", "diffs", "backward"};
+FOLDER/jobs.json lists jobs: {"name", "net", "weights", "phase", "inputs", "diffs", "backward"}
+and optionally "passes", the number of forward passes;
 arrays are in FOLDER/NAME.npz under "data:BLOB" and "diff:BLOB". Results go to
 FOLDER/NAME.out.npz: "data:BLOB", "diff:BLOB", "param:LAYER:INDEX", "grad:LAYER:INDEX". A solver job
 has {"name", "solver", "weights" or "state", "steps", "save_at", "iter_size", "arrays"} instead, the
@@ -26,7 +27,8 @@ def run_net(folder, job):
     arrays = np.load(os.path.join(folder, job["name"] + ".npz"))
     for name in job["inputs"]:
         net.blobs[name].data[...] = arrays["data:" + name]
-    net.forward()
+    for _ in range(job.get("passes", 1)):
+        net.forward()
     for name in job["diffs"]:
         net.blobs[name].diff[...] = arrays["diff:" + name]
     if job["backward"]:
