@@ -6,6 +6,7 @@ from dualnet.engine.errors import SolverError
 from dualnet.engine.net import Net
 from dualnet.engine.proto import caffe_pb2
 from dualnet.engine.prototxt import read_net
+from dualnet.engine.upgrade import upgrade_net
 
 __all__ = ["make_test_nets", "make_train_net"]
 
@@ -80,6 +81,7 @@ def _message(source: str | caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
         return read_net(source)
     message = caffe_pb2.NetParameter()
     message.CopyFrom(source)
+    upgrade_net(message, "the solver's own net")
     return message
 
 

@@ -15,6 +15,7 @@ from dualnet.engine.build import Plan
 from dualnet.engine.errors import DataError, WeightsError
 from dualnet.engine.proto import caffe_pb2
 from dualnet.engine.prototxt import Path, read_binary
+from dualnet.engine.upgrade import upgrade_net
 
 __all__ = [
     "blob_from_proto",
@@ -91,8 +92,9 @@ def copy_from(plan: Plan, path: Path) -> None:
         load_hdf5(plan, path)
         return
     stored = read_binary(path, caffe_pb2.NetParameter)
+    upgrade_net(stored, os.fspath(path))
     nodes = {node.name: node for node in plan.nodes}
-    for layer in [*stored.layer, *stored.layers]:
+    for layer in stored.layer:
         node = nodes.get(layer.name)
         if node is None:
             log.info(f"Ignoring source layer {layer.name}")

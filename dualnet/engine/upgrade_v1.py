@@ -1,0 +1,102 @@
+"""Nets of 2014 (`layers { type: CONVOLUTION blobs_lr: 1 … }`) into the present layout.
+
+Facts from Caffe's `util/upgrade_proto.cpp`.
+"""
+
+from __future__ import annotations
+
+from dualnet.engine.errors import PrototxtError
+from dualnet.engine.proto import caffe_pb2
+
+__all__ = ["move_transform_fields", "upgrade_v1"]
+
+#: Present names that are not just the words of the old one with capitals.
+_TYPES = {
+    "NONE": "",
+    "ABSVAL": "AbsVal",
+    "ARGMAX": "ArgMax",
+    "BNLL": "BNLL",
+    "HDF5_DATA": "HDF5Data",
+    "HDF5_OUTPUT": "HDF5Output",
+    "LRN": "LRN",
+    "MVN": "MVN",
+    "RELU": "ReLU",
+    "SOFTMAX_LOSS": "SoftmaxWithLoss",
+    "TANH": "TanH",
+}
+#: Data layers once held the fields of transform_param themselves.
+_DATA = {
+    caffe_pb2.V1LayerParameter.DATA: "data_param",
+    caffe_pb2.V1LayerParameter.IMAGE_DATA: "image_data_param",
+    caffe_pb2.V1LayerParameter.WINDOW_DATA: "window_data_param",
+}
+_TRANSFORM_FIELDS = ("scale", "mean_file", "crop_size", "mirror")
+#: Fields that are not simply copied.
+_CHANGED = {"type", "layer", "param", "blob_share_mode", "blobs_lr", "weight_decay"}
+
+
+def move_transform_fields(net: caffe_pb2.NetParameter) -> None:
+    """Moves scale, mean_file, crop_size and mirror of data layers to transform_param, in place.
+
+    Only `layers` are looked at, as in Caffe: in `layer` these fields have no effect.
+    """
+    for layer in net.layers:
+        if layer.type not in _DATA:
+            continue
+        data = getattr(layer, _DATA[layer.type])
+        for field in _TRANSFORM_FIELDS:
+            if data.HasField(field):
+                setattr(layer.transform_param, field, getattr(data, field))
+                data.ClearField(field)
+
+
+def upgrade_v1(net: caffe_pb2.NetParameter, name: str) -> None:
+    """Rewrites `layers` to `layer` in place.
+
+    Args:
+        net: the net, its `layers` in the layout of 2014.
+        name: its file, for messages.
+
+    Raises:
+        PrototxtError: it has layers of both layouts.
+    """
+    if net.layer:
+        raise PrototxtError(
+            f"{name}: the net has {len(net.layer)} 'layer' and {len(net.layers)} 'layers' fields, "
+            "which are of two layouts; write all as layer { type: 'Name' }"
+        )
+    for old in net.layers:
+        _upgrade_layer(old, net.layer.add())
+    net.ClearField("layers")
+
+
+def _upgrade_layer(old: caffe_pb2.V1LayerParameter, new: caffe_pb2.LayerParameter) -> None:
+    for descriptor, value in old.ListFields():
+        field = descriptor.name
+        if field in _CHANGED:
+            continue
+        target = getattr(new, field)
+        if hasattr(target, "extend"):
+            target.extend(value)
+        elif hasattr(target, "CopyFrom"):
+            target.CopyFrom(value)
+        else:
+            setattr(new, field, value)
+    if old.HasField("type"):
+        new.type = _type_name(caffe_pb2.V1LayerParameter.LayerType.Name(old.type))
+    count = max(len(old.param), len(old.blob_share_mode), len(old.blobs_lr), len(old.weight_decay))
+    for index in range(count):
+        spec = new.param.add()
+        if index < len(old.param):
+            spec.name = old.param[index]
+        if index < len(old.blob_share_mode):
+            spec.share_mode = old.blob_share_mode[index]  # both enums number their values alike
+        if index < len(old.blobs_lr):
+            spec.lr_mult = old.blobs_lr[index]
+        if index < len(old.weight_decay):
+            spec.decay_mult = old.weight_decay[index]
+
+
+def _type_name(old: str) -> str:
+    """`SIGMOID_CROSS_ENTROPY_LOSS` becomes `SigmoidCrossEntropyLoss`."""
+    return _TYPES.get(old, "".join(word.capitalize() for word in old.split("_")))
