@@ -347,7 +347,8 @@ class AdamSolver(SGDSolver):
 def get_solver(solver_file: Path) -> Solver:
     """The solver that a prototxt's `type` names."""
     name = prototxt.read_solver(solver_file).type
-    classes = {cls.rule_name: cls for cls in (SGDSolver, *SGDSolver.__subclasses__())}
+    named: list[type[Solver]] = [SGDSolver, *SGDSolver.__subclasses__()]
+    classes = {cls.rule_name: cls for cls in named}
     return classes.get(name, Solver)(solver_file)
 
 

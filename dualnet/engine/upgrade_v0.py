@@ -104,7 +104,7 @@ def upgrade_v0(net: caffe_pb2.NetParameter, name: str) -> None:
 
 def _merge_padding(net: caffe_pb2.NetParameter, name: str) -> list[Any]:
     """Gives each padding layer's `pad` to the convolution or pooling that reads it."""
-    producer: dict[str, Any] = {blob: None for blob in net.input}
+    producer: dict[str, Any] = dict.fromkeys(net.input)
     kept = []
     for connection in net.layers:
         copy = caffe_pb2.V1LayerParameter()

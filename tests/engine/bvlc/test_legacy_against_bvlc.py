@@ -49,7 +49,8 @@ layers { layer { name: "pad" type: "padding" pad: 1 } bottom: "x" top: "p" }
 layers { layer { name: "conv" type: "conv" num_output: 3 kernelsize: 3 stride: 2
   weight_filler { type: "xavier" } bias_filler { value: 0.5 } } bottom: "p" top: "c" }
 layers { layer { name: "norm" type: "lrn" local_size: 3 alpha: 0.5 } bottom: "c" top: "n" }
-layers { layer { name: "pool" type: "pool" pool: AVE kernelsize: 2 stride: 2 } bottom: "n" top: "q" }
+layers { layer { name: "pool" type: "pool" pool: AVE kernelsize: 2 stride: 2 }
+  bottom: "n" top: "q" }
 layers { layer { name: "ip" type: "innerproduct" num_output: 4
   weight_filler { type: "gaussian" std: 0.2 } } bottom: "q" top: "y" }
 """
