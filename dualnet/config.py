@@ -88,7 +88,8 @@ class Train:
     display: Optional[int] = None
     #: Iterations between snapshots (0: only the final one).
     snapshot: Optional[int] = None
-    #: End with an error when a loss is no finite number; Caffe trains on.
+    #: End with an error when a loss is no finite number. Caffe trains on, and BVLC Caffe's MAX
+    #: pooling then writes out of bounds (pooling_layer.cpp: no NaN is a maximum, its index is -1).
     stop_on_nan: bool = True
     #: Caffemodels to start from, copied by layer name into every net that has the layers.
     weights: list[str] = field(default_factory=list)

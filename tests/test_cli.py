@@ -7,6 +7,8 @@ import os
 
 import pytest
 
+from dualnet.backend import provider
+
 CONFIG = "configs/digits.yaml"
 SHORT = ["--set", "train.max_iter=4", "--set", "train.test_interval=2", "--set", "train.display=1"]
 
@@ -158,10 +160,17 @@ def test_loss_that_is_no_number_ends_the_run(dualnet):
     blow_up = ["--set", "update.rule=manual", "--set", "update.learning_rate=1e30"]
     done = dualnet("train", CONFIG, "--run-dir", "run", *SHORT, *blow_up)
     refused(done, 1, "the loss is", "at iteration", "lower the learning rate")
-    trained_on = dualnet(
-        "train", CONFIG, "--run-dir", "on", *SHORT, *blow_up, "--set", "train.stop_on_nan=false"
-    )
-    assert trained_on.returncode == 0, trained_on.stderr
+
+
+@pytest.mark.skipif(
+    provider == "bvlc",
+    reason="its MAX pooling backward writes out of bounds where all inputs are NaN (mask -1)",
+)
+def test_loss_that_is_no_number_may_be_allowed(dualnet):
+    blow_up = ["--set", "update.rule=manual", "--set", "update.learning_rate=1e30"]
+    allow = ["--set", "train.stop_on_nan=false"]
+    done = dualnet("train", CONFIG, "--run-dir", "on", *SHORT, *blow_up, *allow)
+    assert done.returncode == 0, done.stderr
 
 
 def test_partner_that_never_starts(dualnet):
