@@ -149,3 +149,50 @@ CASES += [
     Case("im2col_3d", 'type: "Im2col" convolution_param { kernel_size: 2 kernel_size: 3 kernel_size: 1 pad: 1 pad: 0 '
          "pad: 2 stride: 2 }", ((2, 2, 4, 5, 3),)),
 ]  # fmt: skip
+
+# Neurons and losses. In-place cases are those whose gradient BVLC Caffe gets right in place.
+# MVN divides by a deviation that both sum in their own order.
+PAIR = Labels((4,), 2)
+NEAR = "contrastive_loss_param { margin: 4"
+CASES += [
+    Case("absval", 'type: "AbsVal"', (IMAGE,)),
+    Case("bnll", 'type: "BNLL"', (IMAGE,)),
+    Case("clip", 'type: "Clip" clip_param { min: -0.5 max: 1.25 }', (IMAGE,)),
+    Case("threshold", 'type: "Threshold" threshold_param { threshold: 0.3 }', (IMAGE,), backward=False),
+    Case("elu", 'type: "ELU" elu_param { alpha: 0.4 }', (IMAGE,)),
+    Case("elu_in_place", 'type: "ELU"', (IMAGE,), in_place=True),
+    Case("exp", 'type: "Exp" exp_param { base: 2 scale: -0.7 shift: 0.4 }', (IMAGE,)),
+    Case("exp_e_in_place", 'type: "Exp" exp_param { shift: -1 }', (IMAGE,), in_place=True),
+    Case("log", 'type: "Log" log_param { base: 3 scale: 0.5 shift: 10 }', (IMAGE,)),
+    Case("log_e", 'type: "Log" log_param { scale: -0.5 shift: 10 }', (IMAGE,)),
+    Case("power", 'type: "Power" power_param { power: -1.5 scale: 0.5 shift: 10 }', (IMAGE,)),
+    Case("power_square", 'type: "Power" power_param { power: 2 scale: 3 shift: -1 }', (IMAGE,)),
+    Case("power_cube", 'type: "Power" power_param { power: 3 }', (IMAGE,)),
+    Case("power_line", 'type: "Power" power_param { scale: -2 shift: 0.5 }', (IMAGE,)),
+    Case("power_zero", 'type: "Power" power_param { power: 0 scale: 3 }', (IMAGE,)),
+    Case("power_flat", 'type: "Power" power_param { power: 3 scale: 0 shift: 2 }', (IMAGE,)),
+    Case("prelu", 'type: "PReLU" prelu_param { filler { type: "gaussian" } }', (IMAGE,)),
+    Case("prelu_shared", 'type: "PReLU" prelu_param { channel_shared: true }', (SCORES,)),
+    Case("prelu_in_place", 'type: "PReLU" prelu_param { filler { type: "gaussian" } }', (IMAGE,), in_place=True),
+    Case("swish", 'type: "Swish" swish_param { beta: 1.7 }', (IMAGE,)),
+    Case("swish_in_place", 'type: "Swish"', (IMAGE,), in_place=True),
+    Case("mvn", 'type: "MVN"', (IMAGE,)),
+    Case("mvn_across", 'type: "MVN" mvn_param { across_channels: true eps: 0.1 }', (IMAGE,), phase=1),
+    Case("mvn_mean", 'type: "MVN" mvn_param { normalize_variance: false }', (IMAGE,)),
+    Case("mvn_vectors", 'type: "MVN" mvn_param { across_channels: true }', (SCORES,)),
+    Case("contrastive", f'type: "ContrastiveLoss" {NEAR} }}', (SCORES, SCORES, PAIR)),
+    Case("contrastive_legacy", f'type: "ContrastiveLoss" loss_weight: 3 {NEAR}0 legacy_version: true }}',
+         (SCORES, (4, 5, 1, 1), PAIR)),
+    Case("hinge", 'type: "HingeLoss"', (SCORES, LABEL)),
+    Case("hinge_l2", 'type: "HingeLoss" loss_weight: 0.5 hinge_loss_param { norm: L2 }', ((4, 2, 3), LABEL)),
+    Case("infogain_two", 'type: "InfogainLoss" loss_weight: 2 loss_weight: 0 infogain_loss_param { axis: 2 } '
+         "loss_param { normalization: FULL ignore_label: 1 }", ((2, 2, 3), Labels((2, 2), 3), (3, 3)), tops=2,
+         backward=False),
+    Case("cross_entropy", 'type: "SigmoidCrossEntropyLoss"', (SCORES, Labels((4, 5), 2))),
+    Case("cross_entropy_real", 'type: "SigmoidCrossEntropyLoss"', (SCORES, SCORES)),
+    *(Case(f"cross_entropy_{mode.lower()}", 'type: "SigmoidCrossEntropyLoss" loss_weight: 2 loss_param { '
+           f"ignore_label: 1 normalization: {mode} }}", (SCORES, Labels((4, 5), 2)))
+      for mode in ("FULL", "VALID", "BATCH_SIZE", "NONE")),
+    Case("cross_entropy_legacy", 'type: "SigmoidCrossEntropyLoss" loss_param { normalize: true ignore_label: 0 }',
+         (SCORES, SCORES)),
+]  # fmt: skip
