@@ -52,7 +52,7 @@ def refused(role, overrides, *parts):
 
 # Mistakes.
 
-MEMORY = 'layer {\n  name: "conv3p"\n  type: "MemoryData"'
+MEMORY = 'layer {\n  name: "conv3p_data"\n  type: "MemoryData"'
 DATA = 'layer {\n  name: "data"'
 SILENCE = 'layer {\n  name: "silence"'
 RELU3 = 'layer { name: "relu3" type: "ReLU" bottom: "conv3" top: "conv3" }\n'
@@ -60,7 +60,7 @@ CONV1 = 'layer {\n  name: "conv1"'
 LOSS1 = 'bottom: "conv3"\n  bottom: "conv3p"\n  top: "loss"'
 SECOND_LOSS = 'layer { name: "two" type: "EuclideanLoss" bottom: "conv3" bottom: "conv3p" }\n'
 CONV3P = 'layer {\n  name: "conv3p"'
-POOL2 = 'layer {\n  name: "pool2"\n  type: "MemoryData"'
+POOL2 = 'layer {\n  name: "pool2_data"\n  type: "MemoryData"'
 TO_CONV3P = 'bottom: "pool2"\n  top: "conv3p"'
 DUMMY = 'layer { name: "first" type: "DummyData" top: "z" dummy_data_param { shape { dim: 1 } } }\n'
 LABELS = 'layer { name: "own" type: "DummyData" top: "label" dummy_data_param {} }\n'
@@ -82,9 +82,9 @@ LABELS = 'layer { name: "own" type: "DummyData" top: "label" dummy_data_param {}
         ("net1", [(SILENCE, RELU3 + SILENCE)], [],
          ["layer relu3 overwrites conv3 in place", "give relu3 a top of its own"]),
         ("net1", [(DATA, DUMMY + DATA), (MEMORY, DUMMY + MEMORY)], [],
-         ["MemoryData layer conv3p is layer 1", "layer 0 only", "move it"]),
+         ["MemoryData layer conv3p_data is layer 1", "layer 0 only", "move it"]),
         ("net1", [('type: "MemoryData"', 'type: "DummyData"')], [],
-         ["conv3p comes from layer conv3p of type DummyData", "MemoryData or Input"]),
+         ["conv3p comes from layer conv3p_data of type DummyData", "MemoryData or Input"]),
         ("net1", [(LOSS1, 'bottom: "conv3"\n  bottom: "pool2"\n  top: "loss"')], [],
          ["0 layers read both conv3 and conv3p", "exactly one loss"]),
         ("net1", [(SILENCE, SECOND_LOSS + SILENCE)], [],
@@ -96,12 +96,13 @@ LABELS = 'layer { name: "own" type: "DummyData" top: "label" dummy_data_param {}
         ("net2", [], ["cut.blob=pool9"], ["no blob pool9", "cut.blob", "pool2"]),
         ("net2", [], ["cut.label=target"], ["no blob target", "cut.label"]),
         ("net2", [('type: "MemoryData"', 'type: "DummyData"')], [],
-         ["pool2 comes from layer pool2 of type DummyData in phase TRAIN", "MemoryData or Input"]),
+         ["pool2 comes from layer pool2_data of type DummyData in phase TRAIN",
+          "MemoryData or Input"]),
         ("net2", [(POOL2, DUMMY + POOL2)], [],
-         ["MemoryData layer pool2 is layer 1 in phase TRAIN", "move it to the top"]),
+         ["MemoryData layer pool2_data is layer 1 in phase TRAIN", "move it to the top"]),
         ("net2", [('  top: "label"', '  top: "unused"'),
                   ('name: "digits_net2"', 'name: "digits_net2"\n' + LABELS)], [],
-         ["MemoryData layer pool2 is layer 1"]),
+         ["MemoryData layer pool2_data is layer 1"]),
         ("net2", [('  top: "label"', '  top: "unused"'),
                   (CONV3P, LABELS + CONV3P)], [],
          ["label comes from layer own of type DummyData in phase TRAIN"]),
@@ -212,7 +213,9 @@ def test_batch_size_reaches_training_only(workdir):
         resolved = resolve(load("train.batch_size=5"), role, "run")
         train = {layer.name: batch_size_of(layer) for layer in resolved.train.layers}
         test = {layer.name: batch_size_of(layer) for layer in resolved.test.layers}
-        expected = {"single": ["data"], "net1": ["conv3p", "data"], "net2": ["pool2"]}[role]
+        expected = {"single": ["data"], "net1": ["conv3p_data", "data"], "net2": ["pool2_data"]}[
+            role
+        ]
         assert [name for name, size in train.items() if size] == expected
         assert all(train[name] == 5 for name in expected)
         assert {size for size in test.values() if size} == {60}
