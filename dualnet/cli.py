@@ -94,10 +94,7 @@ def _parser() -> argparse.ArgumentParser:
             "--run-dir", required=name in ("net1", "net2"), metavar="DIR",
             help="directory of the run, shared by both halves (default: runs/NAME-TIME)",
         )  # fmt: skip
-        command.add_argument(
-            "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
-            help="override a key of the config, as train.max_iter=100; may be repeated",
-        )  # fmt: skip
+        _add_overrides(command)
         if name == "single":
             command.add_argument(
                 "--resume", action="store_true", help="continue from the run's latest snapshot"
@@ -112,6 +109,11 @@ def _parser() -> argparse.ArgumentParser:
     command = add("plot", _plot, "draw the loss curves and test accuracy of runs")
     command.add_argument("run_dirs", nargs="+", metavar="RUN_DIR")
     command.add_argument("-o", "--output", required=True, metavar="FILE", help="PNG, SVG or PDF")
+    command = add("init", _init, "write the weights that nets begin with, one caffemodel a net")
+    command.add_argument("config", metavar="CONFIG")
+    command.add_argument("roles", nargs="+", choices=("single", "net1", "net2"), metavar="ROLE")
+    command.add_argument("-o", "--output", required=True, metavar="DIR")
+    _add_overrides(command)
     command = add("data", _data, "write a data set as Caffe's LMDB and mean image")
     command.add_argument("name", metavar="NAME", help="digits or cifar10")
     command.add_argument("--source", metavar="PATH", help="folder or archive to read it from")
@@ -119,6 +121,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--force", action="store_true", help="replace what is there")
     add("doctor", _doctor, "say what this machine has for dualnet, and what it lacks")
     return parser
+
+
+def _add_overrides(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+        help="override a key of the config, as train.max_iter=100; may be repeated",
+    )  # fmt: skip
 
 
 def _load(options: argparse.Namespace) -> config.Config:
@@ -226,6 +235,14 @@ def _plot(options: argparse.Namespace) -> None:
 
     plot_runs(options.run_dirs, options.output)
     _say(f"wrote {options.output}")
+
+
+def _init(options: argparse.Namespace) -> None:
+    loaded = _load(options)
+    from dualnet.train.initial import save_initial_weights
+
+    for path in save_initial_weights(loaded, options.roles, options.output):
+        print(path)
 
 
 def _data(options: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -34,10 +35,14 @@ def dualnet(repository, workdir, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(repository), prepend=":")
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
 
-    def run(*arguments, timeout_s=300):
-        command = [sys.executable, "-m", "dualnet", *map(str, arguments)]
+    def run(*arguments, python=None, env=None, timeout_s=300):
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout_s, cwd=workdir
+            [python or sys.executable, "-m", "dualnet", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            cwd=str(workdir),
+            env={**os.environ, **(env or {})},
         )
 
     return run
