@@ -136,7 +136,7 @@ class Recurrent(Layer):
         where = f"layer '{self.name}' ({self.type})"
         if len(x) < 3:
             raise ShapeError(
-                f"{where}: bottom 0 must have at least 3 axes (timesteps, streams, values…), it "
+                f"{where}: bottom 0 must have at least 3 axes (timesteps, streams, values...), it "
                 f"has shape {x}"
             )
         if cont != x[:2]:
@@ -151,7 +151,7 @@ class Recurrent(Layer):
             )
         if self._static and (len(bottom[2].dims) < 2 or bottom[2].dims[0] != x[1]):
             raise ShapeError(
-                f"{where}: the static input must have shape ({x[1]}, values…) for a bottom 0 of "
+                f"{where}: the static input must have shape ({x[1]}, values...) for a bottom 0 of "
                 f"shape {x}, it has {bottom[2].dims}"
             )
         for blob, size in ((bottom[0], self._k), (bottom[2 if self._static else 0], self._s)):
