@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from dualnet.engine import random
+from dualnet.engine import log, random
 from dualnet.engine.errors import DataError, PrototxtError, ShapeError
 from dualnet.engine.layers.base import Blobs, Layer
 from dualnet.engine.layers.registry import register
@@ -29,7 +29,7 @@ class WindowData(Layer):
     A batch has N - int(N * fg_fraction) background windows, then int(N * fg_fraction) objects, each
     drawn at random. Windows are warped to the crop's size, with `context_pad` pixels of their
     surroundings on each side; what lies outside the image is 0. The mean's central part is
-    subtracted. Both phases do the same.
+    subtracted. Both phases do the same. As in Caffe, the scale is that of `window_data_param`.
     """
 
     bottoms = 0
@@ -62,7 +62,12 @@ class WindowData(Layer):
         windows = WindowFile(self.name, param)
         mean = _mean(self.name, transform, size)
         square = param.crop_mode == "square"
-        cutter = Cutter(self.name, size, param.context_pad, square, mean, transform.scale)
+        if transform.scale != 1:
+            log.warning(
+                f"layer '{self.name}': transform_param.scale {transform.scale:g} has no effect on "
+                f"WindowData, as in BVLC Caffe; window_data_param.scale, {param.scale:g}, has"
+            )
+        cutter = Cutter(self.name, size, param.context_pad, square, mean, param.scale)
         self._source = _Source(
             windows, cutter, transform.mirror, param.batch_size - objects, objects
         )
