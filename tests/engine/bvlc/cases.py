@@ -151,7 +151,6 @@ CASES += [
 ]  # fmt: skip
 
 # Neurons and losses. In-place cases are those whose gradient BVLC Caffe gets right in place.
-# MVN divides by a deviation that both sum in their own order.
 PAIR = Labels((4,), 2)
 NEAR = "contrastive_loss_param { margin: 4"
 CASES += [
