@@ -109,6 +109,13 @@ def _parser() -> argparse.ArgumentParser:
     command = add("plot", _plot, "draw the loss curves and test accuracy of runs")
     command.add_argument("run_dirs", nargs="+", metavar="RUN_DIR")
     command.add_argument("-o", "--output", required=True, metavar="FILE", help="PNG, SVG or PDF")
+    command.add_argument(
+        "--series", action="append", default=[], metavar="NAME",
+        help="draw a further series of the logs, as conv3_norm or net1:conv3_norm; repeatable",
+    )  # fmt: skip
+    command.add_argument("--smooth", type=int, metavar="N", help="moving average over N points")
+    command.add_argument("--log", action="store_true", help="logarithmic losses")
+    command.add_argument("--title")
     command = add("init", _init, "write the weights that nets begin with, one caffemodel a net")
     command.add_argument("config", metavar="CONFIG")
     command.add_argument("roles", nargs="+", choices=("single", "net1", "net2"), metavar="ROLE")
@@ -233,7 +240,14 @@ def _digest(options: argparse.Namespace) -> None:
 def _plot(options: argparse.Namespace) -> None:
     from dualnet.report.plot import plot_runs
 
-    plot_runs(options.run_dirs, options.output)
+    plot_runs(
+        options.run_dirs,
+        options.output,
+        smooth=options.smooth,
+        log_scale=options.log or None,
+        series=options.series,
+        title=options.title,
+    )
     _say(f"wrote {options.output}")
 
 
