@@ -16,6 +16,10 @@ __all__ = ["register"]
 _SUBMODULES = {
     "caffe._caffe": "dualnet.engine.api",
     "caffe.pycaffe": "dualnet.engine.api",
+    "caffe.classifier": "dualnet.engine.classifier",
+    "caffe.coord_map": "dualnet.engine.coord_map",
+    "caffe.detector": "dualnet.engine.detector",
+    "caffe.draw": "dualnet.engine.draw",
     "caffe.io": "dualnet.engine.io",
     "caffe.net_spec": "dualnet.engine.net_spec",
     "caffe.proto": "dualnet.engine.proto",
@@ -34,5 +38,8 @@ def register() -> ModuleType:
     api.__path__ = []  # type: ignore[attr-defined]
     sys.modules["caffe"] = api
     for name, target in _SUBMODULES.items():
-        sys.modules[name] = importlib.import_module(target)
+        module = importlib.import_module(target)
+        sys.modules[name] = module
+        if name.count(".") == 1 and name != "caffe._caffe":
+            setattr(api, name.rpartition(".")[2], module)  # as an import of a submodule does
     return api

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dualnet.engine.errors import ShapeError
+from dualnet.engine import device
+from dualnet.engine.errors import DeviceError, ShapeError
 from dualnet.engine.storage import Shape, Storage
 
 __all__ = ["Blob", "BlobVec", "IntVec", "check_shape"]
@@ -118,6 +119,16 @@ class Blob:
         """The gradient: a writable C-contiguous float32 array that aliases the blob."""
         return self._diff.array(self._shape)
 
+    @property
+    def _gpu_data_ptr(self) -> int:
+        """The device address of the values, C-contiguous; valid until the next pass."""
+        return _address(self._data, self._shape, "_gpu_data_ptr", "data")
+
+    @property
+    def _gpu_diff_ptr(self) -> int:
+        """The device address of the gradient, C-contiguous; valid until the next pass."""
+        return _address(self._diff, self._shape, "_gpu_diff_ptr", "diff")
+
     # The layers' side
 
     @property
@@ -202,6 +213,15 @@ class BlobVec(list[Blob]):
         blob = Blob(dims)
         self.append(blob)
         return blob
+
+
+def _address(storage: Storage, shape: Shape, name: str, instead: str) -> int:
+    if device.current().type != "cuda":
+        raise DeviceError(
+            f"{name}: the blob lives on the {device.current().type.upper()}, where it has no "
+            f"device address; call set_mode_gpu() first, or use {instead}"
+        )
+    return storage.relayout(shape, torch.contiguous_format).data_ptr()
 
 
 def check_shape(what: str, actual: Sequence[int], expected: Iterable[int] | None) -> None:

@@ -1,15 +1,15 @@
 """pycaffe's `caffe.io`: blobs and datums as arrays, and image preprocessing (`python/caffe/io.py`).
 
-Images are (H, W, K) float32 in [0, 1], RGB. Only `load_image` and `resize_image` need pillow.
+Images are (H, W, K) float32 in [0, 1], RGB. Only `load_image` needs pillow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from dualnet.engine import resize
 from dualnet.engine.proto import caffe_pb2
 
 __all__ = [
@@ -219,46 +219,39 @@ def load_image(filename: str, color: bool = True) -> np.ndarray:
     from PIL import Image
 
     with Image.open(filename) as image:
-        pixels = np.asarray(image.convert("RGB" if color else "L"), dtype=np.float32) / 255.0
-    return pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]
+        known = image.mode in ("L", "RGB", "RGBA", "I;16")
+        pixels = np.asarray(image if known else image.convert("RGB"))
+    values = pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+    if values.ndim == 2:
+        return np.repeat(values[:, :, np.newaxis], 3 if color else 1, axis=2)
+    values = values[:, :, :3]
+    return values if color else values @ _LUMINANCE[:, np.newaxis]
+
+
+#: Weights of red, green and blue in a grey image, as scikit-image has them.
+_LUMINANCE = np.array([0.2125, 0.7154, 0.0721], dtype=np.float32)
 
 
 def resize_image(im: np.ndarray, new_dims: Sequence[int], interp_order: int = 1) -> np.ndarray:
-    """Resizes an image.
+    """Resizes an image as pycaffe does; see `dualnet.engine.resize`.
 
     Args:
         im: (H, W, K) of any range.
         new_dims: (H', W').
-        interp_order: 0 nearest, 1 bilinear, 3 cubic.
+        interp_order: 0 nearest, 1 linear, 3 cubic.
 
     Returns:
         (H', W', K) float32.
     """
-    from PIL import Image
-
-    filters: dict[int, Any] = {
-        0: Image.Resampling.NEAREST,
-        1: Image.Resampling.BILINEAR,
-        3: Image.Resampling.BICUBIC,
-    }
-    size = (int(new_dims[1]), int(new_dims[0]))
-    planes = [
-        np.asarray(
-            # Reducing gaps off: interpolate between neighbours only, as scikit-image does.
-            Image.fromarray(np.ascontiguousarray(im[:, :, k], dtype=np.float32)).transform(
-                size,
-                Image.Transform.AFFINE,
-                _affine(im.shape[1], im.shape[0], size),
-                resample=filters[interp_order],
-            )
-        )
-        for k in range(im.shape[2])
-    ]
-    return np.stack(planes, axis=2).astype(np.float32)
-
-
-def _affine(width: int, height: int, size: tuple[int, int]) -> tuple[float, ...]:
-    return (width / size[0], 0.0, 0.0, 0.0, height / size[1], 0.0)
+    rows, columns = int(new_dims[0]), int(new_dims[1])
+    if im.shape[2] not in (1, 3):
+        return resize.zoom(im, rows, columns, interp_order).astype(np.float32)
+    low, high = float(im.min()), float(im.max())
+    if low == high:
+        return np.full((rows, columns, im.shape[2]), low, dtype=np.float32)
+    standard = (im - low) / (high - low)
+    result = resize.resize(standard, rows, columns, interp_order)
+    return (result * (high - low) + low).astype(np.float32)
 
 
 def oversample(images: Sequence[np.ndarray], crop_dims: Sequence[int]) -> np.ndarray:

@@ -15,6 +15,7 @@ from dualnet.engine import log, prototxt, random, snapshot
 from dualnet.engine.errors import SolverError
 from dualnet.engine.lr_policy import check_policy, learning_rate
 from dualnet.engine.net import Net
+from dualnet.engine.parallel import solver_rank
 from dualnet.engine.proto import caffe_pb2
 from dualnet.engine.prototxt import Path
 from dualnet.engine.solver_nets import make_test_nets, make_train_net
@@ -65,7 +66,7 @@ class Solver:
         check_policy(param)
         snapshot.check_writable(param)
         if param.random_seed >= 0:
-            random.set_random_seed(param.random_seed)
+            random.set_random_seed(param.random_seed + solver_rank())
         self.param = param
         self._net = make_train_net(param)
         self._test_nets = make_test_nets(param)
