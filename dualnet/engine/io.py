@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dualnet.engine import resize
+from dualnet.engine.blob_proto import put_values, stored_shape, stored_values
 from dualnet.engine.proto import caffe_pb2
 
 __all__ = [
@@ -33,20 +34,17 @@ def blobproto_to_array(blob: caffe_pb2.BlobProto, return_diff: bool = False) -> 
         blob: in the present layout or the four-number one.
         return_diff: the diff instead of the data.
     """
-    values = np.array(blob.diff if return_diff else blob.data, dtype=np.float32)
-    legacy = [blob.HasField(name) for name in ("num", "channels", "height", "width")]
-    if any(legacy):
-        return values.reshape(blob.num, blob.channels, blob.height, blob.width)
-    return values.reshape(tuple(blob.shape.dim))
+    values = stored_values(blob, "diff" if return_diff else "data")
+    return values.reshape(stored_shape(blob))
 
 
 def array_to_blobproto(arr: np.ndarray, diff: np.ndarray | None = None) -> caffe_pb2.BlobProto:
     """An array, and if given its gradient, as a message."""
     blob = caffe_pb2.BlobProto()
     blob.shape.dim.extend(arr.shape)
-    blob.data.extend(np.asarray(arr, dtype=np.float32).reshape(-1).tolist())
+    put_values(blob, "data", np.asarray(arr))
     if diff is not None:
-        blob.diff.extend(np.asarray(diff, dtype=np.float32).reshape(-1).tolist())
+        put_values(blob, "diff", np.asarray(diff))
     return blob
 
 

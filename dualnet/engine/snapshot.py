@@ -12,6 +12,7 @@ import torch
 
 from dualnet.engine import weights
 from dualnet.engine.blob import Blob
+from dualnet.engine.blob_proto import blob_from_proto, blob_to_proto
 from dualnet.engine.errors import WeightsError
 from dualnet.engine.proto import caffe_pb2
 from dualnet.engine.prototxt import Path, read_binary
@@ -67,7 +68,7 @@ def write_state(path: str, state: State, history: Sequence[Blob]) -> None:
         iter=state.iteration, current_step=state.current_step, learned_net=state.learned_net
     )
     for blob in history:
-        weights.blob_to_proto(blob, message.history.add())
+        blob_to_proto(blob, message.history.add())
     weights.write_atomically(path, message.SerializeToString())
 
 
@@ -83,7 +84,7 @@ def read_state(path: Path, history: Sequence[Blob]) -> State:
     _check_count(path, len(message.history), len(history))
     for index, blob in enumerate(history):
         where = f"'{os.fspath(path)}', history {index}"
-        weights.blob_from_proto(blob, message.history[index], where)
+        blob_from_proto(blob, message.history[index], where)
     return State(message.iter, message.current_step, message.learned_net)
 
 

@@ -11,6 +11,7 @@ import torch
 
 from dualnet.engine import log
 from dualnet.engine.blob import Blob
+from dualnet.engine.blob_proto import blob_from_proto, blob_to_proto
 from dualnet.engine.build import Plan
 from dualnet.engine.errors import DataError, WeightsError
 from dualnet.engine.proto import caffe_pb2
@@ -18,68 +19,13 @@ from dualnet.engine.prototxt import Path, read_binary
 from dualnet.engine.upgrade import upgrade_net
 
 __all__ = [
-    "blob_from_proto",
-    "blob_to_proto",
     "copy_from",
     "h5py_module",
     "load_hdf5",
-    "proto_shape",
-    "proto_values",
     "save_binary",
     "save_hdf5",
     "write_atomically",
 ]
-
-
-def proto_shape(proto: caffe_pb2.BlobProto) -> list[int]:
-    """The shape of a stored blob, in the present or the four-number layout."""
-    if any(proto.HasField(name) for name in ("num", "channels", "height", "width")):
-        return [proto.num, proto.channels, proto.height, proto.width]
-    return list(proto.shape.dim)
-
-
-def proto_values(proto: caffe_pb2.BlobProto) -> np.ndarray:
-    """The values of a stored blob, (count,) float32."""
-    stored = proto.double_data if len(proto.double_data) else proto.data
-    return np.array(stored, dtype=np.float32)
-
-
-def blob_to_proto(blob: Blob, proto: caffe_pb2.BlobProto, write_diff: bool = False) -> None:
-    """Stores a blob's shape, data and, if asked, diff in a message."""
-    proto.Clear()
-    proto.shape.dim.extend(blob.dims)
-    proto.data.extend(blob.data_tensor.reshape(-1).tolist())
-    if write_diff:
-        proto.diff.extend(blob.diff_tensor.reshape(-1).tolist())
-
-
-def blob_from_proto(blob: Blob, proto: caffe_pb2.BlobProto, where: str) -> None:
-    """Copies stored values into a blob of the same shape.
-
-    Args:
-        blob: the target.
-        proto: the stored blob.
-        where: names the parameter, for messages.
-
-    Raises:
-        WeightsError: the shapes differ.
-    """
-    stored = proto_shape(proto)
-    shape = list(blob.dims)
-    legacy = any(proto.HasField(name) for name in ("num", "channels", "height", "width"))
-    if legacy and len(shape) <= 4:
-        shape = [1] * (4 - len(shape)) + shape
-    values = proto_values(proto)
-    if stored != shape or values.size != blob.count:
-        raise WeightsError(
-            f"{where}: the stored shape is {tuple(stored)} with {values.size} values, the net's is "
-            f"{blob.dims}; rename the layer to keep its own initial values"
-        )
-    blob.set_data(torch.from_numpy(values).view(blob.dims))
-    diff = proto.double_diff if len(proto.double_diff) else proto.diff
-    if len(diff):
-        values = np.array(diff, dtype=np.float32)
-        blob.set_diff(torch.from_numpy(values).view(blob.dims))
 
 
 def copy_from(plan: Plan, path: Path) -> None:

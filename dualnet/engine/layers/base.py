@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dualnet.engine import filler
 from dualnet.engine.blob import Blob, BlobVec
+from dualnet.engine.blob_proto import stored_values
 from dualnet.engine.errors import GraphError, ShapeError, WeightsError
 from dualnet.engine.proto import caffe_pb2
 
@@ -198,7 +199,7 @@ def _range(least: int, most: int | None) -> str:
 
 
 def _load_stored(name: str, index: int, blob: Blob, stored: caffe_pb2.BlobProto) -> None:
-    values = torch.tensor(list(stored.data), dtype=torch.float32)
+    values = torch.from_numpy(stored_values(stored))
     if values.numel() != math.prod(blob.dims):
         raise WeightsError(
             f"layer '{name}', parameter {index}: its message holds {values.numel()} values, the "
