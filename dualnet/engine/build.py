@@ -89,7 +89,9 @@ class Plan:
             )
         wanted = [lr != 0 for lr in lr_mults] + [True] * (count - specs)
         layer.param_propagate_down = wanted
-        node.need_backward = any(wanted) or any(node.bottom_need_backward)
+        # As in Caffe, propagate_down says what is computed, not whether anything is needed.
+        needed = (self._blob_need_backward[blob_id] for blob_id in node.bottom_ids)
+        node.need_backward = any(wanted) or any(needed)
         for index in range(count):
             self._append_param(node, index)
         if node.need_backward:
