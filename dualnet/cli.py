@@ -13,6 +13,7 @@ from typing import Any, Optional
 
 from dualnet import __version__, config
 from dualnet.errors import DualnetError, UsageError
+from dualnet.train.stopping import STOP_SIGNALS, Stopped, Stopper
 
 __all__ = ["main"]
 
@@ -27,19 +28,17 @@ EXAMPLES = """examples:
 """
 
 
-class Terminated(BaseException):
-    """SIGTERM came. As an exception it lets a half tell its partner, and `train` end its halves."""
-
-
 def _terminate(number: int, frame: Any) -> None:
-    raise Terminated("ended by SIGTERM")
+    # As an exception it lets a half tell its partner, and `train` end its halves.
+    raise Stopped(number)
 
 
 def main(arguments: Optional[list[str]] = None) -> int:
     """Run one command; returns the exit code, see dualnet/errors.py."""
     options = _parser().parse_args(arguments)
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
+        for number in STOP_SIGNALS:
+            signal.signal(number, _terminate)
     try:
         options.run(options)
     except DualnetError as error:
@@ -48,9 +47,9 @@ def main(arguments: Optional[list[str]] = None) -> int:
     except KeyboardInterrupt:
         _say("dualnet: interrupted")
         return 128 + signal.SIGINT
-    except Terminated as error:
+    except Stopped as error:
         _say(f"dualnet: {error}")
-        return 128 + signal.SIGTERM
+        return error.exit_code
     except BrokenPipeError:
         # `dualnet status | head`: nobody reads on, which is no error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -97,8 +96,14 @@ def _parser() -> argparse.ArgumentParser:
         _add_overrides(command)
         if name == "single":
             command.add_argument(
-                "--resume", action="store_true", help="continue from the run's latest snapshot"
-            )
+                "--resume", action="store_true",
+                help="fail if the run has no snapshot to continue from",
+            )  # fmt: skip
+        if name == "train":
+            command.add_argument(
+                "--restarts", type=int, default=0, metavar="N",
+                help="start a half that died again, N times at most (default: 0)",
+            )  # fmt: skip
     command = add("evaluate", _evaluate, "print a run's accuracy on its test set as one JSON line")
     command.add_argument("run_dir", metavar="RUN_DIR")
     command.add_argument("--iteration", type=int, help="a snapshot's iteration (default: latest)")
@@ -169,6 +174,9 @@ def _single(options: argparse.Namespace) -> None:
 
     run_dir = _run_dir(options, loaded)
     session = train_single(loaded, run_dir, options.resume, follow)
+    if session is None:
+        _say(f"single is complete already; {run_dir}")
+        return
     _say(f"trained single to iteration {session.iteration}{_accuracy(session)}; {run_dir}")
 
 
@@ -179,6 +187,9 @@ def _half(options: argparse.Namespace) -> None:
     from dualnet.train.run import train_half
 
     session = train_half(loaded, options.role, options.run_dir, follow)
+    if session is None:
+        _say(f"{options.role} is complete already; {options.run_dir}")
+        return
     _say(f"trained {options.role} to iteration {session.iteration}{_accuracy(session)}")
 
 
@@ -196,8 +207,14 @@ def _train(options: argparse.Namespace) -> None:
 
     run_dir = _run_dir(options, loaded)
     resolved = [resolve(loaded, role, run_dir) for role in ("net1", "net2")]
-    for role in ("net1", "net2"):
-        claim(loaded, run_dir, role)
+    for one in resolved:
+        claim(loaded, run_dir, one)
+    can_go_on = all(one.solver.snapshot > 0 for one in resolved)
+    if options.restarts and not can_go_on:
+        raise UsageError(
+            f"--restarts {options.restarts}: without checkpoints no half can be started again; set "
+            "train.snapshot"
+        )
     watcher = LogWatcher(
         {role: log_path(run_dir, role) for role in ("net1", "net2")}, resolved[0].solver.max_iter
     )
@@ -206,7 +223,9 @@ def _train(options: argparse.Namespace) -> None:
         arguments += ["--set", override]
     _say(f"training net1 and net2 in {run_dir}")
     try:
-        launch(run_dir, arguments, watcher.look)
+        with Stopper(loaded.train.stop_within_s) as stopper:
+            stopper.is_patient = can_go_on
+            launch(run_dir, arguments, watcher.look, restarts=options.restarts, stopper=stopper)
     finally:
         watcher.close()
     _say(f"trained both halves; see dualnet evaluate {run_dir}, dualnet plot {run_dir} -o FILE.png")

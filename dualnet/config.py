@@ -86,8 +86,14 @@ class Train:
     test_interval: Optional[int] = None
     #: Iterations between log lines (0: none).
     display: Optional[int] = None
-    #: Iterations between snapshots (0: only the final one).
+    #: Iterations between checkpoints, from which a half can be started again (0: only a final
+    #: snapshot; a half that ends before cannot go on).
     snapshot: Optional[int] = None
+    #: Checkpoints that stay (0: all).
+    keep: int = 2
+    #: How long finishing the iteration may take when a signal asks to stop; batch systems commonly
+    #: kill 30 s after SIGTERM.
+    stop_within_s: float = 20.0
     #: End with an error when a loss is no finite number. Caffe trains on, and BVLC Caffe's MAX
     #: pooling then writes out of bounds (pooling_layer.cpp: no NaN is a maximum, its index is -1).
     stop_on_nan: bool = True
@@ -131,6 +137,9 @@ class Exchange:
     dead_after_s: float = 60.0
     #: A partner that lives but makes no progress for so long, while we wait for it, is hung.
     hang_timeout_s: float = 1800.0
+    #: Where there are checkpoints: how long the other half waits for one that died or was stopped
+    #: to be started again.
+    restart_grace_s: float = 600.0
     #: How long a full or failing disk is retried before the run gives up.
     storage_timeout_s: float = 300.0
     #: Longest pause between two looks for the partner's message; 0: 0.02 on a local disk, 0.05 on
@@ -140,6 +149,9 @@ class Exchange:
     filesystem: str = _one_of(*FILESYSTEMS, default="auto")
     #: Check the digest of every array read.
     verify: bool = True
+    #: The most that one half's messages may take on the disk; where there are checkpoints, those of
+    #: about three intervals are kept.
+    disk_budget_bytes: int = 16 << 30
 
 
 @dataclass(frozen=True)
@@ -176,6 +188,8 @@ class Config:
         kept = self.to_dict()
         for role in ("single", "net1", "net2"):
             kept[role] = {"solver": kept[role]["solver"]}
+        for key in ("keep", "stop_within_s"):
+            del kept["train"][key]
         kept["exchange"] = {"carrier": kept["exchange"]["carrier"]}
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
@@ -341,6 +355,13 @@ def _check_values(config: Config, source: str) -> None:
         value = getattr(train, key)
         if value is not None and value < 0:
             raise ConfigError(f"{source}: train.{key}: {value} is negative; 0 switches it off")
+    if train.keep == 1 or train.keep < 0:
+        raise ConfigError(
+            f"{source}: train.keep: {train.keep}; keep 2 or more, as the latest may be damaged, "
+            "or 0 for all"
+        )
+    if not train.stop_within_s >= 0:
+        raise ConfigError(f"{source}: train.stop_within_s: {train.stop_within_s} is negative")
     if not 0 <= config.seed < 2**31:
         raise ConfigError(f"{source}: seed: {config.seed} is not within 0 and 2147483647")
     if not config.coupling.gamma > 0:
@@ -361,7 +382,7 @@ def _check_values(config: Config, source: str) -> None:
         raise ConfigError(f"{source}: cut.dual: empty; name net1's layer and its copy in net2")
     for f in dataclasses.fields(config.exchange):
         value = getattr(config.exchange, f.name)
-        if isinstance(value, float) and not value >= 0:
+        if isinstance(value, (int, float)) and not value >= 0:
             raise ConfigError(f"{source}: exchange.{f.name}: {value} is negative")
     _check_coupling(config.coupling, source)
 

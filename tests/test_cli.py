@@ -84,10 +84,10 @@ def test_resumed_single_training_equals_uninterrupted(dualnet):
     assert dualnet("digest", "parts").stdout == dualnet("digest", "whole").stdout
 
 
-def test_run_directory_is_not_reused(dualnet):
+def test_run_directory_of_another_config_is_not_reused(dualnet):
     assert dualnet("single", CONFIG, "--run-dir", "run", *SHORT).returncode == 0
-    again = dualnet("single", CONFIG, "--run-dir", "run", *SHORT)
-    refused(again, 2, "choose another run directory")
+    again = dualnet("single", CONFIG, "--run-dir", "run", *SHORT, "--set", "seed=9")
+    refused(again, 2, "another configuration runs here", "choose another run directory")
 
 
 def test_missing_config(dualnet):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 
@@ -74,11 +74,14 @@ class Channel(ABC):
         role: "net1" or "net2".
         partner: the other one.
         counters: what has been done so far.
+        on_wait: called again and again while a call waits for the partner; what it raises ends the
+            wait.
     """
 
     role: str
     partner: str
     counters: Counters
+    on_wait: Callable[[], None] | None = None
 
     @abstractmethod
     def handshake(self, hello: dict[str, Any]) -> dict[str, Any]:

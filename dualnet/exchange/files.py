@@ -315,6 +315,8 @@ class FileChannel(Channel):
         """While waiting, leave if superseded, and help the partner to what it needs."""
         self._lease.check()
         self._serve()
+        if self.on_wait is not None:
+            self.on_wait()
 
     def _drain(self) -> None:
         """Stay until the partner has all that was sent: it may want something anew."""

@@ -10,14 +10,16 @@ from __future__ import annotations
 import glob
 import os
 import re
-from typing import Optional
+from typing import Callable, Optional
 
 from dualnet.atomic import replace, write_atomically
 from dualnet.backend import caffe_pb2
+from dualnet.cut.graph import NetGraph
 from dualnet.errors import UsageError
+from dualnet.train.driver import NetDriver
 from dualnet.train.half import Half
 
-__all__ = ["save", "restore", "find", "model_path", "state_path", "roles_of"]
+__all__ = ["save", "restore", "find", "model_path", "state_path", "roles_of", "clean"]
 
 
 def model_path(run_dir: str, role: str, iteration: int) -> str:
@@ -52,8 +54,21 @@ def save(half: Half, iteration: int, run_dir: str) -> tuple[str, str]:
     return model, state
 
 
-def restore(half: Half, iteration: int, run_dir: str) -> None:
+def restore(
+    half: Half,
+    iteration: int,
+    run_dir: str,
+    test_batches: int = 0,
+    progress: Callable[[], None] = lambda: None,
+) -> None:
     """Load weights and solver history, and bring the data layers to where they stood.
+
+    Args:
+        half: Freshly built.
+        iteration: Of the snapshot.
+        run_dir: The run.
+        test_batches: Test batches that were read before it.
+        progress: Called after each batch that is passed over.
 
     Raises:
         UsageError: There is no such snapshot.
@@ -67,14 +82,22 @@ def restore(half: Half, iteration: int, run_dir: str) -> None:
                 f"{path}: missing; {half.role} cannot continue from iteration {iteration}"
             )
     _restore_solver(half, iteration, run_dir)
+    _skip(half.train, half.resolved.train, iteration * half.resolved.solver.iter_size, progress)
+    if test_batches:
+        _skip(half.test, half.resolved.test, test_batches, progress)
+
+
+def _skip(net: NetDriver, graph: NetGraph, batches: int, progress: Callable[[], None]) -> None:
+    """Let the data layers pass over batches; each draws the random numbers that it would draw."""
     sources = [
         layer.name
-        for layer in half.resolved.train.layers
+        for layer in graph.layers
         if not layer.bottom and layer.type not in ("MemoryData", "Input")
     ]
-    for _ in range(iteration * half.resolved.solver.iter_size):
+    for _ in range(batches if sources else 0):
         for name in sources:
-            half.train.forward(name, name)
+            net.forward(name, name)
+        progress()
 
 
 def _restore_solver(half: Half, iteration: int, run_dir: str) -> None:
@@ -92,6 +115,14 @@ def _restore_solver(half: Half, iteration: int, run_dir: str) -> None:
         half.solver.restore(copy)
     finally:
         os.unlink(copy)
+
+
+def clean(run_dir: str, role: str) -> None:
+    """Remove what a start of this role that was killed left half-written."""
+    ours = re.compile(rf"\.{re.escape(role)}\.tmp_.*|{re.escape(role)}_iter_.*\.tmp")
+    for name in os.listdir(run_dir):
+        if ours.fullmatch(name):
+            os.unlink(os.path.join(run_dir, name))
 
 
 def roles_of(run_dir: str) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ def describe(half: Half, session: Session) -> dict[str, Any]:
         "test_iter": session.test_iter,
         "test_interval": session.test_interval,
         "test_initialization": session.test_initialization,
+        "has_checkpoints": session.snapshot_interval > 0,
         "cut": {phase: _shape(net, cut.blob) for phase, net in nets.items()},
         "labels": {phase: _shape(net, cut.label)[:1] for phase, net in nets.items()},
         # net1's input of net2's output, and that output: both have to be x's shape.
@@ -70,6 +71,10 @@ def check(mine: dict[str, Any], theirs: dict[str, Any], config: Any) -> None:
     compare(
         "test_initialization", one["test_initialization"], two["test_initialization"],
         "make both solvers agree",
+    )  # fmt: skip
+    compare(
+        "has_checkpoints", one["has_checkpoints"], two["has_checkpoints"],
+        "give both solvers a snapshot interval or neither, or set train.snapshot",
     )  # fmt: skip
     for phase in sorted(set(one["cut"]) & set(two["cut"])):
         compare(

@@ -11,11 +11,26 @@ import time
 from collections.abc import Sequence
 from typing import Callable, Optional
 
-from dualnet.errors import DualnetError, PartnerDied, StorageFailed, TrainingFailed
+from dualnet.errors import (
+    DamagedMessage,
+    DualnetError,
+    PartnerDied,
+    PartnerHung,
+    PartnerNeverCame,
+    StorageFailed,
+    TrainingFailed,
+)
+from dualnet.train.stopping import Stopped, Stopper
 
 __all__ = ["launch"]
 
 ROLES = ("net1", "net2")
+
+#: Exit codes of halves that are worth another start.
+_PASSING = {
+    error.exit_code
+    for error in (PartnerNeverCame, PartnerDied, PartnerHung, DamagedMessage, StorageFailed)
+}
 
 #: What the command's error lines begin with.
 _ERROR = "dualnet: "
@@ -36,6 +51,8 @@ def launch(
     watch: Callable[[], None],
     grace_s: float = 10.0,
     poll_s: float = 0.2,
+    restarts: int = 0,
+    stopper: Optional[Stopper] = None,
 ) -> None:
     """Run both halves to their end.
 
@@ -46,8 +63,11 @@ def launch(
         grace_s: How long the surviving half may take to notice the other's end and say why, and
             a terminated one to end, before it is killed.
         poll_s: Time between two looks at the processes.
+        restarts: How often halves that died may be started again, in all.
+        stopper: Knows whether a signal asks to stop; the halves are then asked to.
 
     Raises:
+        Stopped: They did.
         DualnetError: A half failed; the message is that of the half that failed first, the exit
             code is its own.
     """
@@ -55,16 +75,61 @@ def launch(
     try:
         for role in ROLES:
             processes[role] = _start(role, run_dir, arguments)
-        _wait(processes, run_dir, watch, grace_s, poll_s)
+        while True:
+            failed = _wait(processes, watch, grace_s, poll_s, restarts > 0, stopper)
+            if stopper is not None and stopper.requested:
+                _stop(processes, watch, grace_s, poll_s, stopper)
+            if not failed:
+                return
+            if restarts == 0 or not all(_may_restart(processes[role]) for role in failed):
+                raise _blame(failed, processes, run_dir)
+            restarts -= 1
+            processes[failed[0]] = _start(failed[0], run_dir, arguments, again=True)
     finally:
-        # Also on Ctrl-C and SIGTERM (an exception too, see cli.py): no half is left behind.
+        # Also on Ctrl-C and SIGTERM (an exception too, see stopping.py): no half is left behind.
         _end(processes, grace_s)
 
 
-def _start(role: str, run_dir: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+def _may_restart(process: subprocess.Popen[bytes]) -> bool:
+    """Whether a half ended by something that need not come again: a signal, the disk, its partner.
+
+    Not by what it would meet again: its configuration, its loss, another copy of it.
+    """
+    return process.returncode < 0 or process.returncode in _PASSING
+
+
+def _stop(
+    processes: dict[str, subprocess.Popen[bytes]],
+    watch: Callable[[], None],
+    grace_s: float,
+    poll_s: float,
+    stopper: Stopper,
+) -> None:
+    """Ask both halves to stop and wait until they have.
+
+    Raises:
+        Stopped: In any case; its exit code is 0 if both can go on.
+    """
+    deadline = time.monotonic() + stopper.within_s + grace_s
+    stopper.release()
+    for process in processes.values():
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+    while time.monotonic() < deadline and any(p.poll() is None for p in processes.values()):
+        watch()
+        time.sleep(poll_s)
+    number = stopper.error().number
+    if any(process.poll() != 0 for process in processes.values()):
+        raise Stopped(number)
+    raise Stopped(number, "the same command continues both halves")
+
+
+def _start(
+    role: str, run_dir: str, arguments: Sequence[str], again: bool = False
+) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "dualnet", role, *arguments]
     try:
-        with open(_output_path(run_dir, role), "wb") as output:
+        with open(_output_path(run_dir, role), "ab" if again else "wb") as output:
             return subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
             )
@@ -74,11 +139,20 @@ def _start(role: str, run_dir: str, arguments: Sequence[str]) -> subprocess.Pope
 
 def _wait(
     processes: dict[str, subprocess.Popen[bytes]],
-    run_dir: str,
     watch: Callable[[], None],
     grace_s: float,
     poll_s: float,
-) -> None:
+    at_once: bool,
+    stopper: Optional[Stopper],
+) -> list[str]:
+    """Wait until both have ended, or a signal asks to stop.
+
+    Args:
+        at_once: Return as soon as a half has failed; else the other one gets `grace_s` to notice.
+
+    Returns:
+        The roles of those that failed, in this order.
+    """
     failed: list[str] = []
     deadline: Optional[float] = None
     while True:
@@ -87,13 +161,14 @@ def _wait(
             if process.poll() and role not in failed:
                 failed.append(role)
         watch()
+        if (failed and at_once) or (stopper is not None and stopper.requested):
+            break
         if failed and deadline is None:
             deadline = time.monotonic() + grace_s
         if not running or (deadline is not None and time.monotonic() > deadline):
             break
         time.sleep(poll_s)
-    if failed:
-        raise _blame(failed, processes, run_dir)
+    return failed
 
 
 def _blame(

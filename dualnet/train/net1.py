@@ -48,7 +48,7 @@ class Net1:
 
     def run(self) -> None:
         """Train to max_iter."""
-        if self.tie != "never":
+        if self.tie != "never" and not self.session.is_continued:
             self.channel.send(Message("tie", 0, self.half.train.parameters(self.dual)))
         for iteration in self.session.iterations():
             if self.session.is_test_due(iteration):
@@ -61,6 +61,7 @@ class Net1:
     def step(self, iteration: int) -> None:
         """One iteration; the numbers are those of the picture above."""
         half, net = self.half, self.half.train
+        self.session.begun()
         half.seed(iteration)
         net.forward(last=self.cut_layer)  # [1]
         self.channel.send(Message("up", iteration, self.batch(net)))

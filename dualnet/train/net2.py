@@ -34,7 +34,7 @@ class Net2:
 
     def run(self) -> None:
         """Train to max_iter."""
-        if self.tie != "never":
+        if self.tie != "never" and not self.session.is_continued:
             self.take_dual_weights()
         for iteration in self.session.iterations():
             if self.session.is_test_due(iteration):
@@ -47,8 +47,10 @@ class Net2:
     def step(self, iteration: int) -> None:
         """One iteration: [2] of the picture in net1.py."""
         half, net = self.half, self.half.train
+        batch = self.channel.receive("up", iteration).arrays
+        self.session.begun()
         half.seed(iteration)
-        net.feed(self.channel.receive("up", iteration).arrays)
+        net.feed(batch)
         loss = net.forward()
         self.session.show_training(iteration, loss)
         net.backward()

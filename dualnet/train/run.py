@@ -1,41 +1,50 @@
-"""From a config and a role to a trained net: everything that happens around the loops."""
+"""From a config and a role to a trained net: everything that happens around the loops.
+
+The same command on the same run directory goes on where the half's latest checkpoint is.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import Callable, Optional
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Callable, Optional
 
 from dualnet import backend
 from dualnet.atomic import write_atomically
 from dualnet.config import CONFIG_NAME, Config, load
 from dualnet.errors import StorageFailed, UsageError
-from dualnet.exchange import ExchangeSettings, open_channel
+from dualnet.exchange import Channel, ExchangeSettings, open_channel
+from dualnet.exchange.peek import peek
 from dualnet.report.log import CaffeLog
-from dualnet.train import checkpoint, handshake
+from dualnet.train import checkpoint, commit, handshake, retained
 from dualnet.train.half import Half
 from dualnet.train.net1 import Net1
 from dualnet.train.net2 import Net2
-from dualnet.train.resolve import resolve, write
+from dualnet.train.resolve import Resolved, resolve, write
 from dualnet.train.session import Session
 from dualnet.train.single import Single
+from dualnet.train.stopping import Stopped, Stopper
 
-__all__ = ["claim", "train_half", "train_single"]
+__all__ = ["claim", "log_path", "train_half", "train_single"]
 
 Progress = Optional[Callable[[Session], None]]
 
+#: Checkpoints of each half that its partner's messages are kept for: the latest may be damaged.
+_RETAINED = 2
+#: While stopping: time between two looks at whether the partner has left.
+_LOOK_S = 0.3
 
-def claim(config: Config, run_dir: str, role: str, resume: bool = False) -> None:
-    """Make the run directory and put the resolved config there, unless the partner has.
+
+def claim(config: Config, run_dir: str, resolved: Resolved) -> None:
+    """Make the run directory and put the resolved config there, unless somebody has.
 
     Raises:
-        UsageError: The directory holds another run, or this role has trained there already.
+        UsageError: The directory holds another run, or this role has trained there already and
+            cannot go on.
         StorageFailed: It cannot be written.
     """
-    log = log_path(run_dir, role)
-    if os.path.exists(log) and not resume:
-        raise UsageError(
-            f"{run_dir}: {role} has trained here already ({log}); choose another run directory"
-        )
     path = os.path.join(run_dir, CONFIG_NAME)
     try:
         os.makedirs(run_dir, exist_ok=True)
@@ -50,6 +59,18 @@ def claim(config: Config, run_dir: str, role: str, resume: bool = False) -> None
             f"{path}: another configuration runs here; give both halves the same CONFIG and --set, "
             "or choose another run directory"
         )
+    role = resolved.role
+    log = log_path(run_dir, role)
+    can_go_on = resolved.solver.snapshot > 0 or (
+        commit.latest(run_dir, role) is not None
+        if role == "single"
+        else commit.complete(run_dir, role)
+    )
+    if os.path.exists(log) and not can_go_on:
+        raise UsageError(
+            f"{run_dir}: {role} has trained here already ({log}) and left no checkpoint to go on "
+            "from; choose another run directory, and set train.snapshot to have checkpoints"
+        )
 
 
 def log_path(run_dir: str, role: str) -> str:
@@ -59,67 +80,186 @@ def log_path(run_dir: str, role: str) -> str:
 
 def train_single(
     config: Config, run_dir: str, resume: bool = False, progress: Progress = None
-) -> Session:
-    """Train the uncut net."""
+) -> Optional[Session]:
+    """Train the uncut net, from its latest checkpoint if there is one.
+
+    Args:
+        config: The run.
+        run_dir: Its directory.
+        resume: There must be a checkpoint, or a snapshot at least.
+        progress: Told of the session before the first iteration.
+
+    Returns:
+        The session; None if the run was complete already.
+    """
     resolved = resolve(config, "single", run_dir)
-    claim(config, run_dir, "single", resume)
+    with _stoppable(config, resolved) as stopper:
+        claim(config, run_dir, resolved)
+        with CaffeLog(log_path(run_dir, "single"), display=resolved.display) as log:
+            found = commit.latest(run_dir, "single", log.warning)
+            if found is not None and found.complete:
+                return None
+            checkpoint.clean(run_dir, "single")
+            write(resolved)
+            half = Half(config, resolved)
+            session = Session(half, log, run_dir, stopper=stopper)
+            _introduce(session)
+            if found is not None:
+                session.continue_from(found, lambda: None)
+            elif resume:
+                session.restore(checkpoint.find(run_dir)[0])
+            _train(session, Single(half, session), progress)
+        commit.mark_complete(run_dir, "single", session.iteration)
+    return session
+
+
+def train_half(
+    config: Config, role: str, run_dir: str, progress: Progress = None
+) -> Optional[Session]:
+    """Train net1 or net2, together with the other half that somebody starts elsewhere.
+
+    Returns:
+        The session; None if the half was complete already.
+    """
+    resolved = resolve(config, role, run_dir)
+    with _stoppable(config, resolved) as stopper:
+        claim(config, run_dir, resolved)
+        if commit.complete(run_dir, role) and commit.latest(run_dir, role) is not None:
+            return None
+        settings = _settings(config, resolved)
+        identity = {"config": config.identity()}
+        with open_channel(config.exchange.carrier, role, run_dir, settings, identity) as channel:
+            try:
+                with CaffeLog(log_path(run_dir, role), display=resolved.display) as log:
+                    session = _train_with(
+                        channel, config, resolved, run_dir, log, stopper, progress
+                    )
+            except Stopped:
+                channel.close("stopped")
+                raise
+        commit.mark_complete(run_dir, role, session.iteration)
+        if commit.complete(run_dir, channel.partner):
+            retained.remove(run_dir)
+    return session
+
+
+@contextmanager
+def _stoppable(config: Config, resolved: Resolved) -> Iterator[Stopper]:
+    """Signals end what happens inside; where the training can go on, that is no failure."""
+    with Stopper(config.train.stop_within_s) as stopper:
+        try:
+            yield stopper
+        except Stopped as error:
+            if error.exit_code == 0 or not _can_go_on(resolved):
+                raise
+            remark = f"the same command continues {resolved.role} from its last checkpoint"
+            raise Stopped(error.number, remark) from error
+
+
+def _can_go_on(resolved: Resolved) -> bool:
+    """Whether there are checkpoints that are worth something when the process ends before."""
+    return resolved.role == "single" or resolved.solver.snapshot > 0
+
+
+def _settings(config: Config, resolved: Resolved) -> ExchangeSettings:
+    """What the config says; without checkpoints nothing is kept and nobody waited for."""
+    values = {key: value for key, value in vars(config.exchange).items() if key != "carrier"}
+    if not resolved.solver.snapshot:
+        return ExchangeSettings(**{**values, "restart_grace_s": 0.0}, retain=0)
+    return ExchangeSettings(**values, retain=_RETAINED)
+
+
+def _train_with(
+    channel: Channel,
+    config: Config,
+    resolved: Resolved,
+    run_dir: str,
+    log: CaffeLog,
+    stopper: Stopper,
+    progress: Progress,
+) -> Session:
+    """Build a half, bring it to where it was, and train it to the end or to a signal."""
+    role = resolved.role
+    found = commit.latest(run_dir, role, log.warning)
+    checkpoint.clean(run_dir, role)
     write(resolved)
     half = Half(config, resolved)
-    with CaffeLog(log_path(run_dir, "single"), display=resolved.display) as log:
-        session = _begin(half, log, run_dir, resume)
-        if progress is not None:
-            progress(session)
-        Single(half, session).run()
-    return session
+    session = Session(half, log, run_dir, channel, stopper)
+    session.epoch = peek(run_dir).halves[role].epoch
+    _introduce(session)
+    if found is not None:
+        session.continue_from(found, channel.progress)
+    if not commit.complete(run_dir, channel.partner):
+        # One that is complete has left; all that it had to say is in its messages.
+        hello = handshake.describe(half, session)
+        handshake.check(hello, channel.handshake(hello), config)
+    if session.snapshot_interval and found is None:
+        channel.reserve(retained.iteration_bytes(half, session), session.snapshot_interval)
+    channel.resume(*((found.sent, found.received) if found is not None else (0, 0)))
+    if found is not None:
+        channel.checkpoint_passed(found.iteration)
+    loop: Any = (Net1 if role == "net1" else Net2)(half, channel, session)
 
+    looked_s = 0.0
 
-def train_half(config: Config, role: str, run_dir: str, progress: Progress = None) -> Session:
-    """Train net1 or net2, together with the other half that somebody starts elsewhere."""
-    resolved = resolve(config, role, run_dir)
-    claim(config, run_dir, role)
-    settings = ExchangeSettings(
-        **{k: v for k, v in vars(config.exchange).items() if k != "carrier"}, retain=0
+    def leave_with_partner() -> None:
+        # While both halves are being stopped, the first to leave keeps the other from going on.
+        nonlocal looked_s
+        if stopper.requested and time.monotonic() - looked_s > _LOOK_S:
+            looked_s = time.monotonic()
+            if _has_left(run_dir, channel.partner):
+                raise stopper.error()
+
+    channel.on_wait = leave_with_partner
+    _train(session, loop, progress)
+    counters = channel.counters
+    log.info(
+        f"Exchange: {counters.bytes_sent} bytes sent, {counters.bytes_received} received, "
+        f"waited {counters.wait_s:.3g} s, exchanged {counters.exchange_s:.3g} s"
     )
-    identity = {"config": config.identity()}
-    carrier = config.exchange.carrier
-    with open_channel(carrier, role, run_dir, settings, identity) as channel:
-        write(resolved)
-        half = Half(config, resolved)
-        with CaffeLog(log_path(run_dir, role), display=resolved.display) as log:
-            session = _begin(half, log, run_dir, resume=False)
-            hello = handshake.describe(half, session)
-            handshake.check(hello, channel.handshake(hello), config)
-            if progress is not None:
-                progress(session)
-            if role == "net1":
-                Net1(half, channel, session).run()
-            else:
-                Net2(half, channel, session).run()
-            counters = channel.counters
-            log.info(
-                f"Exchange: {counters.bytes_sent} bytes sent, {counters.bytes_received} received, "
-                f"waited {counters.wait_s:.3g} s, exchanged {counters.exchange_s:.3g} s"
-            )
+    if counters.replays_verified:
+        log.info(f"Exchange: {counters.replays_verified} messages sent again, equal to the bit")
     return session
 
 
-def _begin(half: Half, log: CaffeLog, run_dir: str, resume: bool) -> Session:
-    """Say what runs, load starting weights, continue from a snapshot if asked."""
-    session = Session(half, log, run_dir)
+def _has_left(run_dir: str, role: str) -> bool:
+    view = peek(run_dir).halves[role]
+    return view.alive is False or view.state.startswith(("stopped", "done", "failed"))
+
+
+def _train(session: Session, loop: Any, progress: Progress) -> None:
+    """Run a loop to its end, or to the signal that stops it."""
+    if progress is not None:
+        progress(session)
+    # Without checkpoints a half cannot go on, so there is nothing worth the time.
+    session.stopper.is_patient = _can_go_on(session.half.resolved)
+    try:
+        loop.run()
+    except Stopped as error:
+        if not session.stopper.is_patient:
+            raise
+        where = "here" if session.stop() else "its last checkpoint"
+        raise Stopped(
+            error.number,
+            f"iteration {session.iteration}; the same command continues {session.half.role} from "
+            f"{where}",
+        ) from error
+
+
+def _introduce(session: Session) -> None:
+    """Say what runs, and load the weights that it begins with."""
+    half, log = session.half, session.log
     coupling = half.config.coupling
+    start = f", start {session.epoch}" if session.epoch > 1 else ""
     log.info(
         f"dualnet {half.role} on {backend.provider} Caffe, device {_device(half)}, "
-        f"seed {half.config.seed}, update {half.config.update.rule}"
+        f"seed {half.config.seed}, update {half.config.update.rule}{start}"
     )
     if half.role != "single":
         log.info(f"Coupling: target {coupling.target}, loss {coupling.loss}, tie {coupling.tie}")
     if half.role == "net1" and half.resolved.is_frozen:
         log.warning("net1's loss has no loss_weight: net1 is frozen and only net2 learns")
     half.copy_weights(half.config.train.weights)
-    if resume:
-        iteration, _ = checkpoint.find(run_dir)
-        session.restore(iteration)
-    return session
 
 
 def _device(half: Half) -> str:

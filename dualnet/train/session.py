@@ -15,11 +15,13 @@ from typing import Callable, Optional
 import numpy as np
 
 from dualnet.errors import TrainingFailed
+from dualnet.exchange import Channel
 from dualnet.report.log import CaffeLog
-from dualnet.train import checkpoint
+from dualnet.train import checkpoint, commit
 from dualnet.train.driver import Output
 from dualnet.train.half import Half
 from dualnet.train.resolve import NEVER
+from dualnet.train.stopping import Stopper
 
 __all__ = ["Session"]
 
@@ -31,11 +33,21 @@ class Session:
         half: What is trained.
         log: Where its lines go.
         run_dir: Where its snapshots go.
+        channel: The way to the other half, whose message counts belong in a checkpoint.
+        stopper: Knows whether a signal asks to stop.
     """
 
-    def __init__(self, half: Half, log: CaffeLog, run_dir: str) -> None:
+    def __init__(
+        self,
+        half: Half,
+        log: CaffeLog,
+        run_dir: str,
+        channel: Optional[Channel] = None,
+        stopper: Optional[Stopper] = None,
+    ) -> None:
         solver = half.resolved.solver
         self.half, self.log, self.run_dir = half, log, run_dir
+        self.channel, self.stopper = channel, stopper or Stopper(0.0)
         self.max_iter: int = solver.max_iter
         self.test_iter: int = solver.test_iter[0] if solver.test_iter else 0
         self.test_interval: int = solver.test_interval if solver.test_interval != NEVER else 0
@@ -44,6 +56,12 @@ class Session:
         self.snapshot_interval: int = solver.snapshot
         self.stop_on_nan = half.config.train.stop_on_nan
         self.iteration = 0
+        #: How often this half was started in this run.
+        self.epoch = 1
+        #: Whether it continues from a checkpoint; what comes before iteration 0 is done then.
+        self.is_continued = False
+        #: Whether a signal has ended it before max_iter.
+        self.is_stopped = False
         #: The latest training loss, averaged over the last `average_loss` iterations.
         self.loss = float("nan")
         #: The latest test's mean outputs by name, for the caller's summary.
@@ -54,6 +72,8 @@ class Session:
         self._test_sums: list[Output] = []
         self._test_batches = 0
         self._snapshot_at = -1
+        #: Messages sent and received when the iteration began; None while it changes the net.
+        self._place: Optional[tuple[int, int]] = None
 
     def iterations(self) -> Iterator[int]:
         """The iterations still to do; each has to end with `completed`.
@@ -61,32 +81,90 @@ class Session:
         The final snapshot is taken after the last one, so that no failing test can lose it.
         """
         self.log.solving(self.half.resolved.net.name)
+        self._stand()
         while self.iteration < self.max_iter:
             yield self.iteration
         if self._snapshot_at != self.iteration:
             self.snapshot()
 
+    def begun(self) -> None:
+        """The iteration begins to change the net; from here it has to be completed."""
+        self._place = None
+
     def completed(self, iteration: int) -> None:
-        """An iteration's update is done."""
+        """An iteration's update is done.
+
+        Raises:
+            Stopped: A signal has asked to stop.
+        """
         self.iteration = iteration + 1
+        self._stand()
         if self.snapshot_interval and self.iteration % self.snapshot_interval == 0:
             self.snapshot()
         if self.on_progress is not None:
             self.on_progress(self.iteration)
+        if self.stopper.requested and self.iteration < self.max_iter:
+            raise self.stopper.error()
 
     def finish(self) -> None:
         """The last line of the log."""
         self.log.done(self.iteration)
 
-    def restore(self, iteration: int) -> None:
-        """Continue from the snapshot of that iteration, with the data that come next."""
-        checkpoint.restore(self.half, iteration, self.run_dir)
+    def _stand(self) -> None:
+        """Between two iterations: note what a checkpoint made before the next one has to say."""
+        channel = self.channel
+        self._place = (channel.seq_sent, channel.seq_received) if channel is not None else (0, 0)
+
+    # Checkpoints.
+
+    def restore(self, iteration: int, progress: Callable[[], None] = lambda: None) -> None:
+        """Continue from the snapshot of that iteration, with the data that come next.
+
+        Args:
+            iteration: Of the snapshot.
+            progress: Called again and again while data are passed over.
+        """
+        tests = sum(map(self.is_test_due, range(iteration)))
+        checkpoint.restore(self.half, iteration, self.run_dir, tests * self.test_iter, progress)
         self.iteration = self._snapshot_at = iteration
+        self.is_continued = True
+        path = checkpoint.state_path(self.run_dir, self.half.role, iteration)
+        # Caffe's words (tools/caffe.cpp); readers of the log drop the lines that come again.
+        self.log.info(f"Restoring previous solver status from {path}")
+
+    def continue_from(self, found: commit.Commit, progress: Callable[[], None]) -> None:
+        """Continue from a checkpoint, to the bit."""
+        self.restore(found.iteration, progress)
+        self._losses.extend(found.losses)
 
     def snapshot(self) -> None:
-        """Write weights and solver state under the number of completed updates."""
-        self.log.snapshot(*checkpoint.save(self.half, self.iteration, self.run_dir))
-        self._snapshot_at = self.iteration
+        """Write a checkpoint: weights and solver state under the number of completed updates."""
+        if self._place is None:
+            raise RuntimeError("within an iteration there is nothing to continue from")
+        role, iteration = self.half.role, self.iteration
+        sent, received = self._place
+        with self.stopper.held():
+            paths = checkpoint.save(self.half, iteration, self.run_dir)
+            self.log.snapshot(*paths)
+            record = commit.Commit(role, iteration, self.epoch, sent, received, list(self._losses))
+            commit.write(self.run_dir, record, *paths)
+            commit.prune(self.run_dir, role, self.half.config.train.keep, iteration)
+            self._snapshot_at = iteration
+            if self.channel is not None and not self.is_stopped:
+                self.channel.checkpoint_passed(iteration)
+
+    def stop(self) -> bool:
+        """End before max_iter, with a checkpoint if the net stands between two iterations.
+
+        Returns:
+            Whether there is one of this very iteration.
+        """
+        self.is_stopped = True
+        self.stopper.release()
+        if self._place is not None and self._snapshot_at != self.iteration:
+            self.snapshot()
+        self.log.info("Optimization stopped early.")
+        return self._snapshot_at == self.iteration
 
     # Training lines.
 

@@ -32,6 +32,7 @@ class Single:
 
     def step(self, iteration: int) -> None:
         """One update, from `iter_size` batches whose gradients add up."""
+        self.session.begun()
         self.half.seed(iteration)
         loss = 0.0
         for _ in range(self.iter_size):

@@ -52,7 +52,7 @@ def test_snapshots_are_caffes_and_numbered_by_updates(workdir, rule):
     half = train("run", "train.max_iter=3", "train.snapshot=2", f"update.rule={rule}")
     kept = sorted(name for name in os.listdir("run") if "_iter_" in name)
     assert kept == [f"single_iter_{i}.{kind}" for i in (2, 3)
-                    for kind in ("caffemodel", "solverstate")]  # fmt: skip
+                    for kind in ("caffemodel", "checkpoint.json", "solverstate")]  # fmt: skip
     assert not [name for name in os.listdir("run") if "tmp" in name]
     for name, values in model_of("run/single_iter_3.caffemodel").items():
         np.testing.assert_array_equal(values, weights_of(half)[name])
@@ -89,7 +89,7 @@ def test_saving_again_replaces(workdir):
 
 @pytest.mark.parametrize("rule", ["solver", "manual"])
 def test_restored_training_equals_uninterrupted(workdir, rule):
-    settings = ["train.max_iter=5", "train.snapshot=2", f"update.rule={rule}",
+    settings = ["train.max_iter=5", "train.snapshot=2", "train.keep=0", f"update.rule={rule}",
                 "update.learning_rate=0.1"]  # fmt: skip
     whole = train("whole", *settings)
     shutil.copytree("whole", "parts")

@@ -38,7 +38,7 @@ def session(tmp_path, monkeypatch):
                 solver=SimpleNamespace(**settings), display=settings["display"],
                 net=SimpleNamespace(name="net"),
             ),
-            config=SimpleNamespace(train=SimpleNamespace(stop_on_nan=stop_on_nan)),
+            config=SimpleNamespace(train=SimpleNamespace(stop_on_nan=stop_on_nan, keep=2)),
             role="net2",
             train=SimpleNamespace(outputs=lambda: []),
             update_rule=SimpleNamespace(rate=lambda: 0.5),
@@ -47,7 +47,10 @@ def session(tmp_path, monkeypatch):
         return Session(half, logs[-1], str(tmp_path))
 
     def save(half, iteration, run_dir):
-        return f"{iteration}.caffemodel", f"{iteration}.solverstate"
+        paths = [f"{iteration}.{kind}" for kind in ("caffemodel", "solverstate")]
+        for path in paths:
+            (tmp_path / path).write_text("")
+        return tuple(str(tmp_path / path) for path in paths)
 
     logs = []
     monkeypatch.setattr("dualnet.train.checkpoint.save", save)
@@ -102,7 +105,7 @@ def test_snapshots_at_the_interval_and_once_at_the_end(session, tmp_path, interv
         made.completed(iteration)
     made.finish()
     log = (tmp_path / "log").read_text()
-    assert re.findall(r"file (\d+)\.caffemodel", log) == [str(i) for i in expected]
+    assert re.findall(r"file \S+/(\d+)\.caffemodel", log) == [str(i) for i in expected]
 
 
 @pytest.mark.parametrize(("display", "expected"), [(1, range(10)), (4, [0, 4, 8]), (0, [])])
@@ -211,7 +214,9 @@ def test_single_run_writes_caffes_lines_in_caffes_order(workdir):
         *training(4), *snapshot, *test(6), "Optimization Done.",
     ]  # fmt: skip
     assert sorted(name for name in os.listdir("run") if "_iter_" in name) == [
-        f"single_iter_{i}.{kind}" for i in (4, 6) for kind in ("caffemodel", "solverstate")
+        f"single_iter_{i}.{kind}"
+        for i in (4, 6)
+        for kind in ("caffemodel", "checkpoint.json", "solverstate")
     ]
 
 

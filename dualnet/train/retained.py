@@ -1,0 +1,45 @@
+"""The messages that are kept on the disk for the sake of a restart: how much, and until when."""
+
+from __future__ import annotations
+
+import os
+
+from dualnet.exchange.fs import Fs
+from dualnet.exchange.paths import DataName, ExchangePaths
+from dualnet.train.half import Half
+from dualnet.train.session import Session
+
+__all__ = ["iteration_bytes", "remove"]
+
+
+def iteration_bytes(half: Half, session: Session) -> int:
+    """Bytes that a half sends in one iteration, its share of the tests included."""
+    cut, config = half.config.cut, half.config
+    names = [cut.blob, cut.label] if half.role == "net1" else [half.resolved.output_blob]
+    sent = sum(half.train.data(name).nbytes for name in names)
+    if half.role == "net1" and session.test_iter and session.test_interval:
+        test = sum(half.test.data(name).nbytes for name in names) * session.test_iter
+        # At least one test falls between two checkpoints.
+        sent += test // min(session.test_interval, max(session.snapshot_interval, 1))
+    if half.role == "net2" and config.coupling.tie == "every":
+        layers = list(cut.dual.values())
+        sent += sum(values.nbytes for values in half.train.parameters(layers).values())
+    return sent
+
+
+def remove(run_dir: str) -> None:
+    """Both halves have come to their end: no message is needed any more.
+
+    A file that cannot be deleted is left: it does no harm but to the disk.
+    """
+    fs, paths = Fs(), ExchangePaths.of_run(run_dir)
+    try:
+        names = fs.listdir(paths.root)
+    except OSError:
+        return
+    for name in names:
+        if DataName.parse(name) is not None:
+            try:
+                fs.unlink(os.path.join(paths.root, name))
+            except OSError:
+                continue  # the other half was faster

@@ -1,0 +1,116 @@
+"""SIGTERM and SIGUSR1: a scheduler wants the machine back, and the training is to go on later.
+
+The first signal asks: the iteration is finished, a checkpoint written, the partner told. That may
+take `within_s`, less than the 30 s that batch systems commonly leave between SIGTERM and SIGKILL.
+Then, or at a second signal, the process leaves as it is; the run goes on from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Any, Optional
+
+__all__ = ["Stopped", "Stopper", "STOP_SIGNALS"]
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+class Stopped(BaseException):
+    """A signal ends this process. No Exception: nothing on the way may take it for an error.
+
+    Args:
+        number: The signal.
+        remark: If the training can go on: from where.
+    """
+
+    def __init__(self, number: int, remark: str = "") -> None:
+        name = signal.Signals(number).name
+        text = f"stopped by {name}; {remark}" if remark else f"ended by {name}"
+        super().__init__(text)
+        self.number = number
+        #: 0 where the same command goes on, so that a scheduler takes it for a success.
+        self.exit_code = 0 if remark else 128 + number
+
+
+class Stopper:
+    """A context in which the first of STOP_SIGNALS asks to stop.
+
+    Outside the main thread, where no signal arrives, it does nothing.
+
+    Args:
+        within_s: How long stopping may take after the first signal.
+
+    Attributes:
+        requested: Whether a signal has come.
+        is_patient: Whether the first signal only asks; while there is nothing to save, it raises.
+    """
+
+    def __init__(self, within_s: float) -> None:
+        self.within_s = within_s
+        self.requested = False
+        self.is_patient = False
+        self._number = int(signal.SIGTERM)
+        self._holds = 0
+        self._is_late = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Stopper:
+        if threading.current_thread() is threading.main_thread():
+            for number in STOP_SIGNALS:
+                self._before[number] = signal.signal(number, self._on_signal)
+            self._before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._on_alarm)
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        if self._before:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    def error(self) -> Stopped:
+        """What to raise for the signal that came."""
+        return Stopped(self._number)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """A stretch that no signal interrupts, such as writing a checkpoint."""
+        self._holds += 1
+        try:
+            yield
+        finally:
+            self._holds -= 1
+        if self._is_late and not self._holds:
+            raise self.error()
+
+    def release(self) -> None:
+        """Nothing is in a hurry any more: what is left to do is done to its end."""
+        self._is_late = False
+        self._holds += 1
+        if self._before:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _on_signal(self, number: int, frame: Optional[FrameType]) -> None:
+        is_first, self.requested, self._number = not self.requested, True, number
+        if is_first and self.is_patient:
+            signal.setitimer(signal.ITIMER_REAL, max(self.within_s, 0.001))
+        else:
+            self._leave()
+
+    def _on_alarm(self, number: int, frame: Optional[FrameType]) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._holds:
+            self._is_late = True
+        else:
+            raise self.error()
