@@ -47,11 +47,14 @@ class ReLU(NeuronLayer):
         if not propagate_down[0]:
             return
         x, gradient = bottom[0].data_tensor, top[0].diff_tensor
+        # In place the top's diff is the bottom's too: written over, it needs no further memory.
+        over = {"grad_input": gradient} if bottom[0] is top[0] else {}
         if self._slope:
-            result = _aten.leaky_relu_backward(gradient, x, self._slope, False)
+            result = _aten.leaky_relu_backward(gradient, x, self._slope, False, **over)
         else:
-            result = _aten.threshold_backward(gradient, x, 0)
-        bottom[0].set_diff(result)
+            result = _aten.threshold_backward(gradient, x, 0, **over)
+        if not over:
+            bottom[0].set_diff(result)
 
 
 class _FromOutput(NeuronLayer):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from dualnet.engine.errors import PrototxtError, ShapeError
@@ -14,8 +13,6 @@ from dualnet.engine.layers.registry import register
 from dualnet.engine.proto import caffe_pb2
 
 __all__ = ["LRN"]
-
-_aten = torch.ops.aten
 
 
 @register("LRN")
@@ -58,11 +55,12 @@ class LRN(Layer):
 
     def _channel_sums(self, x: Tensor) -> Tensor:
         """Sums over n channels around each one, zeros beyond the edges."""
-        n, c, h, w = x.shape
-        flat = x.contiguous().view(n, 1, c, h * w)
-        margin = (self._n - 1) // 2
-        sums = _aten.avg_pool2d(flat, [self._n, 1], [1, 1], [margin, 0], False, True, 1)
-        return sums.view(n, c, h, w)
+        # Whole slices: many times faster than a pooling over channels, in either memory order.
+        sums = x.clone()
+        for distance in range(1, (self._n - 1) // 2 + 1):
+            sums[:, distance:] += x[:, :-distance]
+            sums[:, :-distance] += x[:, distance:]
+        return sums
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         """Normalises and keeps the scale."""
@@ -70,17 +68,18 @@ class LRN(Layer):
         square = x * x
         sums = self._channel_sums(square) if self._across else average(square, self._window)
         self._scale = sums.mul_(self._alpha).add_(self._k)
-        top[0].set_data(x * self._scale.pow(-self._beta))
+        top[0].set_data(self._scale.pow(-self._beta).mul_(x))
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         """dx = g s^-beta - 2 alpha beta x * window_sum(g y / s)."""
         if not propagate_down[0] or self._scale is None:
             return
         x, gradient = bottom[0].data_tensor, top[0].diff_tensor
-        power = self._scale.pow(-self._beta)
-        ratio = gradient * x * power / self._scale
+        direct = self._scale.pow(-self._beta).mul_(gradient)
+        ratio = (direct * x).div_(self._scale)
         if self._across:
             sums = self._channel_sums(ratio)
         else:
             sums = average_backward(ratio, x, self._window)
-        bottom[0].set_diff(gradient * power - (2.0 * self._alpha * self._beta) * x * sums)
+        factor = -2.0 * self._alpha * self._beta
+        bottom[0].set_diff(direct.addcmul_(x, sums, value=factor))
