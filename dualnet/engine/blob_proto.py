@@ -96,7 +96,7 @@ def blob_from_proto(blob: Blob, proto: caffe_pb2.BlobProto, where: str) -> None:
 
 
 def _varint(value: int) -> bytes:
-    """Protobuf's integer: seven bits a byte, the lowest first, the top bit set on all but the last."""
+    """Protobuf's integer: seven bits a byte, low ones first, the top bit set but on the last."""
     parts = bytearray()
     while value > 127:
         parts.append(value & 127 | 128)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from itertools import zip_longest
 from typing import Any, Callable
 
 import numpy as np
 import torch
 
-from dualnet.engine import log, prototxt, weights
+from dualnet.engine import batches, debug_info, prototxt, weights
+from dualnet.engine.batches import Arrays
 from dualnet.engine.blob import Blob, IntVec
 from dualnet.engine.build import Plan
 from dualnet.engine.errors import CaffeError, InputArrayError, UnknownNameError, quoted
 from dualnet.engine.layers.base import Layer
 from dualnet.engine.layers.memory_data import MemoryData
+from dualnet.engine.net_arguments import constructor_arguments
 from dualnet.engine.proto import caffe_pb2
 from dualnet.engine.prototxt import Path
 from dualnet.engine.storage import boundary
@@ -23,7 +24,6 @@ from dualnet.engine.storage import boundary
 __all__ = ["Net"]
 
 Callback = Callable[[int], None]
-Arrays = dict[str, np.ndarray]
 
 
 class Net:
@@ -44,7 +44,7 @@ class Net:
     """
 
     def __init__(self, network_file: Path, *args: Any, **kwargs: Any) -> None:
-        phase, level, stages, weights_file = _constructor_arguments(args, kwargs)
+        phase, level, stages, weights_file = constructor_arguments(args, kwargs)
         message = prototxt.read_net(network_file)
         message.state.phase = phase
         message.state.level = level
@@ -63,6 +63,7 @@ class Net:
     def _build(self, message: caffe_pb2.NetParameter) -> None:
         with torch.no_grad():
             self._plan = plan = Plan(message)
+        self._debug_info: bool = message.debug_info
         self._layer_indices = {node.name: i for i, node in enumerate(plan.nodes)}
         self._before_forward: list[Callback] = []
         self._after_forward: list[Callback] = []
@@ -147,6 +148,8 @@ class Net:
                 for callback in self._before_forward:
                     callback(i)
                 loss += nodes[i].forward()
+                if self._debug_info:
+                    debug_info.show_forward(self._plan, nodes[i])
                 for callback in self._after_forward:
                     callback(i)
         return loss
@@ -160,6 +163,8 @@ class Net:
                 for callback in self._before_backward:
                     callback(i)
                 nodes[i].backward()
+                if self._debug_info:
+                    debug_info.show_backward(self._plan, nodes[i])
                 for callback in self._after_backward:
                     callback(i)
 
@@ -168,6 +173,8 @@ class Net:
         last = len(self._plan.nodes) - 1
         loss = self._forward(0, last)
         self._backward(last, 0)
+        if self._debug_info:
+            debug_info.show_params(self._plan)
         return loss
 
     def forward(
@@ -248,12 +255,7 @@ class Net:
         Returns:
             Arrays by blob name with as many rows as there were samples; copies, not views.
         """
-        collected: dict[str, list[np.ndarray]] = {n: [] for n in {*self.outputs, *(blobs or [])}}
-        for batch in self._batch(inputs):
-            outputs = self.forward(blobs, None, None, **batch)
-            for name, values in outputs.items():
-                collected[name].extend(values.copy())
-        return _without_padding(collected, len(next(iter(inputs.values()))))
+        return batches.forward_all(self, blobs, inputs)
 
     def forward_backward_all(
         self,
@@ -271,35 +273,11 @@ class Net:
         Returns:
             The blobs and the diffs, as copies.
         """
-        data: dict[str, list[np.ndarray]] = {n: [] for n in {*self.outputs, *(blobs or [])}}
-        grads: dict[str, list[np.ndarray]] = {n: [] for n in {*self.inputs, *(diffs or [])}}
-        forward = self._batch({name: arrays[name] for name in self.inputs if name in arrays})
-        backward = self._batch({name: arrays[name] for name in self.outputs if name in arrays})
-        for inputs, top_diffs in zip_longest(forward, backward):
-            for name, values in self.forward(blobs, None, None, **(inputs or {})).items():
-                data[name].extend(values.copy())
-            for name, values in self.backward(diffs, None, None, **(top_diffs or {})).items():
-                grads[name].extend(values.copy())
-        count = len(next(iter(arrays.values())))
-        return _without_padding(data, count), _without_padding(grads, count)
+        return batches.forward_backward_all(self, blobs, diffs, arrays)
 
     def _batch(self, blobs: dict[str, Any]) -> Iterator[Arrays]:
         """Cuts arrays into pieces of the net's batch size; the last is padded with zeros."""
-        if not blobs:
-            return
-        arrays = {name: np.asarray(values) for name, values in blobs.items()}
-        total = len(next(iter(arrays.values())))
-        size = next(iter(self.blobs.values())).num
-        for first in range(0, total, size):
-            batch = {}
-            for name, values in arrays.items():
-                piece = values[first : first + size]
-                missing = size - len(piece)
-                if missing:
-                    padding = np.zeros((missing, *piece.shape[1:]), piece.dtype)
-                    piece = np.concatenate([piece, padding])
-                batch[name] = piece
-            yield batch
+        return batches.cut(self, blobs)
 
     # Inputs, weights, callbacks
 
@@ -416,35 +394,6 @@ class Net:
             )
 
 
-def _constructor_arguments(
-    args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[int, int, Sequence[str] | None, Path | None]:
-    """Sorts out the present and the legacy order of arguments."""
-    values = dict(kwargs)
-    if len(args) == 2 and not isinstance(args[0], int):
-        log.warning(
-            "DEPRECATION WARNING - deprecated use of Python interface; use this instead: "
-            "Net(network_file, phase, weights=weights_file)"
-        )
-        values.update(weights=args[0], phase=args[1])
-        args = ()
-    for name, value in zip(("phase", "level", "stages", "weights"), args):
-        if name in values:
-            raise TypeError(f"Net() got multiple values for argument '{name}'")
-        values[name] = value
-    unknown = set(values) - {"phase", "level", "stages", "weights"}
-    if unknown or len(args) > 4:
-        raise TypeError(f"Net() got unexpected arguments: {quoted(sorted(unknown)) or len(args)}")
-    if "phase" not in values:
-        raise TypeError("Net() needs a phase: caffe.TRAIN or caffe.TEST")
-    return (
-        int(values["phase"]),
-        int(values.get("level", 0)),
-        values.get("stages"),
-        values.get("weights"),
-    )
-
-
 def _check_same_parameters(name: str, mine: Sequence[Blob], theirs: Sequence[Blob]) -> None:
     shapes = [blob.dims for blob in mine], [blob.dims for blob in theirs]
     if shapes[0] != shapes[1]:
@@ -452,7 +401,3 @@ def _check_same_parameters(name: str, mine: Sequence[Blob], theirs: Sequence[Blo
             f"layer '{name}' has parameters of shapes {shapes[0]} here and {shapes[1]} in the "
             "other net; only equal ones can be shared"
         )
-
-
-def _without_padding(rows: dict[str, list[np.ndarray]], count: int) -> Arrays:
-    return {name: np.asarray(values[:count]) for name, values in rows.items()}

@@ -3,8 +3,8 @@
 pycaffe maps an image's range to [0, 1] and lets scikit-image (0.15 or newer) resize it: pixel
 centres align, a Gaussian blurs what shrinks, and beyond the border lie zeros, which darken the
 outermost pixels of an enlarged image. Images with other than 1 or 3 channels go through SciPy's
-zoom instead, where the corners' centres align. All of it is linear along each axis, hence one matrix
-an axis.
+zoom instead, where the corners' centres align. All of it is linear along each axis, hence one
+matrix an axis.
 """
 
 from __future__ import annotations

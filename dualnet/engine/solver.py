@@ -9,7 +9,6 @@ from collections import deque
 from typing import Any, Callable
 
 import torch
-from torch import Tensor
 
 from dualnet.engine import log, prototxt, random, snapshot
 from dualnet.engine.errors import SolverError
@@ -20,6 +19,7 @@ from dualnet.engine.proto import caffe_pb2
 from dualnet.engine.prototxt import Path
 from dualnet.engine.solver_nets import make_test_nets, make_train_net
 from dualnet.engine.solvers.rule import UpdateRule, rule_class
+from dualnet.engine.solvers.update import update
 from dualnet.engine.storage import boundary
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "SGDSolver",
     "Solver",
     "get_solver",
+    "solver_class",
 ]
 
 
@@ -51,13 +52,27 @@ class Solver:
     rule_name: str | None = None
 
     def __init__(self, solver_file: Path) -> None:
-        param = prototxt.read_solver(solver_file)
+        self._start(prototxt.read_solver(solver_file), os.fspath(solver_file))
+
+    @classmethod
+    def from_message(cls, param: caffe_pb2.SolverParameter, name: str) -> Solver:
+        """Builds a solver from settings already read.
+
+        Args:
+            param: the settings, which the solver keeps.
+            name: where they come from, for messages.
+        """
+        solver = cls.__new__(cls)
+        solver._start(param, name)
+        return solver
+
+    def _start(self, param: caffe_pb2.SolverParameter, name: str) -> None:
         if self.rule_name is not None:
             param.type = self.rule_name
         try:
             self._build(param)
         except SolverError as error:
-            raise SolverError(f"{os.fspath(solver_file)}: {error}") from error
+            raise SolverError(f"{name}: {error}") from error
 
     def _build(self, param: caffe_pb2.SolverParameter) -> None:
         rule = rule_class(param.type)
@@ -70,6 +85,8 @@ class Solver:
         self.param = param
         self._net = make_train_net(param)
         self._test_nets = make_test_nets(param)
+        for net in self._test_nets:
+            net._debug_info = param.debug_info
         plan = self._net._plan
         self._learnable = [plan.params[number] for number in plan.learnable]
         self._rule: UpdateRule = rule(param, [p.blob.dims for p in self._learnable])
@@ -78,6 +95,9 @@ class Solver:
         self._callbacks: list[tuple[Callable[[], Any], Callable[[], Any]]] = []
         self._losses: deque[float] = deque()
         self._stop_requested = False
+        self._requested_action: Callable[[], str] = lambda: "none"
+        #: Whether `step` raises when the loss is no number; Caffe trains on.
+        self.stop_on_nan = False
         self._display_start_s = time.monotonic()
         self._displayed = 0
 
@@ -154,19 +174,40 @@ class Solver:
             self._net.clear_param_diffs()
             if self._iteration > 0 or param.test_initialization:
                 self._test_if_due()
+                if self._stop_requested:
+                    break
             for on_start, _ in self._callbacks:
                 on_start()
+            display = param.display and self._iteration % param.display == 0
+            self._net._debug_info = bool(display and param.debug_info)
             loss = sum(self._net._forward_backward() for _ in range(param.iter_size))
             self._smooth(loss / param.iter_size, start)
-            if param.display and self._iteration % param.display == 0:
+            if self.stop_on_nan and not math.isfinite(loss):
+                raise SolverError(
+                    f"the loss is {loss:g} in iteration {self._iteration}, at learning rate "
+                    f"{self.lr:g}; lower base_lr or set clip_gradients"
+                )
+            if display:
                 self._display()
             for _, on_gradients_ready in self._callbacks:
                 on_gradients_ready()
             self.apply_update()
-            if param.snapshot and self._iteration % param.snapshot == 0:
+            action = self._requested_action()
+            due = param.snapshot and self._iteration % param.snapshot == 0
+            if action == "snapshot" or (due and solver_rank() == 0):
                 self.snapshot()
+            if action == "stop":
+                self._stop_requested = True
             if self._stop_requested:
                 break
+
+    def set_action_function(self, requested_action: Callable[[], str]) -> None:
+        """Has a function asked once an iteration what to do; see `signals.SignalActions`.
+
+        Args:
+            requested_action: returns `stop`, `snapshot` or `none`.
+        """
+        self._requested_action = requested_action
 
     def request_stop(self) -> None:
         """Ends `step` and `solve` after the present iteration."""
@@ -181,40 +222,8 @@ class Solver:
         if self.param.display and self._iteration % self.param.display == 0:
             log.info(f"Iteration {self._iteration}, lr = {rate:g}")
         with torch.no_grad(), boundary():
-            grads = [p.blob.diff_tensor for p in self._learnable]
-            weights = [p.blob.data_tensor for p in self._learnable]
-            if grads:
-                self._clip(grads)
-                if self.param.iter_size > 1:
-                    torch._foreach_div_(grads, float(self.param.iter_size))
-                self._regularize(grads, weights)
-                rates = [rate * p.spec.lr_mult for p in self._learnable]
-                self._rule.compute(grads, rates, self._iteration)
-                torch._foreach_sub_(weights, grads)
+            update(self.param, self._learnable, self._rule, rate, self._iteration)
         self._iteration += 1
-
-    def _clip(self, grads: list[Tensor]) -> None:
-        """Scales all gradients down to a common L2 norm of `clip_gradients`."""
-        limit = self.param.clip_gradients
-        if limit < 0:
-            return
-        norm = math.sqrt(sum(float(g.square().sum()) for g in grads))
-        if norm > limit:
-            log.info(
-                f"Gradient clipping: scaling down gradients (L2 norm {norm:g} > {limit:g}) by "
-                f"scale factor {limit / norm:g}"
-            )
-            torch._foreach_mul_(grads, limit / norm)
-
-    def _regularize(self, grads: list[Tensor], weights: list[Tensor]) -> None:
-        """Adds decay * w (L2) or decay * sign(w) (L1)."""
-        kind = self.param.regularization_type
-        if kind not in ("L1", "L2"):
-            raise SolverError(f"unknown regularization_type '{kind}'; the types are: L1, L2")
-        decays = [self.param.weight_decay * p.spec.decay_mult for p in self._learnable]
-        for grad, weight, decay in zip(grads, weights, decays):
-            if decay:
-                grad.add_(weight.sign() if kind == "L1" else weight, alpha=decay)
 
     # Reporting
 
@@ -246,13 +255,15 @@ class Solver:
                 index += 1
 
     def _test_if_due(self) -> None:
-        if self.param.test_interval and self._iteration % self.param.test_interval == 0:
+        due = self.param.test_interval and self._iteration % self.param.test_interval == 0
+        if due and solver_rank() == 0:  # several solvers test once
             self.test_all()
 
     def test_all(self) -> None:
         """Tests on every test net."""
         for number in range(len(self._test_nets)):
-            self._test(number)
+            if not self._stop_requested:
+                self._test(number)
 
     def _test(self, number: int) -> None:
         log.info(f"Iteration {self._iteration}, Testing net (#{number})")
@@ -264,6 +275,13 @@ class Solver:
         loss = 0.0
         sums: list[list[float]] = []
         for i in range(count):
+            action = self._requested_action()
+            if action == "snapshot":
+                self.snapshot()
+            elif action == "stop":
+                self._stop_requested = True
+                log.info("Test interrupted.")
+                return
             loss += net._forward(0, last)
             values = [plan.blobs[b].data_tensor.reshape(-1).tolist() for b in plan.outputs]
             if i == 0:
@@ -347,10 +365,14 @@ class AdamSolver(SGDSolver):
 
 def get_solver(solver_file: Path) -> Solver:
     """The solver that a prototxt's `type` names."""
-    name = prototxt.read_solver(solver_file).type
+    return solver_class(prototxt.read_solver(solver_file).type)(solver_file)
+
+
+def solver_class(name: str) -> type[Solver]:
+    """The class of a solver type; `Solver` itself for an unknown one, which it then reports."""
     named: list[type[Solver]] = [SGDSolver, *SGDSolver.__subclasses__()]
     classes = {cls.rule_name: cls for cls in named}
-    return classes.get(name, Solver)(solver_file)
+    return classes.get(name, Solver)
 
 
 def _weighted(weight: float, value: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dualnet.engine import log
 from dualnet.engine.errors import SolverError
 from dualnet.engine.net import Net
 from dualnet.engine.proto import caffe_pb2
@@ -29,9 +30,7 @@ def make_train_net(param: caffe_pb2.SolverParameter) -> Net:
     state = caffe_pb2.NetState(phase=caffe_pb2.TRAIN)
     _set_state(message, state, param.train_state)
     net = Net.from_message(message)
-    for names in param.weights:
-        for name in names.split(","):
-            net.copy_from(name.strip())
+    _load_weights(net, param)
     return net
 
 
@@ -72,8 +71,17 @@ def make_test_nets(param: caffe_pb2.SolverParameter) -> list[Net]:
         state = caffe_pb2.NetState(phase=caffe_pb2.TEST)
         extra = param.test_state[index] if param.test_state else caffe_pb2.NetState()
         _set_state(message, state, extra)
-        nets.append(Net.from_message(message))
+        net = Net.from_message(message)
+        _load_weights(net, param)
+        nets.append(net)
     return nets
+
+
+def _load_weights(net: Net, param: caffe_pb2.SolverParameter) -> None:
+    for names in param.weights:
+        for name in names.split(","):
+            log.info(f"Finetuning from {name.strip()}")
+            net.copy_from(name.strip())
 
 
 def _message(source: str | caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
