@@ -73,9 +73,9 @@ def main() -> int:
                 print(f"{done} nets, {len(bad)} differ, {time.monotonic() - started:.0f} s",
                       flush=True)  # fmt: skip
     print(
-        f"{options.nets} nets of {len(types)} layer types from seed {options.seed}, {arrays} arrays: "
-        f"{equal} equal within 1e-5 of each array's scale (worst {worst:.1e}), {conditioned} within "
-        f"their rounding, {rejected} overflow, {len(bad)} differ{': ' if bad else ''}"
+        f"{options.nets} nets of {len(types)} layer types from seed {options.seed}, {arrays} "
+        f"arrays: {equal} equal within tolerance (worst {worst:.1e} of an array's scale), "
+        f"{conditioned} within their rounding, {rejected} overflow, {len(bad)} differ{': ' if bad else ''}"
         f"{', '.join(map(str, bad))}; {time.monotonic() - started:.0f} s"
     )
     return 1 if bad else 0

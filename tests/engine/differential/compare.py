@@ -18,8 +18,10 @@ __all__ = ["Difference", "Rejected", "Verdict", "compare"]
 
 #: Largest difference, relative to the largest magnitude in the blob.
 TOLERANCE = 1e-5
-#: Losses are means of logarithms near zero, which BVLC takes of 1 + exp(x): none is finer than this.
-LOSS_FLOOR = 2e-7
+#: The same for parameters' gradients: sums over batch and image, which each adds in its own order.
+PARAM_TOLERANCE = 5e-5
+#: Losses are means of logarithms near 0, which BVLC takes of 1 + exp(x): none is finer than this.
+LOSS_FLOOR = 5e-7
 #: Where that fails, rounding may be the cause: the engine repeats the net this often with every
 #: layer's results changed in their last bit, and a difference within SLACK times the spread that
 #: this makes is no mismatch. Such arrays are counted as "ill-conditioned".
@@ -69,13 +71,14 @@ class Verdict:
     mismatches: list[Difference] = field(default_factory=list)
 
 
-def compare(judge: Judge, folder: Path, case: RandomNet) -> Verdict:
+def compare(judge: Judge, folder: Path, case: RandomNet, stored: bool = True) -> Verdict:
     """Runs a net on both providers.
 
     Args:
         judge: BVLC Caffe.
         folder: for the net's files.
         case: the net.
+        stored: BVLC loads the engine's caffemodel; False hands over arrays, faster for large nets.
 
     Raises:
         Rejected: its values are too large.
@@ -87,9 +90,15 @@ def compare(judge: Judge, folder: Path, case: RandomNet) -> Verdict:
     draw = np.random.default_rng([1701, case.seed])
     random.set_random_seed(case.seed)
     net = Net(path, case.phase)
-    _draw_statistics(net, draw)
-    net.save(model)
+    _draw_params(net, draw)
+    if stored:
+        net.save(model)
     given: Arrays = {f"data:{name}": spec.draw(draw) for name, spec in case.inputs.items()}
+    weights = {
+        f"param:{name}:{index}": blob.data.copy()
+        for name, blobs in net.params.items()
+        for index, blob in enumerate(blobs)
+    }
     diffs = [name for name in net.outputs if not net.blob_loss_weights[name]]
     for name in diffs:
         given[f"diff:{name}"] = draw.standard_normal(net.blobs[name].dims).astype(np.float32)
@@ -97,17 +106,16 @@ def compare(judge: Judge, folder: Path, case: RandomNet) -> Verdict:
     if any(not np.all(np.abs(a) < LARGEST) for a in ours.values()):
         raise Rejected(f"seed {case.seed}")
     job = {
-        "net": str(path), "weights": str(model), "phase": case.phase, "diffs": diffs,
-        "inputs": list(case.inputs), "passes": case.passes, "backwards": case.backwards,
+        "net": str(path), "weights": str(model) if stored else "", "phase": case.phase,
+        "diffs": diffs, "inputs": list(case.inputs), "passes": case.passes, "backwards": case.backwards,
     }  # fmt: skip
-    theirs = judge.run(job, given)
+    theirs = judge.run(job, given if stored else {**given, **weights})
 
     def jittered() -> Arrays:
         again = Net(path, case.phase)
-        again.copy_from(model)
-        for blobs in again.params.values():
-            for blob in blobs:
-                blob.data[...] = _jitter(blob.data, draw)
+        for name, blobs in again.params.items():
+            for index, blob in enumerate(blobs):
+                blob.data[...] = _jitter(weights[f"param:{name}:{index}"], draw)
         values = {
             name: values
             if name[:5] == "data:" and case.inputs[name[5:]].below
@@ -170,30 +178,36 @@ def judge_arrays(ours: Arrays, theirs: Arrays, jittered: Callable[[], Arrays]) -
         if mine.shape != theirs[name].shape:
             verdict.mismatches.append(Difference(f"{name} (shape)", math.inf))
             continue
-        relative = _relative(mine, theirs[name], theirs[name])
+        scale = _scale(mine, theirs[name])
+        relative = _relative(mine, theirs[name], scale)
         close = not mine.ndim and abs(float(mine) - float(theirs[name])) < LOSS_FLOOR
-        if relative <= TOLERANCE or close:
+        tolerance = PARAM_TOLERANCE if name.startswith("grad:") else TOLERANCE
+        if relative <= tolerance or close:
             verdict.worst = max(verdict.worst, 0.0 if close else relative)
         else:
             doubtful.append((name, relative))
     if doubtful:
         runs = [jittered() for _ in range(JITTERS)]
         for name, relative in doubtful:
-            spread = max(_relative(run[name], ours[name], theirs[name]) for run in runs)
+            scale = _scale(ours[name], theirs[name])
+            spread = max(_relative(run[name], ours[name], scale) for run in runs)
             found = Difference(name, relative, spread)
             within = relative <= TOLERANCE + SLACK * spread
             (verdict.ill_conditioned if within else verdict.mismatches).append(found)
     return verdict
 
 
-def _relative(a: np.ndarray, b: np.ndarray, scale: np.ndarray) -> float:
-    if not a.size:
+def _scale(a: np.ndarray, b: np.ndarray) -> float:
+    """The largest magnitude in two arrays: nonzero if they differ at all."""
+    return max(float(np.max(np.abs(x), initial=0.0)) for x in (a, b))
+
+
+def _relative(a: np.ndarray, b: np.ndarray, scale: float) -> float:
+    if not a.size or not scale:
         return 0.0
-    if not np.all(np.isfinite(b) == np.isfinite(a)):
+    if not (np.all(np.isfinite(a)) and np.all(np.isfinite(b))):
         return math.inf
-    largest = float(np.max(np.abs(scale)))
-    difference = float(np.max(np.abs(a.astype(np.float64) - b)))
-    return difference / largest if largest else difference and math.inf
+    return float(np.max(np.abs(a.astype(np.float64) - b))) / scale
 
 
 def _jitter_results(net: Net, draw: np.random.Generator) -> None:
@@ -219,9 +233,15 @@ def _jitter(values: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     return (values * noise).astype(np.float32)
 
 
-def _draw_statistics(net: Net, draw: np.random.Generator) -> None:
-    """Gives normalising layers statistics as after training: without any they divide by zero."""
+def _draw_params(net: Net, draw: np.random.Generator) -> None:
+    """Gives values to parameters that prototxt leaves at zero.
+
+    Normalising layers get statistics as after training: without any they divide by zero.
+    """
     for node in net._plan.nodes:
-        if node.param.type == "BatchNorm":
-            for blob in node.layer.blobs:
+        for blob in node.layer.blobs:
+            if node.param.type == "BatchNorm":
                 blob.data[...] = draw.uniform(1, 2, blob.dims)
+            elif not blob.data.any():
+                scale = 1 / math.sqrt(max(1, math.prod(blob.dims[1:])))
+                blob.data[...] = scale * draw.standard_normal(blob.dims, np.float32)

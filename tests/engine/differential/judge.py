@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import subprocess
 from pathlib import Path
@@ -73,7 +74,7 @@ class Judge:
         if answer != "done\n":
             self.close()
             words = self._errors.read_text(errors="replace").strip().splitlines()
-            told = [line for line in words if "Check failed" in line or "Error" in line]
+            told = [line for line in words if re.match(r"F\d{4} |\w*Error", line)]
             late = f"no answer in {self._timeout_s:g} s" if answer == "late" else "aborted"
             raise JudgeDied(f"BVLC Caffe: {late}: {(told or words or ['no words'])[-1][-600:]}")
         with np.load(taken) as found:

@@ -57,7 +57,8 @@ def euclidean(writer: Writer, x: Value) -> bool:
 
 
 def sigmoid_loss(writer: Writer, x: Value) -> bool:
-    """Cross-entropy of independent bits."""
+    """Cross-entropy of independent bits, of small scores: 1 - sigmoid loses digits."""
+    (x,) = writer.layer("Power", [x], [x.shape], "power_param { scale: 0.1 }", weighable=False)
     label = writer.given(x.shape, below=2)
     writer.layer("SigmoidCrossEntropyLoss", [x, label], [()],
                  f"{_normalization(writer, 2)} {_weight(writer)}", keep=0, weighable=False)

@@ -3,8 +3,9 @@
     python server.py
 
 Reads one JSON object a line: {"net", "weights", "phase", "arrays", "inputs", "diffs", "passes",
-"backwards", "out"}; answers `done` on a line of its own. "arrays" is an .npz with "data:BLOB" and
-"diff:BLOB", "out" receives "data:BLOB", "diff:BLOB", "param:LAYER:INDEX" and "grad:LAYER:INDEX".
+"backwards", "out"}; answers `done` on a line of its own. "arrays" is an .npz with "data:BLOB",
+"diff:BLOB" and, where no weights are named, "param:LAYER:INDEX"; "out" receives "data:BLOB",
+"diff:BLOB", "param:LAYER:INDEX" and "grad:LAYER:INDEX".
 A bad net aborts the process (Caffe's CHECK), which the other side sees as the end of the stream.
 """
 
@@ -24,6 +25,10 @@ def run(job):
     weights = {"weights": job["weights"]} if job["weights"] else {}
     net = caffe.Net(job["net"], job["phase"], **weights)
     arrays = np.load(job["arrays"])
+    for key in arrays.files:
+        if key.startswith("param:"):
+            _, name, index = key.split(":")
+            net.params[name][int(index)].data[...] = arrays[key]
     for _ in range(job["passes"]):
         for name in job["inputs"]:  # again each time: layers in place overwrite their input
             net.blobs[name].data[...] = arrays["data:" + name]
@@ -39,8 +44,8 @@ def run(job):
         found["diff:" + name] = blob.diff
     for name, blobs in net.params.items():
         for index, blob in enumerate(blobs):
-            found["param:%s:%d" % (name, index)] = blob.data
-            found["grad:%s:%d" % (name, index)] = blob.diff
+            found[f"param:{name}:{index}"] = blob.data
+            found[f"grad:{name}:{index}"] = blob.diff
     np.savez(job["out"], **found)
 
 

@@ -29,6 +29,8 @@ def inner_product(writer: Writer, x: Value) -> bool:
 
 def flatten(writer: Writer, x: Value) -> bool:
     """Several axes made one; the memory is shared."""
+    if x.lent:
+        return False
     axis = writer.pick(0, len(x.shape) - 1)
     end = writer.pick(axis, len(x.shape) - 1)
     shape = (*x.shape[:axis], math.prod(x.shape[axis : end + 1]), *x.shape[end + 1 :])

@@ -12,9 +12,11 @@ __all__ = ["Given", "Value", "Writer"]
 
 
 #: Layers whose gradient BVLC Caffe gets wrong where a later layer computes in place of their top.
-NEED_THEIR_TOP = {"LRN"}
+NEED_THEIR_TOP = {"LRN", "Power"}
 #: Layers whose top may be the memory of their bottom.
 SHARE_MEMORY = {"Concat", "Flatten", "Reshape", "Slice"}
+#: Layers that in BVLC Caffe write their bottom's diff although propagate_down forbids it.
+IGNORE_PROPAGATE_DOWN = {"Scale", "Softmax"}
 
 
 @dataclass
@@ -26,12 +28,15 @@ class Value:
         shape: its shape.
         readers: how many layers read it, a loss weight included, since it was last written.
         fixed: BVLC Caffe needs the values in backward, and does not notice that they changed.
+        lent: its diff is the memory of the layer below from the forward pass on. BVLC's Flatten,
+            which lends in the backward pass, cuts that tie: the gradient is lost.
     """
 
     name: str
     shape: tuple[int, ...]
     readers: int = 0
     fixed: bool = False
+    lent: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,8 +156,10 @@ class Writer:
         else:
             fixed = kind in NEED_THEIR_TOP
             fixed |= kind in SHARE_MEMORY and any(bottom.fixed for bottom in bottoms)
+            single = len(bottoms) == 1 and len(shapes) == 1
+            lent = kind == "Reshape" or (kind in ("Concat", "Slice") and single)
             tops = [
-                Value(f"{name}_{i}" if len(shapes) > 1 else name, s, fixed=fixed)
+                Value(f"{name}_{i}" if len(shapes) > 1 else name, s, fixed=fixed, lent=lent)
                 for i, s in enumerate(shapes)
             ]
             for bottom in bottoms:
@@ -164,10 +171,12 @@ class Writer:
                     top.readers += 1
         down = ""
         if len(bottoms) == 1 and weighable and self.chance(0.04):
-            down = f" propagate_down: {self.one_of(['true', 'false'])}"
+            choices = ["true"] if kind in IGNORE_PROPAGATE_DOWN else ["true", "false"]
+            down = f" propagate_down: {self.one_of(choices)}"
         words = "".join(f' bottom: "{b.name}"' for b in bottoms)
         words += "".join(f' top: "{t.name}"' for t in tops)
-        self._lines.append(f'layer {{ name: "{name}" type: "{kind}"{words}{weights}{down} {body} }}')
+        head = f'name: "{name}" type: "{kind}"{words}{weights}{down}'
+        self._lines.append(f"layer {{ {head} {body} }}")
         return tops
 
     def params(self, *shapes: tuple[int, ...]) -> str:
