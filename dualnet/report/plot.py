@@ -198,9 +198,11 @@ def _draw(
                 _draw_curve(axis, iterations, values, window, _look(k))
             axis.set_title(panel.title, loc="left")
             axis.set_ylabel(panel.label)
-            if panel.is_loss and _wants_log(panel, log_scale):
+            is_accuracy = panel.label == "accuracy" and not panel.is_loss
+            # The user's word is about losses; further series, as norms, decide for themselves.
+            if not is_accuracy and _wants_log(panel, log_scale if panel.is_loss else None):
                 axis.set_yscale("log")
-            if panel.label == "accuracy" and not panel.is_loss:
+            if is_accuracy:
                 axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %"))
         axes[-1].set_xlabel("iteration")
         axes[0].margins(x=0.01)
