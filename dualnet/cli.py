@@ -23,6 +23,7 @@ EXAMPLES = """examples:
   dualnet net1 configs/cifar10.yaml --run-dir runs/a     one half here, and on the other node:
   dualnet net2 configs/cifar10.yaml --run-dir runs/a
   dualnet single configs/cifar10.yaml --set train.max_iter=500
+  dualnet status runs/a --watch              what both halves are doing
   dualnet evaluate runs/a                    {"accuracy": ..., "loss": ..., "samples": ...}
   dualnet plot runs/a runs/b -o losses.png
 """
@@ -35,7 +36,10 @@ def _terminate(number: int, frame: Any) -> None:
 
 def main(arguments: Optional[list[str]] = None) -> int:
     """Run one command; returns the exit code, see dualnet/errors.py."""
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["caffe"]:
+        return _caffe(words[1:])  # its flags are gflags', with one dash or two
+    options = _parser().parse_args(words)
     if threading.current_thread() is threading.main_thread():
         for number in STOP_SIGNALS:
             signal.signal(number, _terminate)
@@ -108,6 +112,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("run_dir", metavar="RUN_DIR")
     command.add_argument("--iteration", type=int, help="a snapshot's iteration (default: latest)")
     command.add_argument("--batches", type=int, help="test batches (default: the test_iter)")
+    command = add("status", _status, "say what a run is doing, whatever state it is in")
+    command.add_argument("run_dir", metavar="RUN_DIR")
+    command.add_argument("--json", action="store_true", help="as one JSON line")
+    command.add_argument("--watch", action="store_true", help="again every 2 s, until Ctrl-C")
     command = add("digest", _digest, "print the SHA-256 over a run's weights and solver history")
     command.add_argument("run_dir", metavar="RUN_DIR")
     command.add_argument("--iteration", type=int, help="a snapshot's iteration (default: latest)")
@@ -131,8 +139,37 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--source", metavar="PATH", help="folder or archive to read it from")
     command.add_argument("-o", "--output", metavar="DIR", help="default: data/NAME")
     command.add_argument("--force", action="store_true", help="replace what is there")
+    bench = add("bench", None, "measure this machine; prints JSON lines")
+    benches = bench.add_subparsers(metavar="WHAT", required=True)
+    _add_bench_engine(benches)
+    add(
+        "caffe",
+        None,
+        "Caffe's own command on the engine: train, test, time; see dualnet caffe --help",
+    )
     add("doctor", _doctor, "say what this machine has for dualnet, and what it lacks")
     return parser
+
+
+def _add_bench_engine(benches: Any) -> None:
+    summary = "time training steps of the engine, plain PyTorch and, where there is one, BVLC Caffe"
+    command = benches.add_parser(
+        "engine", help=summary, description=summary,
+        epilog="BVLC Caffe takes part where DUALNET_BVLC_PYTHON names an interpreter that has it.",
+    )  # fmt: skip
+    command.set_defaults(run=_bench_engine)
+    command.add_argument(
+        "--net", choices=("cifar10", "caffenet", "both"), default="both",
+        help="cifar10: the single net at batch 256; caffenet: CaffeNet at batch 16 (default: both)",
+    )  # fmt: skip
+    command.add_argument("--threads", type=int, help="of each contender (default: all cores)")
+    command.add_argument("--repeats", type=int, default=10, help="rounds (default: 10)")
+    command.add_argument(
+        "--seconds", type=float, default=2.0, help="a contender's turn in a round (default: 2)"
+    )
+    command.add_argument(
+        "--layers", type=int, default=0, metavar="STEPS", help="time single layers, too"
+    )
 
 
 def _add_overrides(command: argparse.ArgumentParser) -> None:
@@ -249,6 +286,21 @@ def _evaluate(options: argparse.Namespace) -> None:
     print(json.dumps(result))
 
 
+def _status(options: argparse.Namespace) -> None:
+    from dualnet.report.status import describe, status
+
+    while True:
+        found = status(options.run_dir)
+        text = json.dumps(found.to_dict()) + "\n" if options.json else describe(found)
+        if options.watch and not options.json and sys.stdout.isatty():
+            text = f"\033[H\033[J{text}"  # the same place on the screen
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        if not options.watch:
+            return
+        time.sleep(2.0)
+
+
 def _digest(options: argparse.Namespace) -> None:
     _use_provider(config.load_run(options.run_dir))
     from dualnet.train.digest import digest
@@ -287,6 +339,25 @@ def _data(options: argparse.Namespace) -> None:
         options.name, options.source, options.output, options.force, progress=True, log=_say
     )
     print(json.dumps(summary))
+
+
+def _bench_engine(options: argparse.Namespace) -> None:
+    from dualnet.bench import bench_engine
+
+    for record in bench_engine(
+        options.net, options.threads, options.repeats, options.seconds, options.layers
+    ):
+        print(json.dumps(record), flush=True)
+
+
+def _caffe(words: list[str]) -> int:
+    """`caffe train|test|time|device_query …` for scripts that call it."""
+    from dualnet import engine
+
+    engine.register()
+    from dualnet.engine import caffe_command
+
+    return caffe_command.main(words)
 
 
 def _doctor(options: argparse.Namespace) -> None:

@@ -1,0 +1,77 @@
+"""Benchmarks: `dualnet bench`."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from typing import Any, Optional
+
+from dualnet.errors import UsageError
+
+__all__ = ["bench_engine"]
+
+
+def bench_engine(
+    net: str = "both",
+    threads: Optional[int] = None,
+    repeats: int = 10,
+    seconds: float = 2.0,
+    layer_steps: int = 0,
+) -> Iterator[dict[str, Any]]:
+    """Time training steps of the engine, of plain PyTorch, and of BVLC Caffe where there is one.
+
+    Args:
+        net: `cifar10`, `caffenet` or `both`.
+        threads: for every contender; None takes as many as this process may use cores.
+        repeats: rounds, in each of which every contender has one turn.
+        seconds: how long a turn lasts, about.
+        layer_steps: time single layers too, over so many steps.
+
+    Yields:
+        Records for JSON lines: the machine, then for each net its contenders and their ratios.
+
+    Raises:
+        UsageError: a number is below 1, or there is no PyTorch.
+    """
+    threads = len(os.sched_getaffinity(0)) if threads is None else threads
+    if threads < 1 or repeats < 1 or seconds <= 0 or layer_steps < 0:
+        raise UsageError(
+            f"--threads {threads}, --repeats {repeats}, --seconds {seconds:g}, --layers "
+            f"{layer_steps}: threads and repeats must be 1 or more, seconds above 0, layers 0 or "
+            "more"
+        )
+    try:
+        from dualnet.engine.bench.contest import contest
+        from dualnet.engine.bench.nets import case
+    except ImportError as error:
+        raise UsageError(
+            f"bench engine needs PyTorch ({error}); run pip install 'dualnet[engine]'"
+        ) from error
+    bvlc_python = os.environ.get("DUALNET_BVLC_PYTHON") or None
+    yield _machine(bvlc_python)
+    for name in ("cifar10", "caffenet") if net == "both" else (net,):
+        yield from contest(case(name), bvlc_python, threads, repeats, seconds, layer_steps)
+
+
+def _machine(bvlc_python: Optional[str]) -> dict[str, Any]:
+    record = {
+        "machine": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "load": [round(value, 2) for value in os.getloadavg()],
+        "python": platform.python_version(),
+    }
+    if bvlc_python is None:
+        record["left_out"] = "BVLC Caffe: DUALNET_BVLC_PYTHON names no interpreter that has it"
+    return record
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as stream:
+            for line in stream:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass  # no such file outside Linux
+    return platform.machine()
