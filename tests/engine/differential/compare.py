@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from dualnet import engine
 from dualnet.engine import random
 from dualnet.engine.net import Net
 from tests.engine.differential.judge import Judge
@@ -87,6 +89,10 @@ def compare(judge: Judge, folder: Path, case: RandomNet, stored: bool = True) ->
     """
     path, model = folder / "net.prototxt", folder / "net.caffemodel"
     path.write_text(case.text)
+    if case.path:
+        engine.register()  # the layers import caffe
+        if case.path not in sys.path:
+            sys.path.append(case.path)
     draw = np.random.default_rng([1701, case.seed])
     random.set_random_seed(case.seed)
     net = Net(path, case.phase)
@@ -107,7 +113,8 @@ def compare(judge: Judge, folder: Path, case: RandomNet, stored: bool = True) ->
         raise Rejected(f"seed {case.seed}")
     job = {
         "net": str(path), "weights": str(model) if stored else "", "phase": case.phase,
-        "diffs": diffs, "inputs": list(case.inputs), "passes": case.passes, "backwards": case.backwards,
+        "path": case.path, "diffs": diffs, "inputs": list(case.inputs), "passes": case.passes,
+        "backwards": case.backwards,
     }  # fmt: skip
     theirs = judge.run(job, given if stored else {**given, **weights})
 

@@ -29,6 +29,7 @@ class RandomNet:
         phase: 0 TRAIN, 1 TEST.
         passes: how many forward passes to run.
         backwards: how many backward passes to run after them.
+        path: a folder of Python layers.
     """
 
     seed: int
@@ -37,6 +38,7 @@ class RandomNet:
     phase: int = 0
     passes: int = 1
     backwards: int = 1
+    path: str = ""
 
 
 def random_net(seed: int) -> RandomNet:

@@ -5,7 +5,7 @@
 Reads one JSON object a line: {"net", "weights", "phase", "arrays", "inputs", "diffs", "passes",
 "backwards", "out"}; answers `done` on a line of its own. "arrays" is an .npz with "data:BLOB",
 "diff:BLOB" and, where no weights are named, "param:LAYER:INDEX"; "out" receives "data:BLOB",
-"diff:BLOB", "param:LAYER:INDEX" and "grad:LAYER:INDEX".
+"diff:BLOB", "param:LAYER:INDEX" and "grad:LAYER:INDEX". "path" may name a folder of Python layers.
 A bad net aborts the process (Caffe's CHECK), which the other side sees as the end of the stream.
 """
 
@@ -22,6 +22,8 @@ import numpy as np
 
 def run(job):
     """Runs one net forward and backward; returns what it holds afterwards."""
+    if job.get("path") and job["path"] not in sys.path:
+        sys.path.insert(0, job["path"])  # where the net's Python layers are
     weights = {"weights": job["weights"]} if job["weights"] else {}
     net = caffe.Net(job["net"], job["phase"], **weights)
     arrays = np.load(job["arrays"])

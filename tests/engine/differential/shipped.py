@@ -15,7 +15,7 @@ from dualnet.engine.proto import caffe_pb2
 from tests.engine.differential.random_net import RandomNet
 from tests.engine.differential.writer import Given
 
-__all__ = ["net_files", "shipped_net", "solver_files"]
+__all__ = ["is_large", "net_files", "shipped_net", "solver_files"]
 
 DATA = {"Data", "DummyData", "HDF5Data", "ImageData", "MemoryData", "WindowData"}
 #: What the data of a folder's nets look like, and below what number their labels are.
@@ -33,6 +33,10 @@ SHAPES = {
 }
 #: Larger inputs than this run one at a time.
 LARGE = 100
+
+
+#: A stage to choose where a net has several for one phase.
+STAGES = {"mnist_autoencoder": "test-on-test"}
 
 
 def net_files(root: Path) -> list[Path]:
@@ -58,6 +62,7 @@ def shipped_net(path: Path, phase: int) -> RandomNet:
     """
     net = prototxt.read_net(path)
     net.state.phase = phase
+    net.state.stage.extend(filter(None, [STAGES.get(path.stem)]))
     filtered = graph.filter_layers(net)
     filtered.ClearField("state")
     inputs: dict[str, Given] = {}
@@ -82,7 +87,13 @@ def shipped_net(path: Path, phase: int) -> RandomNet:
     if not any("Loss" in kind for kind in types) and not types & {"Accuracy", "Python"}:
         filtered.force_backward = True
     text = text_format.MessageToString(filtered)
-    return RandomNet(seed=3, text=text, inputs=inputs, phase=phase)
+    layers_at = str(path.parent / "layers") if "Python" in types else ""
+    return RandomNet(seed=3, text=text, inputs=inputs, phase=phase, path=layers_at)
+
+
+def is_large(net: RandomNet) -> bool:
+    """Whether the net takes images so large that a pass takes seconds."""
+    return any(size > LARGE for given in net.inputs.values() for size in given.shape)
 
 
 def _data(path: Path, layer: caffe_pb2.LayerParameter) -> dict[str, Given]:
