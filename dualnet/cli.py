@@ -145,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "caffe",
         None,
-        "Caffe's own command on the engine: train, test, time; see dualnet caffe --help",
+        "Caffe's own command, on the engine: train, test, time",
     )
     add("doctor", _doctor, "say what this machine has for dualnet, and what it lacks")
     return parser

@@ -76,12 +76,14 @@ class Channel(ABC):
         counters: what has been done so far.
         on_wait: called again and again while a call waits for the partner; what it raises ends the
             wait.
+        awaited: what the present call waits for, as "down 12"; "" outside.
     """
 
     role: str
     partner: str
     counters: Counters
     on_wait: Callable[[], None] | None = None
+    awaited: str = ""
 
     @abstractmethod
     def handshake(self, hello: dict[str, Any]) -> dict[str, Any]:

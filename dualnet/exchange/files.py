@@ -199,9 +199,11 @@ class FileChannel(Channel):
             )
 
         self._heartbeat.hurry(True)
+        self.awaited = "the handshake"
         try:
             return self._waiting.until(look, watch)
         finally:
+            self.awaited = ""
             self._heartbeat.hurry(False)
 
     def resume(self, seq_sent: int, seq_received: int) -> None:
@@ -246,7 +248,9 @@ class FileChannel(Channel):
         """See `Channel.receive`."""
         self._begin()
         seq = self._received + 1
+        self.awaited = f"{stage} {iteration}"
         message = self._delivery.fetch(seq, stage, iteration)
+        self.awaited = ""
         counters = self.counters
         counters.bytes_received += message.nbytes
         counters.messages_received += 1
@@ -321,6 +325,7 @@ class FileChannel(Channel):
     def _drain(self) -> None:
         """Stay until the partner has all that was sent: it may want something anew."""
         self._heartbeat.beat()  # the partner, too, may be waiting for our count
+        self.awaited = f"{self.partner} to read the rest"
 
         def look() -> bool | None:
             record = self._partner.poll()

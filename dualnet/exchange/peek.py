@@ -171,6 +171,7 @@ class _Peek:
         if record is None:
             return
         half.sent = record.seq
+        half.received = max(half.received, record.received)
         half.stage = record.stage
         half.iteration = record.iteration
         half.checkpoint = record.checkpoint

@@ -187,6 +187,7 @@ def _train_with(
     session = Session(half, log, run_dir, channel, stopper)
     session.epoch = peek(run_dir).halves[role].epoch
     _introduce(session)
+    _watch_waits(channel, session, run_dir)
     if found is not None:
         session.continue_from(found, channel.progress)
     if not commit.complete(run_dir, channel.partner):
@@ -200,17 +201,6 @@ def _train_with(
         channel.checkpoint_passed(found.iteration)
     loop: Any = (Net1 if role == "net1" else Net2)(half, channel, session)
 
-    looked_s = 0.0
-
-    def leave_with_partner() -> None:
-        # While both halves are being stopped, the first to leave keeps the other from going on.
-        nonlocal looked_s
-        if stopper.requested and time.monotonic() - looked_s > _LOOK_S:
-            looked_s = time.monotonic()
-            if _has_left(run_dir, channel.partner):
-                raise stopper.error()
-
-    channel.on_wait = leave_with_partner
     _train(session, loop, progress)
     counters = channel.counters
     log.info(
@@ -220,6 +210,23 @@ def _train_with(
     if counters.replays_verified:
         log.info(f"Exchange: {counters.replays_verified} messages sent again, equal to the bit")
     return session
+
+
+def _watch_waits(channel: Channel, session: Session, run_dir: str) -> None:
+    """What happens while a half waits for the other: its status is kept up to date."""
+    stopper = session.stopper
+    looked_s = 0.0
+
+    def on_wait() -> None:
+        session.vitals.show(session.iteration, session.loss)
+        # While both halves are being stopped, the first to leave keeps the other from going on.
+        nonlocal looked_s
+        if stopper.requested and time.monotonic() - looked_s > _LOOK_S:
+            looked_s = time.monotonic()
+            if _has_left(run_dir, channel.partner):
+                raise stopper.error()
+
+    channel.on_wait = on_wait
 
 
 def _has_left(run_dir: str, role: str) -> bool:

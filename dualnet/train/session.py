@@ -22,6 +22,7 @@ from dualnet.train.driver import Output
 from dualnet.train.half import Half
 from dualnet.train.resolve import NEVER
 from dualnet.train.stopping import Stopper
+from dualnet.train.vitals import Vitals
 
 __all__ = ["Session"]
 
@@ -55,6 +56,7 @@ class Session:
         self.display = half.resolved.display
         self.snapshot_interval: int = solver.snapshot
         self.stop_on_nan = half.config.train.stop_on_nan
+        self.vitals = Vitals(run_dir, half.role, self.max_iter, channel)
         self.iteration = 0
         #: How often this half was started in this run.
         self.epoch = 1
@@ -103,6 +105,7 @@ class Session:
             self.snapshot()
         if self.on_progress is not None:
             self.on_progress(self.iteration)
+        self.vitals.show(self.iteration, self.loss)
         if self.stopper.requested and self.iteration < self.max_iter:
             raise self.stopper.error()
 

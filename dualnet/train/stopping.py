@@ -2,7 +2,8 @@
 
 The first signal asks: the iteration is finished, a checkpoint written, the partner told. That may
 take `within_s`, less than the 30 s that batch systems commonly leave between SIGTERM and SIGKILL.
-Then, or at a second signal, the process leaves as it is; the run goes on from the last checkpoint.
+Then the process leaves as it is, and the run goes on from the last checkpoint. Further signals
+change nothing: batch systems signal every process of a job, and the launcher passes its own on.
 """
 
 from __future__ import annotations
@@ -101,10 +102,10 @@ class Stopper:
 
     def _on_signal(self, number: int, frame: Optional[FrameType]) -> None:
         is_first, self.requested, self._number = not self.requested, True, number
-        if is_first and self.is_patient:
-            signal.setitimer(signal.ITIMER_REAL, max(self.within_s, 0.001))
-        else:
+        if not self.is_patient:
             self._leave()
+        elif is_first:
+            signal.setitimer(signal.ITIMER_REAL, max(self.within_s, 0.001))
 
     def _on_alarm(self, number: int, frame: Optional[FrameType]) -> None:
         self._leave()

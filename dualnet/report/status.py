@@ -1,0 +1,267 @@
+"""What a run is doing, seen from outside: its exchange, its status files and its logs.
+
+Nothing is written and nothing waited for, and it works while everything is broken: what cannot be
+read is left out, what is wrong is listed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any, Optional
+
+from dualnet.exchange.peek import HalfView, peek
+
+__all__ = ["HalfStatus", "RunStatus", "describe", "status"]
+
+_ROLES = ("net1", "net2", "single")
+_LOSS = re.compile(r"\] Iteration (\d+) .*loss = (\S+)")
+_CHECKPOINT = re.compile(r"_iter_(\d+)\.checkpoint\.json")
+#: So much of a log's end is read.
+_TAIL_BYTES = 1 << 16
+#: A heartbeat older than this is no sign of life.
+_SILENT_S = 60.0
+
+
+@dataclass
+class HalfStatus:
+    """One half, or the single net.
+
+    Attributes:
+        role: "net1", "net2" or "single".
+        state: "not started", "starting", "running", "waiting", "blocked:<errno>", "stopped",
+            "failed: <why>", "dead" (gone without a word), "silent" (no sign of life, and it cannot
+            be seen from this machine whether it lives), "done" or "complete" (nothing is left).
+        iteration: updates completed; None if unknown.
+        max_iter: in all.
+        iterations_per_s: of the last seconds.
+        loss: the latest that was shown.
+        waits_for: what the other half has to send first, "" if it does not wait.
+        waits_s: for how long by now.
+        heartbeat_age_s: since its last sign of life, by the wall clocks.
+        process: where it runs.
+        restarts: how often it was started again.
+        checkpoint: iteration of its last checkpoint; -1: none.
+        sent: messages sent.
+        received: messages received.
+        bytes_sent: since its last start.
+        bytes_received: since its last start.
+        retries: operations on the disk that were tried again, since its last start.
+        resends: messages that arrived damaged and were sent anew, since its last start.
+        kept_bytes: its messages that are on the disk.
+    """
+
+    role: str
+    state: str = "not started"
+    iteration: Optional[int] = None
+    max_iter: Optional[int] = None
+    iterations_per_s: Optional[float] = None
+    loss: Optional[float] = None
+    waits_for: str = ""
+    waits_s: float = 0.0
+    heartbeat_age_s: Optional[float] = None
+    process: str = ""
+    restarts: int = 0
+    checkpoint: int = -1
+    sent: int = 0
+    received: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    retries: int = 0
+    resends: int = 0
+    kept_bytes: int = 0
+
+
+@dataclass
+class RunStatus:
+    """A run directory: its halves by role, and what is missing or wrong, one line each."""
+
+    run_dir: str
+    halves: dict[str, HalfStatus] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-able dictionaries."""
+        return asdict(self)
+
+
+def status(run_dir: str) -> RunStatus:
+    """Look at a run; never raises for what it finds there.
+
+    Args:
+        run_dir: Its directory.
+    """
+    found = RunStatus(run_dir)
+    try:
+        names = os.listdir(run_dir)
+    except OSError as error:
+        found.problems.append(f"{run_dir}: {error.strerror}")
+        names = []
+    if "single.log" in names or "single_solver.prototxt" in names:
+        found.halves["single"] = _single(run_dir, names, found.problems)
+    if "single" not in found.halves or "exchange" in names:
+        view = peek(run_dir)
+        found.problems += view.problems
+        for role, half in view.halves.items():
+            found.halves[role] = _half(run_dir, names, half, found.problems)
+    return found
+
+
+def _single(run_dir: str, names: list[str], problems: list[str]) -> HalfStatus:
+    half = HalfStatus("single", state="running")
+    _add_facts(half, run_dir, names, problems)
+    half.heartbeat_age_s = _age_s(os.path.join(run_dir, "single.status.json"))
+    if half.heartbeat_age_s is None or half.heartbeat_age_s > _SILENT_S:
+        half.state = "silent"
+    tail = _tail(os.path.join(run_dir, "single.log"))
+    end = max(tail.rfind("Solving "), tail.rfind("Restoring previous solver status"))
+    if tail.rfind("Optimization Done.") > end:
+        half.state = "done"
+    elif tail.rfind("Optimization stopped early.") > end:
+        half.state = "stopped"
+    return _settled(half, run_dir, names)
+
+
+def _half(run_dir: str, names: list[str], view: HalfView, problems: list[str]) -> HalfStatus:
+    half = HalfStatus(view.role)
+    _add_facts(half, run_dir, names, problems)
+    half.process, half.restarts = view.process, max(0, view.epoch - 1)
+    half.heartbeat_age_s, half.kept_bytes = view.heartbeat_age_s, view.kept_bytes
+    half.sent, half.received = view.sent, view.received
+    half.checkpoint = max(half.checkpoint, view.checkpoint)
+    if view.epoch:
+        half.state = view.state or "starting"
+        if not half.state.startswith(("done", "stopped", "failed")):
+            if view.alive is False:
+                half.state = "dead"
+            elif view.alive is None and (half.heartbeat_age_s or 0.0) > _SILENT_S:
+                half.state = "silent"
+            elif half.state == "running" and half.waits_for:
+                half.state = "waiting"
+    return _settled(half, run_dir, names)
+
+
+def _settled(half: HalfStatus, run_dir: str, names: list[str]) -> HalfStatus:
+    """What does no longer run waits for nothing and has no speed."""
+    if _is_complete(half, run_dir):
+        half.state, half.iteration = "complete", half.checkpoint
+    if half.state not in ("waiting", "running", "starting"):
+        half.waits_for, half.waits_s, half.iterations_per_s = "", 0.0, None
+    return half
+
+
+def _is_complete(half: HalfStatus, run_dir: str) -> bool:
+    path = os.path.join(run_dir, f"{half.role}_iter_{half.checkpoint}.checkpoint.json")
+    return half.checkpoint >= 0 and _json(path, []).get("complete") is True
+
+
+def _add_facts(half: HalfStatus, run_dir: str, names: list[str], problems: list[str]) -> None:
+    """What the half itself wrote down, and what its log and checkpoints show."""
+    for name in names:
+        match = _CHECKPOINT.search(name)
+        if match and name.startswith(f"{half.role}_iter_"):
+            half.checkpoint = max(half.checkpoint, int(match.group(1)))
+    path = os.path.join(run_dir, f"{half.role}.status.json")
+    facts = _json(path, problems) if f"{half.role}.status.json" in names else {}
+    half.max_iter = _count(facts.get("max_iter"))
+    half.iterations_per_s = _number(facts.get("iterations_per_s"))
+    half.waits_for = str(facts.get("waits_for") or "")
+    if half.waits_for:
+        half.waits_s = (_number(facts.get("waits_s")) or 0.0) + (_age_s(path) or 0.0)
+    exchange = facts.get("exchange")
+    counters = exchange if isinstance(exchange, dict) else {}
+    half.bytes_sent = _count(counters.get("bytes_sent")) or 0
+    half.bytes_received = _count(counters.get("bytes_received")) or 0
+    half.retries = _count(counters.get("storage_retries")) or 0
+    half.resends = _count(counters.get("resends")) or 0
+    # Both may be a little behind: the file by a second, the log by its interval.
+    half.iteration, half.loss = _count(facts.get("iteration")), _number(facts.get("loss"))
+    shown = _LOSS.findall(_tail(os.path.join(run_dir, f"{half.role}.log")))
+    if shown and (half.iteration is None or int(shown[-1][0]) >= half.iteration):
+        half.iteration, half.loss = int(shown[-1][0]), _number(shown[-1][1])
+    if half.checkpoint > (half.iteration or 0):
+        half.iteration = half.checkpoint
+
+
+def _json(path: str, problems: list[str]) -> dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except OSError as error:
+        problems.append(f"{os.path.basename(path)}: {error.strerror}")
+        return {}
+    except (ValueError, RecursionError):
+        problems.append(f"{os.path.basename(path)}: damaged")
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _number(value: Any) -> Optional[float]:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _count(value: Any) -> Optional[int]:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _age_s(path: str) -> Optional[float]:
+    try:
+        return max(0.0, time.time() - os.lstat(path).st_mtime)
+    except OSError:
+        return None
+
+
+def _tail(path: str) -> str:
+    """The end of a text, "" if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.path.getsize(path) - _TAIL_BYTES))
+            return file.read(_TAIL_BYTES).decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def describe(found: RunStatus) -> str:
+    """A status as text for people, a block of lines for each half."""
+    lines = [found.run_dir]
+    for half in found.halves.values():
+        lines.append(f"  {half.role:6}  {half.state}{_waiting(half)}")
+        lines += [f"          {line}" for line in _details(half) if line]
+    lines += [f"  problem: {problem}" for problem in found.problems]
+    return "\n".join(lines) + "\n"
+
+
+def _waiting(half: HalfStatus) -> str:
+    return f" for {half.waits_for}, {half.waits_s:.0f} s" if half.waits_for else ""
+
+
+def _details(half: HalfStatus) -> list[str]:
+    progress = [] if half.iteration is None else [f"iteration {half.iteration}"]
+    if progress and half.max_iter is not None:
+        progress[0] += f"/{half.max_iter}"
+    if half.iterations_per_s is not None:
+        progress.append(f"{half.iterations_per_s:.3g} iterations/s")
+    if half.loss is not None:
+        progress.append(f"loss {half.loss:.4g}")
+    if half.checkpoint >= 0:
+        progress.append(f"checkpoint at {half.checkpoint}")
+    life = [half.process] if half.process else []
+    if half.heartbeat_age_s is not None:
+        life.append(f"last sign of life {half.heartbeat_age_s:.0f} s ago")
+    if half.restarts:
+        life.append(f"{half.restarts} restarts")
+    traffic = []
+    if half.sent or half.received:
+        traffic.append(f"{half.sent} messages sent ({half.bytes_sent / 1e6:.3g} MB)")
+        traffic.append(f"{half.received} received ({half.bytes_received / 1e6:.3g} MB)")
+        traffic.append(f"{half.kept_bytes / 1e6:.3g} MB kept")
+        traffic.append(f"{half.retries} retries, {half.resends} resends")
+    return [", ".join(progress), ", ".join(life), ", ".join(traffic)]

@@ -1,0 +1,81 @@
+"""What a running half says about itself, for `dualnet status`: `<role>.status.json`.
+
+A courtesy, written once a second: nothing depends on it, and no failure to write it is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict
+from typing import Optional
+
+from dualnet.exchange import Channel
+
+__all__ = ["Vitals"]
+
+_EVERY_S = 1.0
+
+
+class Vitals:
+    """Writes one half's status file.
+
+    Args:
+        run_dir: The run.
+        role: The half.
+        max_iter: Iterations in all.
+        channel: Its way to the other half, if it has one.
+    """
+
+    def __init__(
+        self, run_dir: str, role: str, max_iter: int, channel: Optional[Channel] = None
+    ) -> None:
+        self._path = os.path.join(run_dir, f"{role}.status.json")
+        self._temporary = os.path.join(run_dir, f".{role}.tmp_status")
+        self._max_iter = max_iter
+        self._channel = channel
+        self._shown_s = self._counted_s = time.monotonic()
+        self._counted = -1
+        self._rate: Optional[float] = None
+        self._awaited, self._since_s = "", 0.0
+
+    def show(self, iteration: int, loss: float) -> None:
+        """Take note, and write it down if it is time to.
+
+        Args:
+            iteration: Updates completed.
+            loss: The latest that was shown.
+        """
+        now_s = time.monotonic()
+        awaited = self._channel.awaited if self._channel is not None else ""
+        if awaited != self._awaited:
+            self._awaited, self._since_s = awaited, now_s
+        if now_s - self._shown_s < _EVERY_S:
+            return
+        self._shown_s = now_s
+        self._count(iteration, now_s)
+        facts = {
+            "pid": os.getpid(),
+            "iteration": iteration,
+            "max_iter": self._max_iter,
+            "iterations_per_s": self._rate,
+            "loss": loss if loss == loss else None,
+            "waits_for": awaited,
+            "waits_s": now_s - self._since_s if awaited else 0.0,
+            "exchange": asdict(self._channel.counters) if self._channel is not None else {},
+        }
+        try:
+            with open(self._temporary, "w", encoding="utf-8") as file:
+                json.dump(facts, file)
+            os.replace(self._temporary, self._path)
+        except OSError:
+            pass  # the training itself will say so where it matters
+
+    def _count(self, iteration: int, now_s: float) -> None:
+        """The speed since the last count, taken over a few seconds at least."""
+        if self._counted < 0:
+            self._counted, self._counted_s = iteration, now_s
+        elif now_s - self._counted_s > 5 * _EVERY_S:
+            self._rate = (iteration - self._counted) / (now_s - self._counted_s)
+            self._counted, self._counted_s = iteration, now_s

@@ -1,0 +1,350 @@
+"""Halves that die or are stopped anywhere and are started again train the same, to the bit."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from dualnet.errors import UsageError
+from dualnet.report.parse import parse_log
+from dualnet.train import commit
+from dualnet.train import run as run_module
+from dualnet.train.digest import digest
+from dualnet.train.run import train_half, train_single
+from tests.train.halves import load
+
+LIMIT_S = 120.0
+SHORT = ("train.max_iter=11", "train.display=1", "train.test_interval=3", "train.test_iter=2",
+         "train.snapshot=2")  # fmt: skip
+
+
+def rows_of(run_dir, role):
+    """What a log says about iterations and tests, without times."""
+    log = parse_log(os.path.join(run_dir, f"{role}.log"))
+    assert log.done
+
+    def facts(rows):
+        return [(row.iteration, row.loss, row.learning_rate, row.outputs) for row in rows]
+
+    return facts(log.train), {net: facts(rows) for net, rows in log.tests.items()}
+
+
+def equal(one, other, roles=("net1", "net2")):
+    """Check weights, solver history and log of two runs."""
+    assert digest(str(one)) == digest(str(other))
+    for role in roles:
+        assert rows_of(one, role) == rows_of(other, role)
+
+
+# In this process: a half ends with an error where a test says, and starts again.
+
+
+@pytest.fixture(autouse=True)
+def one_by_one(monkeypatch):
+    """Builds one net at a time: Caffe's random numbers belong to the process."""
+    lock, real = threading.Lock(), run_module.Half
+
+    def build(config, resolved):
+        with lock:
+            return real(config, resolved)
+
+    monkeypatch.setattr(run_module, "Half", build)
+
+
+class Crash(Exception):
+    """What a test puts in the way of a half."""
+
+
+def run(config, run_dir, role, crashes, errors):
+    """Train a half; at each iteration of `crashes` it ends once, and starts again."""
+
+    def arm(session):
+        def look(done):
+            if done in crashes:
+                crashes.remove(done)
+                raise Crash
+
+        session.on_progress = look
+
+    try:
+        while True:
+            try:
+                train_half(config, role, run_dir, arm)
+                return
+            except Crash:
+                continue
+    except BaseException as error:  # handed to the test
+        errors.append(error)
+
+
+def run_both(run_dir, *overrides, net1=(), net2=()):
+    """Train both halves in two threads, with crashes."""
+    config, errors = load(*overrides), []
+    threads = [
+        threading.Thread(target=run, args=(config, run_dir, role, list(crashes), errors))
+        for role, crashes in (("net1", net1), ("net2", net2))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+RULES = {
+    "gradient": ("update.rule=solver", "coupling.target=gradient", "coupling.tie=start"),
+    "updated": ("update.rule=manual", "coupling.target=updated", "coupling.tie=every",
+                "update.learning_rate=0.01"),
+    "activation": ("update.rule=solver", "coupling.target=activation", "coupling.tie=never"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_crashes_of_either_half_change_nothing(workdir, rule):
+    # 1 and 1: before there is a checkpoint; 6: at one; 7 and 9: one half after the other.
+    run_both("whole", *SHORT, *RULES[rule])
+    run_both("parts", *SHORT, *RULES[rule], net1=(1, 6, 9), net2=(1, 7))
+    equal("whole", "parts")
+    for role in ("net1", "net2"):
+        assert commit.complete("parts", role)
+    log = Path("parts/net1.log").read_text()
+    assert "start 4" in log and "messages sent again, equal to the bit" in log
+    assert not list(Path("parts/exchange").glob("*.npy"))
+    # The same once more has nothing to do.
+    assert train_half(load(*SHORT, *RULES[rule]), "net1", "parts") is None
+
+
+def test_half_that_dies_when_the_other_is_complete_ends_alone(workdir, monkeypatch):
+    run_both("whole", *SHORT)
+    real, failures = commit.mark_complete, [1]
+
+    def mark(run_dir, role, iteration):
+        if role == "net2" and failures and failures.pop():
+            # Killed between the last message and the note that nothing is left to do.
+            for _ in range(1000):
+                if commit.complete(run_dir, "net1"):
+                    raise Crash
+                time.sleep(0.01)
+        real(run_dir, role, iteration)
+
+    monkeypatch.setattr(commit, "mark_complete", mark)
+    run_both("parts", *SHORT)
+    equal("whole", "parts")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "record"])
+def test_damaged_checkpoint_falls_back_to_the_one_before(workdir, damage):
+    run_both("whole", *SHORT)
+
+    def break_newest(run_dir):
+        newest = commit.latest(run_dir, "net1").iteration
+        if damage == "record":
+            Path(commit.record_path(run_dir, "net1", newest)).write_text('{"version": 1, "rol')
+            return
+        path = Path(run_dir, f"net1_iter_{newest}.solverstate")
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content[: len(content) // 2] if damage == "truncated" else content)
+
+    errors, config = [], load(*SHORT)
+    other = threading.Thread(target=run, args=(config, "parts", "net2", [], errors))
+    other.start()
+    crashes = [7]
+
+    def arm(session):
+        def look(done):
+            if done in crashes:
+                raise Crash
+
+        session.on_progress = look
+
+    with pytest.raises(Crash):
+        train_half(config, "net1", "parts", arm)
+    break_newest("parts")
+    train_half(config, "net1", "parts")
+    other.join()
+    assert not errors
+    equal("whole", "parts")
+    log = Path("parts/net1.log").read_text()
+    assert re.search(r"^W.*net1_iter_6.checkpoint.json is ignored: ", log, re.M)
+    assert "Restoring previous solver status from parts/net1_iter_4.solverstate" in log
+
+
+def test_without_checkpoints_a_half_is_not_started_again(workdir):
+    config = load("train.max_iter=2")
+    run_both("run", "train.max_iter=2")
+    assert train_half(config, "net1", "run") is None  # it is complete
+    os.unlink("run/net1_iter_2.checkpoint.json")
+    with pytest.raises(UsageError, match=r"net1 has trained here already.*set train\.snapshot"):
+        train_half(config, "net1", "run")
+
+
+def test_single_net_goes_on_where_it_was(workdir):
+    def arm(session):
+        def look(done):
+            if done == 5 and not session.is_continued:
+                raise Crash
+
+        session.on_progress = look
+
+    train_single(load(*SHORT), "whole")
+    with pytest.raises(Crash):
+        train_single(load(*SHORT), "parts", progress=arm)
+    assert train_single(load(*SHORT), "parts").is_continued
+    equal("whole", "parts", ["single"])
+    assert train_single(load(*SHORT), "parts") is None
+
+
+# Processes.
+
+
+#: Beside what follows from the iteration: dropout, momentum, a loss averaged over four iterations.
+LONG = ("train.max_iter=60", "train.display=1", "train.test_interval=7", "train.test_iter=2",
+        "train.snapshot=6", "train.batch_size=8", "net1.threads=1", "net2.threads=1",
+        "single.threads=1", "net2.solver=net2_solver.prototxt")  # fmt: skip
+DROPOUT = 'layer { name: "drop5" type: "Dropout" bottom: "ip1" top: "ip1" }\n'
+
+
+class Processes:
+    """The two halves as processes that are killed and started again."""
+
+    def __init__(self, workdir, run_dir):
+        self.workdir, self.run_dir = workdir, run_dir
+        self.running = {}
+
+    def start(self, role):
+        words = [word for setting in LONG for word in ("--set", setting)]
+        with open(self.workdir / f"{self.run_dir}-{role}.err", "ab") as errors:
+            self.running[role] = subprocess.Popen(
+                [sys.executable, "-m", "dualnet", role, "configs/digits.yaml", "--run-dir",
+                 self.run_dir, *words], stderr=errors,
+            )  # fmt: skip
+
+    def log(self, role):
+        path = self.workdir / self.run_dir / f"{role}.log"
+        return path.read_text() if path.exists() else ""
+
+    def iteration(self, role):
+        shown = re.findall(r"Iteration (\d+) \(", self.log(role))
+        return int(shown[-1]) if shown else -1
+
+    def wait(self, condition):
+        deadline = time.monotonic() + LIMIT_S
+        while not condition():
+            assert time.monotonic() < deadline, "waited for too long"
+            for role, process in self.running.items():
+                assert process.poll() in (None, 0), (self.errors(role), role)
+            time.sleep(0.002)
+
+    def end(self, role, number):
+        """Signal a half; returns its exit code."""
+        self.running[role].send_signal(number)
+        return self.running.pop(role).wait(LIMIT_S)
+
+    def errors(self, role):
+        return (self.workdir / f"{self.run_dir}-{role}.err").read_text()
+
+    def finish(self):
+        return {role: process.wait(LIMIT_S) for role, process in self.running.items()}
+
+
+@pytest.fixture
+def processes(workdir, dualnet):
+    """Makes runs of two processes; kills what a failed test leaves."""
+    net = (workdir / "prototxt/digits/net2_train_test.prototxt").read_text()
+    place = net.index('layer {\n  name: "ip2"')
+    (workdir / "net2.prototxt").write_text(net[:place] + DROPOUT + net[place:])
+    solver = (workdir / "prototxt/digits/net2_solver.prototxt").read_text()
+    solver = re.sub(r'net: ".*"', 'net: "net2.prototxt" average_loss: 4', solver)
+    (workdir / "net2_solver.prototxt").write_text(solver)
+    made = []
+
+    def make(run_dir):
+        made.append(Processes(workdir, run_dir))
+        return made[-1]
+
+    yield make
+    for one in made:
+        for process in one.running.values():
+            process.kill()
+            process.wait()
+
+
+def test_kills_anywhere_change_nothing(processes):
+    whole, parts = processes("whole"), processes("parts")
+    for role in ("net1", "net2"):
+        whole.start(role)
+    assert whole.finish() == {"net1": 0, "net2": 0}, whole.errors("net1") + whole.errors("net2")
+
+    chance = random.Random(20171)
+    for role in ("net1", "net2"):
+        parts.start(role)
+    reached = 0
+    for victims, number, when in (
+        (["net1"], signal.SIGKILL, "training"),  # before the first checkpoint
+        (["net2"], signal.SIGKILL, "training"),
+        (["net2"], signal.SIGKILL, "recovery"),
+        (["net1", "net2"], signal.SIGKILL, "training"),
+        (["net1"], signal.SIGKILL, "recovery"),
+        (["net1"], signal.SIGTERM, "training"),
+        (["net1", "net2"], signal.SIGUSR1, "training"),
+        (["net2"], signal.SIGKILL, "training"),
+    ):
+        if when == "training":
+            reached += chance.randrange(3, 8)
+            parts.wait(lambda: parts.iteration(victims[0]) >= reached)  # noqa: B023
+        else:
+            parts.wait(lambda: parts.log(victims[0]).endswith(".solverstate\n"))  # noqa: B023
+        codes = [parts.end(victim, number) for victim in victims]
+        if number == signal.SIGKILL:
+            assert codes == [-signal.SIGKILL] * len(victims)
+        else:
+            assert codes == [0] * len(victims), [parts.errors(victim) for victim in victims]
+            assert f"dualnet: stopped by {number.name}; " in parts.errors(victims[0])
+        for victim in victims:
+            parts.start(victim)
+    assert parts.finish() == {"net1": 0, "net2": 0}, parts.errors("net1") + parts.errors("net2")
+    equal("whole", "parts")
+    left = [name for name in os.listdir("parts") if "tmp" in name]
+    assert left == []
+
+
+def test_launcher_stops_and_goes_on_and_restarts(dualnet, workdir):
+    command = ["train", "configs/digits.yaml", *(w for s in SHORT for w in ("--set", s))]
+    long = [word for word in command if "max_iter" not in word]
+    del long[long.index("--set")]  # whose value went
+    long += ["--set", "train.max_iter=400"]
+    launcher = subprocess.Popen(
+        [sys.executable, "-m", "dualnet", *long, "--run-dir", "run", "--restarts", "1"],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        log = workdir / "run/net2.log"
+        deadline = time.monotonic() + LIMIT_S
+        while not (log.exists() and "net2_iter_4." in log.read_text()):
+            assert time.monotonic() < deadline and launcher.poll() is None
+            time.sleep(0.01)
+        holder = re.search(r" (\d+) run\.py", log.read_text()).group(1)
+        os.kill(int(holder), signal.SIGKILL)
+        while "start 2" not in log.read_text():
+            assert time.monotonic() < deadline and launcher.poll() is None
+            time.sleep(0.01)
+        launcher.send_signal(signal.SIGTERM)
+        _, errors = launcher.communicate(timeout=LIMIT_S)
+    finally:
+        launcher.kill()
+        launcher.wait()
+    assert launcher.returncode == 0, errors
+    assert errors.strip().splitlines()[-1] == (
+        "dualnet: stopped by SIGTERM; the same command continues both halves"
+    )
