@@ -1,9 +1,9 @@
 """The commit record of a checkpoint: `<role>_iter_<N>.checkpoint.json`, written last.
 
 Weights and solver state are Caffe's (checkpoint.py). What else a half needs to go on to the bit
-stands in this record, with the SHA-256 of both files: a checkpoint without a record, or whose files
-are not the recorded ones, does not exist. Everything else (data position, random numbers, learning
-rate) follows from the iteration.
+stands in this record, with the SHA-256 of both files and of itself: a checkpoint without a record,
+or whose files are not the recorded ones, does not exist. Everything else (data position, random
+numbers, learning rate) follows from the iteration.
 """
 
 from __future__ import annotations
@@ -141,7 +141,9 @@ def _iterations(run_dir: str, role: str) -> list[int]:
 
 
 def _write(run_dir: str, commit: Commit) -> None:
-    content = json.dumps({"version": _VERSION, **asdict(commit)}, indent=1) + "\n"
+    fields = asdict(commit)
+    whole = {"version": _VERSION, **fields, "sha256": _seal(fields)}
+    content = json.dumps(whole, indent=1) + "\n"
     write_atomically(record_path(run_dir, commit.role, commit.iteration), content.encode())
 
 
@@ -152,9 +154,9 @@ def _read(path: str, role: str, iteration: int) -> Union[Commit, str]:
             fields = json.load(file)
         if fields.pop("version") != _VERSION:
             return "written by another version of dualnet"
-        commit = Commit(**fields)
-        if not _is_sound(commit):
+        if fields.pop("sha256") != _seal(fields):
             return "its record is damaged"
+        commit = Commit(**fields)
     except OSError as error:
         return f"{error.strerror}"
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -164,15 +166,9 @@ def _read(path: str, role: str, iteration: int) -> Union[Commit, str]:
     return commit
 
 
-def _is_sound(commit: Commit) -> bool:
-    counts: list[Any] = [commit.iteration, commit.epoch, commit.sent, commit.received]
-    return (
-        all(isinstance(count, int) and count >= 0 for count in counts)
-        and isinstance(commit.losses, list)
-        and all(isinstance(loss, (int, float)) for loss in commit.losses)
-        and isinstance(commit.files, dict)
-        and len(commit.files) > 0
-    )
+def _seal(fields: dict[str, Any]) -> str:
+    """The digest of a record's own fields."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def _damage(run_dir: str, files: Mapping[str, str]) -> str:

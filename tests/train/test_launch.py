@@ -17,6 +17,7 @@ import pytest
 
 from dualnet.errors import DualnetError, StorageFailed
 from dualnet.train.launch import launch
+from dualnet.train.stopping import Stopped, Stopper
 
 FAKE = """
 import sys
@@ -188,6 +189,78 @@ def test_killed_half_is_named(halves):
         "net2: ended by SIGKILL (by hand, or by the system for want of memory)"
     )
     assert code == 1
+    assert children_of(os.getpid()) == []
+
+
+# Restarts.
+
+#: Counts its starts in a file and fails in all but the last of them.
+FAIL = """
+import os, signal
+with open(role + ".starts", "a") as file:
+    file.write("x")
+if os.path.getsize(role + ".starts") < {times}:
+    print("dualnet: once more", file=sys.stderr, flush=True)
+    {how}
+"""
+
+
+def starts(role):
+    return len(Path(f"{role}.starts").read_text())
+
+
+@pytest.mark.parametrize(
+    "how", ["os.kill(os.getpid(), signal.SIGKILL)", "sys.exit(74)", "sys.exit(71)"]
+)
+def test_half_that_died_is_started_again(halves, how):
+    halves(FAIL.format(times=3, how=how), FAIL.format(times=1, how="") + WAIT_FOR_STARTS)
+    launch("run", [], lambda: None, grace_s=LIMIT_S, poll_s=0.02, restarts=2)
+    assert (starts("net1"), starts("net2")) == (3, 1)
+    assert Path("run/net1.out").read_text().count("once more") == 2
+
+
+#: The survivor goes on until the other half has been started three times.
+WAIT_FOR_STARTS = """
+import time
+while not (os.path.exists("net1.starts") and os.path.getsize("net1.starts") == 3):
+    time.sleep(0.01)
+"""
+
+
+def test_restarts_are_counted(halves):
+    halves(FAIL.format(times=9, how="sys.exit(74)"), SLEEP)
+    with pytest.raises(DualnetError) as caught:
+        launch("run", [], lambda: None, grace_s=0.2, poll_s=0.02, restarts=2)
+    assert (str(caught.value), caught.value.exit_code) == ("net1: once more", 74)
+    assert starts("net1") == 3
+    assert children_of(os.getpid()) == []
+
+
+@pytest.mark.parametrize("code", [1, 2, 75, 76])
+def test_what_would_come_again_is_not_started_again(halves, code):
+    halves(FAIL.format(times=9, how=f"sys.exit({code})"), SLEEP)
+    with pytest.raises(DualnetError) as caught:
+        launch("run", [], lambda: None, grace_s=0.2, poll_s=0.02, restarts=5)
+    assert caught.value.exit_code == code and starts("net1") == 1
+
+
+@pytest.mark.parametrize(("net2_code", "expected"), [(0, 0), (143, 143)])
+def test_stop_is_passed_on(halves, net2_code, expected):
+    end = (
+        "import signal, time\n"
+        "signal.signal(signal.SIGTERM, lambda n, f: sys.exit({}))\n"
+        "open(role + '.runs', 'w').close(); time.sleep(600)\n"
+    )
+    halves(end.format(0), end.format(net2_code))
+    with pytest.raises(Stopped) as caught, Stopper(LIMIT_S) as stopper:
+        stopper.is_patient = True
+
+        def watch():
+            if os.path.exists("net1.runs") and os.path.exists("net2.runs"):
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        launch("run", [], watch, poll_s=0.02, stopper=stopper)
+    assert caught.value.exit_code == expected
     assert children_of(os.getpid()) == []
 
 

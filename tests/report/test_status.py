@@ -1,0 +1,201 @@
+"""What a run is doing, above all when it is in no good state."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+import numpy as np
+import pytest
+
+from dualnet.exchange import ExchangeSettings, Message
+from dualnet.exchange.files import FileChannel
+from dualnet.report.status import describe, status
+from dualnet.train.commit import Commit, mark_complete, write
+from dualnet.train.vitals import Vitals
+
+LINE = "I1122 15:47:14.839432  9521 x.py:8] Iteration {} (2 iter/s, 1s/1 iters), loss = {}\n"
+
+
+@pytest.fixture
+def open_half(tmp_path):
+    """Opens halves of one run; leaves none behind."""
+    opened = []
+
+    def make(role):
+        settings = ExchangeSettings(lock_dir=str(tmp_path / "locks"))
+        opened.append(FileChannel(role, str(tmp_path / "run"), settings, {}, beat=False))
+        return opened[-1]
+
+    (tmp_path / "run").mkdir()
+    yield make
+    for channel in opened:
+        channel.close("failed: test is over")
+
+
+def message():
+    return Message("up", 7, {"pool2": np.zeros((2, 3), np.float32)})
+
+
+def vitals(path, **facts):
+    """What a half writes about itself."""
+    defaults = {
+        "iteration": 5, "max_iter": 9, "iterations_per_s": 2.5, "loss": 1.5, "waits_for": "",
+        "waits_s": 0.0, "exchange": {"bytes_sent": 70, "bytes_received": 8, "storage_retries": 3},
+    }  # fmt: skip
+    path.write_text(json.dumps({**defaults, **facts}))
+
+
+def test_running_and_waiting(open_half, tmp_path):
+    net1, net2 = open_half("net1"), open_half("net2")
+    net1.send(message())
+    net2.receive("up", 7)
+    net1._heartbeat.beat()
+    net2._heartbeat.beat()
+    run = tmp_path / "run"
+    vitals(run / "net1.status.json", waits_for="down 5", waits_s=4.0)
+    vitals(run / "net2.status.json")
+    (run / "net2.log").write_text(LINE.format(6, 0.25))
+    found = status(str(run))
+    one, two = found.halves["net1"], found.halves["net2"]
+    assert found.problems == []
+    assert (one.state, one.waits_for, one.iteration, one.max_iter) == ("waiting", "down 5", 5, 9)
+    assert one.waits_s >= 4.0 and one.iterations_per_s == 2.5
+    assert (one.sent, one.bytes_sent, one.bytes_received, one.retries) == (1, 70, 8, 3)
+    assert one.kept_bytes == 24 + 256 and str(os.getpid()) in one.process
+    assert one.heartbeat_age_s is not None and one.restarts == 0
+    # The log is ahead of the status file.
+    assert (two.state, two.iteration, two.loss, two.received) == ("running", 6, 0.25, 1)
+    text = describe(found)
+    assert "net1    waiting for down 5, 4 s" in text and "iteration 5/9" in text
+    assert json.loads(json.dumps(found.to_dict()))["halves"]["net2"]["state"] == "running"
+
+
+@pytest.mark.parametrize("state", ["stopped", "done", "failed: out of memory"])
+def test_half_that_left_is_not_waiting(open_half, tmp_path, state):
+    open_half("net1").close(state)
+    vitals(tmp_path / "run/net1.status.json", waits_for="down 5")
+    half = status(str(tmp_path / "run")).halves["net1"]
+    assert (half.state, half.waits_for, half.iterations_per_s) == (state, "", None)
+    assert status(str(tmp_path / "run")).halves["net2"].state == "not started"
+
+
+def test_half_that_was_killed_is_dead(open_half, tmp_path, monkeypatch):
+    open_half("net1")
+    monkeypatch.setattr("dualnet.exchange.host.ProcessId.alive", lambda self, observer: False)
+    assert status(str(tmp_path / "run")).halves["net1"].state == "dead"
+
+
+def test_half_elsewhere_that_gives_no_sign_is_silent(open_half, tmp_path, monkeypatch):
+    open_half("net1")
+    monkeypatch.setattr("dualnet.exchange.host.ProcessId.alive", lambda self, observer: None)
+    run = str(tmp_path / "run")
+    assert status(run).halves["net1"].state == "running"
+    old = time.time() - 3600
+    os.utime(tmp_path / "run/exchange/net1.e000001.heartbeat", (old, old))
+    half = status(run).halves["net1"]
+    assert half.state == "silent" and half.heartbeat_age_s > 3500
+
+
+def test_restarts_and_checkpoints(open_half, tmp_path):
+    run = str(tmp_path / "run")
+    open_half("net1").close("failed: killed")
+    open_half("net1")
+    for iteration in (4, 20):
+        path = tmp_path / "run" / f"net1_iter_{iteration}.caffemodel"
+        path.write_bytes(b"weights")
+        write(run, Commit("net1", iteration), str(path))
+    half = status(run).halves["net1"]
+    assert (half.restarts, half.checkpoint, half.iteration) == (1, 20, 20)
+    mark_complete(run, "net1", 20)
+    assert status(run).halves["net1"].state == "complete"
+
+
+@pytest.mark.parametrize(
+    ("log", "expected"),
+    [
+        ("Solving net\n" + LINE.format(3, 0.5), "silent"),
+        ("Solving net\n" + LINE.format(3, 0.5) + "I x] Optimization Done.\n", "done"),
+        ("Solving net\nI x] Optimization stopped early.\n", "stopped"),
+        ("I x] Optimization stopped early.\nSolving net\n", "silent"),
+    ],
+)
+def test_single_net(tmp_path, log, expected):
+    (tmp_path / "single.log").write_text(log)
+    found = status(str(tmp_path))
+    assert list(found.halves) == ["single"] and found.halves["single"].state == expected
+
+
+def test_single_net_that_runs(tmp_path):
+    (tmp_path / "single.log").write_text("Solving net\n")
+    vitals(tmp_path / "single.status.json")
+    half = status(str(tmp_path)).halves["single"]
+    assert (half.state, half.iteration, half.loss) == ("running", 5, 1.5)
+
+
+# Broken.
+
+
+def test_no_such_directory(tmp_path):
+    found = status(str(tmp_path / "nowhere"))
+    assert found.halves["net1"].state == found.halves["net2"].state == "not started"
+    assert any("No such file" in problem for problem in found.problems)
+    assert "problem: " in describe(found)
+
+
+@pytest.mark.parametrize("garbage", [
+    b"", b"\0" * 700, b"{", b"[]", b'{"exchange": 3, "iteration": "x", "loss": [], "max_iter": {}}',
+    b"\xff" * 9, b"[" * 100000, b'{"loss": 1e999, "iteration": true, "waits_s": null}',
+])  # fmt: skip
+def test_garbage_everywhere(open_half, tmp_path, garbage):
+    net1 = open_half("net1")
+    net1.send(message())
+    net1.close("stopped")
+    run = tmp_path / "run"
+    for name in ("net1.status.json", "net1.log", "net1_iter_7.checkpoint.json", "net2.status.json"):
+        (run / name).write_bytes(garbage)
+    for path in [run, *(run / "exchange").iterdir()]:
+        if path.is_file():
+            path.write_bytes(garbage)
+        found = status(str(run))
+        assert describe(found) and json.dumps(found.to_dict(), allow_nan=False)
+    assert found.problems
+
+
+def test_directories_where_files_should_be(tmp_path):
+    for name in ("net1.log", "net1.status.json", "net2_iter_3.checkpoint.json", "exchange/secret"):
+        (tmp_path / name).mkdir(parents=True)
+    found = status(str(tmp_path))
+    assert describe(found) and found.problems
+
+
+def test_exchange_that_is_a_file(tmp_path):
+    (tmp_path / "exchange").write_text("")
+    assert status(str(tmp_path)).problems
+
+
+# What the halves write.
+
+
+def test_vitals_are_written_at_most_once_a_second(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    made = Vitals(str(tmp_path), "net1", 50)
+    path = tmp_path / "net1.status.json"
+    made.show(1, 0.5)
+    assert not path.exists()
+    for _ in range(70):
+        now[0] += 0.1
+        made.show(int((now[0] - 100) * 4), float("nan"))
+    facts = json.loads(path.read_text())
+    assert facts["iterations_per_s"] == pytest.approx(4, rel=0.1)
+    assert facts["loss"] is None and facts["max_iter"] == 50
+    assert [name for name in os.listdir(tmp_path) if "tmp" in name] == []
+
+
+def test_vitals_that_cannot_be_written_are_no_error(tmp_path, monkeypatch):
+    made = Vitals(str(tmp_path / "gone"), "net1", 50)
+    monkeypatch.setattr(time, "monotonic", lambda: 1e9)
+    made.show(1, 0.5)
+    assert os.listdir(tmp_path) == []
