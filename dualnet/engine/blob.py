@@ -185,6 +185,14 @@ class Blob:
         """Sets the gradient to zero."""
         self._diff.clear()
 
+    def drop_data(self) -> None:
+        """Frees the values' memory for a result; `set_data` must follow."""
+        self._data.drop()
+
+    def drop_diff(self) -> None:
+        """Frees the gradient's memory for a result; `set_diff` must follow."""
+        self._diff.drop()
+
     def share_data(self, other: Blob) -> None:
         """Uses the other blob's values from now on: each sees what the other writes."""
         self._data = other._data

@@ -123,6 +123,14 @@ class Storage:
         else:
             self._tensor = self._base = self._host = None
 
+    def drop(self) -> None:
+        """Forgets values that are about to be replaced, so that the result can have their memory.
+
+        Nothing happens where a user holds an array of them.
+        """
+        if self._live_base() is None and not self._fixed:
+            self._tensor = self._base = self._host = None
+
     def relayout(self, shape: Shape, memory_format: torch.memory_format) -> Tensor:
         """The values in a memory format, kept so where no user's array fixes the order.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -193,3 +194,27 @@ def test_held_views_on_a_gpu_are_synchronised_at_boundaries():
         assert blob.data_tensor[0, 0] == 5
     finally:
         device.set_mode_cpu()
+
+
+def test_drop_frees_the_memory():
+    blob, values = Blob((2, 3)), torch.ones(2, 3)
+    watched = weakref.ref(values)
+    blob.set_data(values)
+    del values
+    blob.drop_data()
+    assert watched() is None
+    assert (blob.data == 0).all()
+
+
+def test_drop_leaves_what_somebody_holds():
+    blob = Blob((2, 3))
+    blob.set_diff(torch.ones(2, 3))
+    held = blob.diff
+    blob.drop_diff()
+    assert (held == 1).all()
+    blob.set_diff(torch.full((2, 3), 2.0))
+    assert (held == 2).all()
+    callers = torch.ones(2, 3)
+    blob.alias_data(callers)
+    blob.drop_data()
+    assert blob.data_tensor is callers

@@ -40,6 +40,7 @@ class ReLU(NeuronLayer):
         if bottom[0] is top[0]:
             top[0].set_data(_aten.leaky_relu_(x, self._slope) if self._slope else _aten.relu_(x))
         else:
+            top[0].drop_data()
             top[0].set_data(_aten.leaky_relu(x, self._slope) if self._slope else _aten.relu(x))
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
@@ -49,6 +50,8 @@ class ReLU(NeuronLayer):
         x, gradient = bottom[0].data_tensor, top[0].diff_tensor
         # In place the top's diff is the bottom's too: written over, it needs no further memory.
         over = {"grad_input": gradient} if bottom[0] is top[0] else {}
+        if not over:
+            bottom[0].drop_diff()
         if self._slope:
             result = _aten.leaky_relu_backward(gradient, x, self._slope, False, **over)
         else:

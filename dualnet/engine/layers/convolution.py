@@ -133,6 +133,8 @@ class _BaseConvolution(Layer):
         weight = self.blobs[0].data_tensor
         bias = self.blobs[1].data_tensor if self._bias else None
         for source, target in zip(bottom, top):
+            if source is not target:
+                target.drop_data()
             result = _aten.convolution(
                 self._batch(source), weight, bias, self._stride, self._pad, self._dilation,
                 self.transposed, self._no_output_padding, self._group,
@@ -146,6 +148,8 @@ class _BaseConvolution(Layer):
         for source, target, down in zip(bottom, top, propagate_down):
             if not (down or any(wanted)):
                 continue
+            if down and source is not target:
+                source.drop_diff()
             to_bottom, to_weight, to_bias = _aten.convolution_backward(
                 self._batch(target, gradient=True), self._batch(source), weight,
                 [self._num_output] if self._bias else None, self._stride, self._pad,

@@ -65,6 +65,9 @@ class LRN(Layer):
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         """Normalises and keeps the scale."""
         x = bottom[0].data_tensor
+        self._scale = None  # its memory, and the top's, are for the new values
+        if top[0] is not bottom[0]:
+            top[0].drop_data()
         square = x * x
         sums = self._channel_sums(square) if self._across else average(square, self._window)
         self._scale = sums.mul_(self._alpha).add_(self._k)
@@ -75,6 +78,8 @@ class LRN(Layer):
         if not propagate_down[0] or self._scale is None:
             return
         x, gradient = bottom[0].data_tensor, top[0].diff_tensor
+        if top[0] is not bottom[0]:
+            bottom[0].drop_diff()
         direct = self._scale.pow(-self._beta).mul_(gradient)
         ratio = (direct * x).div_(self._scale)
         if self._across:

@@ -224,6 +224,9 @@ class Pooling(Layer):
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         """Pools."""
         x = self._ordered(bottom[0])
+        self._indices = None
+        if top[0] is not bottom[0]:
+            top[0].drop_data()
         if not self._is_max:
             top[0].set_data(average(x, self._window))
             return
@@ -260,6 +263,8 @@ class Pooling(Layer):
             gradient = top[0].diff_in(torch.channels_last)
         else:
             gradient = top[0].diff_tensor
+        if top[0] is not bottom[0]:
+            bottom[0].drop_diff()
         w = self._window
         if not self._is_max:
             bottom[0].set_diff(average_backward(gradient, x, w))
