@@ -37,5 +37,8 @@ def test_prints_json_lines(dualnet):
     machine, *others = [json.loads(line) for line in done.stdout.splitlines()]
     assert machine["cores"] >= 1 and len(machine["load"]) == 3
     assert "DUALNET_BVLC_PYTHON" in machine["left_out"]
-    assert [record["contender"] for record in others] == ["engine", "plain", "ratios"]
+    assert [record["contender"] for record in others] == [
+        "engine", "plain", "plain_tuned", "ratios"
+    ]  # fmt: skip
+
     assert others[0]["batch"] == 256

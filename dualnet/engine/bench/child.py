@@ -12,6 +12,8 @@ import sys
 import time
 from typing import Any
 
+from dualnet.engine.memory import keep_freed_blocks
+
 __all__ = ["main", "peak_memory_mib"]
 
 
@@ -39,7 +41,9 @@ def main(spec: dict[str, Any]) -> None:
 
 
 def _trainer(spec: dict[str, Any]) -> Any:
-    if spec["contender"] == "plain":
+    if spec["contender"] == "plain_tuned":
+        keep_freed_blocks()
+    if spec["contender"] in ("plain", "plain_tuned"):
         from dualnet.engine.bench.plain_trainer import PlainTrainer
 
         return PlainTrainer(spec["net"], tuple(spec["shape"]), spec["classes"])

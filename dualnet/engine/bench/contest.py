@@ -34,7 +34,8 @@ class Contender:
     """A child process that trains.
 
     Args:
-        name: `engine`, `plain` or `bvlc`.
+        name: `engine`, `plain`, `plain_tuned` (plain PyTorch that keeps freed memory as the
+            engine does) or `bvlc`.
         python: its interpreter.
         chosen: the net.
         solver: the solver's prototxt.
@@ -127,7 +128,7 @@ def contest(
     Raises:
         BenchError: a contender failed.
     """
-    pythons = {"engine": sys.executable, "plain": sys.executable}
+    pythons = dict.fromkeys(("engine", "plain", "plain_tuned"), sys.executable)
     if bvlc_python:
         pythons["bvlc"] = bvlc_python
     contenders: list[Contender] = []
@@ -145,7 +146,9 @@ def contest(
                 yield {"net": chosen.name, "batch": chosen.batch, "threads": threads, **record}
             yield {"net": chosen.name, **ratios({c.name: c.rounds_s for c in contenders}, records)}
             if layer_steps:
-                for record in _layers(contenders[:2], layer_steps):
+                # With the same malloc on both sides, so that the difference is the layers'.
+                pair = [c for c in contenders if c.name in ("engine", "plain_tuned")]
+                for record in _layers(pair, layer_steps):
                     yield {"net": chosen.name, **record}
         finally:
             for contender in contenders:
@@ -182,10 +185,11 @@ def ratios(
     result: dict[str, Any] = {"contender": "ratios"}
     medians = {name: [statistics.median(one) for one in r] for name, r in rounds_s.items()}
     engine = medians["engine"]
-    over_plain = [e / p for e, p in zip(engine, medians["plain"])]
-    result["engine_time_over_plain"] = round(statistics.median(over_plain), 3)
-    memory = records["engine"]["peak_mib"] / records["plain"]["peak_mib"]
-    result["engine_memory_over_plain"] = round(memory, 3)
+    for name in ("plain", "plain_tuned"):
+        over_plain = [e / p for e, p in zip(engine, medians[name])]
+        result[f"engine_time_over_{name}"] = round(statistics.median(over_plain), 3)
+        memory = records["engine"]["peak_mib"] / records[name]["peak_mib"]
+        result[f"engine_memory_over_{name}"] = round(memory, 3)
     if "bvlc" in medians:
         over_engine = [b / e for b, e in zip(medians["bvlc"], engine)]
         result["bvlc_time_over_engine"] = round(statistics.median(over_engine), 2)

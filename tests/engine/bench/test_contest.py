@@ -22,8 +22,8 @@ def _at_the_root(monkeypatch, repository):
 
 def test_records_of_both_contenders():
     records = list(contest(SMALL, None, threads=1, repeats=2, seconds=0.01, layer_steps=1))
-    engine, plain, compared = records[:3]
-    for record, name in ((engine, "engine"), (plain, "plain")):
+    compared = records[3]
+    for record, name in zip(records, ("engine", "plain", "plain_tuned")):
         assert record["contender"] == name and record["net"] == "cifar10"
         assert record["batch"] == 8 and record["threads"] == 1
         assert record["version"].startswith("PyTorch ")
@@ -31,9 +31,10 @@ def test_records_of_both_contenders():
         assert record["quartiles_ms"][0] <= record["step_ms"] <= record["quartiles_ms"][1]
         assert record["peak_mib"] > 50
     assert set(compared) == {
-        "net", "contender", "engine_time_over_plain", "engine_memory_over_plain"
+        "net", "contender", "engine_time_over_plain", "engine_memory_over_plain",
+        "engine_time_over_plain_tuned", "engine_memory_over_plain_tuned",
     }  # fmt: skip
-    both = {r["layer"] for r in records[3:] if "engine_ms" in r and "plain_ms" in r}
+    both = {r["layer"] for r in records[4:] if "engine_ms" in r and "plain_tuned_ms" in r}
     assert both >= LAYERS
 
 
@@ -49,13 +50,17 @@ def test_ratios_are_medians_over_rounds():
     rounds_s = {
         "engine": [[1.0, 3.0], [20.0, 20.0], [3.0]],
         "plain": [[1.0], [10.0], [3.0]],
+        "plain_tuned": [[4.0], [10.0], [3.0]],
         "bvlc": [[8.0], [80.0], [12.0]],
     }
-    records = {"engine": {"peak_mib": 110.0}, "plain": {"peak_mib": 100.0}}
+    peaks = {"engine": 110.0, "plain": 100.0, "plain_tuned": 220.0}
+    records = {name: {"peak_mib": peak} for name, peak in peaks.items()}
     assert ratios(rounds_s, records) == {
         "contender": "ratios",
         "engine_time_over_plain": 2.0,
         "engine_memory_over_plain": 1.1,
+        "engine_time_over_plain_tuned": 1.0,
+        "engine_memory_over_plain_tuned": 0.5,
         "bvlc_time_over_engine": 4.0,
     }
 
