@@ -33,8 +33,9 @@ Progress = Optional[Callable[[Session], None]]
 
 #: Checkpoints of each half that its partner's messages are kept for: the latest may be damaged.
 _RETAINED = 2
-#: While stopping: time between two looks at whether the partner has left.
-_LOOK_S = 0.3
+#: Time between two looks at whether the partner has left: while stopping, and in a wait that has
+#: lasted longer than the other.
+_LOOK_S, _QUIET_S = 0.3, 5.0
 
 
 def claim(config: Config, run_dir: str, resolved: Resolved) -> None:
@@ -213,25 +214,41 @@ def _train_with(
 
 
 def _watch_waits(channel: Channel, session: Session, run_dir: str) -> None:
-    """What happens while a half waits for the other: its status is kept up to date."""
-    stopper = session.stopper
-    looked_s = 0.0
+    """What happens while a half waits for the other: the status is kept, and an absence noted."""
+    stopper, partner = session.stopper, channel.partner
+    grace_s = session.half.config.exchange.restart_grace_s
+    since_s = looked_s = time.monotonic()
+    awaited = told = ""
 
     def on_wait() -> None:
+        nonlocal awaited, told, since_s, looked_s
         session.vitals.show(session.iteration, session.loss)
-        # While both halves are being stopped, the first to leave keeps the other from going on.
-        nonlocal looked_s
-        if stopper.requested and time.monotonic() - looked_s > _LOOK_S:
-            looked_s = time.monotonic()
-            if _has_left(run_dir, channel.partner):
-                raise stopper.error()
+        now_s = time.monotonic()
+        if channel.awaited != awaited:
+            awaited, since_s = channel.awaited, now_s
+        if now_s - looked_s < _LOOK_S or not (stopper.requested or now_s - since_s > _QUIET_S):
+            return
+        looked_s = now_s
+        left = _has_left(run_dir, partner)
+        if left and stopper.requested:
+            # While both halves are being stopped, the first to leave keeps the other from going on.
+            raise stopper.error()
+        if left and told != awaited:
+            told = awaited
+            session.log.warning(
+                f"{partner} is gone ({left}) while {awaited} is awaited; waiting {grace_s:g} s at "
+                "most for it to be started again"
+            )
 
     channel.on_wait = on_wait
 
 
-def _has_left(run_dir: str, role: str) -> bool:
+def _has_left(run_dir: str, role: str) -> str:
+    """Why a half does not run, "" if it does or that cannot be told."""
     view = peek(run_dir).halves[role]
-    return view.alive is False or view.state.startswith(("stopped", "done", "failed"))
+    if view.state.startswith(("stopped", "done", "failed")):
+        return view.state
+    return "it was killed" if view.alive is False else ""
 
 
 def _train(session: Session, loop: Any, progress: Progress) -> None:

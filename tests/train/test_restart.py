@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dualnet.errors import UsageError
+from dualnet.errors import PartnerDied, UsageError
 from dualnet.report.parse import parse_log
 from dualnet.train import commit
 from dualnet.train import run as run_module
@@ -178,6 +178,31 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(workdir, damage):
     log = Path("parts/net1.log").read_text()
     assert re.search(r"^W.*net1_iter_6.checkpoint.json is ignored: ", log, re.M)
     assert "Restoring previous solver status from parts/net1_iter_4.solverstate" in log
+
+
+def test_survivor_that_gave_up_waiting_goes_on_with_the_other(workdir, monkeypatch):
+    monkeypatch.setattr(run_module, "_QUIET_S", 0.2)
+    run_both("whole", *SHORT)
+    settings = (*SHORT, "exchange.restart_grace_s=1.5")
+    errors, crashes = [], [7]
+
+    def arm(session):
+        def look(done):
+            if done in crashes:
+                raise Crash
+
+        session.on_progress = look
+
+    other = threading.Thread(target=run, args=(load(*settings), "parts", "net2", [], errors))
+    other.start()
+    with pytest.raises(Crash):
+        train_half(load(*settings), "net1", "parts", arm)
+    other.join()
+    assert [type(error) for error in errors] == [PartnerDied]
+    log = Path("parts/net2.log").read_text()
+    assert "net1 is gone (failed: Crash: ) while up 7 is awaited; waiting 1.5 s at most" in log
+    run_both("parts", *settings)
+    equal("whole", "parts")
 
 
 def test_without_checkpoints_a_half_is_not_started_again(workdir):
