@@ -14,16 +14,20 @@ Works from any directory and under a batch scheduler: the script becomes the tra
 the scheduler's signals reach it, and its exit code is the process's. Relative paths are relative
 to where you are; the paths inside prototxt are relative to the repository.
 
+With train.snapshot the same command, after a crash, a kill or a requeue, goes on from this half's
+latest checkpoint; on SIGTERM and SIGUSR1 it writes one and exits with 0.
+
 Variables: DUALNET_PYTHON (default: .venv/bin/python if there, else python3),
 DUALNET_CAFFE (auto, engine or bvlc), DUALNET_HOME (the repository, where a scheduler copies this
 script and the job is not submitted from the repository).
 
 Examples:
   scripts/run_net1.sh configs/cifar10.yaml /shared/runs/first
-  scripts/run_net1.sh configs/cifar10.yaml /shared/runs/first --resume
+  scripts/run_net1.sh configs/cifar10.yaml /shared/runs/first --set train.snapshot=200
   srun --nodes=1 --gres=gpu:1 scripts/run_net1.sh configs/cifar10.yaml /shared/runs/first \
     --set train.max_iter=4000
-  sbatch --gres=gpu:1 scripts/run_net1.sh configs/cifar10.yaml /shared/runs/first
+  sbatch --gres=gpu:1 --requeue --signal=USR1@60 scripts/run_net1.sh configs/cifar10.yaml \
+    /shared/runs/first --set train.snapshot=200
 TEXT
 }
 
