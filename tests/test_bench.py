@@ -40,5 +40,4 @@ def test_prints_json_lines(dualnet):
     assert [record["contender"] for record in others] == [
         "engine", "plain", "plain_tuned", "ratios"
     ]  # fmt: skip
-
     assert others[0]["batch"] == 256

@@ -15,7 +15,7 @@ __all__ = ["keep_freed_blocks"]
 # malloc.h of the GNU C library.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
-_LARGEST_INT = 2**31 - 1
+_NEVER = -1
 
 _done = False
 
@@ -34,7 +34,7 @@ def keep_freed_blocks() -> bool:
         try:
             mallopt = ctypes.CDLL(None).mallopt
             mapped = mallopt(_M_MMAP_MAX, 0)
-            _done = bool(mapped and mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT))
+            _done = bool(mapped and mallopt(_M_TRIM_THRESHOLD, _NEVER))
         except (AttributeError, OSError):
             pass  # another C library; training is slower, no less right
     return _done

@@ -23,19 +23,32 @@ print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def run(repository, **settings):
-    """What `keep_freed_blocks` says, and how many page faults follow."""
+# Arenas of threads other than the first cannot hold more than 64 MiB.
+THREAD = """
+import threading
+import numpy
+from dualnet.engine.memory import keep_freed_blocks
+kept, sums = keep_freed_blocks(), []
+thread = threading.Thread(target=lambda: sums.append(int(numpy.ones(2**27, numpy.uint8).sum())))
+thread.start()
+thread.join()
+print(kept, sums[0])
+"""
+
+
+def run(repository, program=PROGRAM, **settings):
+    """What a program prints: whether `keep_freed_blocks` works here, and a number."""
     unset = ("GLIBC_TUNABLES",)
     clean = {k: v for k, v in os.environ.items() if k[:7] != "MALLOC_" and k not in unset}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-c", program],
         env={**clean, "PYTHONPATH": str(repository), **settings},
         stdout=subprocess.PIPE,
         encoding="utf-8",
         check=True,
     )
-    kept, faults = done.stdout.split()
-    return kept == "True", int(faults)
+    kept, number = done.stdout.split()
+    return kept == "True", int(number)
 
 
 def test_large_blocks_are_used_again_without_page_faults(repository):
@@ -48,3 +61,7 @@ def test_large_blocks_are_used_again_without_page_faults(repository):
 def test_the_users_setting_wins(repository):
     assert run(repository, MALLOC_ARENA_MAX="2")[0] is False
     assert run(repository, GLIBC_TUNABLES="glibc.malloc.arena_max=2")[0] is False
+
+
+def test_threads_get_blocks_larger_than_their_arenas(repository):
+    assert run(repository, THREAD)[1] == 2**27
