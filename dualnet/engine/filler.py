@@ -48,10 +48,14 @@ def _constant(blob: Blob, param: caffe_pb2.FillerParameter, draw: torch.Generato
 
 
 def _uniform(blob: Blob, param: caffe_pb2.FillerParameter, draw: torch.Generator) -> Tensor:
+    if not param.min <= param.max:
+        raise PrototxtError(f"uniform filler: min {param.min:g} must not exceed max {param.max:g}")
     return torch.empty(blob.dims).uniform_(param.min, param.max, generator=draw)
 
 
 def _gaussian(blob: Blob, param: caffe_pb2.FillerParameter, draw: torch.Generator) -> Tensor:
+    if not param.std >= 0:
+        raise PrototxtError(f"gaussian filler: std must be 0 or more, it is {param.std:g}")
     values = torch.empty(blob.dims).normal_(param.mean, param.std, generator=draw)
     if param.sparse >= 0:
         # Each weight stays with probability sparse / shape[0]: so many inputs for each output.
@@ -75,6 +79,8 @@ def _positive_unitball(
 
 
 def _fan(blob: Blob, param: caffe_pb2.FillerParameter) -> float:
+    if not blob.count:
+        return 1.0  # no value to scale
     fan_in = blob.count / blob.dims[0]
     # Compatibility with ND blobs: a vector's fan-out is its count.
     fan_out = blob.count / blob.dims[1] if blob.ndim > 1 else float(blob.count)

@@ -5,12 +5,14 @@ Images are (H, W, K) float32 in [0, 1], RGB. Only `load_image` needs pillow.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from dualnet.engine import resize
 from dualnet.engine.blob_proto import put_values, stored_shape, stored_values
+from dualnet.engine.errors import ShapeError
 from dualnet.engine.proto import caffe_pb2
 
 __all__ = [
@@ -33,9 +35,18 @@ def blobproto_to_array(blob: caffe_pb2.BlobProto, return_diff: bool = False) -> 
     Args:
         blob: in the present layout or the four-number one.
         return_diff: the diff instead of the data.
+
+    Raises:
+        ShapeError: the values do not fill the shape.
     """
-    values = stored_values(blob, "diff" if return_diff else "data")
-    return values.reshape(stored_shape(blob))
+    what = "diff" if return_diff else "data"
+    values, shape = stored_values(blob, what), stored_shape(blob)
+    if values.size != math.prod(shape) or any(size < 0 for size in shape):
+        raise ShapeError(
+            f"a stored blob of shape {tuple(shape)} holds {values.size} {what} values; the file is "
+            "damaged, or holds no blob"
+        )
+    return values.reshape(shape)
 
 
 def array_to_blobproto(arr: np.ndarray, diff: np.ndarray | None = None) -> caffe_pb2.BlobProto:

@@ -58,6 +58,8 @@ def read_binary(path: Path, message_type: type[M]) -> M:
             message.ParseFromString(stream.read())
     except OSError as error:
         raise PrototxtError(f"cannot read '{os.fspath(path)}': {error.strerror}") from error
+    except ValueError as error:  # a zero byte
+        raise PrototxtError(f"{os.fspath(path)!r} is no file name: {error}") from error
     except DecodeError as error:
         raise PrototxtError(
             f"'{os.fspath(path)}' is not a binary {message.DESCRIPTOR.name}: {error}"
@@ -98,6 +100,8 @@ def _read(path: Path) -> str:
         ) from error
     except UnicodeDecodeError as error:
         raise PrototxtError(f"'{os.fspath(path)}' is not UTF-8 text: {error.reason}") from error
+    except ValueError as error:  # a zero byte
+        raise PrototxtError(f"{os.fspath(path)!r} is no file name: {error}") from error
 
 
 def _hint(reason: str) -> str:

@@ -85,6 +85,11 @@ def read_state(path: Path, history: Sequence[Blob]) -> State:
     for index, blob in enumerate(history):
         where = f"'{os.fspath(path)}', history {index}"
         blob_from_proto(blob, message.history[index], where)
+    if not isinstance(message.learned_net, str):  # protobuf hands out what is no UTF-8 as bytes
+        raise WeightsError(
+            f"'{os.fspath(path)}' names a weights file that is not UTF-8: {message.learned_net!r}; "
+            "the file is damaged"
+        )
     return State(message.iter, message.current_step, message.learned_net)
 
 

@@ -76,6 +76,8 @@ class Solver:
 
     def _build(self, param: caffe_pb2.SolverParameter) -> None:
         rule = rule_class(param.type)
+        if param.iter_size < 1:
+            raise SolverError(f"iter_size must be 1 or more, it is {param.iter_size}")
         if param.average_loss < 1:
             raise SolverError(f"average_loss must be 1 or more, it is {param.average_loss}")
         check_policy(param)

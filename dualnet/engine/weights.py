@@ -151,7 +151,7 @@ def _is_hdf5(path: Path) -> bool:
     try:
         with open(path, "rb") as stream:
             return stream.read(8) == b"\x89HDF\r\n\x1a\n"
-    except OSError:
+    except (OSError, ValueError):
         return False  # the reader that follows says why
 
 

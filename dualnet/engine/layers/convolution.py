@@ -47,7 +47,9 @@ class _BaseConvolution(Layer):
         self._kernel = self._sizes("kernel", spatial, None)
         self._stride = self._sizes("stride", spatial, 1)
         self._pad = self._sizes("pad", spatial, 0)
-        self._dilation = self._expand("dilation", list(param.dilation), spatial, 1)
+        dilation = self._expand("dilation", list(param.dilation), spatial, 1)
+        # A kernel of 1 has nothing to spread, and PyTorch crashes on some that are told to.
+        self._dilation = [d if k > 1 else 1 for d, k in zip(dilation, self._kernel)]
         self._group = param.group
         self._num_output = param.num_output
         self._channels = dims[self._axis]
