@@ -236,8 +236,10 @@ def _jitter_results(net: Net, draw: np.random.Generator) -> None:
 
 
 def _jitter(values: np.ndarray, draw: np.random.Generator) -> np.ndarray:
-    noise = 1 + JITTER * draw.standard_normal(values.shape)
-    return (values * noise).astype(np.float32)
+    """Adds what a sum's rounding may: it follows the terms' size more than the result's."""
+    typical = float(np.sqrt(np.mean(np.square(values, dtype=np.float64)))) if values.size else 0.0
+    size = np.where(values == 0, 0.0, np.abs(values) + typical)  # zeros are mostly exact
+    return (values + JITTER * size * draw.standard_normal(values.shape)).astype(np.float32)
 
 
 def _draw_params(net: Net, draw: np.random.Generator) -> None:
