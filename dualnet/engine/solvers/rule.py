@@ -68,6 +68,26 @@ class UpdateRule:
         """
         raise NotImplementedError
 
+    def fused(
+        self,
+        grads: list[Tensor],
+        weights: list[Tensor],
+        rates: list[float],
+        decays: list[float],
+    ) -> bool:
+        """Does a whole update in one pass over the memory, where the rule can.
+
+        Args:
+            grads: one tensor a parameter, not yet regularised; left holding what was subtracted.
+            weights: the parameters.
+            rates: the learning rate times each parameter's lr_mult.
+            decays: how much of each weight is added to its gradient.
+
+        Returns:
+            Whether it did; if not, nothing has changed.
+        """
+        return False
+
 
 def register_rule(name: str) -> Callable[[R], R]:
     """Class decorator: makes a rule available as `type: "name"` in a solver's prototxt."""

@@ -46,8 +46,17 @@ def update(
     _clip(param, grads)
     if param.iter_size > 1:
         torch._foreach_div_(grads, float(param.iter_size))
-    _regularize(param, learnable, grads, weights)
-    rule.compute(grads, [rate * p.spec.lr_mult for p in learnable], iteration)
+    kind = param.regularization_type
+    if kind not in ("L1", "L2"):
+        raise SolverError(f"unknown regularization_type '{kind}'; the types are: L1, L2")
+    rates = [rate * p.spec.lr_mult for p in learnable]
+    decays = [param.weight_decay * p.spec.decay_mult for p in learnable]
+    if kind == "L2" and rule.fused(grads, weights, rates, decays):
+        return
+    for grad, weight, decay in zip(grads, weights, decays):
+        if decay:
+            grad.add_(weight.sign() if kind == "L1" else weight, alpha=decay)
+    rule.compute(grads, rates, iteration)
     torch._foreach_sub_(weights, grads)
 
 
@@ -63,19 +72,3 @@ def _clip(param: caffe_pb2.SolverParameter, grads: list[Tensor]) -> None:
             f"scale factor {limit / norm:g}"
         )
         torch._foreach_mul_(grads, limit / norm)
-
-
-def _regularize(
-    param: caffe_pb2.SolverParameter,
-    learnable: Sequence[Parameter],
-    grads: list[Tensor],
-    weights: list[Tensor],
-) -> None:
-    """Adds decay * w (L2) or decay * sign(w) (L1)."""
-    kind = param.regularization_type
-    if kind not in ("L1", "L2"):
-        raise SolverError(f"unknown regularization_type '{kind}'; the types are: L1, L2")
-    for one, grad, weight in zip(learnable, grads, weights):
-        decay = param.weight_decay * one.spec.decay_mult
-        if decay:
-            grad.add_(weight.sign() if kind == "L1" else weight, alpha=decay)

@@ -81,6 +81,48 @@ def test_formula_and_history(name):
             np.testing.assert_allclose(held, expected[k][slot], rtol=2e-5, atol=1e-7)
 
 
+DECAYS = [0.01 * (k % 2) for k in range(len(SHAPES))]
+
+
+def fused_problem(**settings):
+    """A rule of SGD, and the gradients and weights for it."""
+    rule = rule_class("SGD")(caffe_pb2.SolverParameter(**settings), SHAPES)
+    draw = np.random.default_rng(4)
+    arrays = [[draw.standard_normal(s).astype(np.float32) for s in SHAPES] for _ in range(2)]
+    return rule, *([torch.from_numpy(a) for a in group] for group in arrays)
+
+
+@pytest.mark.parametrize("rates", [RATES, [0.0] * len(SHAPES), [2.0] * len(SHAPES)])
+def test_fused_sgd_is_the_formula(rates):
+    rule, grads, weights = fused_problem(momentum=0.9)
+    expected = [w.double().numpy().copy() for w in weights]
+    history = [np.zeros(s) for s in SHAPES]
+    for _ in range(5):
+        before = [g.clone() for g in grads]
+        assert rule.fused(grads, weights, rates, DECAYS)
+        for k, gradient in enumerate(before):
+            whole = gradient.double().numpy() + DECAYS[k] * expected[k]
+            history[k] = 0.9 * history[k] + rates[k] * whole
+            expected[k] -= history[k]
+            # As in Caffe the gradient is left holding what was subtracted.
+            np.testing.assert_allclose(grads[k].numpy(), history[k], rtol=2e-5, atol=1e-6)
+            np.testing.assert_allclose(rule.history[k].data, history[k], rtol=2e-5, atol=1e-6)
+            np.testing.assert_allclose(weights[k].numpy(), expected[k], rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", ["no momentum", "tiny rate", "other order"])
+def test_fused_sgd_declines_and_changes_nothing(case):
+    rule, grads, weights = fused_problem(momentum=0.0 if case == "no momentum" else 0.9)
+    rates = [1e-12] * len(SHAPES) if case == "tiny rate" else RATES
+    if case == "other order":
+        matrix = next(k for k, shape in enumerate(SHAPES) if len(shape) > 1)
+        grads[matrix] = grads[matrix].mT.contiguous().mT
+    before = [t.clone() for t in grads + weights]
+    assert not rule.fused(grads, weights, rates, DECAYS)
+    assert all(torch.equal(a, b) for a, b in zip(before, grads + weights))
+    assert all((blob.data == 0).all() for blob in rule.history)
+
+
 def test_every_rule_has_a_formula_here_and_a_class():
     assert sorted(FORMULAS) == rule_names()
     for name in FORMULAS:
