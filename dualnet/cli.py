@@ -206,11 +206,12 @@ def _run_dir(options: argparse.Namespace, loaded: config.Config) -> str:
 def _single(options: argparse.Namespace) -> None:
     loaded = _load(options)
     _pin(loaded.single)
-    from dualnet.train.progress import follow
-    from dualnet.train.run import train_single
-
     run_dir = _run_dir(options, loaded)
-    session = train_single(loaded, run_dir, options.resume, follow)
+    with Stopper(loaded.train.stop_within_s) as stopper:
+        with stopper.held():  # an import that is cut in two fails in strange ways
+            from dualnet.train.progress import follow
+            from dualnet.train.run import train_single
+        session = train_single(loaded, run_dir, options.resume, follow, stopper)
     if session is None:
         _say(f"single is complete already; {run_dir}")
         return
@@ -220,10 +221,11 @@ def _single(options: argparse.Namespace) -> None:
 def _half(options: argparse.Namespace) -> None:
     loaded = _load(options)
     _pin(loaded.half(options.role))
-    from dualnet.train.progress import follow
-    from dualnet.train.run import train_half
-
-    session = train_half(loaded, options.role, options.run_dir, follow)
+    with Stopper(loaded.train.stop_within_s) as stopper:
+        with stopper.held():  # an import that is cut in two fails in strange ways
+            from dualnet.train.progress import follow
+            from dualnet.train.run import train_half
+        session = train_half(loaded, options.role, options.run_dir, follow, stopper)
     if session is None:
         _say(f"{options.role} is complete already; {options.run_dir}")
         return

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Callable, Optional
 
 from dualnet import backend
@@ -80,7 +80,11 @@ def log_path(run_dir: str, role: str) -> str:
 
 
 def train_single(
-    config: Config, run_dir: str, resume: bool = False, progress: Progress = None
+    config: Config,
+    run_dir: str,
+    resume: bool = False,
+    progress: Progress = None,
+    stopper: Optional[Stopper] = None,
 ) -> Optional[Session]:
     """Train the uncut net, from its latest checkpoint if there is one.
 
@@ -89,12 +93,13 @@ def train_single(
         run_dir: Its directory.
         resume: There must be a checkpoint, or a snapshot at least.
         progress: Told of the session before the first iteration.
+        stopper: Takes the signals already; default one of its own.
 
     Returns:
         The session; None if the run was complete already.
     """
     resolved = resolve(config, "single", run_dir)
-    with _stoppable(config, resolved) as stopper:
+    with _stoppable(config, resolved, stopper) as stopper:
         claim(config, run_dir, resolved)
         with CaffeLog(log_path(run_dir, "single"), display=resolved.display) as log:
             found = commit.latest(run_dir, "single", log.warning)
@@ -102,7 +107,8 @@ def train_single(
                 return None
             checkpoint.clean(run_dir, "single")
             write(resolved)
-            half = Half(config, resolved)
+            with stopper.held():
+                half = Half(config, resolved)
             session = Session(half, log, run_dir, stopper=stopper)
             _introduce(session)
             if found is not None:
@@ -115,7 +121,11 @@ def train_single(
 
 
 def train_half(
-    config: Config, role: str, run_dir: str, progress: Progress = None
+    config: Config,
+    role: str,
+    run_dir: str,
+    progress: Progress = None,
+    stopper: Optional[Stopper] = None,
 ) -> Optional[Session]:
     """Train net1 or net2, together with the other half that somebody starts elsewhere.
 
@@ -123,7 +133,7 @@ def train_half(
         The session; None if the half was complete already.
     """
     resolved = resolve(config, role, run_dir)
-    with _stoppable(config, resolved) as stopper:
+    with _stoppable(config, resolved, stopper) as stopper:
         claim(config, run_dir, resolved)
         if commit.complete(run_dir, role) and commit.latest(run_dir, role) is not None:
             return None
@@ -145,9 +155,9 @@ def train_half(
 
 
 @contextmanager
-def _stoppable(config: Config, resolved: Resolved) -> Iterator[Stopper]:
+def _stoppable(config: Config, resolved: Resolved, outer: Optional[Stopper]) -> Iterator[Stopper]:
     """Signals end what happens inside; where the training can go on, that is no failure."""
-    with Stopper(config.train.stop_within_s) as stopper:
+    with nullcontext(outer) if outer else Stopper(config.train.stop_within_s) as stopper:
         try:
             yield stopper
         except Stopped as error:
@@ -184,7 +194,8 @@ def _train_with(
     found = commit.latest(run_dir, role, log.warning)
     checkpoint.clean(run_dir, role)
     write(resolved)
-    half = Half(config, resolved)
+    with stopper.held():
+        half = Half(config, resolved)
     session = Session(half, log, run_dir, channel, stopper)
     session.epoch = peek(run_dir).halves[role].epoch
     _introduce(session)
@@ -254,7 +265,8 @@ def _has_left(run_dir: str, role: str) -> str:
 def _train(session: Session, loop: Any, progress: Progress) -> None:
     """Run a loop to its end, or to the signal that stops it."""
     if progress is not None:
-        progress(session)
+        with session.stopper.held():
+            progress(session)
     # Without checkpoints a half cannot go on, so there is nothing worth the time.
     session.stopper.is_patient = _can_go_on(session.half.resolved)
     try:
