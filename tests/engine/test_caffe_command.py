@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -210,14 +211,19 @@ def test_a_signalled_process_saves_and_ends_well(run, tmp_path, repository):
         env={**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"},
     ) as process:  # fmt: skip
         assert process.stderr is not None
-        seen = []
+        # A signal that goes astray must fail this test, not hang the suite.
+        watchdog = threading.Timer(120, process.kill)
+        watchdog.start()
+        seen, interrupted = [], False
         for line in process.stderr:
             seen.append(line)
             if "Learning Rate Policy" in line:
                 process.send_signal(signal.SIGHUP)
-            elif "solver state" in line and len(list(tmp_path.glob("run_iter_*.caffemodel"))) == 1:
+            elif "solver state" in line and not interrupted:
+                interrupted = True
                 process.send_signal(signal.SIGINT)
         assert process.wait() == 0, "".join(seen)
+        watchdog.cancel()
     assert "Optimization stopped early." in "".join(seen)
     weights = sorted(tmp_path.glob("run_iter_*.caffemodel"))
     assert len(weights) == 2
