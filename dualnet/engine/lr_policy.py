@@ -66,7 +66,14 @@ def learning_rate(
     elif param.lr_policy == "multistep":
         while step < len(param.stepvalue) and iteration >= param.stepvalue[step]:
             step += 1
-    return param.base_lr * _FACTORS[param.lr_policy](param, iteration, step), step
+    try:
+        return param.base_lr * _FACTORS[param.lr_policy](param, iteration, step), step
+    except (OverflowError, ValueError, ZeroDivisionError) as error:
+        raise SolverError(
+            f"lr_policy '{param.lr_policy}' has no rate for iteration {iteration}: {error}; its "
+            f"settings are gamma {param.gamma:g}, power {param.power:g}, stepsize "
+            f"{param.stepsize}, max_iter {param.max_iter}"
+        ) from error
 
 
 def _inv(p: caffe_pb2.SolverParameter, i: int, step: int) -> float:
@@ -78,7 +85,8 @@ def _poly(p: caffe_pb2.SolverParameter, i: int, step: int) -> float:
 
 
 def _sigmoid(p: caffe_pb2.SolverParameter, i: int, step: int) -> float:
-    return 1 / (1 + math.exp(-p.gamma * (i - p.stepsize)))
+    exponent = -p.gamma * (i - p.stepsize)
+    return 1 / (1 + math.exp(exponent)) if exponent < 700 else 0.0  # where exp overflows
 
 
 _FACTORS: dict[str, Callable[[caffe_pb2.SolverParameter, int, int], float]] = {

@@ -40,7 +40,7 @@ class Accuracy(Layer):
         self._outer = math.prod(dims[: self._dim])
         self._inner = math.prod(dims[self._dim + 1 :])
         classes = dims[self._dim]
-        if self._top_k > bottom[0].count // bottom[1].count:
+        if self._top_k > classes:
             raise ShapeError(
                 f"layer '{self.name}': top_k ({self._top_k}) must be less than or equal to the "
                 f"number of classes ({classes})"

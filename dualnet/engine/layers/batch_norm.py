@@ -36,6 +36,11 @@ class BatchNorm(NeuronLayer):
         if param.HasField("use_global_stats"):
             self._global = param.use_global_stats
         dims = bottom[0].dims
+        if not dims:
+            raise ShapeError(
+                f"layer '{self.name}': a scalar has no channels to normalise; give a bottom of 1 "
+                "axis or more"
+            )
         self._channels = 1 if len(dims) == 1 else dims[1]
         for shape in ([self._channels], [self._channels], [1]):
             self.add_param(shape)

@@ -80,7 +80,7 @@ class _BaseConvolution(Layer):
                     f"layer '{self.name}': {what}_h and {what}_w are for 2 spatial axes (here "
                     f"{spatial}) and exclude the common {what}"
                 )
-            return [getattr(param, f"{what}_h"), getattr(param, f"{what}_w")]
+            repeated = [getattr(param, f"{what}_h"), getattr(param, f"{what}_w")]
         return self._expand(what, repeated, spatial, default)
 
     def _expand(self, what: str, given: list[int], spatial: int, default: int | None) -> list[int]:

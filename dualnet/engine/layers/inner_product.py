@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from dualnet.engine.blob import Blob
 from dualnet.engine.errors import PrototxtError, ShapeError
 from dualnet.engine.layers.base import Blobs, Layer
 from dualnet.engine.layers.registry import register
@@ -60,9 +61,13 @@ class InnerProduct(Layer):
         weight = self.blobs[0].data_tensor
         return weight.t() if self._transpose else weight
 
+    def _rows(self, bottom: Blob) -> Tensor:
+        """(M, K), also where one of them is 0."""
+        return bottom.data_tensor.reshape(math.prod(bottom.dims[: self._axis]), self._k)
+
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         """Computes x W' + b."""
-        x = bottom[0].data_tensor.reshape(-1, self._k)
+        x = self._rows(bottom[0])
         if self._bias:
             top[0].set_data(torch.addmm(self.blobs[1].data_tensor, x, self._weight().t()))
         else:
@@ -72,7 +77,7 @@ class InnerProduct(Layer):
         """Computes the gradients of the weights, the bias and the bottom."""
         gradient = top[0].diff_tensor.reshape(-1, self._num_output)
         if self.wants_param(0):
-            x = bottom[0].data_tensor.reshape(-1, self._k)
+            x = self._rows(bottom[0])
             pair = (x.t(), gradient) if self._transpose else (gradient.t(), x)
             self.blobs[0].add_diff(torch.mm(*pair))
         if self._bias and self.wants_param(1):

@@ -53,6 +53,19 @@ class Window:
             pooled.append(count)
         return pooled[0], pooled[1]
 
+    def fitted(self, size: tuple[int, int]) -> Window:
+        """The same pooling without what lies beyond image and padding.
+
+        A kernel may be larger than both where the stride is large too, and a stride may lead to a
+        window without a pixel. Neither is worth memory in proportion.
+        """
+        spans = [n + 2 * p for n, p in zip(size, self.pad)]
+        kernel, stride = (
+            tuple(min(given, max(span, 1)) for given, span in zip(pair, spans))
+            for pair in (self.kernel, self.stride)
+        )
+        return Window((kernel[0], kernel[1]), (stride[0], stride[1]), self.pad, self.ceil)
+
     def torch_agrees(self, size: tuple[int, int]) -> bool:
         """Whether PyTorch's operators give Caffe's result for this image size."""
         return all(
@@ -174,7 +187,7 @@ class Pooling(Layer):
             )
         ceil = param.round_mode == caffe_pb2.PoolingParameter.CEIL
         self._global = param.global_pooling
-        self._window = Window(kernel, stride, pad, ceil)
+        self._given = self._window = Window(kernel, stride, pad, ceil)
         self._size = (0, 0)
         self._output = (0, 0)
         self._direct = True
@@ -206,12 +219,13 @@ class Pooling(Layer):
         if dims[2:] != self._size:
             self._size = dims[2], dims[3]
             if self._global:
-                self._window = Window(self._size, (1, 1), (0, 0), self._window.ceil)
-            self._output = self._window.output(self._size)
+                self._given = Window(self._size, (1, 1), (0, 0), self._given.ceil)
+            self._output = self._given.output(self._size)
             if min(self._output) < 1:
                 raise ShapeError(
-                    f"layer '{self.name}': a bottom of shape {dims} is too small for {self._window}"
+                    f"layer '{self.name}': a bottom of shape {dims} is too small for {self._given}"
                 )
+            self._window = self._given.fitted(self._size)
             self._direct = self._window.torch_agrees(self._size)
         for blob in top:
             blob.reshape(dims[0], dims[1], *self._output)
