@@ -76,7 +76,8 @@ def main() -> int:
         f"{options.nets} nets of {len(types)} layer types from seed {options.seed}, {arrays} "
         f"arrays: {equal} equal within tolerance (worst {worst:.1e} of an array's scale), "
         f"{conditioned} within their rounding, {rejected} overflow, "
-        f"{len(bad)} differ{': ' if bad else ''}{', '.join(map(str, bad))}; {time.monotonic() - started:.0f} s"
+        f"{len(bad)} differ{': ' if bad else ''}{', '.join(map(str, bad))}; "
+        f"{time.monotonic() - started:.0f} s"
     )
     return 1 if bad else 0
 

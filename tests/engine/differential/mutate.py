@@ -14,8 +14,10 @@ NUMBERS = [
     "inf", "-inf", "nan", "2147483647", "-2147483648", "4294967295", "4294967296",
     "9223372036854775807", "99999999999999999999", "0x10", "08", "1e400", "true",
 ]  # fmt: skip
-WORDS = ["true", "false", "TRAIN", "TEST", "MAX", "AVE", "SUM", "''", '"', "{", "}", ":", "#", "[1]",
-         "\x00", "é", "type", "layer", "bottom", "top", "dim", "shape", "include", "phase"]  # fmt: skip
+WORDS = [
+    "true", "false", "TRAIN", "TEST", "MAX", "AVE", "SUM", "''", '"', "{", "}", ":", "#", "[1]",
+    "\x00", "é", "type", "layer", "bottom", "top", "dim", "shape", "include", "phase",
+]  # fmt: skip
 _TOKEN = re.compile(r'"[^"\n]*"|[\w.+-]+|\S|\s+')
 
 

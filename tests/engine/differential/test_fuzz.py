@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dualnet.engine import lr_policy
 from dualnet.engine.errors import CaffeError
 from dualnet.engine.net import Net
 from dualnet.engine.proto import caffe_pb2
@@ -68,7 +69,7 @@ def test_any_bytes(folder, content, target):
 # Kept from earlier runs
 
 
-def refuse(folder: Path, text: str, words: str, inputs: str = "dim: 2 dim: 3 dim: 4 dim: 4") -> None:
+def refuse(folder: Path, text: str, words: str, inputs: str = "dim: 2 dim: 3 dim: 4") -> None:
     """Checks that a net of one layer on one input is refused with these words."""
     path = folder / "refused.prototxt"
     path.write_text(
@@ -86,6 +87,15 @@ def test_fillers_refuse_impossible_numbers(folder):
     refuse(folder, product + "'uniform' min: 2 max: 1 } }", "min 2 must not exceed max 1")
 
 
+def test_batch_norm_refuses_a_scalar(folder):
+    refuse(folder, "type: 'BatchNorm'", "a scalar has no channels", inputs="")
+
+
+def test_convolution_refuses_stride_0(folder):
+    text = "type: 'Convolution' convolution_param { num_output: 1 kernel_size: 1 stride_h: 0 }"
+    refuse(folder, text, "above 0", inputs="dim: 2 dim: 3 dim: 4 dim: 4")
+
+
 def test_filler_of_an_empty_parameter(folder):
     path = folder / "empty.prototxt"
     path.write_text(
@@ -93,7 +103,58 @@ def test_filler_of_an_empty_parameter(folder):
         'layer { name: "x" type: "InnerProduct" bottom: "in" top: "x" inner_product_param { '
         "num_output: 2 weight_filler { type: 'xavier' } } }\n"
     )
-    assert Net(path, caffe_pb2.TEST).params["x"][0].data.shape == (2, 0)
+    net = Net(path, caffe_pb2.TEST)
+    assert net.params["x"][0].data.shape == (2, 0)
+    assert net.forward()["x"].shape == (2, 2)
+
+
+def test_accuracy_refuses_no_classes(folder):
+    text = "type: 'Accuracy' bottom: 'in' accuracy_param { axis: 0 }"
+    refuse(folder, text, "number of classes", inputs="dim: 0 dim: 3")
+
+
+def test_pool_kernel_beyond_the_image_takes_no_memory(folder):
+    path = folder / "pool.prototxt"
+    path.write_text(
+        'layer { name: "in" type: "Input" top: "in" input_param { shape { dim: 1 dim: 1 dim: 3 '
+        'dim: 3 } } }\nlayer { name: "x" type: "Pooling" bottom: "in" top: "x" pooling_param { '
+        "pool: AVE kernel_size: 2147483647 stride: 2147483647 } }\n"
+    )
+    net = Net(path, caffe_pb2.TEST)
+    net.blobs["in"].data[...] = np.arange(9).reshape(1, 1, 3, 3)
+    assert net.forward()["x"].item() == 4
+
+
+def test_pool_stride_beyond_the_image_takes_no_memory(folder):
+    path = folder / "pool.prototxt"
+    path.write_text(
+        'layer { name: "in" type: "Input" top: "in" input_param { shape { dim: 1 dim: 1 dim: 3 '
+        'dim: 3 } } }\nlayer { name: "x" type: "Pooling" bottom: "in" top: "x" pooling_param { '
+        "kernel_size: 2 stride: 4294967295 } }\n"
+    )
+    net = Net(path, caffe_pb2.TEST)
+    net.blobs["in"].data[...] = np.arange(9).reshape(1, 1, 3, 3)
+    assert net.forward()["x"][0, 0, 0, 0] == 4
+
+
+@pytest.mark.parametrize(
+    "policy",
+    ['"poly" max_iter: 0', '"exp" gamma: 1e30 max_iter: 20', '"inv" gamma: 1 power: -1e30'],
+)
+def test_solver_refuses_a_rate_that_is_none(folder, monkeypatch, policy):
+    monkeypatch.chdir(folder)
+    (folder / "small.prototxt").write_text(targets.SMALL)
+    (folder / "rate.prototxt").write_text(
+        f'net: "small.prototxt" base_lr: 0.1 lr_policy: {policy} snapshot_prefix: "x"'
+    )
+    with pytest.raises(CaffeError, match="has no rate for iteration"):
+        targets.get_solver("rate.prototxt").step(15)
+
+
+def test_sigmoid_rate_long_before_its_step():
+    param = caffe_pb2.SolverParameter(base_lr=1, lr_policy="sigmoid", gamma=1, stepsize=5000)
+    assert lr_policy.learning_rate(param, 0, 0) == (0.0, 0)
+    assert lr_policy.learning_rate(param, 5000, 0) == (0.5, 0)
 
 
 def test_solver_refuses_no_passes(folder, monkeypatch):

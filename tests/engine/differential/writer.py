@@ -12,11 +12,11 @@ __all__ = ["Given", "Value", "Writer"]
 
 
 #: Layers whose gradient BVLC Caffe gets wrong where a later layer computes in place of their top.
-NEED_THEIR_TOP = {"LRN", "Power"}
+NEED_THEIR_TOP = {"LRN", "LSTM", "Power", "RNN"}
 #: Layers whose top may be the memory of their bottom.
 SHARE_MEMORY = {"Concat", "Flatten", "Reshape", "Slice"}
 #: Layers that in BVLC Caffe write their bottom's diff although propagate_down forbids it.
-IGNORE_PROPAGATE_DOWN = {"Scale", "Softmax"}
+IGNORE_PROPAGATE_DOWN = {"BatchNorm", "Scale", "Softmax"}
 
 
 @dataclass
