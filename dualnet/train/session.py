@@ -14,7 +14,7 @@ from typing import Callable, Optional
 
 import numpy as np
 
-from dualnet.errors import TrainingFailed
+from dualnet.errors import StorageFailed, TrainingFailed
 from dualnet.exchange import Channel
 from dualnet.report.log import CaffeLog
 from dualnet.train import checkpoint, commit
@@ -112,6 +112,7 @@ class Session:
     def finish(self) -> None:
         """The last line of the log."""
         self.log.done(self.iteration)
+        self.vitals.show(self.iteration, self.loss, now=True)
 
     def _stand(self) -> None:
         """Between two iterations: note what a checkpoint made before the next one has to say."""
@@ -141,20 +142,37 @@ class Session:
         self._losses.extend(found.losses)
 
     def snapshot(self) -> None:
-        """Write a checkpoint: weights and solver state under the number of completed updates."""
+        """Write a checkpoint: weights and solver state under the number of completed updates.
+
+        Raises:
+            StorageFailed: It cannot be written; those before it stand.
+            Superseded: Another process has taken over this half.
+        """
         if self._place is None:
             raise RuntimeError("within an iteration there is nothing to continue from")
-        role, iteration = self.half.role, self.iteration
-        sent, received = self._place
+        if self.channel is not None and not self.is_stopped:
+            # One that was suspended and replaced must not write over its successor's files.
+            self.channel.progress()
         with self.stopper.held():
-            paths = checkpoint.save(self.half, iteration, self.run_dir)
-            self.log.snapshot(*paths)
-            record = commit.Commit(role, iteration, self.epoch, sent, received, list(self._losses))
-            commit.write(self.run_dir, record, *paths)
-            commit.prune(self.run_dir, role, self.half.config.train.keep, iteration)
-            self._snapshot_at = iteration
+            try:
+                self._write_checkpoint(*self._place)
+            except OSError as error:
+                raise StorageFailed(
+                    f"{self.run_dir}: cannot write {self.half.role}'s checkpoint of iteration "
+                    f"{self.iteration}: {error.strerror or error}; the same command continues from "
+                    "the one before, once there is room"
+                ) from error
+            self._snapshot_at = self.iteration
             if self.channel is not None and not self.is_stopped:
-                self.channel.checkpoint_passed(iteration)
+                self.channel.checkpoint_passed(self.iteration)
+
+    def _write_checkpoint(self, sent: int, received: int) -> None:
+        role, iteration = self.half.role, self.iteration
+        paths = checkpoint.save(self.half, iteration, self.run_dir)
+        self.log.snapshot(*paths)
+        record = commit.Commit(role, iteration, self.epoch, sent, received, list(self._losses))
+        commit.write(self.run_dir, record, *paths)
+        commit.prune(self.run_dir, role, self.half.config.train.keep, iteration)
 
     def stop(self) -> bool:
         """End before max_iter, with a checkpoint if the net stands between two iterations.
@@ -167,6 +185,7 @@ class Session:
         if self._place is not None and self._snapshot_at != self.iteration:
             self.snapshot()
         self.log.info("Optimization stopped early.")
+        self.vitals.show(self.iteration, self.loss, now=True)
         return self._snapshot_at == self.iteration
 
     # Training lines.

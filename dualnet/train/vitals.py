@@ -40,18 +40,19 @@ class Vitals:
         self._rate: Optional[float] = None
         self._awaited, self._since_s = "", 0.0
 
-    def show(self, iteration: int, loss: float) -> None:
+    def show(self, iteration: int, loss: float, now: bool = False) -> None:
         """Take note, and write it down if it is time to.
 
         Args:
             iteration: Updates completed.
             loss: The latest that was shown.
+            now: It is time to.
         """
         now_s = time.monotonic()
         awaited = self._channel.awaited if self._channel is not None else ""
         if awaited != self._awaited:
             self._awaited, self._since_s = awaited, now_s
-        if now_s - self._shown_s < _EVERY_S:
+        if now_s - self._shown_s < _EVERY_S and not now:
             return
         self._shown_s = now_s
         self._count(iteration, now_s)

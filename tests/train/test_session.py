@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dualnet.errors import TrainingFailed
+from dualnet.errors import StorageFailed, TrainingFailed
 from dualnet.report.log import CaffeLog
 from dualnet.train.resolve import NEVER
 from dualnet.train.session import Session
@@ -151,6 +151,26 @@ def test_further_series_are_asked_for_only_when_there_is_a_line(session, tmp_pat
         made.show_training(iteration, 0.0, lambda: asked.append(1) or {"norm": 2.5})
     assert len(asked) == 2
     assert "    Train net output #0: norm = 2.5" in messages(tmp_path / "log")
+
+
+def test_checkpoint_that_cannot_be_written(session, monkeypatch):
+    def full(half, iteration, run_dir):
+        raise OSError(28, "No space left on device")
+
+    made = session(snapshot=4)
+    monkeypatch.setattr("dualnet.train.checkpoint.save", full)
+    with pytest.raises(StorageFailed, match="net2's checkpoint of iteration 4: No space left"):
+        for iteration in made.iterations():
+            made.completed(iteration)
+
+
+def test_within_an_iteration_there_is_no_checkpoint(session):
+    made = session()
+    next(made.iterations())
+    made.begun()
+    with pytest.raises(RuntimeError, match="nothing to continue from"):
+        made.snapshot()
+    assert not made.stop()
 
 
 def test_progress_is_told_after_each_iteration(session):
