@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compare the engine with BVLC Caffe on every net that Caffe ships: all blobs, all gradients.
 
-    DUALNET_BVLC_PYTHON=PATH scripts/compare_shipped_nets.py --caffe DIR [-o FILE.md] [--small]
+    DUALNET_BVLC_PYTHON=PATH scripts/compare_shipped_nets.py --caffe DIR [-o FILE.md] [--small] [--only TEXT]
 
 DIR is the folder that holds Caffe's models/ and examples/. Data layers become Input layers with
 random values, dropout keeps everything, missing fillers are replaced by random weights. Exit code 1
@@ -51,11 +51,12 @@ def main() -> int:
     parser.add_argument("--caffe", type=Path, required=True, help="holds models/ and examples/")
     parser.add_argument("-o", "--output", type=Path, help="where to write the table")
     parser.add_argument("--small", action="store_true", help="leave out nets of large images")
+    parser.add_argument("--only", default="", help="only nets whose path contains this")
     options = parser.parse_args()
     python = os.environ.get("DUALNET_BVLC_PYTHON", "")
     if not python:
         parser.error("DUALNET_BVLC_PYTHON is unset: run scripts/install_caffe.sh")
-    files = net_files(options.caffe)
+    files = [path for path in net_files(options.caffe) if options.only in str(path)]
     if not files:
         parser.error(f"no prototxt below {options.caffe}/models and {options.caffe}/examples")
     rows, bad = [], 0
