@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 
 import numpy as np
 import pytest
 
+from dualnet import cli
 from dualnet.exchange import ExchangeSettings, Message
 from dualnet.exchange.files import FileChannel
 from dualnet.report.status import describe, status
@@ -16,6 +18,15 @@ from dualnet.train.commit import Commit, mark_complete, write
 from dualnet.train.vitals import Vitals
 
 LINE = "I1122 15:47:14.839432  9521 x.py:8] Iteration {} (2 iter/s, 1s/1 iters), loss = {}\n"
+
+
+@pytest.fixture(autouse=True)
+def signals():
+    """The command takes the stop signals; the tests give them back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -199,3 +210,27 @@ def test_vitals_that_cannot_be_written_are_no_error(tmp_path, monkeypatch):
     monkeypatch.setattr(time, "monotonic", lambda: 1e9)
     made.show(1, 0.5)
     assert os.listdir(tmp_path) == []
+
+
+# The command.
+
+
+def test_command_as_text_and_as_json(open_half, tmp_path, capsys):
+    open_half("net1").close("stopped")
+    assert cli.main(["status", str(tmp_path / "run")]) == 0
+    assert "net1    stopped" in capsys.readouterr().out
+    assert cli.main(["status", str(tmp_path / "run"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["halves"]["net2"]["state"] == "not started"
+
+
+def test_command_watches_until_interrupted(tmp_path, capsys, monkeypatch):
+    naps = []
+
+    def sleep(seconds):
+        naps.append(seconds)
+        if len(naps) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    assert cli.main(["status", str(tmp_path), "--watch", "--json"]) == 130
+    assert len(capsys.readouterr().out.splitlines()) == 3 and naps == [2.0] * 3
