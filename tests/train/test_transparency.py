@@ -37,15 +37,16 @@ def relative(a, b):
 def initial(workdir):
     """A caffemodel with the weights that all nets start from."""
     path = workdir / "initial.caffemodel"
-    caffe.set_random_seed(3)
+    caffe.set_random_seed(4)
     caffe.Net("prototxt/digits/single_train_test.prototxt", caffe.TRAIN).save(str(path))
     return path
 
 
 # The halves differ from the single net by rounding, 4e-8 of a weight after 50 iterations, until a
 # maximum in a pooling window is so nearly a tie that rounding decides it. Where training is stable
-# such an event fades; by hand at 0.1 it grows to 1e-3 within ten iterations, on any machine.
-@pytest.mark.parametrize(("rule", "rate"), [("solver", 0.05), ("manual", 0.02)])
+# such an event fades; by hand at 0.1, or with momentum at 0.05, it grows to 1e-3 within ten
+# iterations, on any machine.
+@pytest.mark.parametrize(("rule", "rate"), [("solver", 0.02), ("manual", 0.02)])
 def test_dual_training_equals_single_training(dualnet, workdir, initial, rule, rate):
     settings = []
     for item in (
