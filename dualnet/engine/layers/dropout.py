@@ -29,7 +29,8 @@ class Dropout(NeuronLayer):
         ratio = self.layer_param.dropout_param.dropout_ratio
         if not 0 <= ratio < 1:
             raise PrototxtError(
-                f"layer '{self.name}': dropout_ratio must be at least 0 and below 1, it is {ratio:g}"
+                f"layer '{self.name}': dropout_ratio must be at least 0 and below 1, it is "
+                f"{ratio:g}"
             )
         self._keep = 1.0 - ratio
         self._train = self.phase == caffe_pb2.TRAIN
