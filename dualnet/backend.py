@@ -63,8 +63,6 @@ def _choose(wanted: str) -> tuple[str, Any]:
 provider: str
 #: The pycaffe module.
 caffe: Any
-# Caffe's own log is thousands of lines on stderr; 2 keeps its errors. Read at import.
-os.environ.setdefault("GLOG_minloglevel", "2")
 provider, caffe = _choose(os.environ.get("DUALNET_CAFFE", "auto") or "auto")
 #: Caffe's message classes, as the provider has them.
 caffe_pb2: Any = importlib.import_module("caffe.proto.caffe_pb2")

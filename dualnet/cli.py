@@ -188,6 +188,8 @@ def _load(options: argparse.Namespace) -> config.Config:
 
 def _use_provider(loaded: config.Config) -> None:
     """A config that names a provider beats the environment."""
+    # Caffe's own lines would come beside ours, by the thousand; 2 keeps its errors.
+    os.environ.setdefault("GLOG_minloglevel", "2")
     if loaded.caffe != "auto":
         os.environ["DUALNET_CAFFE"] = loaded.caffe
 

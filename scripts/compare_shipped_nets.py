@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Compare the engine with BVLC Caffe on every net that Caffe ships: all blobs, all gradients.
 
-    DUALNET_BVLC_PYTHON=PATH scripts/compare_shipped_nets.py --caffe DIR [-o FILE.md] [--small] [--only TEXT]
+    DUALNET_BVLC_PYTHON=PATH scripts/compare_shipped_nets.py --caffe DIR [-o FILE.md] \\
+        [--small] [--only TEXT]
 
 DIR is the folder that holds Caffe's models/ and examples/. Data layers become Input layers with
 random values, dropout keeps everything, missing fillers are replaced by random weights. Exit code 1

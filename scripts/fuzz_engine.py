@@ -61,8 +61,10 @@ def main() -> int:
                 _note(at.value, target, ended, found, options.keep)
                 at.value += 1
     total = options.inputs
-    print(f"{total} inputs: {accepted.value} accepted, {refused.value} refused with CaffeError, "
-          f"{sum(found.values())} bugs of {len(found)} kinds; {time.monotonic() - started:.0f} s")
+    print(
+        f"{total} inputs: {accepted.value} accepted, {refused.value} refused with CaffeError, "
+        f"{sum(found.values())} bugs of {len(found)} kinds; {time.monotonic() - started:.0f} s"
+    )
     return 1 if found else 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import random
+import signal
 from importlib import metadata
 from pathlib import Path
 
@@ -23,6 +24,16 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "absent"
+
+
+# A shell ignores SIGINT for its background jobs, and nohup SIGHUP; processes started from there
+# would inherit that, the tests of signals included.
+for _number, _handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 
 def pytest_report_header() -> list[str]:

@@ -208,7 +208,8 @@ def test_a_signalled_process_saves_and_ends_well(run, tmp_path, repository):
     with subprocess.Popen(
         [sys.executable, "-m", "dualnet.engine.caffe_command", "train", "-solver=solver.prototxt"],
         stderr=subprocess.PIPE, text=True, cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1",
+             "GLOG_minloglevel": "0"},
     ) as process:  # fmt: skip
         assert process.stderr is not None
         # A signal that goes astray must fail this test, not hang the suite.

@@ -43,10 +43,10 @@ def initial(workdir):
 
 
 # The halves differ from the single net by rounding, 4e-8 of a weight after 50 iterations, until a
-# maximum in a pooling window is so nearly a tie that rounding decides it. Where training is stable
-# such an event fades; by hand at 0.1, or with momentum at 0.05, it grows to 1e-3 within ten
-# iterations, on any machine.
-@pytest.mark.parametrize(("rule", "rate"), [("solver", 0.02), ("manual", 0.02)])
+# maximum in a pooling window is so nearly a tie that rounding decides it. At these rates such an
+# event stays below 2e-5; by hand at 0.1, or with momentum at 0.05, it grows to 1e-3 in ten
+# iterations, as it does between two machines.
+@pytest.mark.parametrize(("rule", "rate"), [("solver", 0.01), ("manual", 0.005)])
 def test_dual_training_equals_single_training(dualnet, workdir, initial, rule, rate):
     settings = []
     for item in (
@@ -66,7 +66,7 @@ def test_dual_training_equals_single_training(dualnet, workdir, initial, rule, r
     expected = weights_of(f"one/single_iter_{ITERATIONS}.caffemodel")
     start = weights_of(initial)
     moved = {name: relative(start[name], expected[name]) for name in expected if name[-1] == "0"}
-    assert max(moved.values()) > 0.01, "it must have learnt something"
+    assert max(moved.values()) > 1e-3, "it must have learnt something"
     net1 = weights_of(f"two/net1_iter_{ITERATIONS}.caffemodel")
     net2 = weights_of(f"two/net2_iter_{ITERATIONS}.caffemodel")
     assert len(expected) == 12 and len(net1) == 6 and len(net2) == 8

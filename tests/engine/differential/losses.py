@@ -60,8 +60,14 @@ def sigmoid_loss(writer: Writer, x: Value) -> bool:
     """Cross-entropy of independent bits, of small scores: 1 - sigmoid loses digits."""
     (x,) = writer.layer("Power", [x], [x.shape], "power_param { scale: 0.1 }", weighable=False)
     label = writer.given(x.shape, below=2)
-    writer.layer("SigmoidCrossEntropyLoss", [x, label], [()],
-                 f"{_normalization(writer, 2)} {_weight(writer)}", keep=0, weighable=False)
+    writer.layer(
+        "SigmoidCrossEntropyLoss",
+        [x, label],
+        [()],
+        f"{_normalization(writer, 2)} {_weight(writer)}",
+        keep=0,
+        weighable=False,
+    )
     return True
 
 

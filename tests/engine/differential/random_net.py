@@ -71,6 +71,4 @@ def random_net(seed: int) -> RandomNet:
                 break
     passes = 2 if writer.chance(0.2) else 1
     backwards = 2 if writer.chance(0.15) and not writer.once else 1
-    return RandomNet(
-        seed, writer.text, dict(writer.inputs), writer.phase, passes, backwards
-    )
+    return RandomNet(seed, writer.text, dict(writer.inputs), writer.phase, passes, backwards)

@@ -42,15 +42,18 @@ def convolution(writer: Writer, x: Value) -> bool:
         if up:
             shape.append(stride * (size - 1) + extent - 2 * pad)
         else:
-            shape.append(_window(size, kernel, pad, stride, dilation) if size + 2 * pad >= extent
-                         else 0)
+            shape.append(
+                _window(size, kernel, pad, stride, dilation) if size + 2 * pad >= extent else 0
+            )
     if min(shape) < 1 or max(shape) > 24:
         return False
     if square:
         words = f"kernel_size: {kernels[0]} pad: {pads[0]} stride: {stride}"
     elif len(sizes) == 2:
-        words = (f"kernel_h: {kernels[0]} kernel_w: {kernels[1]} pad_h: {pads[0]} "
-                 f"pad_w: {pads[1]} stride_h: {stride} stride_w: {stride}")
+        words = (
+            f"kernel_h: {kernels[0]} kernel_w: {kernels[1]} pad_h: {pads[0]} "
+            f"pad_w: {pads[1]} stride_h: {stride} stride_w: {stride}"
+        )
     else:
         words = " ".join(f"kernel_size: {k} pad: {p}" for k, p in zip(kernels, pads))
         words += f" stride: {stride}"
@@ -85,8 +88,10 @@ def pooling(writer: Writer, x: Value) -> bool:
             if any(pads) and (out - 1) * stride >= size + p:
                 out -= 1
             shape.append(out)
-        words = (f"kernel_h: {kernels[0]} kernel_w: {kernels[1]} pad_h: {pads[0]} pad_w: "
-                 f"{pads[1]} stride_h: {stride} stride_w: {stride}")
+        words = (
+            f"kernel_h: {kernels[0]} kernel_w: {kernels[1]} pad_h: {pads[0]} pad_w: "
+            f"{pads[1]} stride_h: {stride} stride_w: {stride}"
+        )
         if square:
             words = f"kernel_size: {kernels[0]} pad: {pads[0]} stride: {stride}"
         words += " round_mode: FLOOR" if floor else ""
