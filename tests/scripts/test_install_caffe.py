@@ -70,7 +70,7 @@ def test_an_interrupted_run_leaves_nothing(script: Path, tmp_path: Path) -> None
                 stop.wait()
 
         stop = threading.Event()
-        thread = threading.Thread(target=accept)
+        thread = threading.Thread(target=accept, daemon=True)
         thread.start()
         mirror = f"http://127.0.0.1:{silent.getsockname()[1]}/debian"
         process = subprocess.Popen(

@@ -76,7 +76,7 @@ def train_both(run_dir: str, *overrides: str) -> Run:
         except BaseException as error:  # handed to the test
             errors.append(error)
 
-    threads = [threading.Thread(target=run, args=(role,)) for role in LOOPS]
+    threads = [threading.Thread(target=run, args=(role,), daemon=True) for role in LOOPS]
     for thread in threads:
         thread.start()
     for thread in threads:

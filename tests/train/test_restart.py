@@ -90,7 +90,9 @@ def run_both(run_dir, *overrides, net1=(), net2=()):
     """Train both halves in two threads, with crashes."""
     config, errors = load(*overrides), []
     threads = [
-        threading.Thread(target=run, args=(config, run_dir, role, list(crashes), errors))
+        threading.Thread(
+            target=run, args=(config, run_dir, role, list(crashes), errors), daemon=True
+        )
         for role, crashes in (("net1", net1), ("net2", net2))
     ]
     for thread in threads:
@@ -157,7 +159,7 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(workdir, damage):
         path.write_bytes(content[: len(content) // 2] if damage == "truncated" else content)
 
     errors, config = [], load(*SHORT)
-    other = threading.Thread(target=run, args=(config, "parts", "net2", [], errors))
+    other = threading.Thread(target=run, args=(config, "parts", "net2", [], errors), daemon=True)
     other.start()
     crashes = [7]
 
@@ -193,7 +195,9 @@ def test_survivor_that_gave_up_waiting_goes_on_with_the_other(workdir, monkeypat
 
         session.on_progress = look
 
-    other = threading.Thread(target=run, args=(load(*settings), "parts", "net2", [], errors))
+    other = threading.Thread(
+        target=run, args=(load(*settings), "parts", "net2", [], errors), daemon=True
+    )
     other.start()
     with pytest.raises(Crash):
         train_half(load(*settings), "net1", "parts", arm)

@@ -85,7 +85,7 @@ def test_in_another_thread_it_does_nothing():
         except BaseException as error:
             errors.append(error)
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join()
     assert errors == []
