@@ -221,7 +221,7 @@ class Pooling(Layer):
             if self._global:
                 self._given = Window(self._size, (1, 1), (0, 0), self._given.ceil)
             self._output = self._given.output(self._size)
-            if min(self._output) < 1:
+            if min(self._output) < 1 or min(self._size) < 1:
                 raise ShapeError(
                     f"layer '{self.name}': a bottom of shape {dims} is too small for {self._given}"
                 )

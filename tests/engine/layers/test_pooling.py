@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from dualnet.engine.errors import PrototxtError, UnsupportedError
+from dualnet.engine.errors import PrototxtError, ShapeError, UnsupportedError
 from tests.engine.gradient_check import check_gradients
 from tests.engine.harness import make_layer
 
@@ -91,3 +91,10 @@ def test_refusals():
         make_layer('type: "Pooling" pooling_param { stride: 2 }', x)
     with pytest.raises(UnsupportedError, match="STOCHASTIC"):
         make_layer('type: "Pooling" pooling_param { kernel_size: 2 pool: STOCHASTIC }', x)
+
+
+def test_a_bottom_without_rows_is_refused():
+    # Found by the fuzzer: with padding the top would have a size, but nothing to choose from.
+    text = 'type: "Pooling" pooling_param { kernel_size: 3 pad: 1 }'
+    with pytest.raises(ShapeError, match="is too small for"):
+        make_layer(text, np.zeros((4, 4, 0, 10), np.float32))
