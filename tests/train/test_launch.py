@@ -306,7 +306,7 @@ COMMAND = """
 import sys
 from dualnet import cli
 from dualnet.train.launch import launch
-cli._train = lambda options: launch("run", [], lambda: None, grace_s=0.5)
+cli.training._train = lambda options: launch("run", [], lambda: None, grace_s=0.5)
 sys.exit(cli.main(["train", "config.yaml"]))
 """
 

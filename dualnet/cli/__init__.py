@@ -1,0 +1,83 @@
+"""The `dualnet` command: one module of this package for each family of subcommands."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from typing import Any, Optional
+
+from dualnet import __version__
+from dualnet.cli import bench, caffe, data, doctor, runs, training
+from dualnet.cli.terminal import say
+from dualnet.errors import DualnetError
+from dualnet.train.stopping import STOP_SIGNALS, Stopped
+
+__all__ = ["main"]
+
+EXAMPLES = """examples:
+  dualnet data digits                        write the digits data set to data/digits
+  dualnet train configs/digits.yaml          train both halves on this machine
+  dualnet net1 configs/cifar10.yaml --run-dir runs/a     one half here, and on the other node:
+  dualnet net2 configs/cifar10.yaml --run-dir runs/a
+  dualnet single configs/cifar10.yaml --set train.max_iter=500
+  dualnet status runs/a --watch              what both halves are doing
+  dualnet evaluate runs/a                    {"accuracy": ..., "loss": ..., "samples": ...}
+  dualnet plot runs/a runs/b -o losses.png
+"""
+
+
+def _terminate(number: int, frame: Any) -> None:
+    # As an exception it lets a half tell its partner, and `train` end its halves.
+    raise Stopped(number)
+
+
+def main(arguments: Optional[list[str]] = None) -> int:
+    """Run one command; returns the exit code, see dualnet/errors.py."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["caffe"]:
+        return caffe.run(words[1:])  # its flags are gflags', with one dash or two
+    options = _parser().parse_args(words)
+    if threading.current_thread() is threading.main_thread():
+        for number in STOP_SIGNALS:
+            signal.signal(number, _terminate)
+    try:
+        options.run(options)
+    except DualnetError as error:
+        say(f"dualnet: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        say("dualnet: interrupted")
+        return 128 + signal.SIGINT
+    except Stopped as error:
+        say(f"dualnet: {error}")
+        return error.exit_code
+    except BrokenPipeError:
+        # `dualnet status | head`: nobody reads on, which is no error.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        # The engine and its layers raise their own one-line errors; it cannot know ours.
+        from dualnet.engine.errors import CaffeError
+
+        if not isinstance(error, CaffeError):
+            raise
+        say(f"dualnet: {error}")
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dualnet",
+        description="Train a convolutional network in two halves on two nodes.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"dualnet {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for family in (training, runs, data, bench, caffe, doctor):
+        family.add(commands)
+    return parser

@@ -1,0 +1,102 @@
+"""`dualnet evaluate|status|digest|plot`: the commands that look at runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from typing import Any
+
+from dualnet import config
+from dualnet.cli.settings import use_provider
+from dualnet.cli.terminal import say
+
+__all__ = ["add"]
+
+
+def add(commands: Any) -> None:
+    """Add the commands to the parser."""
+
+    def make(name: str, run: Any, summary: str) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = commands.add_parser(
+            name, help=summary, description=summary
+        )
+        command.set_defaults(run=run)
+        return command
+
+    command = make("evaluate", _evaluate, "print a run's accuracy on its test set as one JSON line")
+    command.add_argument("run_dir", metavar="RUN_DIR")
+    command.add_argument("--iteration", type=int, help="a snapshot's iteration (default: latest)")
+    command.add_argument("--batches", type=int, help="test batches (default: the test_iter)")
+    command = make("status", _status, "say what a run is doing, whatever state it is in")
+    command.add_argument("run_dir", metavar="RUN_DIR")
+    command.add_argument("--json", action="store_true", help="as one JSON line")
+    command.add_argument("--watch", action="store_true", help="again every 2 s, until Ctrl-C")
+    command = make("digest", _digest, "print the SHA-256 over a run's weights and solver history")
+    command.add_argument("run_dir", metavar="RUN_DIR")
+    command.add_argument("--iteration", type=int, help="a snapshot's iteration (default: latest)")
+    command = make("plot", _plot, "draw the loss curves and test accuracy of runs")
+    command.add_argument("run_dirs", nargs="+", metavar="RUN_DIR")
+    command.add_argument("-o", "--output", required=True, metavar="FILE", help="PNG, SVG or PDF")
+    command.add_argument(
+        "--series", action="append", default=[], metavar="NAME",
+        help="draw a further series of the logs, as conv3_norm or net1:conv3_norm; repeatable",
+    )  # fmt: skip
+    command.add_argument("--smooth", type=int, metavar="N", help="moving average over N points")
+    command.add_argument("--log", action="store_true", help="logarithmic losses")
+    command.add_argument("--title")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    loaded = config.load_run(options.run_dir)
+    use_provider(loaded)
+    from dualnet.train.evaluate import evaluate
+    from dualnet.train.progress import ProgressBar
+
+    bar: list[ProgressBar] = []
+
+    def progress(done: int, total: int) -> None:
+        if not bar:
+            bar.append(ProgressBar(total))
+        bar[0].update(done, {})
+
+    result = evaluate(options.run_dir, loaded, options.iteration, options.batches, progress)
+    bar[0].close()
+    print(json.dumps(result))
+
+
+def _status(options: argparse.Namespace) -> None:
+    from dualnet.report.status import describe, status
+
+    while True:
+        found = status(options.run_dir)
+        text = json.dumps(found.to_dict()) + "\n" if options.json else describe(found)
+        if options.watch and not options.json and sys.stdout.isatty():
+            text = f"\033[H\033[J{text}"  # the same place on the screen
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        if not options.watch:
+            return
+        time.sleep(2.0)
+
+
+def _digest(options: argparse.Namespace) -> None:
+    use_provider(config.load_run(options.run_dir))
+    from dualnet.train.digest import digest
+
+    print(digest(options.run_dir, options.iteration))
+
+
+def _plot(options: argparse.Namespace) -> None:
+    from dualnet.report.plot import plot_runs
+
+    plot_runs(
+        options.run_dirs,
+        options.output,
+        smooth=options.smooth,
+        log_scale=options.log or None,
+        series=options.series,
+        title=options.title,
+    )
+    say(f"wrote {options.output}")

@@ -1,0 +1,47 @@
+"""The config that a command is given, and what has to be settled before Caffe is imported."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+
+from dualnet import config
+
+__all__ = ["add_config", "load", "pin", "run_dir", "use_provider"]
+
+
+def add_config(command: argparse.ArgumentParser) -> None:
+    """CONFIG and --set."""
+    command.add_argument("config", metavar="CONFIG", help="YAML file, as configs/digits.yaml")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+        help="override a key of the config, as train.max_iter=100; may be repeated",
+    )  # fmt: skip
+
+
+def load(options: argparse.Namespace) -> config.Config:
+    """The run's config, with its provider settled before Caffe is imported."""
+    loaded = config.load(options.config, options.overrides)
+    use_provider(loaded)
+    return loaded
+
+
+def use_provider(loaded: config.Config) -> None:
+    """A config that names a provider beats the environment."""
+    # Caffe's own lines would come beside ours, by the thousand; 2 keeps its errors.
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    if loaded.caffe != "auto":
+        os.environ["DUALNET_CAFFE"] = loaded.caffe
+
+
+def pin(half: config.Half) -> None:
+    """Numbers of threads are read by OpenMP and OpenBLAS when they are loaded."""
+    threads = half.threads or len(os.sched_getaffinity(0))
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(threads)
+
+
+def run_dir(options: argparse.Namespace, loaded: config.Config) -> str:
+    """The directory that was asked for, else one named after the config and the time."""
+    return options.run_dir or config.default_run_dir(loaded, time.strftime("%Y%m%d-%H%M%S"))

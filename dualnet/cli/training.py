@@ -1,0 +1,124 @@
+"""`dualnet single|train|net1|net2`, and `init`, which writes what they begin with."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from dualnet.cli.settings import add_config, load, pin, run_dir
+from dualnet.cli.terminal import say
+from dualnet.errors import UsageError
+from dualnet.train.stopping import Stopper
+
+__all__ = ["add"]
+
+
+def add(commands: Any) -> None:
+    """Add the commands to the parser."""
+    for name, run, summary in (
+        ("single", _single, "train the uncut net, the control of every dual run"),
+        ("train", _train, "train net1 and net2 as two processes on this machine"),
+        ("net1", _half, "train the lower half; net2 is started elsewhere"),
+        ("net2", _half, "train the upper half; net1 is started elsewhere"),
+    ):
+        command = commands.add_parser(name, help=summary, description=summary)
+        command.set_defaults(run=run, role=name)
+        add_config(command)
+        command.add_argument(
+            "--run-dir", required=name in ("net1", "net2"), metavar="DIR",
+            help="directory of the run, shared by both halves (default: runs/NAME-TIME)",
+        )  # fmt: skip
+        if name == "single":
+            command.add_argument(
+                "--resume", action="store_true",
+                help="fail if the run has no snapshot to continue from",
+            )  # fmt: skip
+        if name == "train":
+            command.add_argument(
+                "--restarts", type=int, default=0, metavar="N",
+                help="start a half that died again, N times at most (default: 0)",
+            )  # fmt: skip
+    summary = "write the weights that nets begin with, one caffemodel a net"
+    command = commands.add_parser("init", help=summary, description=summary)
+    command.set_defaults(run=_init)
+    add_config(command)
+    command.add_argument("roles", nargs="+", choices=("single", "net1", "net2"), metavar="ROLE")
+    command.add_argument("-o", "--output", required=True, metavar="DIR")
+
+
+def _single(options: argparse.Namespace) -> None:
+    loaded = load(options)
+    pin(loaded.single)
+    directory = run_dir(options, loaded)
+    with Stopper(loaded.train.stop_within_s) as stopper:
+        with stopper.held():  # an import that is cut in two fails in strange ways
+            from dualnet.train.progress import follow
+            from dualnet.train.run import train_single
+        session = train_single(loaded, directory, options.resume, follow, stopper)
+    if session is None:
+        say(f"single is complete already; {directory}")
+        return
+    say(f"trained single to iteration {session.iteration}{_accuracy(session)}; {directory}")
+
+
+def _half(options: argparse.Namespace) -> None:
+    loaded = load(options)
+    pin(loaded.half(options.role))
+    with Stopper(loaded.train.stop_within_s) as stopper:
+        with stopper.held():  # an import that is cut in two fails in strange ways
+            from dualnet.train.progress import follow
+            from dualnet.train.run import train_half
+        session = train_half(loaded, options.role, options.run_dir, follow, stopper)
+    if session is None:
+        say(f"{options.role} is complete already; {options.run_dir}")
+        return
+    say(f"trained {options.role} to iteration {session.iteration}{_accuracy(session)}")
+
+
+def _accuracy(session: Any) -> str:
+    accuracy = session.test_outputs.get("accuracy")
+    return "" if accuracy is None else f", test accuracy {accuracy:.4f}"
+
+
+def _train(options: argparse.Namespace) -> None:
+    loaded = load(options)
+    from dualnet.train.launch import launch
+    from dualnet.train.progress import LogWatcher
+    from dualnet.train.resolve import resolve
+    from dualnet.train.run import claim, log_path
+
+    directory = run_dir(options, loaded)
+    resolved = [resolve(loaded, role, directory) for role in ("net1", "net2")]
+    for one in resolved:
+        claim(loaded, directory, one)
+    can_go_on = all(one.solver.snapshot > 0 for one in resolved)
+    if options.restarts and not can_go_on:
+        raise UsageError(
+            f"--restarts {options.restarts}: without checkpoints no half can be started again; set "
+            "train.snapshot"
+        )
+    watcher = LogWatcher(
+        {role: log_path(directory, role) for role in ("net1", "net2")}, resolved[0].solver.max_iter
+    )
+    arguments = [options.config, "--run-dir", directory]
+    for override in options.overrides:
+        arguments += ["--set", override]
+    say(f"training net1 and net2 in {directory}")
+    try:
+        with Stopper(loaded.train.stop_within_s) as stopper:
+            stopper.is_patient = can_go_on
+            launch(directory, arguments, watcher.look, restarts=options.restarts, stopper=stopper)
+    finally:
+        watcher.close()
+    say(
+        f"trained both halves; see dualnet evaluate {directory}, "
+        f"dualnet plot {directory} -o FILE.png"
+    )
+
+
+def _init(options: argparse.Namespace) -> None:
+    loaded = load(options)
+    from dualnet.train.initial import save_initial_weights
+
+    for path in save_initial_weights(loaded, options.roles, options.output):
+        print(path)
