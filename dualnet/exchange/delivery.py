@@ -8,7 +8,6 @@ from typing import Callable
 
 from dualnet.errors import DamagedMessage, PartnerDied, PartnerHung
 from dualnet.exchange.channel import Counters, Message
-from dualnet.exchange.fs import Fs
 from dualnet.exchange.inbox import Inbox
 from dualnet.exchange.partner import Partner, Watch
 from dualnet.exchange.safefile import Damaged
@@ -16,6 +15,7 @@ from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.stage import StageRecord
 from dualnet.exchange.storage import Storage
 from dualnet.exchange.waiting import Waiting
+from dualnet.fs import Fs
 
 __all__ = ["Delivery"]
 

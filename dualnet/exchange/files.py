@@ -10,7 +10,6 @@ from dualnet.errors import DamagedMessage, UsageError
 from dualnet.exchange.channel import PARTNER, Channel, Counters, Message
 from dualnet.exchange.delivery import Delivery
 from dualnet.exchange.digest import Hasher
-from dualnet.exchange.fs import Fs
 from dualnet.exchange.heartbeat import Heartbeat, Pulse
 from dualnet.exchange.hello import read_hello, seal_hello
 from dualnet.exchange.host import ProcessId
@@ -34,6 +33,7 @@ from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.stage import StageRecord
 from dualnet.exchange.storage import Storage
 from dualnet.exchange.waiting import Waiting
+from dualnet.fs import Fs
 
 __all__ = ["FileChannel"]
 

@@ -11,10 +11,10 @@ import os
 import threading
 from dataclasses import asdict, dataclass, replace
 
-from dualnet.exchange.fs import Fs
 from dualnet.exchange.paths import ExchangePaths
 from dualnet.exchange.records import BadRecord, seal, unseal
 from dualnet.exchange.safefile import Damaged, read_small
+from dualnet.fs import Fs
 
 __all__ = ["HEARTBEAT_BYTES", "Heartbeat", "Pulse", "read_pulse"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from dualnet.errors import UsageError
-from dualnet.exchange.fs import Fs
 from dualnet.exchange.manifest import Manifest
 from dualnet.exchange.paths import ExchangePaths
 from dualnet.exchange.records import BadRecord, seal, unseal
 from dualnet.exchange.safefile import Damaged, read_small
+from dualnet.fs import Fs
 
 __all__ = ["HELLO_LIMIT", "read_hello", "seal_hello"]
 

@@ -7,7 +7,6 @@ import numpy as np
 from dualnet.errors import DamagedMessage, ManifestMismatch
 from dualnet.exchange.channel import Message
 from dualnet.exchange.digest import Hasher
-from dualnet.exchange.fs import Fs
 from dualnet.exchange.layout import MessageLayout
 from dualnet.exchange.manifest import Manifest
 from dualnet.exchange.npy import HEADER_BYTES, TRAILER_BYTES, ArrayLayout, Trailer, read_array
@@ -17,6 +16,7 @@ from dualnet.exchange.paths import DataName, ExchangePaths
 from dualnet.exchange.retention import find_messages
 from dualnet.exchange.safefile import Damaged, open_regular
 from dualnet.exchange.stage import StageRecord
+from dualnet.fs import Fs
 
 __all__ = ["Inbox"]
 

@@ -14,7 +14,6 @@ import os
 from typing import Callable
 
 from dualnet.errors import StorageFailed, Superseded
-from dualnet.exchange.fs import Fs
 from dualnet.exchange.heartbeat import Heartbeat, Pulse, read_pulse
 from dualnet.exchange.host import ProcessId
 from dualnet.exchange.manifest import Manifest
@@ -23,6 +22,7 @@ from dualnet.exchange.publish import Publisher
 from dualnet.exchange.records import BadRecord, seal, unseal
 from dualnet.exchange.safefile import Damaged, read_small
 from dualnet.exchange.stage import StageRecord
+from dualnet.fs import Fs
 
 __all__ = ["GENERATION_LIMIT", "Lease", "NodeLock", "read_generation"]
 

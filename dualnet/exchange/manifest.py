@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from dualnet.errors import ManifestMismatch, StorageFailed
-from dualnet.exchange.fs import Fs
 from dualnet.exchange.paths import ExchangePaths
 from dualnet.exchange.publish import Publisher
 from dualnet.exchange.records import mac
 from dualnet.exchange.safefile import Damaged, read_small
+from dualnet.fs import Fs
 
 __all__ = ["PROTOCOL_VERSION", "Manifest", "join_run", "read_key", "read_manifest"]
 

@@ -30,9 +30,9 @@ import numpy as np
 from dualnet.errors import UsageError
 from dualnet.exchange.channel import ROLES
 from dualnet.exchange.digest import LEAF_BYTES, Hasher, StreamDigest
-from dualnet.exchange.fs import Fs
 from dualnet.exchange.records import mac
 from dualnet.exchange.safefile import Damaged, open_regular, read_exactly, write_all
+from dualnet.fs import Fs
 
 __all__ = [
     "ArrayLayout",

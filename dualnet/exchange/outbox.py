@@ -12,7 +12,6 @@ import numpy as np
 from dualnet.errors import DeterminismViolated, UsageError
 from dualnet.exchange.channel import Message
 from dualnet.exchange.digest import Hasher
-from dualnet.exchange.fs import Fs
 from dualnet.exchange.layout import LayoutBook, MessageLayout, seal_layout
 from dualnet.exchange.manifest import Manifest
 from dualnet.exchange.npy import (
@@ -30,6 +29,7 @@ from dualnet.exchange.retention import Kept, find_messages
 from dualnet.exchange.safefile import Damaged, open_regular, write_all
 from dualnet.exchange.stage import StageRecord
 from dualnet.exchange.storage import Storage
+from dualnet.fs import Fs
 
 __all__ = ["Outbox", "check_size", "message_digest"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from dualnet.errors import DualnetError, PartnerDied, PartnerHung, PartnerNeverCame
-from dualnet.exchange.fs import Fs
 from dualnet.exchange.heartbeat import Pulse, read_pulse
 from dualnet.exchange.host import ProcessId
 from dualnet.exchange.layout import LAYOUT_LIMIT, LayoutBook, unseal_layout
@@ -17,6 +16,7 @@ from dualnet.exchange.records import BadRecord
 from dualnet.exchange.safefile import Damaged, read_small
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.stage import RECORD_LIMIT, StageRecord
+from dualnet.fs import Fs
 
 __all__ = ["Partner", "Watch"]
 

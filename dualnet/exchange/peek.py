@@ -12,7 +12,6 @@ from typing import Any
 
 from dualnet.errors import DualnetError
 from dualnet.exchange.channel import ROLES
-from dualnet.exchange.fs import Fs
 from dualnet.exchange.heartbeat import HEARTBEAT_BYTES, Pulse
 from dualnet.exchange.host import ProcessId
 from dualnet.exchange.lease import GENERATION_LIMIT
@@ -21,6 +20,7 @@ from dualnet.exchange.paths import DataName, ExchangePaths
 from dualnet.exchange.records import BadRecord, unseal
 from dualnet.exchange.safefile import Damaged, read_small
 from dualnet.exchange.stage import RECORD_LIMIT, StageRecord
+from dualnet.fs import Fs
 
 __all__ = ["HalfView", "RunView", "peek"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dualnet.exchange.fs import Fs
+from dualnet.fs import Fs
 
 __all__ = ["Poller"]
 

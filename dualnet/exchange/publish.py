@@ -12,9 +12,9 @@ import errno
 import os
 from typing import Callable
 
-from dualnet.exchange.fs import Fs
 from dualnet.exchange.paths import ExchangePaths
 from dualnet.exchange.safefile import Damaged, open_regular, write_all
+from dualnet.fs import Fs
 
 __all__ = ["Publisher"]
 

@@ -11,9 +11,9 @@ import os
 from dataclasses import dataclass
 
 from dualnet.errors import StorageFailed
-from dualnet.exchange.fs import Fs
 from dualnet.exchange.npy import HEADER_BYTES, TRAILER_BYTES
 from dualnet.exchange.paths import DataName, ExchangePaths
+from dualnet.fs import Fs
 
 __all__ = ["Kept", "Passage", "find_messages", "message_bytes", "remove_temporaries"]
 

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 
-from dualnet.exchange.fs import Fs
+from dualnet.fs import Fs
 
 __all__ = ["Damaged", "open_regular", "read_exactly", "read_small", "write_all"]
 

@@ -13,7 +13,7 @@ from typing import Callable, TypeVar
 
 from dualnet.errors import StorageFailed
 from dualnet.exchange.channel import Counters
-from dualnet.exchange.fs import Fs
+from dualnet.fs import Fs
 
 __all__ = ["Storage"]
 

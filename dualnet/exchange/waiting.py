@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Callable, TypeVar
 
 from dualnet.exchange.channel import Counters
-from dualnet.exchange.fs import Fs
 from dualnet.exchange.partner import Watch
 from dualnet.exchange.polling import Poller
 from dualnet.exchange.storage import Storage
+from dualnet.fs import Fs
 
 __all__ = ["Waiting"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from dualnet.exchange.fs import Fs
 from dualnet.exchange.paths import DataName, ExchangePaths
+from dualnet.fs import Fs
 from dualnet.train.half import Half
 from dualnet.train.session import Session
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from dualnet.exchange.files import FileChannel
-from dualnet.exchange.fs import Fs
 from dualnet.exchange.host import ProcessId
 from dualnet.exchange.settings import ExchangeSettings
+from dualnet.fs import Fs
 from tests.exchange.fakes import VirtualFs
 
 OpenHalf = Callable[..., FileChannel]

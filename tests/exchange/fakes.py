@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from dualnet.exchange.fs import Buffer, Fs
 from dualnet.exchange.host import ProcessId
+from dualnet.fs import Buffer, Fs
 
 #: A machine that is not this one: nothing can be proved about its processes.
 ELSEWHERE = ProcessId("elsewhere", "other-boot", "pid:[2]", 4711, "99")

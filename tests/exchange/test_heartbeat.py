@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from dualnet.exchange.fs import Fs
 from dualnet.exchange.heartbeat import HEARTBEAT_BYTES, Heartbeat, Pulse, read_pulse
 from dualnet.exchange.paths import ExchangePaths
 from dualnet.exchange.records import BadRecord
+from dualnet.fs import Fs
 from tests.exchange.fakes import FaultyFs
 
 KEY = bytes(range(32))

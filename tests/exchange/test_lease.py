@@ -11,12 +11,12 @@ from threading import Barrier
 import pytest
 
 from dualnet.errors import StorageFailed, Superseded
-from dualnet.exchange.fs import Fs
 from dualnet.exchange.heartbeat import Heartbeat, Pulse
 from dualnet.exchange.host import ProcessId
 from dualnet.exchange.lease import Lease, NodeLock, read_generation
 from dualnet.exchange.manifest import Manifest, join_run
 from dualnet.exchange.paths import ExchangePaths
+from dualnet.fs import Fs
 from tests.exchange.fakes import ELSEWHERE, VirtualFs
 
 US = ProcessId.current()

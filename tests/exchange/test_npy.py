@@ -16,7 +16,6 @@ from hypothesis.extra import numpy as hnp
 
 from dualnet.errors import UsageError
 from dualnet.exchange.digest import LEAF_BYTES, Hasher
-from dualnet.exchange.fs import Fs
 from dualnet.exchange.npy import (
     DTYPES,
     HEADER_BYTES,
@@ -28,6 +27,7 @@ from dualnet.exchange.npy import (
     write_array,
 )
 from dualnet.exchange.safefile import Damaged, open_regular
+from dualnet.fs import Fs
 from tests.exchange.fakes import ShortFs
 
 KEY = bytes(range(32))

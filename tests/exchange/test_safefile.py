@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dualnet.exchange.fs import Fs
 from dualnet.exchange.safefile import Damaged, open_regular, read_small
+from dualnet.fs import Fs
 
 
 def test_symbolic_link(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""The one door to the operating system for everything that the exchange does with files and time.
+"""The one door to the operating system for what must not be lost: the exchange, the checkpoints.
 
 Tests put another object in its place: one that fails operation number N, that writes short, or
-whose clock runs as fast as somebody sleeps. Nothing else in this package opens, renames or waits.
+whose clock runs as fast as somebody sleeps. The exchange opens, renames and waits nowhere else.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Fs:
 
     def rename(self, source: str, target: str) -> None:
         """Replace `target` by `source` in one step."""
-        os.rename(source, target)
+        os.replace(source, target)
 
     def link(self, source: str, target: str) -> None:
         """Create `target` as a hard link to `source`; fails where `target` exists."""
