@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import uuid
+from collections.abc import Mapping
 
 from dualnet.fs import Fs
 
-__all__ = ["replace", "write_atomically"]
+__all__ = ["replace", "write_atomically", "write_together"]
+
 
 _SYSTEM = Fs()
 
@@ -54,6 +57,45 @@ def replace(source: str, target: str, fs: Fs = _SYSTEM) -> None:
         fs.close(descriptor)
     fs.rename(source, target)
     _sync_directory(target, fs)
+
+
+def write_together(contents: Mapping[str, bytes], force: bool = False) -> None:
+    """Write several files that belong together: all of them, or none.
+
+    Args:
+        contents: Path to content.
+        force: Replace files that are there; else they are an error.
+
+    Raises:
+        FileExistsError: One is there and `force` is not given; its `filename` says which.
+        OSError: As the system says; what was there before is there again.
+    """
+    suffix = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    aside = {path: f"{path}.{suffix}.old" for path in contents}
+    temporary = {path: f"{path}.{suffix}.tmp" for path in contents}
+    for path in contents:
+        if os.path.lexists(path) and not force:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+    done = []
+    try:
+        for path, content in contents.items():
+            write_atomically(temporary[path], content)
+        for path in contents:
+            done.append(path)
+            if os.path.lexists(path):
+                os.rename(path, aside[path])
+            replace(temporary[path], path)
+    except BaseException:
+        for path in done:
+            if os.path.lexists(aside[path]):
+                os.replace(aside[path], path)
+            elif not os.path.lexists(temporary[path]) and os.path.lexists(path):
+                os.unlink(path)
+        raise
+    finally:
+        for path in (*temporary.values(), *aside.values()):
+            if os.path.lexists(path):
+                os.unlink(path)
 
 
 def _discard(path: str, fs: Fs) -> None:

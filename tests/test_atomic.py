@@ -97,3 +97,35 @@ def test_replace_of_a_missing_file_leaves_the_target(tmp_path):
     with pytest.raises(FileNotFoundError):
         atomic.replace(str(tmp_path / "gone"), str(tmp_path / "target"))
     assert (tmp_path / "target").read_bytes() == b"old"
+
+
+def test_files_that_belong_together_are_written_and_replaced(tmp_path):
+    paths = [str(tmp_path / name) for name in "ab"]
+    atomic.write_together(dict.fromkeys(paths, b"one"))
+    with pytest.raises(FileExistsError) as raised:
+        atomic.write_together({str(tmp_path / "c"): b"two", paths[1]: b"two"})
+    assert raised.value.filename == paths[1]
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+    atomic.write_together(dict.fromkeys(paths, b"two"), force=True)
+    assert [(tmp_path / name).read_bytes() for name in "ab"] == [b"two", b"two"]
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+@pytest.mark.parametrize("failing", range(6))
+def test_files_that_belong_together_all_stay_as_they_were(tmp_path, monkeypatch, failing):
+    (tmp_path / "a").write_bytes(b"old")
+    calls = []
+    rename = os.replace
+
+    def replace(source, target):
+        calls.append(target)
+        if len(calls) == failing + 1:
+            raise OSError(errno.EIO, "Input/output error")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    contents = {str(tmp_path / name): b"new" for name in "abc"}
+    with pytest.raises(OSError, match="Input/output"):
+        atomic.write_together(contents, force=True)
+    assert os.listdir(tmp_path) == ["a"]
+    assert (tmp_path / "a").read_bytes() == b"old"
