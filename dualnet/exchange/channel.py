@@ -7,6 +7,7 @@ next. Carriers (files, later sockets) implement `Channel`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Callable
@@ -49,6 +50,9 @@ class Counters:
     #: Bytes of array data.
     bytes_sent: int = 0
     bytes_received: int = 0
+    #: Bytes that would have been more in float32 (`exchange.dtype`).
+    saved_sent: int = 0
+    saved_received: int = 0
     messages_sent: int = 0
     messages_received: int = 0
     #: Time in `receive` and `handshake` until the partner had the message ready.
@@ -148,6 +152,13 @@ class Channel(ABC):
     @abstractmethod
     def seq_received(self) -> int:
         """Messages received, counted over all restarts; belongs in the checkpoint."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What a checkpoint has to hold besides the counts of messages, {} for most channels."""
+        return {}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:  # noqa: B027 - nothing to restore
+        """Take over what `state` gave when the checkpoint was made; call it before `resume`."""
 
     @abstractmethod
     def close(self, state: str = "done") -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from dualnet.errors import ConfigError
 from dualnet.exchange.channel import Channel
+from dualnet.exchange.codec import CodecChannel
 from dualnet.exchange.files import FileChannel
 from dualnet.exchange.settings import ExchangeSettings
 
@@ -38,4 +39,7 @@ def open_channel(
         raise ConfigError(
             f"exchange.carrier: expected one of {', '.join(CARRIERS)}, got {carrier!r}"
         )
-    return FileChannel(role, run_dir, settings, identity)
+    channel = FileChannel(role, run_dir, settings, identity)
+    if set(settings.dtypes.values()) == {"float32"}:
+        return channel
+    return CodecChannel(channel, settings.dtypes, settings.exact, settings.error_feedback)

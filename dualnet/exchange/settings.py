@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, fields
 
 from dualnet.errors import ConfigError
+from dualnet.exchange.compress import DTYPES
 
 __all__ = ["ExchangeSettings"]
 
@@ -52,6 +53,18 @@ class ExchangeSettings:
     max_message_bytes: int = 1 << 30
     #: Threads that compute digests while the data is written or read; 0 computes them inline.
     hash_threads: int = 2
+    #: In what the blobs of each iteration travel: float32, float16, bfloat16 or int8
+    #: (dualnet/exchange/compress.py); those that go up and down, where they differ ("": as dtype).
+    dtype: str = "float32"
+    dtype_up: str = ""
+    dtype_down: str = ""
+    #: Add the rounding error of a message to the next one.
+    error_feedback: bool = False
+    #: Names of arrays that travel as they are, whatever dtype says.
+    exact: tuple[str, ...] = ()
+    #: Carrier tcp: where net1 listens, as "host:port"; "" is any free port, which net2 finds in the
+    #: exchange directory.
+    address: str = ""
     #: Folder on the node's own disk for the lock against a second copy; "" means
     #: /tmp/dualnet-<uid>.
     lock_dir: str = ""
@@ -72,11 +85,22 @@ class ExchangeSettings:
                 f"exchange.filesystem: expected one of {', '.join(FILESYSTEMS)}, "
                 f"got {self.filesystem!r}"
             )
+        for name in ("dtype", "dtype_up", "dtype_down"):
+            dtype = getattr(self, name)
+            if dtype not in DTYPES and (dtype or name == "dtype"):
+                raise ConfigError(
+                    f"exchange.{name}: expected one of {', '.join(DTYPES)}, got {dtype!r}"
+                )
         if self.heartbeat_s == 0 or self.dead_after_s == 0:
             raise ConfigError(
                 "exchange.heartbeat_s, exchange.dead_after_s: must be positive, "
                 f"got {self.heartbeat_s} and {self.dead_after_s}"
             )
+
+    @property
+    def dtypes(self) -> dict[str, str]:
+        """Stage to dtype, for the two messages of each iteration."""
+        return {"up": self.dtype_up or self.dtype, "down": self.dtype_down or self.dtype}
 
     @property
     def beat_s(self) -> float:
