@@ -15,6 +15,7 @@ from dualnet.engine import random
 from dualnet.engine.net import Net
 from tests.engine.differential.judge import Judge
 from tests.engine.differential.random_net import RandomNet
+from tests.engine.differential.stepwise import run_stepwise
 
 __all__ = ["Difference", "Rejected", "Verdict", "compare"]
 
@@ -24,9 +25,10 @@ TOLERANCE = 1e-5
 PARAM_TOLERANCE = 5e-5
 #: Losses are means of logarithms near 0, which BVLC takes of 1 + exp(x): none is finer than this.
 LOSS_FLOOR = 5e-7
-#: Where that fails, rounding may be the cause: the engine repeats the net this often with every
-#: layer's results changed in their last bit, and a difference within SLACK times the spread that
-#: this makes is no mismatch. Such arrays are counted as "ill-conditioned".
+#: Where that fails, rounding may be the cause, and the array gets two more chances. First, each
+#: layer computes from BVLC's numbers (stepwise.py), within the same tolerances. Then, the engine
+#: repeats the net this often with every layer's results changed in their last bit, and a difference
+#: within SLACK times the spread that this makes is no mismatch: the array is "ill-conditioned".
 JITTERS, JITTER, SLACK = 6, 2.0**-23, 10.0
 #: Nets with larger or no numbers are not compared: the float32 sums of both providers may overflow.
 LARGEST = 1e6
@@ -63,12 +65,14 @@ class Verdict:
     Attributes:
         arrays: how many arrays were compared.
         worst: the largest relative difference among those within the tolerance.
-        ill_conditioned: what differs more, as rounding does.
+        stepwise: what differs more, but not where each layer computes from BVLC's numbers.
+        ill_conditioned: what differs more there as well, as rounding does.
         mismatches: what differs otherwise.
     """
 
     arrays: int = 0
     worst: float = 0.0
+    stepwise: list[Difference] = field(default_factory=list)
     ill_conditioned: list[Difference] = field(default_factory=list)
     mismatches: list[Difference] = field(default_factory=list)
 
@@ -118,6 +122,15 @@ def compare(judge: Judge, folder: Path, case: RandomNet, stored: bool = True) ->
     }  # fmt: skip
     theirs = judge.run(job, given if stored else {**given, **weights})
 
+    def stepwise() -> Arrays:
+        if case.passes > 1 or case.backwards > 1:
+            return {}
+        again = Net(path, case.phase)
+        for name, blobs in again.params.items():
+            for index, blob in enumerate(blobs):
+                blob.data[...] = weights[f"param:{name}:{index}"]
+        return run_stepwise(again, given, theirs, blobs_with_gradient(again))
+
     def jittered() -> Arrays:
         again = Net(path, case.phase)
         for name, blobs in again.params.items():
@@ -132,7 +145,7 @@ def compare(judge: Judge, folder: Path, case: RandomNet, stored: bool = True) ->
         _jitter_results(again, draw)
         return run_engine(again, case, values)
 
-    return judge_arrays(ours, {name: theirs[name] for name in ours}, jittered)
+    return judge_arrays(ours, {name: theirs[name] for name in ours}, stepwise, jittered)
 
 
 def run_engine(net: Net, case: RandomNet, given: Arrays) -> Arrays:
@@ -172,12 +185,18 @@ def blobs_with_gradient(net: Net) -> set[str]:
     return {name for name, computed in wanted.items() if computed}
 
 
-def judge_arrays(ours: Arrays, theirs: Arrays, jittered: Callable[[], Arrays]) -> Verdict:
+def judge_arrays(
+    ours: Arrays,
+    theirs: Arrays,
+    stepwise: Callable[[], Arrays],
+    jittered: Callable[[], Arrays],
+) -> Verdict:
     """Compares arrays of the same names.
 
     Args:
         ours: the engine's.
         theirs: BVLC's.
+        stepwise: runs the engine with each layer given BVLC's numbers; may leave arrays out.
         jittered: runs the engine with everything changed in the last bit.
     """
     verdict, doubtful = Verdict(arrays=len(ours)), []
@@ -185,23 +204,37 @@ def judge_arrays(ours: Arrays, theirs: Arrays, jittered: Callable[[], Arrays]) -
         if mine.shape != theirs[name].shape:
             verdict.mismatches.append(Difference(f"{name} (shape)", math.inf))
             continue
-        scale = _scale(mine, theirs[name])
-        relative = _relative(mine, theirs[name], scale)
-        close = not mine.ndim and abs(float(mine) - float(theirs[name])) < LOSS_FLOOR
-        tolerance = PARAM_TOLERANCE if name.startswith("grad:") else TOLERANCE
-        if relative <= tolerance or close:
-            verdict.worst = max(verdict.worst, 0.0 if close else relative)
+        relative = _difference(name, mine, theirs[name])
+        if relative <= _tolerance(name):
+            verdict.worst = max(verdict.worst, relative)
         else:
-            doubtful.append((name, relative))
-    if doubtful:
-        runs = [jittered() for _ in range(JITTERS)]
-        for name, relative in doubtful:
-            scale = _scale(ours[name], theirs[name])
-            spread = max(_relative(run[name], ours[name], scale) for run in runs)
-            found = Difference(name, relative, spread)
-            within = relative <= TOLERANCE + SLACK * spread
-            (verdict.ill_conditioned if within else verdict.mismatches).append(found)
+            doubtful.append(Difference(name, relative))
+    alone = stepwise() if doubtful else {}
+    remaining = []
+    for found in doubtful:
+        name = found.name
+        equal = name in alone and _difference(name, alone[name], theirs[name]) <= _tolerance(name)
+        (verdict.stepwise if equal else remaining).append(found)
+    runs = [jittered() for _ in range(JITTERS)] if remaining else []
+    for found in remaining:
+        name = found.name
+        scale = _scale(ours[name], theirs[name])
+        spread = max(_relative(run[name], ours[name], scale) for run in runs)
+        within = found.relative <= TOLERANCE + SLACK * spread
+        found = Difference(name, found.relative, spread)
+        (verdict.ill_conditioned if within else verdict.mismatches).append(found)
     return verdict
+
+
+def _tolerance(name: str) -> float:
+    return PARAM_TOLERANCE if name.startswith("grad:") else TOLERANCE
+
+
+def _difference(name: str, mine: np.ndarray, theirs: np.ndarray) -> float:
+    """The largest difference, relative to the array's scale; 0 for losses within their floor."""
+    if not mine.ndim and abs(float(mine) - float(theirs)) < LOSS_FLOOR:
+        return 0.0
+    return _relative(mine, theirs, _scale(mine, theirs))
 
 
 def _scale(a: np.ndarray, b: np.ndarray) -> float:

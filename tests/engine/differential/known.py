@@ -2,7 +2,8 @@
 
 A file of the folder `known` is a prototxt with one layer a line. Its comments may hold settings:
 `# phase: TEST`, `# passes: N`, `# backwards: N`, `# integers: INPUT BELOW`, and `# differs: ARRAY
-…`, the arrays in which BVLC Caffe is known to be wrong and the engine is not.
+…`, the arrays in which BVLC Caffe is known to be wrong and the engine is not: those of the layer at
+fault, for what follows is compared from the same numbers.
 """
 
 from __future__ import annotations

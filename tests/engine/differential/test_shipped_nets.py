@@ -11,7 +11,7 @@ from tests.engine.differential.compare import compare
 from tests.engine.differential.judge import Judge
 from tests.engine.differential.shipped import net_files, shipped_net, solver_files
 
-#: Small nets in both phases and one of CaffeNet's size; the script runs the rest.
+#: Small nets in both phases, and the two in which rounding decides maxima; the script runs the rest.
 NETS = [
     ("examples/cifar10/cifar10_full_sigmoid_train_test_bn.prototxt", 0),
     ("examples/cifar10/cifar10_full_sigmoid_train_test_bn.prototxt", 1),
@@ -23,7 +23,8 @@ NETS = [
     ("examples/mnist/mnist_autoencoder.prototxt", 1),
     ("examples/net_surgery/conv.prototxt", 1),
     ("examples/siamese/mnist_siamese_train_test.prototxt", 0),
-    ("models/bvlc_googlenet/train_val.prototxt", 0),
+    pytest.param("models/bvlc_googlenet/train_val.prototxt", 0, marks=pytest.mark.slow),
+    pytest.param("models/bvlc_reference_caffenet/train_val.prototxt", 1, marks=pytest.mark.slow),
 ]
 
 pytestmark = pytest.mark.bvlc
