@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dualnet.engine.errors import PrototxtError, ShapeError
 from dualnet.engine.layers.base import Blobs, Layer
-from dualnet.engine.layers.pooling import Window, average, average_backward
+from dualnet.engine.layers.pooling_window import Window, average, average_backward
 from dualnet.engine.layers.registry import register
 from dualnet.engine.proto import caffe_pb2
 

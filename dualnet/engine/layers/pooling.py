@@ -1,152 +1,34 @@
-"""Pooling (Caffe `L/pooling_layer.cpp`).
-
-Caffe's sizes differ from PyTorch's in two cases: with padding above half the kernel, which PyTorch
-refuses, and without padding where the stride exceeds the kernel, where Caffe keeps a last window
-that starts at or beyond the edge. Both take the general path: pad by hand, then pool without.
-"""
+"""Pooling (Caffe `L/pooling_layer.cpp`, `pooling_layer.cu`)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from dualnet.engine import device
 from dualnet.engine.blob import Blob
-from dualnet.engine.errors import PrototxtError, ShapeError, UnsupportedError
+from dualnet.engine.errors import PrototxtError, ShapeError
 from dualnet.engine.layers.base import Blobs, Layer
+from dualnet.engine.layers.pooling_window import Window, average, average_backward, crop
 from dualnet.engine.layers.registry import register
+from dualnet.engine.layers.stochastic_pooling import StochasticPooling
 from dualnet.engine.proto import caffe_pb2
 
-__all__ = ["Pooling", "Window", "average", "average_backward"]
+__all__ = ["Pooling"]
 
 _aten = torch.ops.aten
 _FLT_MAX = torch.finfo(torch.float32).max
 
 
-@dataclass(frozen=True)
-class Window:
-    """Geometry of a pooling; pairs are (height, width).
-
-    Attributes:
-        kernel: window size.
-        stride: step between windows.
-        pad: zeros (average) or nothing (maximum) around the image.
-        ceil: whether a window that overhangs the edge counts.
-    """
-
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    pad: tuple[int, int]
-    ceil: bool = True
-
-    def output(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The pooled size of an image, by Caffe's rule."""
-        pooled = []
-        for n, k, s, p in zip(size, self.kernel, self.stride, self.pad):
-            span = n + 2 * p - k
-            count = (-(-span // s) if self.ceil else span // s) + 1
-            if any(self.pad) and (count - 1) * s >= n + p:
-                count -= 1  # the last window must not start beyond image and padding
-            pooled.append(count)
-        return pooled[0], pooled[1]
-
-    def fitted(self, size: tuple[int, int]) -> Window:
-        """The same pooling without what lies beyond image and padding.
-
-        A kernel may be larger than both where the stride is large too, and a stride may lead to a
-        window without a pixel. Neither is worth memory in proportion.
-        """
-        spans = [n + 2 * p for n, p in zip(size, self.pad)]
-        kernel, stride = (
-            tuple(min(given, max(span, 1)) for given, span in zip(pair, spans))
-            for pair in (self.kernel, self.stride)
-        )
-        return Window((kernel[0], kernel[1]), (stride[0], stride[1]), self.pad, self.ceil)
-
-    def torch_agrees(self, size: tuple[int, int]) -> bool:
-        """Whether PyTorch's operators give Caffe's result for this image size."""
-        return all(
-            2 * p <= k and (n + 2 * p - k) >= 0 and (s <= k or (count - 1) * s < n + p)
-            for n, k, s, p, count in zip(
-                size, self.kernel, self.stride, self.pad, self.output(size)
-            )
-        )
-
-    def margins(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
-        """(left, right, top, bottom) padding after which every window lies inside."""
-        ends = []
-        for n, k, s, p, count in zip(size, self.kernel, self.stride, self.pad, self.output(size)):
-            ends.append((count - 1) * s + k - p - n)
-        return self.pad[1], ends[1], self.pad[0], ends[0]
-
-    def divisors(self, size: tuple[int, int]) -> Tensor:
-        """(H', W') window areas: clipped to image and padding, so the overhang does not count."""
-        lengths = []
-        for n, k, s, p, count in zip(size, self.kernel, self.stride, self.pad, self.output(size)):
-            start = torch.arange(count) * s - p
-            lengths.append((start + k).clamp(max=n + p) - start)
-        return (lengths[0][:, None] * lengths[1][None, :]).to(torch.float32)
-
-
-def _crop(padded: Tensor, margins: tuple[int, int, int, int], size: tuple[int, int]) -> Tensor:
-    """Undoes padding; a margin below zero had cropped, and its gradient is zero."""
-    return _aten.constant_pad_nd(padded, [-m for m in margins], 0.0).reshape(
-        *padded.shape[:2], *size
-    )
-
-
-def average(x: Tensor, window: Window) -> Tensor:
-    """Average pooling.
-
-    Args:
-        x: (N, C, H, W).
-        window: the geometry.
-
-    Returns:
-        (N, C, H', W').
-    """
-    size = x.shape[2], x.shape[3]
-    if window.torch_agrees(size):
-        return _aten.avg_pool2d(x, window.kernel, window.stride, window.pad, window.ceil, True)
-    padded = _aten.constant_pad_nd(x, window.margins(size), 0.0)
-    sums = _aten.avg_pool2d(padded, window.kernel, window.stride, [0, 0], False, True, 1)
-    return sums / window.divisors(size).to(x.device)
-
-
-def average_backward(gradient: Tensor, x: Tensor, window: Window) -> Tensor:
-    """The gradient of `average`.
-
-    Args:
-        gradient: (N, C, H', W').
-        x: (N, C, H, W), the input; only its shape and order matter.
-        window: the geometry.
-
-    Returns:
-        (N, C, H, W).
-    """
-    size = x.shape[2], x.shape[3]
-    if window.torch_agrees(size):
-        return _aten.avg_pool2d_backward(
-            gradient, x, window.kernel, window.stride, window.pad, window.ceil, True, None
-        )
-    margins = window.margins(size)
-    padded = _aten.constant_pad_nd(x, margins, 0.0)
-    scaled = gradient / window.divisors(size).to(x.device)
-    result = _aten.avg_pool2d_backward(
-        scaled, padded, window.kernel, window.stride, [0, 0], False, True, 1
-    )
-    return _crop(result, margins, size)
-
-
 @register("Pooling")
 class Pooling(Layer):
-    """Maximum or average over windows.
+    """Maximum, average or a random draw over windows.
 
-    Bottom: (N, C, H, W). Top 0: (N, C, H', W'). Top 1 (MAX only): the winners' positions
-    h * W + w in their planes, as float32.
+    BVLC Caffe has STOCHASTIC on the GPU only; here it runs on both devices. Bottom: (N, C, H, W).
+    Top 0: (N, C, H', W'). Top 1 (MAX only): the winners' positions h * W + w in their planes, as
+    float32.
     """
 
     bottoms = 1
@@ -156,10 +38,9 @@ class Pooling(Layer):
         """Reads the method and the geometry."""
         param = self.layer_param.pooling_param
         self._is_max = param.pool == caffe_pb2.PoolingParameter.MAX
+        self._random: StochasticPooling | None = None
         if param.pool == caffe_pb2.PoolingParameter.STOCHASTIC:
-            raise UnsupportedError(
-                f"layer '{self.name}': STOCHASTIC pooling is not implemented; use MAX or AVE"
-            )
+            self._random = StochasticPooling(draws=self.phase == caffe_pb2.TRAIN)
         if len(top) > 1 and not self._is_max:
             raise PrototxtError(f"layer '{self.name}': only MAX pooling has a second top")
         kernel = self._pair("kernel")
@@ -184,6 +65,10 @@ class Pooling(Layer):
             raise PrototxtError(
                 f"layer '{self.name}': pad {pad} must be below the kernel {kernel}, and stride "
                 f"{stride} above 0"
+            )
+        if self._random and pad != (0, 0):
+            raise PrototxtError(
+                f"layer '{self.name}': STOCHASTIC pooling has no padding, pad is {pad}; use 0"
             )
         ceil = param.round_mode == caffe_pb2.PoolingParameter.CEIL
         self._global = param.global_pooling
@@ -241,6 +126,9 @@ class Pooling(Layer):
         self._indices = None
         if top[0] is not bottom[0]:
             top[0].drop_data()
+        if self._random:
+            top[0].set_data(self._random.forward(x, self._window))
+            return
         if not self._is_max:
             top[0].set_data(average(x, self._window))
             return
@@ -269,7 +157,7 @@ class Pooling(Layer):
         return torch.where(inside, rows * self._size[1] + columns, -1)  # an empty window: -1
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Sends each gradient to its window's winner, or evenly to the window."""
+        """Sends each gradient to its window's winner, or over the window."""
         if not propagate_down[0]:
             return
         x = self._ordered(bottom[0])
@@ -280,6 +168,9 @@ class Pooling(Layer):
         if top[0] is not bottom[0]:
             bottom[0].drop_diff()
         w = self._window
+        if self._random:
+            bottom[0].set_diff(self._random.backward(gradient, x, w))
+            return
         if not self._is_max:
             bottom[0].set_diff(average_backward(gradient, x, w))
             return
@@ -295,5 +186,5 @@ class Pooling(Layer):
             result = _aten.max_pool2d_with_indices_backward(
                 gradient, padded, w.kernel, w.stride, [0, 0], [1, 1], False, self._indices
             )
-            result = _crop(result, margins, self._size)
+            result = crop(result, margins, self._size)
         bottom[0].set_diff(result)

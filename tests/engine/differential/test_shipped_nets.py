@@ -11,7 +11,7 @@ from tests.engine.differential.compare import compare
 from tests.engine.differential.judge import Judge
 from tests.engine.differential.shipped import net_files, shipped_net, solver_files
 
-#: Small nets in both phases, and the two in which rounding decides maxima; the script runs the rest.
+#: Small nets in both phases, and two in which rounding decides maxima; the script runs the rest.
 NETS = [
     ("examples/cifar10/cifar10_full_sigmoid_train_test_bn.prototxt", 0),
     ("examples/cifar10/cifar10_full_sigmoid_train_test_bn.prototxt", 1),

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from dualnet.engine.errors import PrototxtError, ShapeError, UnsupportedError
+from dualnet.engine.errors import PrototxtError, ShapeError
 from tests.engine.gradient_check import check_gradients
 from tests.engine.harness import make_layer
 
@@ -89,8 +89,9 @@ def test_refusals():
         make_layer('type: "Pooling" pooling_param { kernel_size: 2 pad: 2 }', x)
     with pytest.raises(PrototxtError, match="needs kernel_size"):
         make_layer('type: "Pooling" pooling_param { stride: 2 }', x)
-    with pytest.raises(UnsupportedError, match="STOCHASTIC"):
-        make_layer('type: "Pooling" pooling_param { kernel_size: 2 pool: STOCHASTIC }', x)
+    text = 'type: "Pooling" pooling_param { kernel_size: 2 pad: 1 pool: STOCHASTIC }'
+    with pytest.raises(PrototxtError, match=r"STOCHASTIC pooling has no padding, pad is \(1, 1\)"):
+        make_layer(text, x)
 
 
 def test_a_bottom_without_rows_is_refused():

@@ -1,0 +1,148 @@
+"""The windows of pooling, and averages over them (Caffe `L/pooling_layer.cpp`).
+
+Caffe's sizes differ from PyTorch's in two cases: with padding above half the kernel, which PyTorch
+refuses, and without padding where the stride exceeds the kernel, where Caffe keeps a last window
+that starts at or beyond the edge. Both take the general path: pad by hand, then pool without.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "Window",
+    "average",
+    "average_backward",
+    "crop",
+    "window_sums",
+    "window_sums_backward",
+]
+
+_aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Window:
+    """Geometry of a pooling; pairs are (height, width).
+
+    Attributes:
+        kernel: window size.
+        stride: step between windows.
+        pad: zeros (average) or nothing (maximum) around the image.
+        ceil: whether a window that overhangs the edge counts.
+    """
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    pad: tuple[int, int]
+    ceil: bool = True
+
+    def output(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The pooled size of an image, by Caffe's rule."""
+        pooled = []
+        for n, k, s, p in zip(size, self.kernel, self.stride, self.pad):
+            span = n + 2 * p - k
+            count = (-(-span // s) if self.ceil else span // s) + 1
+            if any(self.pad) and (count - 1) * s >= n + p:
+                count -= 1  # the last window must not start beyond image and padding
+            pooled.append(count)
+        return pooled[0], pooled[1]
+
+    def fitted(self, size: tuple[int, int]) -> Window:
+        """The same pooling without what lies beyond image and padding.
+
+        A kernel may be larger than both where the stride is large too, and a stride may lead to a
+        window without a pixel. Neither is worth memory in proportion.
+        """
+        spans = [n + 2 * p for n, p in zip(size, self.pad)]
+        kernel, stride = (
+            tuple(min(given, max(span, 1)) for given, span in zip(pair, spans))
+            for pair in (self.kernel, self.stride)
+        )
+        return Window((kernel[0], kernel[1]), (stride[0], stride[1]), self.pad, self.ceil)
+
+    def torch_agrees(self, size: tuple[int, int]) -> bool:
+        """Whether PyTorch's operators give Caffe's result for this image size."""
+        return all(
+            2 * p <= k and (n + 2 * p - k) >= 0 and (s <= k or (count - 1) * s < n + p)
+            for n, k, s, p, count in zip(
+                size, self.kernel, self.stride, self.pad, self.output(size)
+            )
+        )
+
+    def margins(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """(left, right, top, bottom) padding after which every window lies inside."""
+        ends = []
+        for n, k, s, p, count in zip(size, self.kernel, self.stride, self.pad, self.output(size)):
+            ends.append((count - 1) * s + k - p - n)
+        return self.pad[1], ends[1], self.pad[0], ends[0]
+
+    def divisors(self, size: tuple[int, int]) -> Tensor:
+        """(H', W') window areas: clipped to image and padding, so the overhang does not count."""
+        lengths = []
+        for n, k, s, p, count in zip(size, self.kernel, self.stride, self.pad, self.output(size)):
+            start = torch.arange(count) * s - p
+            lengths.append((start + k).clamp(max=n + p) - start)
+        return (lengths[0][:, None] * lengths[1][None, :]).to(torch.float32)
+
+
+def crop(padded: Tensor, margins: tuple[int, int, int, int], size: tuple[int, int]) -> Tensor:
+    """Undoes padding; a margin below zero had cropped, and its gradient is zero."""
+    return _aten.constant_pad_nd(padded, [-m for m in margins], 0.0).reshape(
+        *padded.shape[:2], *size
+    )
+
+
+def window_sums(x: Tensor, window: Window) -> Tensor:
+    """Sums over windows, zeros beyond the edges.
+
+    Args:
+        x: (N, C, H, W).
+        window: the geometry.
+
+    Returns:
+        (N, C, H', W').
+    """
+    padded = _aten.constant_pad_nd(x, window.margins((x.shape[2], x.shape[3])), 0.0)
+    return _aten.avg_pool2d(padded, window.kernel, window.stride, [0, 0], False, True, 1)
+
+
+def window_sums_backward(gradient: Tensor, x: Tensor, window: Window) -> Tensor:
+    """The gradient of `window_sums`: for each pixel the sum over the windows that hold it.
+
+    Args:
+        gradient: (N, C, H', W').
+        x: (N, C, H, W), the input; only its shape and order matter.
+        window: the geometry.
+
+    Returns:
+        (N, C, H, W).
+    """
+    size = x.shape[2], x.shape[3]
+    margins = window.margins(size)
+    padded = _aten.constant_pad_nd(x, margins, 0.0)
+    result = _aten.avg_pool2d_backward(
+        gradient, padded, window.kernel, window.stride, [0, 0], False, True, 1
+    )
+    return crop(result, margins, size)
+
+
+def average(x: Tensor, window: Window) -> Tensor:
+    """Average pooling; arguments and result as in `window_sums`."""
+    size = x.shape[2], x.shape[3]
+    if window.torch_agrees(size):
+        return _aten.avg_pool2d(x, window.kernel, window.stride, window.pad, window.ceil, True)
+    return window_sums(x, window) / window.divisors(size).to(x.device)
+
+
+def average_backward(gradient: Tensor, x: Tensor, window: Window) -> Tensor:
+    """The gradient of `average`; arguments and result as in `window_sums_backward`."""
+    size = x.shape[2], x.shape[3]
+    if window.torch_agrees(size):
+        return _aten.avg_pool2d_backward(
+            gradient, x, window.kernel, window.stride, window.pad, window.ceil, True, None
+        )
+    return window_sums_backward(gradient / window.divisors(size).to(x.device), x, window)
