@@ -29,7 +29,7 @@ def examine() -> str:
     lines = [("ok", f"dualnet {__version__}, Python {platform.python_version()}")]
     lines += [_library(name, purpose) for name, purpose in LIBRARIES]
     lines += [_provider(), *_devices(), _cores(), _space()]
-    lines += [_data_set(name) for name in ("digits", "cifar10")]
+    lines += [_data_set(name) for name in ("digits", "cifar10", "cats-dogs")]
     return "".join(f"{mark}  {text}\n" for mark, text in lines)
 
 

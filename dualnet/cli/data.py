@@ -17,7 +17,7 @@ def add(commands: Any) -> None:
     summary = "write a data set as Caffe's LMDB and mean image"
     command = commands.add_parser("data", help=summary, description=summary)
     command.set_defaults(run=_data)
-    command.add_argument("name", metavar="NAME", help="digits or cifar10")
+    command.add_argument("name", metavar="NAME", help="digits, cifar10 or cats-dogs")
     command.add_argument("--source", metavar="PATH", help="folder or archive to read it from")
     command.add_argument("-o", "--output", metavar="DIR", help="default: data/NAME")
     command.add_argument("--force", action="store_true", help="replace what is there")

@@ -1,19 +1,57 @@
-"""Images with labels in memory, and how to split them fairly."""
+"""Images with labels, in memory or mapped into it, and how to split them fairly."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-__all__ = ["Images", "split_stratified"]
+__all__ = ["ImageSequence", "Images", "Reordered", "split_stratified"]
+
+
+class ImageSequence(Protocol):
+    """What an array of images and some of them in another order have in common."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, C, H, W)."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Each image, (C, H, W) uint8."""
+
+
+class Reordered:
+    """Some images of an array in another order, without a copy of them: it may be a memory map.
+
+    Args:
+        images: (M, C, H, W) uint8.
+        order: (N,) the positions of those that belong here.
+    """
+
+    def __init__(self, images: np.ndarray, order: np.ndarray) -> None:
+        self._images, self._order = images, order
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, C, H, W)."""
+        return (len(self._order), *self._images.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self._images[position] for position in self._order)
 
 
 class Images(NamedTuple):
     """One part of a data set."""
 
     #: (N, C, H, W) uint8.
-    images: np.ndarray
+    images: ImageSequence
     #: (N,) integers.
     labels: np.ndarray
 

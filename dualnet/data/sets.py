@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from dualnet.data import cifar10, digits
+from dualnet.data import cats_dogs, cifar10, digits
 from dualnet.data.download import download
 from dualnet.data.images import Images
 from dualnet.data.lmdb import read_lmdb, write_lmdb
@@ -66,6 +65,16 @@ def _read_cifar10(request: Request) -> tuple[Images, Images]:
     return cifar10.read_cifar10(source, request.log)
 
 
+def _read_cats_dogs(request: Request) -> tuple[Images, Images]:
+    source = request.source or cats_dogs.find_archive(request.out)
+    if source is None:
+        raise UsageError(
+            "cats-dogs has no free download: give --source the folder or archive of Kaggle's Dogs "
+            "vs. Cats, or of any photographs called cat.N.jpg and dog.N.jpg"
+        )
+    return cats_dogs.read_cats_dogs(source, request.out, request.progress, request.log)
+
+
 DATA_SETS: dict[str, DataSet] = {
     entry.name: entry
     for entry in (
@@ -80,6 +89,12 @@ DATA_SETS: dict[str, DataSet] = {
             "60,000 images of ten classes, 3 x 32 x 32: from --source, or downloaded",
             cifar10.CLASSES,
             _read_cifar10,
+        ),
+        DataSet(
+            "cats-dogs",
+            "photographs of cats and dogs, scaled to 3 x 227 x 227: from --source",
+            cats_dogs.CLASSES,
+            _read_cats_dogs,
         ),
     )
 }
@@ -148,12 +163,14 @@ def prepare(
         "test": len(test.labels),
         "shape": list(train.images.shape[1:]),
         "classes": list(DATA_SETS[name].classes),
-        "sha256": _digest(train + test),
+        "sha256": _digest(train, test),
     }
 
 
-def _digest(arrays: Iterable[np.ndarray]) -> str:
+def _digest(*parts: Images) -> str:
     digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).data)
+    for part in parts:
+        for image in part.images:  # they may be more than fit into memory
+            digest.update(np.ascontiguousarray(image).data)
+        digest.update(np.ascontiguousarray(part.labels).data)
     return digest.hexdigest()

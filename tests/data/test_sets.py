@@ -141,4 +141,4 @@ def test_a_failed_download_ends_it(tmp_path, monkeypatch):
 def test_the_registry_describes_itself():
     for name, entry in DATA_SETS.items():
         assert entry.name == name
-        assert entry.summary and len(entry.classes) == len(set(entry.classes)) == 10
+        assert entry.summary and len(entry.classes) == len(set(entry.classes)) >= 2
