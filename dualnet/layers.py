@@ -26,7 +26,7 @@ import yaml
 
 from dualnet.backend import caffe
 
-__all__ = ["EuclideanLossLayer", "NormalizedEuclideanLossLayer"]
+__all__ = ["EuclideanLossLayer", "NormalizedEuclideanLossLayer", "RelativeEuclideanLossLayer"]
 
 
 class _PairLossLayer(caffe.Layer):  # type: ignore[misc]
@@ -117,6 +117,28 @@ class NormalizedEuclideanLossLayer(_PairLossLayer):
         # d/da of 1/(|a|^2 + |b|^2): the quotient rule's second term, which is radial.
         radial = np.float32(2.0 * self.loss / self.squares)
         return direct - radial * bottom[0].data, -direct - radial * bottom[1].data
+
+
+class RelativeEuclideanLossLayer(_PairLossLayer):
+    """The squared distance relative to x: sum_n |a_n - b_n|^2 / (2 sum_n |a_n|^2), a = bottom[0].
+
+    The denominator is held constant in the gradient (a - b) / sum |a|^2, so that neither shrinking
+    nor growing x lowers the loss. With a gradient target in units of x's size (dualnet/coupling)
+    this is the back-propagated gradient. Where a is zero, loss and gradients are.
+    """
+
+    def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        self.difference[...] = bottom[0].data - bottom[1].data
+        self.squares = _norm(bottom[0].data) ** 2
+        square = _norm(self.difference) ** 2
+        top[0].data[...] = square / (2.0 * self.squares) if self.squares else 0.0
+
+    def gradients(self, bottom: Sequence[Any]) -> Sequence[np.ndarray]:
+        if self.squares == 0.0:
+            zero = np.zeros_like(self.difference)
+            return zero, zero
+        gradient = self.difference / np.float32(self.squares)
+        return gradient, -gradient
 
 
 def _norm(values: np.ndarray) -> float:

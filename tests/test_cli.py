@@ -123,8 +123,8 @@ def test_misspelt_field_in_prototxt(dualnet, workdir):
 
 
 def test_cut_blob_that_does_not_exist(dualnet, workdir):
-    done = dualnet("train", CONFIG, "--run-dir", "run", "--set", "cut.blob=pool9")
-    refused(done, 2, "no blob pool9", "cut.blob", "pool1, conv2, pool2")
+    done = dualnet("train", CONFIG, "--run-dir", "run", "--set", "cut.blobs=[pool9]")
+    refused(done, 2, "no blob pool9", "cut.blobs", "pool1, conv2, pool2")
     assert not (workdir / "run").exists()
 
 

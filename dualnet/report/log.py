@@ -169,6 +169,14 @@ class CaffeLog:
         if learning_rate is not None:
             self.info(f"Iteration {iteration}, lr = {learning_rate:g}")
 
+    def series(self, outputs: Outputs) -> None:
+        """Write values that belong to the last training iteration but were known later.
+
+        Args:
+            outputs: Name to value.
+        """
+        self._outputs("Train", outputs, {})
+
     def snapshot(self, model: str | Path, state: str | Path | None = None) -> None:
         """Write which snapshot files are being written.
 

@@ -5,7 +5,7 @@ What pycaffe asks for in between is hidden here (thesis section 7.4 is a list of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Optional
 
 import numpy as np
@@ -49,9 +49,76 @@ class NetDriver:
         """Run every layer backward from the loss; parameter diffs are added to."""
         self.net._backward(len(self._names) - 1, 0)
 
+    def run(self, layers: Sequence[str]) -> float:
+        """Run some layers forward, each with its Split layers, in the order given."""
+        return sum(self.forward(layer, layer) for layer in layers)
+
+    def forward_without(self, layers: Collection[str], last: Optional[str] = None) -> float:
+        """Run all layers but some, whose results stay as they are, and return the weighted loss.
+
+        Split layers are run, theirs too: they hand on what stands in the blob.
+        """
+        end = len(self._names) - 1 if last is None else self._end_of(last)
+        ranges = self._ranges(layers, end)
+        return float(sum(self.net._forward(start, stop) for start, stop in ranges))
+
+    def backward_without(self, layers: Collection[str]) -> None:
+        """Run all layers but some backward from the loss; parameter diffs are added to."""
+        for start, stop in reversed(self._ranges(layers, len(self._names) - 1)):
+            self.net._backward(stop, start)
+
+    def backward_from(self, diffs: dict[str, np.ndarray]) -> None:
+        """Run backward to the inputs from gradients given at some blobs, and from nowhere else.
+
+        Args:
+            diffs: Blob name to dL/d(blob), of its shape: the part of the gradient that does not
+                come from below, so that a blob which feeds another of them gets both parts.
+        """
+        places = {blob: self._last_maker(blob) for blob in diffs}
+        order = sorted(places, key=lambda blob: places[blob], reverse=True)
+        for blob in diffs:
+            self.diff(blob)[...] = 0
+            for top in self._split_tops(blob):
+                self.diff(top)[...] = 0
+        for blob, below in zip(order, [*order[1:], None]):
+            self.diff(blob)[...] += diffs[blob]
+            end = 0 if below is None else places[below] + 1
+            if places[blob] >= end:
+                self.net._backward(places[blob], end)
+
     def layer_after(self, name: str) -> str:
         """The layer that follows `name` and its Split layers; `name` must not be the last."""
         return self._names[self._end_of(name) + 1]
+
+    def layer_before(self, name: str) -> str:
+        """The layer above `name` in the net's order, Split layers included."""
+        return self._names[self._names.index(name) - 1]
+
+    def _ranges(self, without: Collection[str], end: int) -> list[tuple[int, int]]:
+        """Stretches of layers up to `end` that leave some layers out, as (first, last)."""
+        ranges: list[tuple[int, int]] = []
+        for i, name in enumerate(self._names[: end + 1]):
+            if name in without:
+                continue
+            if ranges and ranges[-1][1] == i - 1:
+                ranges[-1] = (ranges[-1][0], i)
+            else:
+                ranges.append((i, i))
+        return ranges
+
+    def _last_maker(self, blob: str) -> int:
+        """Index of the last layer that writes a blob, in place or not."""
+        makers = [i for i, name in enumerate(self._names) if blob in self.net.top_names[name]]
+        return makers[-1]
+
+    def _split_tops(self, blob: str) -> list[str]:
+        """What Caffe's Split layers make of a blob that several layers read."""
+        return [
+            str(top)
+            for name, kind in zip(self._names, self._types)
+            if kind == "Split" and blob in self.net.bottom_names[name]
+            for top in self.net.top_names[name]
+        ]
 
     def _end_of(self, name: str) -> int:
         end = self._names.index(name)
@@ -122,6 +189,25 @@ class NetDriver:
         for name, array in values.items():
             layer, _, index = name.rpartition(".")
             self.net.params[layer][int(index)].data[...] = array
+
+    def parameter_diffs(self) -> dict[str, np.ndarray]:
+        """Copies of the gradients of all parameters, by name `LAYER.INDEX`."""
+        return {
+            f"{layer}.{i}": np.array(blob.diff)
+            for layer, blobs in self.net.params.items()
+            for i, blob in enumerate(blobs)
+        }
+
+    def set_parameter_diffs(self, values: dict[str, np.ndarray]) -> None:
+        """Overwrite gradients of parameters, by name `LAYER.INDEX`."""
+        for name, array in values.items():
+            layer, _, index = name.rpartition(".")
+            self.net.params[layer][int(index)].diff[...] = array
+
+    def set_loss_weight(self, layer: str, weight: float) -> None:
+        """Weigh a loss layer anew: Caffe keeps the weight in its top's diff (net.cpp)."""
+        for top in self.net.top_names[layer]:
+            self.net.blobs[str(top)].diff[...] = weight
 
     def outputs(self) -> list[Output]:
         """Every output blob, in the order in which Caffe's solver prints them."""

@@ -10,6 +10,7 @@ from dualnet.cut.graph import NetGraph, batch_size_of, read_net, read_solver
 from dualnet.errors import UsageError
 from dualnet.train import checkpoint
 from dualnet.train.driver import NetDriver, Output
+from dualnet.train.net1 import batch_of
 
 __all__ = ["evaluate"]
 
@@ -76,8 +77,9 @@ def _batch(
         sizes = [batch_size_of(layer) for layer in graphs["single"].layers]
         return nets["single"].outputs(), next(size for size in sizes if size)
     net1, net2 = nets["net1"], nets["net2"]
-    blob, label = config.cut.blob, config.cut.label
-    net1.forward(last=graphs["net1"].producers[blob][-1].name)
-    net2.feed({blob: net1.data(blob), label: net1.data(label).reshape(-1)})
+    graph = graphs["net1"]
+    last = max((graph.producers[b][-1].name for b in config.cut.blobs), key=graph.index)
+    net1.forward(last=last)
+    net2.feed(batch_of(net1, config.cut.blobs, config.cut.labels))
     net2.forward()
-    return net2.outputs(), len(net1.data(blob))
+    return net2.outputs(), len(net1.data(config.cut.blobs[0]))

@@ -20,8 +20,7 @@ __all__ = ["check", "describe"]
 def describe(half: Half, session: Session) -> dict[str, Any]:
     """What a half has that the other must match, JSON-able."""
     cut = half.config.cut
-    output = half.resolved.output_blob
-    target = list(cut.dual.values())[-1]
+    compared = half.resolved.compared
     nets = {"TRAIN": half.train}
     if session.test_iter:
         nets["TEST"] = half.test
@@ -35,11 +34,17 @@ def describe(half: Half, session: Session) -> dict[str, Any]:
         "test_interval": session.test_interval,
         "test_initialization": session.test_initialization,
         "has_checkpoints": session.snapshot_interval > 0,
-        "cut": {phase: _shape(net, cut.blob) for phase, net in nets.items()},
-        "labels": {phase: _shape(net, cut.label)[:1] for phase, net in nets.items()},
-        # net1's input of net2's output, and that output: both have to be x's shape.
-        "output": _shape(half.train, output),
-        "target": _shape(half.train, target if half.role == "net1" else output),
+        "cut": {phase: _shapes(net, cut.blobs) for phase, net in nets.items()},
+        "labels": {
+            phase: {blob: shape[:1] for blob, shape in _shapes(net, cut.labels).items()}
+            for phase, net in nets.items()
+        },
+        # What is compared, and net1's inputs of net2's side of it: both have to be x's shape.
+        "compared": {wire: _shape(half.train, blob) for wire, blob in compared.items()},
+        "targets": {
+            wire: _shape(half.train, wire if half.role == "net1" else blob)
+            for wire, blob in compared.items()
+        },
         "parameters": [
             list(blob.shape)
             for layer in half.resolved.dual
@@ -55,8 +60,10 @@ def check(mine: dict[str, Any], theirs: dict[str, Any], config: Any) -> None:
         ManifestMismatch: They differ; the message lists every difference with both values.
     """
     one, two = (mine, theirs) if mine["role"] == "net1" else (theirs, mine)
-    dual_1, dual_2 = list(config.cut.dual)[-1], list(config.cut.dual.values())[-1]
     problems: list[str] = []
+    half_names = {wire: blob for blob, wire in config.cut.compared.items()}
+    if not half_names and config.cut.dual:
+        half_names = dict([reversed(list(config.cut.dual.items())[-1])])
 
     def compare(what: str, value_1: Any, value_2: Any, remedy: str) -> None:
         if value_1 != value_2:
@@ -77,28 +84,38 @@ def check(mine: dict[str, Any], theirs: dict[str, Any], config: Any) -> None:
         "give both solvers a snapshot interval or neither, or set train.snapshot",
     )  # fmt: skip
     for phase in sorted(set(one["cut"]) & set(two["cut"])):
+        for blob, shape in one["cut"][phase].items():
+            compare(
+                f"{blob} in phase {phase}", shape, two["cut"][phase].get(blob),
+                f"correct the layer that feeds {blob} in {two['net']}",
+            )  # fmt: skip
+        for blob, shape in one["labels"][phase].items():
+            compare(
+                f"{blob}s in phase {phase}", shape, two["labels"][phase].get(blob),
+                f"correct the batch size in {two['net']}",
+            )  # fmt: skip
+    for wire, shape in one["compared"].items():
+        blob = half_names.get(wire, wire)
         compare(
-            f"{config.cut.blob} in phase {phase}", one["cut"][phase], two["cut"][phase],
-            f"correct the layer that feeds {config.cut.blob} in {two['net']}",
+            f"{blob} and {wire}", shape, two["compared"].get(wire),
+            "what is compared must be the same but for its name",
         )  # fmt: skip
         compare(
-            f"labels in phase {phase}", one["labels"][phase], two["labels"][phase],
-            f"correct the batch size in {two['net']}",
+            f"input {wire} of net1's loss", one["targets"][wire], two["targets"].get(wire),
+            f"correct the layer that feeds {wire} in {one['net']}",
         )  # fmt: skip
+    names = config.cut.dual.items()
     compare(
-        f"{dual_1} and {dual_2}", one["output"], two["output"],
-        "the dual layers must be the same but for their names",
-    )  # fmt: skip
-    compare(
-        f"input {dual_2} of net1's loss", one["target"], two["target"],
-        f"correct the layer that feeds {dual_2} in {one['net']}",
-    )  # fmt: skip
-    compare(
-        f"parameters of {dual_1} and {dual_2}", one["parameters"], two["parameters"],
+        f"parameters of {' and '.join(', '.join(side) for side in zip(*names))}",
+        one["parameters"], two["parameters"],
         "the dual layers must be the same but for their names",
     )  # fmt: skip
     if problems:
         raise ManifestMismatch("net1 and net2 do not match: " + "; ".join(problems))
+
+
+def _shapes(net: Any, blobs: list[str]) -> dict[str, list[int]]:
+    return {blob: _shape(net, blob) for blob in blobs}
 
 
 def _shape(net: Any, blob: str) -> list[int]:

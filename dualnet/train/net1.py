@@ -19,9 +19,10 @@ import numpy as np
 from dualnet.exchange.channel import Channel, Message
 from dualnet.train.driver import NetDriver
 from dualnet.train.half import Half
+from dualnet.train.learn import make_learning
 from dualnet.train.session import Session
 
-__all__ = ["Net1"]
+__all__ = ["Net1", "batch_of"]
 
 
 class Net1:
@@ -35,45 +36,29 @@ class Net1:
 
     def __init__(self, half: Half, channel: Channel, session: Session) -> None:
         self.half, self.channel, self.session = half, channel, session
-        cut, resolved = half.config.cut, half.resolved
-        self.blob, self.label = cut.blob, cut.label
-        self.dual = list(cut.dual)
-        #: conv3 and conv3p, as net1's loss sees them.
-        self.compared = [resolved.output_blob, list(cut.dual.values())[-1]]
-        # Layers that work on the cut blob in place still belong to net1's side of the cut.
-        self.cut_layer = resolved.train.producers[self.blob][-1].name
-        self.test_cut_layer = resolved.test.producers[self.blob][-1].name
+        resolved = half.resolved
+        self.dual = resolved.dual
+        self.cut_layer = resolved.cut_layer(resolved.train)
+        self.test_cut_layer = resolved.cut_layer(resolved.test)
         self.tie = half.config.coupling.tie
-        self.is_frozen = resolved.is_frozen
+        self.learning = make_learning(half, channel, session)
 
     def run(self) -> None:
         """Train to max_iter."""
         if self.tie != "never" and not self.session.is_continued:
             self.channel.send(Message("tie", 0, self.half.train.parameters(self.dual)))
-        for iteration in self.session.iterations():
-            if self.session.is_test_due(iteration):
-                self.test(iteration)
-            self.step(iteration)
-        if self.session.is_test_due(self.session.max_iter):
-            self.test(self.session.max_iter)
-        self.session.finish()
+        self.session.train(self.step, self.test)
 
     def step(self, iteration: int) -> None:
         """One iteration; the numbers are those of the picture above."""
-        half, net = self.half, self.half.train
         self.session.begun()
-        half.seed(iteration)
-        net.forward(last=self.cut_layer)  # [1]
-        self.channel.send(Message("up", iteration, self.batch(net)))
-        net.forward(net.layer_after(self.cut_layer), self.dual[-1])  # [3]
-        net.feed(self.channel.receive("down", iteration).arrays)  # [4]
-        loss = net.forward(net.layer_after(self.dual[-1]))
-        self.session.show_training(iteration, loss, self.norms)
-        if not self.is_frozen:
-            net.backward()
-            half.update()
+        self.half.seed(iteration)
+        loss = self.half.train.forward(last=self.cut_layer)  # [1]
+        self.channel.send(Message("up", iteration, self.batch(self.half.train)))
+        self.learning.learn(iteration, loss)  # [3] and [4]
         if self.tie == "every":
-            net.set_parameters(self.channel.receive("tie", iteration + 1).arrays)
+            weights = self.channel.receive("tie", iteration + 1).arrays
+            self.half.train.set_parameters(weights)
         self.session.completed(iteration)
 
     def test(self, iteration: int) -> None:
@@ -83,13 +68,12 @@ class Net1:
             self.half.test.forward(last=self.test_cut_layer)
             self.channel.send(Message(f"test{number:05d}", iteration, self.batch(self.half.test)))
 
-    def norms(self) -> dict[str, float]:
-        """Mean length per sample of both dual outputs: the thesis's collapse shows here."""
-        return {
-            f"{blob}_norm": float(np.sqrt(np.vdot(values, values) / len(values)))
-            for blob, values in ((name, self.half.train.data(name)) for name in self.compared)
-        }
-
     def batch(self, net: NetDriver) -> dict[str, np.ndarray]:
-        """The cut blob, (N, C, H, W), and the labels, (N,), of the batch just forwarded."""
-        return {self.blob: net.data(self.blob), self.label: net.data(self.label).reshape(-1)}
+        """What of the batch just forwarded goes up."""
+        return batch_of(net, self.half.config.cut.blobs, self.half.config.cut.labels)
+
+
+def batch_of(net: NetDriver, blobs: list[str], labels: list[str]) -> dict[str, np.ndarray]:
+    """The cut blobs, (N, C, H, W) each, and the labels, (N,) each, that a net has just made."""
+    flat = {label: net.data(label).reshape(-1) for label in labels}
+    return {**{blob: net.data(blob) for blob in blobs}, **flat}

@@ -5,8 +5,8 @@ The picture of one iteration is in net1.py; here is its right-hand side.
 
 from __future__ import annotations
 
-from dualnet.coupling import make_target
 from dualnet.exchange.channel import Channel, Message
+from dualnet.train.answer import make_answer
 from dualnet.train.half import Half
 from dualnet.train.session import Session
 
@@ -25,40 +25,26 @@ class Net2:
     def __init__(self, half: Half, channel: Channel, session: Session) -> None:
         self.half, self.channel, self.session = half, channel, session
         self.dual = half.config.cut.dual
-        coupling = half.config.coupling
-        self.tie = coupling.tie
-        names = list(self.dual.values())
-        #: What net1 calls the input of its loss.
-        self.answer = names[-1]
-        self.target = make_target(coupling, half.train, half.resolved.output_blob, names)
+        self.tie = half.config.coupling.tie
+        self.answer = make_answer(half, channel)
 
     def run(self) -> None:
         """Train to max_iter."""
         if self.tie != "never" and not self.session.is_continued:
             self.take_dual_weights()
-        for iteration in self.session.iterations():
-            if self.session.is_test_due(iteration):
-                self.test(iteration)
-            self.step(iteration)
-        if self.session.is_test_due(self.session.max_iter):
-            self.test(self.session.max_iter)
-        self.session.finish()
+        self.session.train(self.step, self.test)
 
     def step(self, iteration: int) -> None:
         """One iteration: [2] of the picture in net1.py."""
-        half, net = self.half, self.half.train
+        net = self.half.train
         batch = self.channel.receive("up", iteration).arrays
         self.session.begun()
-        half.seed(iteration)
+        self.half.seed(iteration)
         net.feed(batch)
         loss = net.forward()
         self.session.show_training(iteration, loss)
         net.backward()
-        if not self.target.needs_update:
-            self.send_target(iteration)  # net1 goes on while the weights here are updated
-        half.update()
-        if self.target.needs_update:
-            self.send_target(iteration)
+        self.answer.answer_and_update(iteration, loss)
         if self.tie == "every":
             self.send_dual_weights(iteration)
         self.session.completed(iteration)
@@ -71,10 +57,6 @@ class Net2:
             self.half.test.forward()
             self.session.add_test_outputs(self.half.test.outputs())
         self.session.show_test(iteration)
-
-    def send_target(self, iteration: int) -> None:
-        """conv3p goes down, as the coupling's target has it."""
-        self.channel.send(Message("down", iteration, {self.answer: self.target.make()}))
 
     def send_dual_weights(self, iteration: int) -> None:
         """Tie `every`: net1's dual layers take over these weights, under net1's names."""

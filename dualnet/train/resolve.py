@@ -16,6 +16,14 @@ from google.protobuf import text_format
 from dualnet.atomic import write_atomically
 from dualnet.backend import caffe_pb2
 from dualnet.config import Config
+from dualnet.coupling import natural_weight
+from dualnet.cut.check import (
+    check_net1,
+    check_net2,
+    compared_blobs,
+    loss_layer,
+    needs_pairs,
+)
 from dualnet.cut.graph import NetGraph, batch_size_of, read_net, read_solver, set_batch_size
 from dualnet.errors import ConfigError
 
@@ -26,6 +34,7 @@ _PYTHON_LOSSES = {
     "listing": ("EuclideanLossLayer", ""),
     "normalized": ("NormalizedEuclideanLossLayer", "norms: through"),
     "normalized_constant": ("NormalizedEuclideanLossLayer", "norms: constant"),
+    "relative": ("RelativeEuclideanLossLayer", ""),
 }
 
 #: What else than `net` may name or hold a solver's nets.
@@ -33,6 +42,12 @@ _OTHER_NETS = ("train_net", "test_net", "net_param", "train_net_param", "test_ne
 
 #: src/caffe/solvers/sgd_solver.cpp; another one ends the process at the first update.
 _LR_POLICIES = ("fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid")
+
+#: Those that count in max_iter, stepsize or stepvalue, if in anything.
+_STRETCHABLE = ("fixed", "step", "multistep", "poly")
+
+#: Layers whose Backward ends BVLC Caffe's process (NOT_IMPLEMENTED).
+_NOT_DIFFERENTIABLE = ("Accuracy", "ArgMax", "Threshold")
 
 #: A test_interval that no training reaches; what `train.test_interval: 0` becomes.
 NEVER = 2**31 - 1
@@ -49,19 +64,34 @@ class Resolved:
     test: NetGraph
     solver_path: str
     net_path: str
-    #: Names of the dual layers in this net, in forward order; empty for `single`.
+    #: What crosses the cut, labels left out; empty for `single`.
+    cut_blobs: list[str]
+    #: Names of the dual layers in this net, in forward order; empty where they play no part.
     dual: list[str]
+    #: What is compared: the name on the way down (net1's input) to this net's own blob.
+    compared: dict[str, str]
     #: Iterations between lines of the log; the solver's own is off, its lines would come twice.
     display: int
+    #: Updates that one iteration makes; the solver counts updates.
+    updates_per_iteration: int = 1
 
     @property
-    def output_blob(self) -> str:
-        """Output of the last dual layer, in this net."""
-        return str(self.train.layer(self.dual[-1], "cut.dual").top[0])
+    def max_iter(self) -> int:
+        """Iterations of the training."""
+        return int(self.solver.max_iter) // self.updates_per_iteration
+
+    def cut_layer(self, graph: NetGraph) -> str:
+        """The last layer that works on what net1 sends up, in place or not.
+
+        Args:
+            graph: net1's, of either phase.
+        """
+        makers = [graph.producers[blob][-1].name for blob in self.cut_blobs]
+        return max(makers, key=graph.index)
 
     @property
     def is_frozen(self) -> bool:
-        """Whether nothing in this net gets a gradient, as no loss has a weight."""
+        """Whether no loss of this net has a weight."""
         return not any(_loss_weight(layer) for layer in self.train.layers)
 
     @property
@@ -102,16 +132,36 @@ def resolve(config: Config, role: str, run_dir: str) -> Resolved:
     test = NetGraph(net, "TEST", net_source)
     if role == "net1":
         check_net1(config, train, test)
-        _set_loss(config, train)
+        _set_losses(config, train)
     elif role == "net2":
         check_net2(config, train, test)
+        if _needs_input_gradients(config, train):
+            _force_backward(net, train)
     if not any(batch_size_of(layer) for layer in train.layers):
         raise ConfigError(
             f"{net_source}: no data layer in phase TRAIN; nothing says the batch size"
         )
-    dual = {"net1": list(config.cut.dual), "net2": list(config.cut.dual.values())}.get(role, [])
-    path = _path(run_dir, role, "solver")
-    return Resolved(role, solver, net, train, test, path, solver.net, dual, display)
+    updates = _stretch_schedule(solver, config, role, source)
+    return Resolved(
+        role=role,
+        solver=solver,
+        net=net,
+        train=train,
+        test=test,
+        solver_path=_path(run_dir, role, "solver"),
+        net_path=solver.net,
+        cut_blobs=list(config.cut.blobs) if role != "single" else [],
+        dual=_dual(config, role),
+        compared=compared_blobs(config, role, train),
+        display=display,
+        updates_per_iteration=updates,
+    )
+
+
+def _dual(config: Config, role: str) -> list[str]:
+    if role == "single" or not (needs_pairs(config) or config.coupling.tie == "start"):
+        return []
+    return list(config.cut.dual if role == "net1" else config.cut.dual.values())
 
 
 def _loss_weight(layer: Any) -> float:
@@ -143,8 +193,9 @@ def _fill_solver(solver: Any, config: Config, role: str, run_dir: str, source: s
     if train.test_iter is not None:
         del solver.test_iter[:]
         solver.test_iter.append(train.test_iter)
-    if config.update.learning_rate is not None:
-        solver.base_lr = config.update.learning_rate
+    for rate in (config.update.learning_rate, config.half(role).learning_rate):
+        if rate is not None:
+            solver.base_lr = rate
     if solver.max_iter < 1:
         raise ConfigError(f"{source}: max_iter: {solver.max_iter}; set it, or train.max_iter")
     if config.update.rule == "solver" and solver.lr_policy not in _LR_POLICIES:
@@ -174,116 +225,71 @@ def _fill_solver(solver: Any, config: Config, role: str, run_dir: str, source: s
         solver.device_id = int(config.half(role).device)
 
 
-def check_net1(config: Config, train: NetGraph, test: NetGraph) -> None:
-    """net1 must produce the cut blob and compare its dual layer with an input."""
-    cut = config.cut
-    for graph in (train, test):
-        graph.require_blob(cut.blob, "cut.blob")
-        graph.require_blob(cut.label, "cut.label")
-    last, partner = list(cut.dual.items())[-1]
-    output = _check_dual(train, list(cut.dual), cut.blob)
-    feed = train.require_blob(partner, "cut.dual")
-    if feed.type not in ("MemoryData", "Input"):
-        raise ConfigError(
-            f"{train.path}: {partner} comes from layer {feed.name} of type {feed.type}; net2's "
-            "output needs a MemoryData or Input layer of that name"
-        )
-    if feed.type == "MemoryData" and train.index(feed.name) != 0:
-        raise ConfigError(
-            f"{train.path}: MemoryData layer {feed.name} is layer {train.index(feed.name)}; "
-            "pycaffe feeds layer 0 only, so move it before the data layer, or use an Input layer"
-        )
-    loss = loss_layer(train, output, partner)
-    if train.index(loss.name) < train.index(last):
-        raise ConfigError(
-            f"{train.path}: loss {loss.name} stands before layer {last}; move it below"
-        )
+def _stretch_schedule(solver: Any, config: Config, role: str, source: str) -> int:
+    """Let a solver that makes several updates an iteration keep its schedule in iterations.
 
-
-def check_net2(config: Config, train: NetGraph, test: NetGraph) -> None:
-    """net2 must take the cut blob and labels as input, and keep its dual layer's output whole."""
-    cut = config.cut
-    for graph in (train, test):
-        for blob, key in ((cut.blob, "cut.blob"), (cut.label, "cut.label")):
-            feed = graph.require_blob(blob, key)
-            if feed.type not in ("MemoryData", "Input"):
-                raise ConfigError(
-                    f"{graph.path}: {blob} comes from layer {feed.name} of type {feed.type} in "
-                    f"phase {graph.phase}; what net1 sends needs a MemoryData or Input layer"
-                )
-            if feed.type == "MemoryData" and graph.index(feed.name) != 0:
-                raise ConfigError(
-                    f"{graph.path}: MemoryData layer {feed.name} is layer "
-                    f"{graph.index(feed.name)} in phase {graph.phase}; pycaffe feeds layer 0 only, "
-                    "so move it to the top"
-                )
-        for name in cut.dual.values():
-            graph.layer(name, "cut.dual")
-    _check_dual(train, list(cut.dual.values()), cut.blob)
-
-
-def _check_dual(train: NetGraph, names: list[str], blob: str) -> str:
-    """The dual layers must stand on the cut blob, in order, and their output must stay whole.
+    The alternations of target admm share one iteration's learning rate.
 
     Returns:
-        The output blob of the last one.
+        The updates that one iteration makes.
     """
-    layers = [train.layer(name, "cut.dual") for name in names]
-    if blob not in layers[0].bottom:
-        raise ConfigError(
-            f"{train.path}: layer {names[0]} does not read {blob} but "
-            f"{', '.join(layers[0].bottom)}; the dual layer must stand on the cut blob"
-        )
-    in_order = sorted(names, key=train.index)
-    if names != in_order:
-        raise ConfigError(
-            f"{train.path}: cut.dual lists {', '.join(names)}, and the layers stand in the order "
-            f"{', '.join(in_order)}; list them in forward order"
-        )
-    output = str(layers[-1].top[0])
-    overwriter = train.overwriter(output, layers[-1])
-    if overwriter is not None:
-        raise ConfigError(
-            f"{train.path}: layer {overwriter.name} overwrites {output} in place, and the outputs "
-            f"of the dual layers are compared; give {overwriter.name} a top of its own"
-        )
-    return output
-
-
-def loss_layer(train: NetGraph, output: str, partner: str) -> Any:
-    """net1's loss: the layer that reads both outputs of the dual pair."""
-    found: list[Any] = [
-        layer for layer in train.layers if output in layer.bottom and partner in layer.bottom
-    ]
-    if len(found) != 1:
-        raise ConfigError(
-            f"{train.path}: {len(found)} layers read both {output} and {partner}; exactly one loss "
-            "must compare them"
-        )
-    return found[0]
-
-
-def _set_loss(config: Config, train: NetGraph) -> None:
-    """Put coupling.loss and coupling.loss_weight into net1's loss layer."""
     coupling = config.coupling
-    last, partner = list(config.cut.dual.items())[-1]
-    output = train.layer(last, "cut.dual").top[0]
-    layer = loss_layer(train, output, partner)
-    if coupling.loss == "euclidean":
-        layer.type = "EuclideanLoss"
-        layer.ClearField("python_param")
-    elif coupling.loss in _PYTHON_LOSSES:
-        layer.type = "Python"
-        layer.python_param.module = "dualnet.layers"
-        layer.python_param.layer, layer.python_param.param_str = _PYTHON_LOSSES[coupling.loss]
-    weight = coupling.loss_weight
-    if coupling.loss == "none":
-        weight = 0.0
-    elif weight is None and coupling.target == "gradient":
-        weight = 1.0 / coupling.gamma
-    elif weight is None and coupling.loss != "prototxt" and not layer.loss_weight:
-        # What EuclideanLoss has by default; a Python loss would leave net1 frozen.
-        weight = 1.0
-    if weight is not None:
-        del layer.loss_weight[:]
-        layer.loss_weight.append(weight)
+    updates = coupling.alternations if role == "net1" and coupling.target == "admm" else 1
+    if updates == 1:
+        return 1
+    if config.update.rule == "solver" and solver.lr_policy not in _STRETCHABLE:
+        raise ConfigError(
+            f"{source}: lr_policy: {solver.lr_policy} counts updates, and target admm makes "
+            f"{updates} an iteration; use one of {', '.join(_STRETCHABLE)}"
+        )
+    solver.base_lr /= updates
+    solver.max_iter *= updates
+    solver.stepsize *= updates
+    solver.stepvalue[:] = [value * updates for value in solver.stepvalue]
+    # The training loop tests and takes snapshots by itself; Caffe only checks the interval's sign.
+    return updates
+
+
+def _needs_input_gradients(config: Config, train: NetGraph) -> bool:
+    """Whether net2 goes backward to its inputs, which Caffe leaves out as nothing learns there."""
+    compared = compared_blobs(config, "net2", train).values()
+    dual = config.cut.dual.values()
+    is_direct = any(train.producers[blob][0].name not in dual for blob in compared)
+    is_sent = config.coupling.target == "backprop" or config.coupling.fidelity_interval > 0
+    return is_direct or is_sent
+
+
+def _force_backward(net: Any, train: NetGraph) -> None:
+    for layer in train.layers:
+        if layer.type in _NOT_DIFFERENTIABLE:
+            raise ConfigError(
+                f"{train.path}: layer {layer.name} of type {layer.type} has no gradient, and this "
+                "coupling needs that of net2's inputs (force_backward); give it "
+                "include { phase: TEST }"
+            )
+    net.force_backward = True
+
+
+def _set_losses(config: Config, train: NetGraph) -> None:
+    """Put coupling.loss and coupling.loss_weight into net1's loss layers."""
+    coupling = config.coupling
+    for wire, blob in compared_blobs(config, "net1", train).items():
+        layer = loss_layer(train, blob, wire)
+        if coupling.loss == "euclidean":
+            layer.type = "EuclideanLoss"
+            layer.ClearField("python_param")
+        elif coupling.loss in _PYTHON_LOSSES:
+            layer.type = "Python"
+            layer.python_param.module = "dualnet.layers"
+            layer.python_param.layer, layer.python_param.param_str = _PYTHON_LOSSES[coupling.loss]
+        weight = coupling.loss_weight
+        if coupling.loss == "none":
+            weight = 0.0
+        elif weight is None:
+            weight = natural_weight(coupling)
+            if weight is None and coupling.loss != "prototxt" and not layer.loss_weight:
+                # What EuclideanLoss has by default; a Python loss would leave net1 frozen.
+                weight = 1.0
+        if weight is not None:
+            del layer.loss_weight[:]
+            layer.loss_weight.append(weight)

@@ -15,8 +15,17 @@ __all__ = ["iteration_bytes", "remove"]
 def iteration_bytes(half: Half, session: Session) -> int:
     """Bytes that a half sends in one iteration, its share of the tests included."""
     cut, config = half.config.cut, half.config
-    names = [cut.blob, cut.label] if half.role == "net1" else [half.resolved.output_blob]
+    coupling, compared = config.coupling, list(half.resolved.compared.values())
+    names = [*cut.blobs, *cut.labels] if half.role == "net1" else compared
+    if coupling.target == "backprop" and half.role == "net2":
+        names = cut.blobs
     sent = sum(half.train.data(name).nbytes for name in names)
+    outputs = sum(half.train.data(name).nbytes for name in compared)
+    if coupling.target == "prox" and half.role == "net1":
+        sent += outputs
+    if coupling.target == "admm":
+        # net1's outputs come on top, net2's first answer is counted already.
+        sent += outputs * (coupling.alternations - (half.role == "net2"))
     if half.role == "net1" and session.test_iter and session.test_interval:
         test = sum(half.test.data(name).nbytes for name in names) * session.test_iter
         # At least one test falls between two checkpoints.

@@ -49,7 +49,7 @@ class Session:
         solver = half.resolved.solver
         self.half, self.log, self.run_dir = half, log, run_dir
         self.channel, self.stopper = channel, stopper or Stopper(0.0)
-        self.max_iter: int = solver.max_iter
+        self.max_iter = half.resolved.max_iter
         self.test_iter: int = solver.test_iter[0] if solver.test_iter else 0
         self.test_interval: int = solver.test_interval if solver.test_interval != NEVER else 0
         self.test_initialization: bool = solver.test_initialization
@@ -74,8 +74,25 @@ class Session:
         self._test_sums: list[Output] = []
         self._test_batches = 0
         self._snapshot_at = -1
+        #: Whether the present iteration has a line in the log.
+        self._is_shown = False
         #: Messages sent and received when the iteration began; None while it changes the net.
         self._place: Optional[tuple[int, int]] = None
+
+    def train(self, step: Callable[[int], None], test: Callable[[int], None]) -> None:
+        """Do what is still to do, up to max_iter.
+
+        Args:
+            step: Makes an iteration; it has to end with `completed`.
+            test: Runs the test net before an iteration's update, or after the last.
+        """
+        for iteration in self.iterations():
+            if self.is_test_due(iteration):
+                test(iteration)
+            step(iteration)
+        if self.is_test_due(self.max_iter):
+            test(self.max_iter)
+        self.finish()
 
     def iterations(self) -> Iterator[int]:
         """The iterations still to do; each has to end with `completed`.
@@ -191,7 +208,11 @@ class Session:
     # Training lines.
 
     def show_training(
-        self, iteration: int, loss: float, extra: Optional[Callable[[], dict[str, float]]] = None
+        self,
+        iteration: int,
+        loss: float,
+        extra: Optional[Callable[[], dict[str, float]]] = None,
+        is_due: bool = False,
     ) -> None:
         """Log the loss before the update, averaged as `average_loss` says.
 
@@ -199,10 +220,12 @@ class Session:
             iteration: Updates done before it.
             loss: Of this iteration.
             extra: Gives further series by name; asked only when there is a line to write.
+            is_due: There is one in any case.
         """
         self._losses.append(loss)
         self.loss = float(np.mean(self._losses))
-        if self.display and iteration % self.display == 0:
+        self._is_shown = is_due or bool(self.display and iteration % self.display == 0)
+        if self._is_shown:
             outputs = self.half.train.outputs()
             self.log.training(
                 iteration,
@@ -217,6 +240,11 @@ class Session:
                 f"{self.half.update_rule.rate():g}; lower the learning rate, or set "
                 "train.stop_on_nan=false to train on"
             )
+
+    def show_series(self, iteration: int, series: dict[str, float]) -> None:
+        """Log further values of an iteration whose line has been written; else do nothing."""
+        if self._is_shown:
+            self.log.series(series)
 
     # Tests.
 

@@ -22,13 +22,7 @@ class Single:
 
     def run(self) -> None:
         """Train to max_iter."""
-        for iteration in self.session.iterations():
-            if self.session.is_test_due(iteration):
-                self.test(iteration)
-            self.step(iteration)
-        if self.session.is_test_due(self.session.max_iter):
-            self.test(self.session.max_iter)
-        self.session.finish()
+        self.session.train(self.step, self.test)
 
     def step(self, iteration: int) -> None:
         """One update, from `iter_size` batches whose gradients add up."""

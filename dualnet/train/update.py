@@ -14,6 +14,8 @@ __all__ = ["ManualUpdate", "SolverUpdate", "make_update"]
 class ManualUpdate:
     """w <- w - lr * lr_mult * diff (7.1): plain gradient descent at a constant rate.
 
+    With `ascend`, w <- w + …: the sign that the thesis flipped for its figure 10.5.
+
     Momentum, decay and the lr policy of the solver prototxt play no part.
 
     Args:
@@ -21,12 +23,19 @@ class ManualUpdate:
         learning_rate: lr.
         lr_mult: Layer name to the multipliers of its parameters; missing ones are 1.
         iter_size: Batches whose diffs have been added up; the update takes their mean.
+        ascend: Go uphill.
     """
 
     def __init__(
-        self, net: Any, learning_rate: float, lr_mult: dict[str, list[float]], iter_size: int = 1
+        self,
+        net: Any,
+        learning_rate: float,
+        lr_mult: dict[str, list[float]],
+        iter_size: int = 1,
+        ascend: bool = False,
     ) -> None:
         self.net = net
+        self.sign = -1.0 if ascend else 1.0
         self.iter_size = iter_size
         self.learning_rate = learning_rate
         self.lr_mult = lr_mult
@@ -47,7 +56,7 @@ class ManualUpdate:
                     continue
                 seen.add(address)
                 multiplier = multipliers[i] if i < len(multipliers) else 1.0
-                data -= self.learning_rate * multiplier / self.iter_size * diff
+                data -= self.sign * self.learning_rate * multiplier / self.iter_size * diff
 
 
 class SolverUpdate:
@@ -78,7 +87,9 @@ def make_update(update: cfg.Update, resolved: Resolved, solver: Any) -> Any:
             if layer.param
         }
         settings = resolved.solver
-        return ManualUpdate(solver.net, settings.base_lr, lr_mult, settings.iter_size)
+        return ManualUpdate(
+            solver.net, settings.base_lr, lr_mult, settings.iter_size, update.ascend
+        )
     if not hasattr(solver, "apply_update"):
         raise ConfigError("update.rule: solver needs apply_update (Caffe of June 2018); use manual")
     return SolverUpdate(solver)

@@ -107,7 +107,7 @@ def test_input_fields_become_an_input_layer(prototxt, shapes):
     assert dims == [[2, 3, 4, 5], [2, 1, 1, 1]]
     assert not net.input and not net.input_dim and not net.input_shape
     graph = NetGraph(net, "TEST", "deploy")
-    assert graph.require_blob("label", "cut.label").type == "Input"
+    assert graph.require_blob("label", "cut.labels").type == "Input"
 
 
 # Phases and rules.
@@ -162,7 +162,7 @@ def test_producers_and_consumers_in_order():
     graph = NetGraph(parsed(NET), "TRAIN", "p")
     assert [layer.name for layer in graph.producers["conv1"]] == ["conv1", "relu1"]
     assert [layer.name for layer in graph.consumers["conv1"]] == ["relu1", "pool1"]
-    assert graph.require_blob("conv1", "cut.blob").name == "conv1"
+    assert graph.require_blob("conv1", "cut.blobs").name == "conv1"
     assert graph.layer("pool1", "cut.dual").type == "Pooling"
     assert [graph.index(name) for name in ("data", "conv1", "loss")] == [0, 1, 4]
 
@@ -184,9 +184,9 @@ def test_missing_layers_and_blobs_list_what_there_is():
         "its layers: data, conv1, relu1, pool1, loss"
     )
     with pytest.raises(ConfigError) as caught:
-        graph.require_blob("accuracy", "cut.blob")
+        graph.require_blob("accuracy", "cut.blobs")
     assert str(caught.value) == (
-        "net.prototxt: no blob accuracy in phase TRAIN, which cut.blob names; "
+        "net.prototxt: no blob accuracy in phase TRAIN, which cut.blobs names; "
         "its blobs: data, label, conv1, pool1, loss"
     )
 

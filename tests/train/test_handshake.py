@@ -37,9 +37,9 @@ def test_description_is_small_json_of_real_shapes(hellos):
         assert len(text) < 16 * 1024
         assert json.loads(text) == hello
     net1 = hellos["net1"]
-    assert net1["cut"] == {"TRAIN": [8, 32, 2, 2], "TEST": [60, 32, 2, 2]}
-    assert net1["labels"] == {"TRAIN": [8], "TEST": [60]}
-    assert net1["output"] == net1["target"] == [8, 32, 2, 2]
+    assert net1["cut"] == {"TRAIN": {"pool2": [8, 32, 2, 2]}, "TEST": {"pool2": [60, 32, 2, 2]}}
+    assert net1["labels"] == {"TRAIN": {"label": [8]}, "TEST": {"label": [60]}}
+    assert net1["compared"] == net1["targets"] == {"conv3p": [8, 32, 2, 2]}
     assert net1["parameters"] == [[32, 32, 3, 3], [32]]
 
 
@@ -63,24 +63,25 @@ DUAL_REMEDY = "the dual layers must be the same but for their names"
         ({"test_interval": 7}, ["test_interval: 2 in net1, 7 in net2", "train.test_interval"]),
         ({"test_initialization": False}, ["test_initialization: True in net1, False in net2"]),
         (
-            {"cut": {"TRAIN": [8, 32, 3, 2], "TEST": [60, 32, 2, 2]}},
+            {"cut": {"TRAIN": {"pool2": [8, 32, 3, 2]}, "TEST": {"pool2": [60, 32, 2, 2]}}},
             ["pool2 in phase TRAIN: [8, 32, 2, 2] in net1, [8, 32, 3, 2] in net2",
              "correct the layer that feeds pool2 in run/net2_train_test.prototxt"],
         ),
         (
-            {"cut": {"TRAIN": [8, 32, 2, 2], "TEST": [50, 32, 2, 2]}},
+            {"cut": {"TRAIN": {"pool2": [8, 32, 2, 2]}, "TEST": {"pool2": [50, 32, 2, 2]}}},
             ["pool2 in phase TEST: [60, 32, 2, 2] in net1, [50, 32, 2, 2] in net2"],
         ),
         (
-            {"labels": {"TRAIN": [9], "TEST": [60]}},
+            {"labels": {"TRAIN": {"label": [9]}, "TEST": {"label": [60]}}},
             ["labels in phase TRAIN: [8] in net1, [9] in net2", "correct the batch size"],
         ),
         (
-            {"output": [8, 16, 2, 2]},
-            ["conv3 and conv3p: [8, 32, 2, 2] in net1, [8, 16, 2, 2] in net2", DUAL_REMEDY],
+            {"compared": {"conv3p": [8, 16, 2, 2]}},
+            ["conv3 and conv3p: [8, 32, 2, 2] in net1, [8, 16, 2, 2] in net2",
+             "what is compared must be the same but for its name"],
         ),
         (
-            {"target": [8, 16, 2, 2]},
+            {"targets": {"conv3p": [8, 16, 2, 2]}},
             ["input conv3p of net1's loss: [8, 32, 2, 2] in net1, [8, 16, 2, 2] in net2",
              "correct the layer that feeds conv3p in run/net1_train_test.prototxt"],
         ),

@@ -70,10 +70,10 @@ LABELS = 'layer { name: "own" type: "DummyData" top: "label" dummy_data_param {}
     ("role", "net", "overrides", "expected"),
     [
         # net1
-        ("net1", [], ["cut.blob=pool9"], ["net.prototxt: no blob pool9", "cut.blob", "pool1"]),
-        ("net1", [], ["cut.label=target"], ["no blob target", "cut.label", "label"]),
+        ("net1", [], ["cut.blobs=[pool9]"], ["net.prototxt: no blob pool9", "cut.blobs", "pool1"]),
+        ("net1", [], ["cut.labels=[target]"], ["no blob target", "cut.labels", "label"]),
         ("net1", [], ["cut.dual={conv9: conv3p}"], ["no layer conv9", "cut.dual", "conv3"]),
-        ("net1", [], ["cut.blob=pool1"],
+        ("net1", [], ["cut.blobs=[pool1]"],
          ["layer conv3 does not read pool1 but pool2", "must stand on the cut blob"]),
         ("net1", [], ["cut.dual={conv3: conv9p}"], ["no blob conv9p", "cut.dual", "conv3p"]),
         ("net1", [], ["cut.dual={conv2: conv2p}"], ["conv2 does not read pool2 but pool1"]),
@@ -93,8 +93,8 @@ LABELS = 'layer { name: "own" type: "DummyData" top: "label" dummy_data_param {}
                   (LOSS1, 'bottom: "conv3"\n  top: "loss"')], [],
          ["loss two stands before layer conv3", "move it below"]),
         # net2
-        ("net2", [], ["cut.blob=pool9"], ["no blob pool9", "cut.blob", "pool2"]),
-        ("net2", [], ["cut.label=target"], ["no blob target", "cut.label"]),
+        ("net2", [], ["cut.blobs=[pool9]"], ["no blob pool9", "cut.blobs", "pool2"]),
+        ("net2", [], ["cut.labels=[target]"], ["no blob target", "cut.labels"]),
         ("net2", [('type: "MemoryData"', 'type: "DummyData"')], [],
          ["pool2 comes from layer pool2_data of type DummyData in phase TRAIN",
           "MemoryData or Input"]),
@@ -282,10 +282,11 @@ def test_bottoms_of_the_loss_keep_the_order_of_their_propagate_down(edit):
     assert dict(zip(layer.bottom, layer.propagate_down)) == {"conv3p": False, "conv3": True}
 
 
-def test_output_blob_is_that_of_the_last_dual_layer(workdir):
-    assert resolve(load(), "net1", "run").output_blob == "conv3"
-    assert resolve(load(), "net2", "run").output_blob == "conv3p"
-    assert resolve(load(), "single", "run").dual == []
+def test_output_of_the_last_dual_layer_is_compared(workdir):
+    assert resolve(load(), "net1", "run").compared == {"conv3p": "conv3"}
+    assert resolve(load(), "net2", "run").compared == {"conv3p": "conv3p"}
+    single = resolve(load(), "single", "run")
+    assert (single.dual, single.compared) == ([], {})
 
 
 # What is written.

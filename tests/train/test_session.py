@@ -36,7 +36,7 @@ def session(tmp_path, monkeypatch):
         half = SimpleNamespace(
             resolved=SimpleNamespace(
                 solver=SimpleNamespace(**settings), display=settings["display"],
-                net=SimpleNamespace(name="net"),
+                net=SimpleNamespace(name="net"), max_iter=settings["max_iter"],
             ),
             config=SimpleNamespace(train=SimpleNamespace(stop_on_nan=stop_on_nan, keep=2)),
             role="net2",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dualnet.config import Coupling
-from dualnet.coupling import make_target
+from dualnet.coupling import make_target, natural_weight
 
 
 class ArrayNet:
@@ -26,29 +26,31 @@ class ArrayNet:
         assert blob == "conv3p"
         return self.dy
 
-    def forward(self, first=None, last=None):
-        self.passes.append((first, last))
+    def run(self, layers):
+        self.passes.append(layers)
         self.y[...] = 3 * self.p
         return 0.0
 
 
 def make(name, net, **settings):
-    return make_target(Coupling(target=name, **settings), net, "conv3p", ["conv3p", "norm3p"])
+    return make_target(
+        Coupling(target=name, **settings), net, {"conv3p": "conv3p"}, ["conv3p", "norm3p"]
+    )
 
 
 def test_activation_is_the_output_of_the_forward_pass():
     net = ArrayNet()
     target = make("activation", net)
     assert not target.needs_update
-    np.testing.assert_array_equal(target.make(), 2 * net.p)
+    np.testing.assert_array_equal(target.make()["conv3p"], 2 * net.p)
 
 
 def test_updated_recomputes_the_dual_layers_after_the_update():
     net = ArrayNet()
     target = make("updated", net)
     assert target.needs_update
-    np.testing.assert_array_equal(target.make(), 3 * net.p)
-    assert net.passes == [("conv3p", "norm3p")]
+    np.testing.assert_array_equal(target.make()["conv3p"], 3 * net.p)
+    assert net.passes == [["conv3p", "norm3p"]]
 
 
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 1000.0])
@@ -57,18 +59,29 @@ def test_gradient_descends_by_gamma_per_sample(gamma):
     target = make("gradient", net, gamma=gamma)
     assert not target.needs_update
     expected = net.y - gamma * 4 * net.dy  # N = 4 turns dL/dy into the per-sample gradient
-    np.testing.assert_allclose(target.make(), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(target.make()["conv3p"], expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("gamma", [1.0, 1000.0])
 def test_gradient_target_under_its_loss_is_the_back_propagated_gradient(gamma):
     net = ArrayNet()
-    target = make("gradient", net, gamma=gamma).make()
+    target = make("gradient", net, gamma=gamma).make()["conv3p"]
     x = net.y  # conv3 equals conv3p
     euclidean_gradient = (x - target) / len(x)  # Caffe's EuclideanLoss, sum d^2 / 2N
     np.testing.assert_allclose(euclidean_gradient / gamma, net.dy, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("gamma", [0.1, 10.0])
+def test_gradient_target_under_the_relative_loss_is_the_back_propagated_gradient(gamma):
+    net = ArrayNet()
+    coupling = Coupling(target="gradient", loss="relative", gamma=gamma)
+    z = make("gradient", net, loss="relative", gamma=gamma).make()["conv3p"]
+    x = net.y
+    relative_gradient = (x - z) / np.vdot(x, x)  # sum d^2 / 2 sum x^2, the norm held constant
+    weight = natural_weight(coupling)
+    np.testing.assert_allclose(weight * relative_gradient, net.dy, rtol=1e-3, atol=1e-5)
+
+
 def test_values_are_float32():
     for name in ("activation", "updated", "gradient"):
-        assert make(name, ArrayNet()).make().dtype == np.float32
+        assert make(name, ArrayNet()).make()["conv3p"].dtype == np.float32

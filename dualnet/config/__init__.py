@@ -1,0 +1,29 @@
+"""A run's YAML file as validated dataclasses. Nothing is read from anywhere else."""
+
+from dualnet.config.load import from_dict, load, load_run
+from dualnet.config.schema import (
+    CONFIG_NAME,
+    Config,
+    Coupling,
+    Cut,
+    Exchange,
+    Half,
+    Train,
+    Update,
+    default_run_dir,
+)
+
+__all__ = [
+    "CONFIG_NAME",
+    "Config",
+    "Coupling",
+    "Cut",
+    "Exchange",
+    "Half",
+    "Train",
+    "Update",
+    "default_run_dir",
+    "from_dict",
+    "load",
+    "load_run",
+]

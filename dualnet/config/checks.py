@@ -1,0 +1,129 @@
+"""Checks of a Config that need no net: ranges, and values that exclude each other."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from dualnet.config.schema import Config, Coupling, Cut, Update
+from dualnet.errors import ConfigError
+
+__all__ = ["check_values"]
+
+
+def check_values(config: Config, source: str) -> None:
+    """Raise ConfigError for the first value that makes no sense. `source` begins the message."""
+    train = config.train
+    for key in ("max_iter", "batch_size", "test_iter"):
+        value = getattr(train, key)
+        if value is not None and value < 1:
+            raise ConfigError(f"{source}: train.{key}: {value} is not positive")
+    for key in ("test_interval", "display", "snapshot"):
+        value = getattr(train, key)
+        if value is not None and value < 0:
+            raise ConfigError(f"{source}: train.{key}: {value} is negative; 0 switches it off")
+    if train.keep == 1 or train.keep < 0:
+        raise ConfigError(
+            f"{source}: train.keep: {train.keep}; keep 2 or more, as the latest may be damaged, "
+            "or 0 for all"
+        )
+    if not train.stop_within_s >= 0:
+        raise ConfigError(f"{source}: train.stop_within_s: {train.stop_within_s} is negative")
+    if not 0 <= config.seed < 2**31:
+        raise ConfigError(f"{source}: seed: {config.seed} is not within 0 and 2147483647")
+    for role in ("single", "net1", "net2"):
+        half = config.half(role)
+        is_gpu = isinstance(half.device, int) and half.device >= 0
+        if half.device != "cpu" and not is_gpu:
+            raise ConfigError(
+                f"{source}: {role}.device: {half.device!r} is neither cpu nor the number of a GPU"
+            )
+        if half.learning_rate is not None and not half.learning_rate >= 0:
+            raise ConfigError(f"{source}: {role}.learning_rate: {half.learning_rate} is negative")
+        if half.threads < 0:
+            raise ConfigError(f"{source}: {role}.threads: {half.threads} is negative; 0 means all")
+    _check_cut(config.cut, source)
+    for f in dataclasses.fields(config.exchange):
+        value = getattr(config.exchange, f.name)
+        if isinstance(value, (int, float)) and not value >= 0:
+            raise ConfigError(f"{source}: exchange.{f.name}: {value} is negative")
+    _check_update(config.update, source)
+    _check_coupling(config.coupling, source)
+
+
+def _check_cut(cut: Cut, source: str) -> None:
+    if not cut.blobs:
+        raise ConfigError(f"{source}: cut.blobs: empty; name the blobs that net1 sends up")
+    if not cut.dual and not cut.compared:
+        raise ConfigError(f"{source}: cut.dual: empty; name net1's layer and its copy in net2")
+    twice = sorted(set(cut.blobs) & set(cut.labels))
+    if twice:
+        raise ConfigError(f"{source}: cut.labels: {twice[0]} is in cut.blobs too; keep one")
+
+
+def _check_update(update: Update, source: str) -> None:
+    rate = update.learning_rate
+    if rate is not None and not rate >= 0:
+        raise ConfigError(f"{source}: update.learning_rate: {rate} is negative")
+    if update.ascend and update.rule != "manual":
+        raise ConfigError(
+            f"{source}: update.ascend: with rule {update.rule}; Caffe's solvers only descend, use "
+            "update.rule manual"
+        )
+
+
+def _check_coupling(coupling: Coupling, source: str) -> None:
+    for key in ("gamma", "rho", "beta", "inner_rate", "beta_growth", "beta_cap"):
+        value = getattr(coupling, key)
+        if not value > 0:
+            raise ConfigError(f"{source}: coupling.{key}: {value} is not positive")
+    for key in ("alternations", "inner_steps"):
+        value = getattr(coupling, key)
+        if not 1 <= value <= 99:
+            raise ConfigError(f"{source}: coupling.{key}: {value} is not within 1 and 99")
+    if coupling.fidelity_interval < 0:
+        raise ConfigError(
+            f"{source}: coupling.fidelity_interval: {coupling.fidelity_interval} is negative; 0 "
+            "switches it off"
+        )
+    if coupling.beta_cap < coupling.beta:
+        raise ConfigError(
+            f"{source}: coupling.beta_cap: {coupling.beta_cap} is below coupling.beta, "
+            f"{coupling.beta}; raise the one or lower the other"
+        )
+    _check_combination(coupling, source)
+
+
+def _check_combination(coupling: Coupling, source: str) -> None:
+    """Refuse combinations in which net1 cannot learn what the user asks for."""
+    target, loss, tie = coupling.target, coupling.loss, coupling.tie
+    if target == "activation" and tie == "every":
+        raise ConfigError(
+            f"{source}: coupling.tie: every with target activation compares conv3 with an exact "
+            "copy of itself: the loss is zero and net1 learns nothing; use target updated or "
+            "gradient"
+        )
+    if loss == "none" and coupling.loss_weight:
+        raise ConfigError(
+            f"{source}: coupling.loss_weight: {coupling.loss_weight} with loss none; drop one"
+        )
+    if target in ("backprop", "frozen"):
+        if tie == "every":
+            raise ConfigError(
+                f"{source}: coupling.tie: every with target {target}, under which net1 has no use "
+                "for the dual layers' weights; use start or never"
+            )
+        if loss not in ("prototxt", "none") or coupling.loss_weight is not None:
+            raise ConfigError(
+                f"{source}: coupling.loss: {loss} (weight {coupling.loss_weight}) with target "
+                f"{target}, under which net1 computes no loss; leave loss prototxt and no weight"
+            )
+    if target == "admm" and (loss not in ("prototxt", "euclidean") or coupling.loss_weight):
+        raise ConfigError(
+            f"{source}: coupling.loss: {loss} (weight {coupling.loss_weight}) with target admm, "
+            "whose loss is the augmented Lagrangian; use loss euclidean, and beta for the weight"
+        )
+    if loss == "none" and target in ("prox", "backprop"):
+        raise ConfigError(
+            f"{source}: coupling.loss: none with target {target}: net1 would learn nothing from "
+            "it; use target frozen for the control without a loss"
+        )

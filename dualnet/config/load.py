@@ -1,0 +1,172 @@
+"""From YAML text and `--set` overrides to a Config; unknown and mistyped keys are errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import typing
+from collections.abc import Sequence
+from typing import Any, Union
+
+import yaml
+
+from dualnet.config.checks import check_values
+from dualnet.config.schema import CONFIG_NAME, Config
+from dualnet.errors import ConfigError
+
+__all__ = ["from_dict", "load", "load_run"]
+
+
+def load(path: str, overrides: Sequence[str] = ()) -> Config:
+    """Read and check a YAML file.
+
+    Args:
+        path: The file.
+        overrides: `key.path=value` strings as of `--set`, applied in order; values are YAML.
+
+    Raises:
+        ConfigError: The file cannot be read, or a key or value is not valid.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            raw = yaml.safe_load(file)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the config: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {_in_one_line(error)}") from error
+    if raw is None:
+        raw = {}
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
+    for override in overrides:
+        _apply_override(raw, override)
+    return from_dict(raw, path)
+
+
+def load_run(run_dir: str) -> Config:
+    """The resolved configuration that a run has left in its directory.
+
+    Raises:
+        ConfigError: There is none, so this is no run directory.
+    """
+    path = os.path.join(run_dir, CONFIG_NAME)
+    if not os.path.exists(path):
+        raise ConfigError(f"{run_dir}: no run here (no {CONFIG_NAME} in it)")
+    return load(path)
+
+
+def from_dict(raw: dict[str, Any], source: str = "config") -> Config:
+    """Build a Config from nested dictionaries, checking every key and value.
+
+    Raises:
+        ConfigError: An unknown key, a value of the wrong type, or one that makes no sense.
+    """
+    config = typing.cast(Config, _build(Config, raw, "", source))
+    check_values(config, source)
+    return config
+
+
+def _build(cls: type[Any], raw: Any, prefix: str, source: str) -> Any:
+    if raw is None:
+        raw = {}  # a section whose keys are all commented out
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{source}: {prefix[:-1]}: expected keys and values, found {raw!r}")
+    hints = typing.get_type_hints(cls)
+    names = [f.name for f in dataclasses.fields(cls)]
+    values = {}
+    for key, value in raw.items():
+        if key not in names:
+            close = difflib.get_close_matches(str(key), names, n=1)
+            hint = f"did you mean {prefix}{close[0]}? " if close else ""
+            where = f"in {prefix[:-1]}" if prefix else "at the top level"
+            raise ConfigError(
+                f"{source}: unknown key {prefix}{key}; {hint}valid keys {where}: {', '.join(names)}"
+            )
+        hint_type = hints[key]
+        if dataclasses.is_dataclass(hint_type):
+            values[key] = _build(typing.cast(type, hint_type), value, f"{prefix}{key}.", source)
+        else:
+            values[key] = _typed(value, hint_type, f"{prefix}{key}", source)
+    built = cls(**values)
+    for f in dataclasses.fields(cls):
+        allowed = f.metadata.get("one_of")
+        if allowed and getattr(built, f.name) not in allowed:
+            raise ConfigError(
+                f"{source}: {prefix}{f.name}: {getattr(built, f.name)!r} is none of "
+                f"{', '.join(allowed)}"
+            )
+    return built
+
+
+def _typed(value: Any, hint: Any, key: str, source: str) -> Any:
+    """`value` as the annotated type, or a ConfigError that names both."""
+    options = typing.get_args(hint) if typing.get_origin(hint) is Union else (hint,)
+    for option in options:
+        if option is type(None):
+            if value is None:
+                return None
+        elif option is float:
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                return float(value)
+            # YAML reads 1e-3 as a string, for want of a dot.
+            if isinstance(value, str) and _is_number(value):
+                return float(value)
+        elif option is int:
+            if isinstance(value, int) and not isinstance(value, bool):
+                return value
+        elif typing.get_origin(option) is list:
+            if isinstance(value, list) and all(isinstance(item, str) for item in value):
+                return value
+        elif typing.get_origin(option) is dict:
+            if isinstance(value, dict) and all(
+                isinstance(item, str) for pair in value.items() for item in pair
+            ):
+                return value
+        elif isinstance(value, option):
+            return value
+    names = " or ".join(_type_name(option) for option in options)
+    raise ConfigError(f"{source}: {key}: expected {names}, found {value!r}")
+
+
+def _type_name(option: Any) -> str:
+    origin = typing.get_origin(option)
+    if origin is list:
+        return "a list of strings"
+    if origin is dict:
+        return "a mapping of names to names"
+    if option is type(None):
+        return "null"
+    return {int: "an integer", float: "a number", str: "a string"}.get(option, option.__name__)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _apply_override(raw: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not path.strip():
+        raise ConfigError(f"--set {override}: expected key.path=value, as in train.max_iter=100")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: not a YAML value: {_in_one_line(error)}") from error
+    *parents, last = path.strip().split(".")
+    node = raw
+    for parent in parents:
+        if node.get(parent) is None:
+            node[parent] = {}
+        child = node[parent]
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {override}: {parent} is a value, it has no key {last}")
+        node = child
+    node[last] = value
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

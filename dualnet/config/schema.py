@@ -1,0 +1,223 @@
+"""Every key of a run's YAML file, its default and its meaning.
+
+Where a default is `None`, the value of the solver's prototxt holds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Optional, Union
+
+import yaml
+
+__all__ = [
+    "CONFIG_NAME",
+    "Config",
+    "Coupling",
+    "Cut",
+    "Exchange",
+    "Half",
+    "Train",
+    "Update",
+    "default_run_dir",
+]
+
+#: Name of the resolved configuration in a run directory.
+CONFIG_NAME = "config.yaml"
+
+PROVIDERS = ("auto", "engine", "bvlc")
+TARGETS = ("activation", "updated", "gradient", "prox", "admm", "backprop", "frozen")
+TIES = ("never", "start", "every")
+LOSSES = (
+    "prototxt",
+    "euclidean",
+    "listing",
+    "normalized",
+    "normalized_constant",
+    "relative",
+    "none",
+)
+RULES = ("manual", "solver")
+CARRIERS = ("files",)
+FILESYSTEMS = ("auto", "local", "nfs")
+
+
+def _one_of(*values: str, default: str) -> Any:
+    return field(default=default, metadata={"one_of": values})
+
+
+@dataclass(frozen=True)
+class Half:
+    """One net: where its solver stands and what it runs on."""
+
+    #: Solver prototxt; its `net` names the train_test prototxt. Relative to the working directory.
+    solver: str = ""
+    #: `cpu`, or the number of a GPU.
+    device: Union[str, int] = "cpu"
+    #: CPU threads; 0 takes all cores that this process may use.
+    threads: int = 0
+    #: Replaces the solver's base_lr and update.learning_rate in this net alone.
+    learning_rate: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where the single net is cut, in the names of net1's and net2's prototxt."""
+
+    #: Blobs that net1 sends up; inputs of the same names feed net2.
+    blobs: list[str] = field(default_factory=lambda: ["pool2"])
+    #: Blobs of net1's data layers that travel with them as they are, without a gradient.
+    labels: list[str] = field(default_factory=lambda: ["label"])
+    #: The dual layers: net1's layer and its copy in net2, in forward order.
+    dual: dict[str, str] = field(default_factory=lambda: {"conv3": "conv3p"})
+    #: What net1's losses compare: net1's blob and net2's, which is fed to net1 as an input of the
+    #: same name. Empty: the outputs of the last pair of dual layers. A blob that crosses the cut
+    #: beside the dual layers (a shortcut) needs a pair of its own.
+    compared: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Train:
+    """How long, how much, and what is shown on the way."""
+
+    max_iter: Optional[int] = None
+    #: Samples of a training batch, in every data layer of phase TRAIN.
+    batch_size: Optional[int] = None
+    #: Test batches a test, and iterations between tests (0: no tests).
+    test_iter: Optional[int] = None
+    test_interval: Optional[int] = None
+    #: Iterations between log lines (0: none).
+    display: Optional[int] = None
+    #: Iterations between checkpoints, from which a half can be started again (0: only a final
+    #: snapshot; a half that ends before cannot go on).
+    snapshot: Optional[int] = None
+    #: Checkpoints that stay (0: all).
+    keep: int = 2
+    #: How long finishing the iteration may take when a signal asks to stop; batch systems commonly
+    #: kill 30 s after SIGTERM.
+    stop_within_s: float = 20.0
+    #: End with an error when a loss is no finite number. Caffe trains on, and BVLC Caffe's MAX
+    #: pooling then writes out of bounds (pooling_layer.cpp: no NaN is a maximum, its index is -1).
+    stop_on_nan: bool = True
+    #: Caffemodels to start from, copied by layer name into every net that has the layers.
+    weights: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """What net2 sends back, and which loss net1 puts on it (dualnet/coupling.py)."""
+
+    target: str = _one_of(*TARGETS, default="gradient")
+    #: Step of the gradient target, y - gamma*g. Large: see dualnet/coupling/.
+    gamma: float = 1000.0
+    #: Penalty of the prox target: it minimises L(z) + rho/2N |z - x|^2. Its error falls as 1/rho.
+    rho: float = 100.0
+    #: Penalty of the admm target in a batch's first alternation, its factor from one alternation to
+    #: the next (10 in the thesis), and its limit.
+    beta: float = 100.0
+    beta_growth: float = 10.0
+    beta_cap: float = 1000.0
+    #: Alternations of the admm target on one batch; net1 makes an update in each.
+    alternations: int = 3
+    #: Gradient steps to prox's and admm's minimum, and their length in units of 1/rho (1/beta).
+    inner_steps: int = 3
+    inner_rate: float = 1.0
+    #: net1's loss; `prototxt` leaves what net1's prototxt says, the others replace the layer.
+    loss: str = _one_of(*LOSSES, default="prototxt")
+    #: Weight of net1's loss; None is the one that gives the back-propagated gradient its length
+    #: (1/gamma, rho, beta) where the target has one, else the prototxt's.
+    loss_weight: Optional[float] = None
+    tie: str = _one_of(*TIES, default="start")
+    #: Iterations between measurements of how true net1's gradient is (0: none).
+    fidelity_interval: int = 0
+
+
+@dataclass(frozen=True)
+class Update:
+    """How weights change after the backward pass."""
+
+    #: `manual`: w <- w - lr*diff, thesis equation (7.1); `solver`: Caffe's apply_update, with
+    #: the solver's momentum, decay and lr policy.
+    rule: str = _one_of(*RULES, default="solver")
+    #: Replaces the solver's base_lr.
+    learning_rate: Optional[float] = None
+    #: Go uphill: w <- w + lr*diff, the thesis's experiment of figure 10.5 (rule manual only).
+    ascend: bool = False
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """How the halves talk (docs/exchange.md)."""
+
+    carrier: str = _one_of(*CARRIERS, default="files")
+    #: Longest wait for the other half to appear.
+    partner_timeout_s: float = 600.0
+    #: A partner whose heartbeat stands still for so long is dead.
+    dead_after_s: float = 60.0
+    #: A partner that lives but makes no progress for so long, while we wait for it, is hung.
+    hang_timeout_s: float = 1800.0
+    #: Where there are checkpoints: how long the other half waits for one that died or was stopped
+    #: to be started again.
+    restart_grace_s: float = 600.0
+    #: How long a full or failing disk is retried before the run gives up.
+    storage_timeout_s: float = 300.0
+    #: Longest pause between two looks for the partner's message; 0: 0.02 on a local disk, 0.05 on
+    #: a network one.
+    poll_cap_s: float = 0.0
+    #: `local`, `nfs` (any network file system: messages are flushed), or `auto`.
+    filesystem: str = _one_of(*FILESYSTEMS, default="auto")
+    #: Check the digest of every array read.
+    verify: bool = True
+    #: The most that one half's messages may take on the disk; where there are checkpoints, those of
+    #: about three intervals are kept.
+    disk_budget_bytes: int = 16 << 30
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run."""
+
+    #: Shown in logs and figures.
+    name: str = "run"
+    caffe: str = _one_of(*PROVIDERS, default="auto")
+    seed: int = 1
+    single: Half = field(default_factory=Half)
+    net1: Half = field(default_factory=Half)
+    net2: Half = field(default_factory=Half)
+    cut: Cut = field(default_factory=Cut)
+    train: Train = field(default_factory=Train)
+    coupling: Coupling = field(default_factory=Coupling)
+    update: Update = field(default_factory=Update)
+    exchange: Exchange = field(default_factory=Exchange)
+
+    def half(self, role: str) -> Half:
+        """The section of a role, one of `single`, `net1`, `net2`."""
+        return typing.cast(Half, getattr(self, role))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as plain nested dictionaries, every default filled in."""
+        return dataclasses.asdict(self)
+
+    def to_yaml(self) -> str:
+        """The configuration as YAML, every default filled in."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, default_flow_style=False)
+
+    def identity(self) -> str:
+        """SHA-256 of what both halves of one run must agree on: all but devices and waits."""
+        kept = self.to_dict()
+        for role in ("single", "net1", "net2"):
+            kept[role] = {key: kept[role][key] for key in ("solver", "learning_rate")}
+        for key in ("keep", "stop_within_s"):
+            del kept["train"][key]
+        kept["exchange"] = {"carrier": kept["exchange"]["carrier"]}
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def default_run_dir(config: Config, now: str) -> str:
+    """`runs/NAME-TIME`, for commands that were given no run directory."""
+    return os.path.join("runs", f"{config.name}-{now}")

@@ -1,0 +1,144 @@
+"""How net2 answers a batch: step [2] of the picture in net1.py, after its forward and backward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dualnet.coupling import Multipliers, make_target, penalty, proximal_point, unit
+from dualnet.cut.below import layers_below
+from dualnet.exchange.channel import Channel, Message
+from dualnet.train.fidelity import PREFIX, is_due
+from dualnet.train.half import Half
+
+__all__ = ["make_answer"]
+
+Blobs = dict[str, np.ndarray]
+
+
+class _Answer:
+    """What the rules share.
+
+    Args:
+        half: net2's net and solver.
+        channel: The way to net1.
+    """
+
+    def __init__(self, half: Half, channel: Channel) -> None:
+        self.half, self.channel = half, channel
+        self.net, self.compared = half.train, half.resolved.compared
+        self.coupling, self.cut = half.config.coupling, half.config.cut
+
+    def answer_and_update(self, iteration: int, loss: float) -> None:
+        """Send what net1 waits for, and update the weights; the net was forward and backward."""
+        raise NotImplementedError
+
+    def send(self, iteration: int, arrays: Blobs, stage: str = "down") -> None:
+        self.channel.send(Message(stage, iteration, arrays))
+
+    def true_gradient(self, iteration: int) -> Blobs:
+        """dL/dp for net1's meter, in the iterations in which it is due."""
+        if not is_due(self.coupling.fidelity_interval, iteration):
+            return {}
+        return {PREFIX + blob: self.net.diff(blob).copy() for blob in self.cut.blobs}
+
+
+class WithTarget(_Answer):
+    """A target that follows from this one pass."""
+
+    def __init__(self, half: Half, channel: Channel) -> None:
+        super().__init__(half, channel)
+        self.target = make_target(self.coupling, self.net, self.compared, half.resolved.dual)
+
+    def answer_and_update(self, iteration: int, loss: float) -> None:
+        gradient = self.true_gradient(iteration)
+        if not self.target.needs_update:
+            # net1 goes on while the weights here are updated.
+            self.send(iteration, {**self.target.make(), **gradient})
+        self.half.update()
+        if self.target.needs_update:
+            self.send(iteration, {**self.target.make(), **gradient})
+
+
+class WithPoint(_Answer):
+    """The minimum of this net's loss near net1's output: `prox`, and with multipliers `admm`."""
+
+    def __init__(self, half: Half, channel: Channel) -> None:
+        super().__init__(half, channel)
+        self.multipliers = Multipliers()
+        #: What stays as it is when the net is run from given outputs of the dual layers.
+        self.below = layers_below(half.resolved.train, self.compared.values())
+
+    def answer_and_update(self, iteration: int, loss: float) -> None:
+        gradient = self.true_gradient(iteration)
+        # Passes at other points add to the gradients; this net learns from the batch's own.
+        diffs = self.net.parameter_diffs()
+        if self.coupling.target == "prox":
+            x = self.channel.receive("x", iteration).arrays
+            rho = self.coupling.rho / unit(self.coupling, next(iter(x.values())))
+            self.send(iteration, {**self.point(iteration, x, x, rho), **gradient})
+        else:
+            self.alternate(iteration, gradient)
+        self.net.set_parameter_diffs(diffs)
+        self.half.update()
+
+    def alternate(self, iteration: int, gradient: Blobs) -> None:
+        """net2's side of the alternations in dualnet/coupling/admm.py."""
+        self.multipliers.reset()
+        z: Blobs = {}
+        for number in range(self.coupling.alternations):
+            beta = penalty(self.coupling, number)
+            x = self.channel.receive(f"x{number:02d}", iteration).arrays
+            z = self.point(iteration, x, z or x, beta)
+            is_last = number == self.coupling.alternations - 1
+            self.send(iteration, {**z, **(gradient if is_last else {})}, f"down{number:02d}")
+            self.multipliers.ascend(x, z, beta)
+
+    def point(self, iteration: int, x: Blobs, start: Blobs, rho: float) -> Blobs:
+        """z, near x."""
+        coupling, values = self.coupling, self.multipliers.values
+        return proximal_point(
+            lambda z: self.gradient_at(iteration, z),
+            x, start, values, rho, coupling.inner_steps, coupling.inner_rate,
+        )  # fmt: skip
+
+    def gradient_at(self, iteration: int, z: Blobs) -> Blobs:
+        """N dL/dz at z: the layers above, forward and backward, with this iteration's dropout."""
+        self.half.seed(iteration)
+        for wire, values in z.items():
+            self.net.data(self.compared[wire])[...] = values
+        self.net.forward_without(self.below)
+        self.net.backward_without(self.below)
+        return {
+            wire: np.float32(len(values)) * self.net.diff(self.compared[wire])
+            for wire, values in z.items()
+        }
+
+
+class WithGradient(_Answer):
+    """dL/dp and the loss: the control `backprop`."""
+
+    def answer_and_update(self, iteration: int, loss: float) -> None:
+        diffs = {blob: self.net.diff(blob) for blob in self.cut.blobs}
+        self.send(iteration, {**diffs, "loss": np.array([loss], np.float32)})
+        self.half.update()
+
+
+class WithNothing(_Answer):
+    """The loss alone: the control `frozen`."""
+
+    def answer_and_update(self, iteration: int, loss: float) -> None:
+        self.send(iteration, {"loss": np.array([loss], np.float32)})
+        self.half.update()
+
+
+def make_answer(half: Half, channel: Channel) -> Any:
+    """The way that `coupling.target` asks for."""
+    kinds = {
+        "prox": WithPoint,
+        "admm": WithPoint,
+        "backprop": WithGradient,
+        "frozen": WithNothing,
+    }
+    return kinds.get(half.config.coupling.target, WithTarget)(half, channel)
