@@ -1,0 +1,213 @@
+"""The single net back from both halves: one prototxt and one caffemodel for any Caffe.
+
+net1 gives its layers up to the cut, net2 all of its own; what was there for the exchange goes: the
+layers that feed it, net1's loss on the dual layers, and one copy of those. What is left has the
+names of the single net. The deploy net is that of deploy.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from dualnet.backend import caffe_pb2
+from dualnet.config import Cut
+from dualnet.cut.graph import NetGraph, read_net
+from dualnet.errors import ConfigError
+
+__all__ = ["DUAL_SOURCES", "merge_models", "merge_nets"]
+
+#: Whose dual layers a merged model can have.
+DUAL_SOURCES = ("net1", "net2")
+#: Layers that put an exchanged blob into a half.
+_FEEDS = ("MemoryData", "Input")
+
+
+def merge_nets(net1_path: str, net2_path: str, cut: Cut, name: str) -> Any:
+    """The single net in both phases.
+
+    Args:
+        net1_path: net1's train_test prototxt.
+        net2_path: net2's.
+        cut: Where they were cut.
+        name: Of the net.
+
+    Returns:
+        A NetParameter: net1's layers, then net2's, each in their own order.
+
+    Raises:
+        ConfigError: A prototxt cannot be read, does not have what `cut` names, or both halves use
+            one name for different things.
+    """
+    net1, net2 = read_net(net1_path), read_net(net2_path)
+    lower = _lower(net1, cut)
+    upper = _upper(net2, cut, _renamed(net1, net2, cut, net2_path))
+    _check_names(lower, upper, cut, net1_path, net2_path)
+    merged = caffe_pb2.NetParameter()
+    merged.CopyFrom(net1)  # its state and whatever else stands outside the layers
+    merged.name = name
+    del merged.layer[:]
+    merged.layer.extend(lower)
+    merged.layer.extend(upper)
+    return merged
+
+
+def _up(cut: Cut) -> set[str]:
+    """The blobs that net1 sends to net2."""
+    return {*cut.blobs, *cut.labels}
+
+
+def _down(cut: Cut) -> set[str]:
+    """The inputs of net1 that net2 sends."""
+    return set(cut.compared.values()) or {list(cut.dual.values())[-1]}
+
+
+def _lower(net1: Any, cut: Cut) -> list[Any]:
+    """net1 without its dual layers and without all that depends on what net2 sends."""
+    kept = []
+    foreign: set[str] = set()
+    for layer in net1.layer:
+        is_feed = layer.type in _FEEDS and set(layer.top) & _down(cut)
+        if layer.type == "Silence":
+            kept += _silence(layer, foreign | _up(cut))
+        elif is_feed or layer.name in cut.dual or foreign & set(layer.bottom):
+            foreign |= set(layer.top)
+        else:
+            kept.append(layer)
+    return kept
+
+
+def _upper(net2: Any, cut: Cut, names: Mapping[str, str]) -> list[Any]:
+    """net2 without the layers that feed it, in the single net's names."""
+    originals = {copy: original for original, copy in cut.dual.items()}
+    kept = []
+    unused: set[str] = set()
+    for layer in net2.layer:
+        if layer.type in _FEEDS and set(layer.top) & _up(cut):
+            unused |= set(layer.top) - _up(cut)
+        elif layer.type == "Silence":
+            kept += _silence(layer, unused)
+        elif not _is_copy(layer, cut):
+            renamed = caffe_pb2.LayerParameter()
+            renamed.CopyFrom(layer)
+            renamed.name = originals.get(layer.name, layer.name)
+            renamed.bottom[:] = [names.get(blob, blob) for blob in layer.bottom]
+            renamed.top[:] = [names.get(blob, blob) for blob in layer.top]
+            kept.append(renamed)
+    return kept
+
+
+def _silence(layer: Any, gone: Iterable[str]) -> list[Any]:
+    """A Silence layer for what is left of its bottoms, if anything is."""
+    left = [blob for blob in layer.bottom if blob not in set(gone)]
+    if not left:
+        return []
+    kept = caffe_pb2.LayerParameter()
+    kept.CopyFrom(layer)
+    kept.bottom[:] = left
+    return [kept]
+
+
+def _is_copy(layer: Any, cut: Cut) -> bool:
+    """Whether a layer of net2 only gives an exchanged blob a second name, to be compared."""
+    return (
+        layer.type == "Split" and layer.bottom[0] in _up(cut) and bool(set(layer.top) & _down(cut))
+    )
+
+
+def _renamed(net1: Any, net2: Any, cut: Cut, net2_path: str) -> dict[str, str]:
+    """net2's blob: its name in the single net, for those that have another there.
+
+    Raises:
+        ConfigError: Two blobs would get one name.
+    """
+    tops = {layer.name: list(layer.top) for layer in net1.layer}
+    # Where net1 needs no copy of a dual layer, blobs are called like their layers.
+    originals = {copy: tops.get(name, [name]) for name, copy in cut.dual.items()}
+    names = {copy: original for original, copy in cut.compared.items()}
+    for layer in net2.layer:
+        if layer.name in originals:
+            names.update(zip(layer.top, originals[layer.name]))
+        elif _is_copy(layer, cut):
+            names.update((top, layer.bottom[0]) for top in layer.top)
+    kept = {blob for layer in net2.layer for blob in (*layer.bottom, *layer.top)}
+    for blob, name in names.items():
+        if name in kept - set(names) - _up(cut):
+            raise ConfigError(
+                f"{net2_path}: {blob} is {name} in the single net, but there is another blob "
+                f"{name}; rename that one"
+            )
+    return names
+
+
+def _check_names(
+    lower: Sequence[Any], upper: Sequence[Any], cut: Cut, net1_path: str, net2_path: str
+) -> None:
+    """Each name must stand for one thing, and net1 must make what net2 takes.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    made = {top for layer in lower for top in layer.top}
+    for blob in _up(cut):
+        if blob not in made:
+            raise ConfigError(f"{net1_path}: no layer makes {blob}, which cut sends to net2")
+    shared = {layer.name for layer in lower} & {layer.name for layer in upper}
+    if shared:
+        raise ConfigError(
+            f"{net2_path}: layer {min(shared)} is in {net1_path}, too, and a caffemodel knows "
+            "layers by name; rename one and its parameters with it"
+        )
+    again = (made - _up(cut)) & {top for layer in upper for top in layer.top}
+    if again:
+        raise ConfigError(
+            f"{net2_path}: blob {min(again)} is in {net1_path}, too, and does not cross the cut; "
+            "rename one"
+        )
+
+
+def merge_models(
+    merged: Any, models: Mapping[str, str], dual: Mapping[str, str], dual_source: str
+) -> Any:
+    """The merged net's caffemodel.
+
+    Args:
+        merged: What `merge_nets` returned.
+        models: `net1` and `net2`: the caffemodel of each.
+        dual: net1's dual layers: their copies in net2.
+        dual_source: Whose dual layers to take, one of `DUAL_SOURCES`.
+
+    Returns:
+        A NetParameter of the layers in phase TRAIN with their parameters, as Caffe's snapshots are.
+
+    Raises:
+        ConfigError: A caffemodel cannot be read.
+    """
+    blobs = {role: _blobs_of(path) for role, path in models.items()}
+    parameters = {**blobs["net1"], **blobs["net2"]}
+    for original, copy in dual.items():
+        name = original if dual_source == "net1" else copy
+        parameters[original] = blobs[dual_source].get(name, [])
+    model = caffe_pb2.NetParameter(name=merged.name)
+    for layer in NetGraph(merged, "TRAIN", "merged net").layers:
+        stored = model.layer.add()
+        stored.CopyFrom(layer)
+        stored.phase = caffe_pb2.TRAIN
+        stored.blobs.extend(parameters.get(layer.name, []))
+    return model
+
+
+def _blobs_of(path: str) -> dict[str, list[Any]]:
+    net = caffe_pb2.NetParameter()
+    try:
+        with open(path, "rb") as file:
+            net.ParseFromString(file.read())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the caffemodel: {error.strerror}") from error
+    except DecodeError as error:
+        raise ConfigError(
+            f"{path}: not a caffemodel ({error}); merge another --iteration"
+        ) from error
+    return {layer.name: list(layer.blobs) for layer in net.layer}
