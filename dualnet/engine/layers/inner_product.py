@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from dualnet.engine.blob import Blob
 from dualnet.engine.errors import PrototxtError, ShapeError
 from dualnet.engine.layers.base import Blobs, Layer
 from dualnet.engine.layers.registry import register
+from dualnet.engine.matrix import product
 
 __all__ = ["InnerProduct"]
 
@@ -68,10 +68,8 @@ class InnerProduct(Layer):
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         """Computes x W' + b."""
         x = self._rows(bottom[0])
-        if self._bias:
-            top[0].set_data(torch.addmm(self.blobs[1].data_tensor, x, self._weight().t()))
-        else:
-            top[0].set_data(torch.mm(x, self._weight().t()))
+        bias = self.blobs[1].data_tensor if self._bias else None
+        top[0].set_data(product(x, self._weight().t(), bias))
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         """Computes the gradients of the weights, the bias and the bottom."""
@@ -79,8 +77,8 @@ class InnerProduct(Layer):
         if self.wants_param(0):
             x = self._rows(bottom[0])
             pair = (x.t(), gradient) if self._transpose else (gradient.t(), x)
-            self.blobs[0].add_diff(torch.mm(*pair))
+            self.blobs[0].add_diff(product(*pair))
         if self._bias and self.wants_param(1):
             self.blobs[1].add_diff(gradient.sum(dim=0))
         if propagate_down[0]:
-            bottom[0].set_diff(torch.mm(gradient, self._weight()))
+            bottom[0].set_diff(product(gradient, self._weight()))

@@ -22,6 +22,7 @@ from dualnet.engine.blob import Blob
 from dualnet.engine.errors import GraphError, PrototxtError, ShapeError
 from dualnet.engine.layers.base import Blobs, Layer
 from dualnet.engine.layers.in_place import refuse_in_place
+from dualnet.engine.matrix import product
 
 __all__ = ["Recurrent"]
 
@@ -189,7 +190,7 @@ class Recurrent(Layer):
         """Transforms all inputs at once, then runs the steps."""
         streams, width = bottom[0].dims[1], self.gates * self._h
         weight, bias = self.blobs[0].data_tensor, self.blobs[1].data_tensor
-        x = torch.addmm(bias, self._x(bottom), weight.t()).view(self._steps, streams, width)
+        x = product(self._x(bottom), weight.t(), bias).view(self._steps, streams, width)
         if self._static:
             static = bottom[2].data_tensor.reshape(streams, self._s)
             x += torch.mm(static, self.blobs[2].data_tensor.t())
@@ -221,10 +222,10 @@ class Recurrent(Layer):
             )
         gradient = self._roll_back(top[0].diff_tensor, self._cont(bottom))
         flat = gradient.reshape(-1, gradient.shape[2])
-        self.blobs[0].add_diff(torch.mm(flat.t(), self._x(bottom)))
+        self.blobs[0].add_diff(product(flat.t(), self._x(bottom)))
         self.blobs[1].add_diff(flat.sum(dim=0))
         if propagate_down[0]:
-            bottom[0].set_diff(torch.mm(flat, self.blobs[0].data_tensor))
+            bottom[0].set_diff(product(flat, self.blobs[0].data_tensor))
         if self._static:
             total = gradient.sum(dim=0)
             static = bottom[2].data_tensor.reshape(-1, self._s)
