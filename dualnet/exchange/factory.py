@@ -9,10 +9,11 @@ from dualnet.exchange.channel import Channel
 from dualnet.exchange.codec import CodecChannel
 from dualnet.exchange.files import FileChannel
 from dualnet.exchange.settings import ExchangeSettings
+from dualnet.exchange.tcp import TcpChannel
 
 __all__ = ["CARRIERS", "open_channel"]
 
-CARRIERS = ("files",)
+CARRIERS = ("files", "tcp")
 
 
 def open_channel(
@@ -25,7 +26,7 @@ def open_channel(
     """Join a run as one of its halves.
 
     Args:
-        carrier: what carries the bytes; "files" is a directory that both halves share.
+        carrier: what carries the bytes: "files" in a directory that both halves share, or "tcp".
         role: "net1" or "net2".
         run_dir: the run's directory, which must exist.
         settings: waits and care.
@@ -39,7 +40,11 @@ def open_channel(
         raise ConfigError(
             f"exchange.carrier: expected one of {', '.join(CARRIERS)}, got {carrier!r}"
         )
-    channel = FileChannel(role, run_dir, settings, identity)
+    channel: Channel
+    if carrier == "tcp":
+        channel = TcpChannel(role, run_dir, settings, identity)
+    else:
+        channel = FileChannel(role, run_dir, settings, identity)
     if set(settings.dtypes.values()) == {"float32"}:
         return channel
     return CodecChannel(channel, settings.dtypes, settings.exact, settings.error_feedback)

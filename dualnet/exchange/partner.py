@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Protocol
 
 from dualnet.errors import DualnetError, PartnerDied, PartnerHung, PartnerNeverCame
 from dualnet.exchange.heartbeat import Pulse, read_pulse
@@ -18,7 +19,7 @@ from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.stage import RECORD_LIMIT, StageRecord
 from dualnet.fs import Fs
 
-__all__ = ["Partner", "Watch"]
+__all__ = ["Partner", "Watch", "Watched"]
 
 # Time between two looks at the partner's heartbeat and process.
 _LOOK_S = 0.5
@@ -145,6 +146,19 @@ class Partner:
         return True
 
 
+class Watched(Protocol):
+    """What a `Watch` has to know of a partner, however it is reached."""
+
+    role: str
+    epoch: int
+
+    def pulse(self) -> Pulse | None:
+        """Its last heartbeat."""
+
+    def process(self) -> ProcessId | None:
+        """Its process, None if that cannot be told."""
+
+
 class Watch:
     """Judges the partner during one wait: never came, failed, dead, hung, or just slow.
 
@@ -163,7 +177,7 @@ class Watch:
     def __init__(
         self,
         fs: Fs,
-        partner: Partner,
+        partner: Watched,
         process: ProcessId,
         settings: ExchangeSettings,
         path: str,

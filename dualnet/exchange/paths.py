@@ -8,6 +8,7 @@ exchange/
   net1.e000001.stage                net1's stage-status record: the commit record of its messages
   net1.e000001.heartbeat            net1 is alive, and how it is
   net1.e000001.hello                what net1 said in the handshake
+  net1.e000001.address              where net1 listens (carrier tcp)
   net1.e000001.layout.000001        dtypes and shapes of the messages of one stage
   net1.i000000000042.train.pool2.s000000000043.e000001.npy
                                     iteration 42, stage "train", array "pool2", message 43, epoch 1
@@ -121,6 +122,10 @@ class ExchangePaths:
     def heartbeat(self, role: str, epoch: int) -> str:
         """The heartbeat."""
         return os.path.join(self.root, f"{role}.e{epoch:06d}.heartbeat")
+
+    def address(self, role: str, epoch: int) -> str:
+        """Where the half listens (carrier tcp)."""
+        return os.path.join(self.root, f"{role}.e{epoch:06d}.address")
 
     def hello(self, role: str, epoch: int) -> str:
         """What the half said in the handshake."""

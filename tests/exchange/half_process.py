@@ -1,4 +1,4 @@
-"""One half as a process of its own. Arguments: role, run directory, lock directory, mode.
+"""One half as a process of its own. Arguments: role, run directory, lock directory, mode, carrier.
 
 Messages have random sizes that both sides can compute, so each checks every byte that it receives.
 """
@@ -49,11 +49,11 @@ def exchange(channel: Channel, mode: str) -> None:
             raise RuntimeError("out of cheese")
 
 
-def main(role: str, run_dir: str, lock_dir: str, mode: str) -> int:
+def main(role: str, run_dir: str, lock_dir: str, mode: str, carrier: str = "files") -> int:
     """Run one half; returns the exit code."""
     settings = ExchangeSettings(partner_timeout_s=20.0, lock_dir=lock_dir)
     try:
-        with open_channel("files", role, run_dir, settings, {"config": "c0ffee"}) as channel:
+        with open_channel(carrier, role, run_dir, settings, {"config": "c0ffee"}) as channel:
             channel.handshake({"role": role})
             exchange(channel, mode)
     except DualnetError as error:

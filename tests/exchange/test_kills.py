@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.exchange import trainer_process
 from tests.exchange.trainer_process import ITERATIONS
@@ -31,11 +32,11 @@ def expected() -> dict[str, str]:
     }
 
 
-def start(role: str, run_dir: Path, tmp_path: Path) -> subprocess.Popen[str]:
+def start(role: str, run_dir: Path, tmp_path: Path, carrier: str) -> subprocess.Popen[str]:
     """Start a half."""
     command = [sys.executable, "-m", trainer_process.__name__]
     return subprocess.Popen(
-        [*command, role, str(run_dir), str(tmp_path / "locks")],
+        [*command, role, str(run_dir), str(tmp_path / "locks"), carrier],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -43,9 +44,10 @@ def start(role: str, run_dir: Path, tmp_path: Path) -> subprocess.Popen[str]:
     )
 
 
-def test_kills_change_nothing(run_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("carrier", ["files", "tcp"])
+def test_kills_change_nothing(run_dir: Path, tmp_path: Path, carrier: str) -> None:
     chance = random.Random(1701)
-    running = {role: start(role, run_dir, tmp_path) for role in ("net1", "net2")}
+    running = {role: start(role, run_dir, tmp_path, carrier) for role in ("net1", "net2")}
     try:
         for _ in range(KILLS):
             role = chance.choice(["net1", "net2"])
@@ -57,7 +59,7 @@ def test_kills_change_nothing(run_dir: Path, tmp_path: Path) -> None:
                 assert line.strip().isdigit(), line + victim.stdout.read()
             victim.kill()
             victim.communicate()
-            running[role] = start(role, run_dir, tmp_path)
+            running[role] = start(role, run_dir, tmp_path, carrier)
         for role, digest in expected().items():
             output, _ = running[role].communicate(timeout=120)
             assert running[role].returncode == 0, output

@@ -18,16 +18,17 @@ ROOT = Path(__file__).parents[2]
 class Halves:
     """Starts halves and ends those that a test leaves behind."""
 
-    def __init__(self, run_dir: Path, lock_dir: Path) -> None:
+    def __init__(self, run_dir: Path, lock_dir: Path, carrier: str) -> None:
         self.run_dir = run_dir
         self.lock_dir = lock_dir
+        self.carrier = carrier
         self.started: list[subprocess.Popen[str]] = []
 
     def start(self, role: str, mode: str = "") -> subprocess.Popen[str]:
         """Start a half."""
         command = [sys.executable, "-m", half_process.__name__]
         process = subprocess.Popen(
-            [*command, role, str(self.run_dir), str(self.lock_dir), mode],
+            [*command, role, str(self.run_dir), str(self.lock_dir), mode, self.carrier],
             cwd=ROOT,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
@@ -43,10 +44,10 @@ class Halves:
         return process.returncode, output
 
 
-@pytest.fixture
-def halves(run_dir: Path, tmp_path: Path) -> Iterator[Halves]:
+@pytest.fixture(params=["files", "tcp"])
+def halves(request: pytest.FixtureRequest, run_dir: Path, tmp_path: Path) -> Iterator[Halves]:
     """No process outlives its test."""
-    halves = Halves(run_dir, tmp_path / "locks")
+    halves = Halves(run_dir, tmp_path / "locks", request.param)
     yield halves
     for process in halves.started:
         if process.poll() is None:

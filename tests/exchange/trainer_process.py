@@ -1,7 +1,7 @@
 """A half that trains, checkpoints and resumes, as a process of its own; its state is one array.
 
-Arguments: role, run directory, lock directory. The last line of output is the digest of the state
-and of all that was ever received.
+Arguments: role, run directory, lock directory, carrier. The last line of output is the digest of
+the state, which depends on all that was ever received.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Trainer:
         channel.checkpoint_passed(self.iteration)
 
 
-def main(role: str, run_dir: str, lock_dir: str) -> int:
+def main(role: str, run_dir: str, lock_dir: str, carrier: str = "files") -> int:
     """Train from the last checkpoint to the end."""
     settings = ExchangeSettings(partner_timeout_s=60.0, restart_grace_s=60.0, lock_dir=lock_dir)
     path = Path(run_dir) / f"{role}.checkpoint"
@@ -61,7 +61,7 @@ def main(role: str, run_dir: str, lock_dir: str) -> int:
     if path.exists():
         trainer.__dict__.update(pickle.loads(path.read_bytes()))
     try:
-        with open_channel("files", role, run_dir, settings, {}) as channel:
+        with open_channel(carrier, role, run_dir, settings, {}) as channel:
             channel.handshake({"iteration": trainer.iteration})
             channel.resume(*trainer.place)
             while trainer.iteration < ITERATIONS:

@@ -1,0 +1,305 @@
+"""Frames on an authenticated connection: counted, bounded, each with a MAC.
+
+A frame on the wire, little-endian:
+
+    24  magic "DNF1", kind, three zero bytes, number of the frame, bytes of the body
+    32  MAC of these 24 bytes: the length is believed, and memory taken, only after this
+     …  body
+    32  digest of the body
+    32  MAC of the 24 bytes and the digest
+
+Each direction has a key of its own and numbers its frames 0, 1, 2, …; so a frame that is repeated,
+left out, reflected or changed in one bit breaks the connection, and a new one has other keys.
+
+A control frame's body is a JSON object. A message is a control frame that lists its arrays, then
+one array frame for each: the raw memory, with the same digest as a file of the exchange has
+(`dualnet.exchange.digest`), so that messages compare whatever has carried them.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import socket
+import struct
+import time
+from dataclasses import dataclass
+from typing import Any, Callable
+
+import numpy as np
+
+from dualnet.errors import DamagedMessage, UsageError
+from dualnet.exchange.channel import Message
+from dualnet.exchange.digest import LEAF_BYTES, Hasher
+from dualnet.exchange.layout import MOST_ARRAYS, MessageLayout
+from dualnet.exchange.npy import ArrayLayout
+from dualnet.exchange.outbox import message_digest
+from dualnet.exchange.records import MAC_BYTES, mac
+
+__all__ = ["CONTROL_LIMIT", "Broken", "Connection", "Keys", "layout_digest"]
+
+#: Longest body of a control frame.
+CONTROL_LIMIT = 1 << 17
+
+_HEADER = struct.Struct("<4sBxxxQQ")
+_MAGIC = b"DNF1"
+_CONTROL, _ARRAY = 1, 2
+_DIGEST_BYTES = 32
+# A blocked read or write looks this often whether it still makes sense.
+_TICK_S = 0.5
+# Sent at once with what follows, where the system can.
+_MORE = getattr(socket, "MSG_MORE", 0)
+
+
+class Broken(Exception):
+    """The connection is of no use any more; says why."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """One key for each direction, made in the handshake."""
+
+    sending: bytes
+    receiving: bytes
+
+
+def _bytes_of(array: np.ndarray) -> memoryview:
+    return array.reshape(-1).view(np.uint8).data
+
+
+def layout_digest(message: Message, layout: MessageLayout, hasher: Hasher) -> str:
+    """The digest of a message, C-contiguous arrays, in hex."""
+    digests = []
+    for array in layout.arrays:
+        stream = hasher.stream(array.header())
+        data = _bytes_of(message.arrays[array.name])
+        for start in range(0, len(data), LEAF_BYTES):
+            stream.add(data[start : start + LEAF_BYTES])
+        digests.append(stream.digest())
+    return message_digest(digests)
+
+
+class Connection:
+    """Frames over one connected socket. One thread writes and one reads at a time.
+
+    Args:
+        sock: connected and authenticated.
+        keys: of this connection.
+        hasher: makes digests.
+        limit_bytes: the largest message to accept.
+        verify: compare the digests of arrays that are read.
+
+    Attributes:
+        is_idle: asked when nothing has moved for a while; if true, the connection is given up.
+        on_heard: called whenever bytes have arrived.
+    """
+
+    def __init__(
+        self, sock: socket.socket, keys: Keys, hasher: Hasher, limit_bytes: int, verify: bool = True
+    ) -> None:
+        self._sock = sock
+        self._keys = keys
+        self._hasher = hasher
+        self._limit_bytes = limit_bytes
+        self._verify = verify
+        self._written = self._read = 0
+        #: When the last object or message began to come.
+        self.began_s = 0.0
+        self.is_idle: Callable[[], bool] = lambda: False
+        self.on_heard: Callable[[], None] = lambda: None
+        sock.settimeout(_TICK_S)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:
+            pass  # no TCP below (a pair of sockets in a test)
+
+    # Writing.
+
+    def write_control(self, fields: dict[str, Any]) -> None:
+        """Send an object.
+
+        Raises:
+            Broken: the connection is gone.
+            UsageError: it is too long, or no JSON.
+        """
+        try:
+            body = json.dumps(fields, separators=(",", ":"), allow_nan=False).encode("ascii")
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{fields.get('type')}: {error}; say it in plain JSON") from error
+        if len(body) > CONTROL_LIMIT:
+            raise UsageError(
+                f"{fields.get('type')}: {len(body)} bytes, at most {CONTROL_LIMIT} allowed"
+            )
+        header = self._next_header(_CONTROL, len(body))
+        stream = self._hasher.stream(b"")
+        stream.add(memoryview(body))
+        self._send(memoryview(self._begin(header) + body + self._end(header, stream.digest())))
+
+    def write_message(self, seq: int, message: Message, layout: MessageLayout) -> str:
+        """Send a message with C-contiguous arrays; returns its digest in hex.
+
+        Raises:
+            Broken: the connection is gone.
+        """
+        self.write_control(
+            {
+                "type": "message",
+                "seq": seq,
+                "stage": message.stage,
+                "iteration": message.iteration,
+                "arrays": [[a.name, a.dtype, list(a.shape)] for a in layout.arrays],
+            }
+        )
+        digests = [self._write_array(message.arrays[a.name], a) for a in layout.arrays]
+        return message_digest(digests)
+
+    def _write_array(self, array: np.ndarray, layout: ArrayLayout) -> bytes:
+        header = self._next_header(_ARRAY, layout.nbytes)
+        self._send(memoryview(self._begin(header)), _MORE)
+        stream = self._hasher.stream(layout.header())
+        data = _bytes_of(array)
+        for start in range(0, len(data), LEAF_BYTES):
+            piece = data[start : start + LEAF_BYTES]
+            stream.add(piece)
+            self._send(piece, _MORE)
+        digest = stream.digest()
+        self._send(memoryview(self._end(header, digest)))
+        return digest
+
+    def _next_header(self, kind: int, length: int) -> bytes:
+        header = _HEADER.pack(_MAGIC, kind, self._written, length)
+        self._written += 1
+        return header
+
+    def _begin(self, header: bytes) -> bytes:
+        return header + mac(self._keys.sending, "head", header)
+
+    def _end(self, header: bytes, digest: bytes) -> bytes:
+        return digest + mac(self._keys.sending, "body", header + digest)
+
+    def _send(self, data: memoryview, flags: int = 0) -> None:
+        while len(data):
+            try:
+                data = data[self._sock.send(data, flags) :]
+            except socket.timeout:
+                self._check_idle()
+            except OSError as error:
+                raise Broken(f"cannot send: {error.strerror or error}") from error
+
+    # Reading.
+
+    def read(self) -> dict[str, Any] | tuple[int, Message, str]:
+        """The next object, or the next message with its number and digest.
+
+        Raises:
+            Broken: the connection is gone, or what came is not what the partner would send.
+            DamagedMessage: it is larger than we accept.
+        """
+        header, kind, length = self._read_header()
+        self.began_s = time.monotonic()
+        if kind != _CONTROL or length > CONTROL_LIMIT:
+            raise Broken(f"a frame of kind {kind} and {length} bytes where an object was due")
+        body = bytearray(length)
+        stream = self._hasher.stream(b"")
+        self._receive(memoryview(body))
+        stream.add(memoryview(body))
+        self._check_end(header, stream.digest())
+        try:
+            fields = json.loads(body.decode("ascii"))
+            if fields["type"] != "message":
+                return dict(fields)
+            return self._read_message(fields)
+        except (KeyError, TypeError, ValueError, RecursionError, UsageError) as error:
+            raise Broken(f"not an object of ours: {error}") from error
+
+    def _read_message(self, fields: dict[str, Any]) -> tuple[int, Message, str]:
+        layouts = tuple(ArrayLayout(n, d, tuple(s)) for n, d, s in fields["arrays"])
+        layout = MessageLayout(str(fields["stage"]), layouts)
+        if layout.nbytes > self._limit_bytes:
+            # No new connection would change that.
+            raise DamagedMessage(
+                f"the partner announces {layout.nbytes} bytes for {layout.stage} "
+                f"{fields['iteration']}, exchange.max_message_bytes is {self._limit_bytes}; raise "
+                f"it for both halves"
+            )
+        if not 1 <= len(layouts) <= MOST_ARRAYS:
+            raise ValueError(f"{len(layouts)} arrays")
+        arrays, digests = {}, []
+        for array in layouts:
+            arrays[array.name], digest = self._read_array(array)
+            digests.append(digest)
+        message = Message(layout.stage, int(fields["iteration"]), arrays)
+        return int(fields["seq"]), message, message_digest(digests)
+
+    def _read_array(self, layout: ArrayLayout) -> tuple[np.ndarray, bytes]:
+        header, kind, length = self._read_header()
+        if kind != _ARRAY or length != layout.nbytes:
+            raise Broken(f"{layout.name}: {length} bytes where {layout.nbytes} were announced")
+        array = np.empty(layout.shape, layout.dtype)
+        stream = self._hasher.stream(layout.header())
+        data = _bytes_of(array)
+        for start in range(0, len(data), LEAF_BYTES):
+            piece = data[start : start + LEAF_BYTES]
+            self._receive(piece)
+            if self._verify:
+                stream.add(piece)
+        return array, self._check_end(header, stream.digest() if self._verify else None)
+
+    def _read_header(self) -> tuple[bytes, int, int]:
+        head = bytearray(_HEADER.size + MAC_BYTES)
+        self._receive(memoryview(head))
+        header = bytes(head[: _HEADER.size])
+        if not hmac.compare_digest(head[_HEADER.size :], mac(self._keys.receiving, "head", header)):
+            raise Broken("a frame's header has a wrong MAC")
+        magic, kind, number, length = _HEADER.unpack(header)
+        if magic != _MAGIC or number != self._read:
+            raise Broken(f"frame {number} where frame {self._read} was due")
+        self._read += 1
+        return header, kind, length
+
+    def _check_end(self, header: bytes, digest: bytes | None) -> bytes:
+        """Check a body; without `digest` believe the one that is stated. Returns it."""
+        end = bytearray(_DIGEST_BYTES + MAC_BYTES)
+        self._receive(memoryview(end))
+        stated = bytes(end[:_DIGEST_BYTES])
+        expected = mac(self._keys.receiving, "body", header + stated)
+        if not hmac.compare_digest(end[_DIGEST_BYTES:], expected):
+            raise Broken("a frame has a wrong MAC")
+        if digest is not None and not hmac.compare_digest(digest, stated):
+            raise Broken("a frame's body has another digest than it states")
+        return stated
+
+    def _receive(self, buffer: memoryview) -> None:
+        while len(buffer):
+            try:
+                count = self._sock.recv_into(buffer)
+            except socket.timeout:
+                self._check_idle()
+                continue
+            except OSError as error:
+                raise Broken(f"cannot receive: {error.strerror or error}") from error
+            if count == 0:
+                raise Broken("closed by the other side")
+            self.on_heard()
+            buffer = buffer[count:]
+
+    def _check_idle(self) -> None:
+        if self.is_idle():
+            raise Broken("nothing has been heard for too long")
+
+    # The end.
+
+    def finish(self) -> None:
+        """Nothing more will be written; what was written still arrives."""
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # gone already
+
+    def close(self) -> None:
+        """Break it off; a thread that reads or writes finds it broken."""
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # gone already
+        self._sock.close()

@@ -1,0 +1,94 @@
+"""Two halves of one run in this process, on any carrier, in real time: for the tests of all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dualnet.exchange.channel import Channel
+from dualnet.exchange.files import FileChannel
+from dualnet.exchange.host import ProcessId
+from dualnet.exchange.settings import ExchangeSettings
+from dualnet.exchange.tcp import TcpChannel
+
+#: Carriers whose halves can be started again on their own.
+DURABLE = ("files", "tcp")
+
+#: Waits that a test can afford.
+QUICK: dict[str, Any] = {
+    "hash_threads": 0,
+    "partner_timeout_s": 20.0,
+    "dead_after_s": 20.0,
+    "resend_timeout_s": 20.0,
+    "damage_retry_s": 0.2,
+    "heartbeat_s": 0.2,
+}
+
+
+class Stage:
+    """Opens halves of one run and closes in the end what a test leaves open.
+
+    Args:
+        carrier: what carries the bytes.
+        folder: of the test.
+    """
+
+    def __init__(self, carrier: str, folder: Path) -> None:
+        self.carrier = carrier
+        self.run_dir = folder / 'a run\'s "dir" 100%'
+        self.run_dir.mkdir()
+        self._locks = str(folder / "locks")
+        self._opened: list[Channel] = []
+
+    def open(
+        self,
+        role: str,
+        identity: dict[str, Any] | None = None,
+        process: ProcessId | None = None,
+        **settings: Any,
+    ) -> Any:
+        """A half; `process` is who it says it is."""
+        made = ExchangeSettings(**{**QUICK, "lock_dir": self._locks, **settings})
+        kind: Any = {"files": FileChannel, "tcp": TcpChannel}[self.carrier]
+        half = kind(role, str(self.run_dir), made, identity or {"config": "c"}, process=process)
+        self._opened.append(half)
+        return half
+
+    def pair(self, **settings: Any) -> tuple[Any, Any]:
+        """net1 and net2."""
+        return self.open("net1", **settings), self.open("net2", **settings)
+
+    def kill(self, half: Any) -> None:
+        """End a half as SIGKILL would: no last words, its locks and connections gone."""
+        self._opened.remove(half)
+        half._heartbeat._ending = True
+        half._heartbeat._wake.set()
+        if self.carrier == "tcp":
+            half._link.close()
+            half._wire._leave_at_s = 0.0
+            half._wire._wake.set()
+            half._wire._beater.join()
+            if half._wire._flow is not None:
+                half._wire._flow.connection.close()
+            half._link._thread.join()
+        half._heartbeat._thread.join()
+        os.close(half._lock._fd)
+        half._lock._fd = None
+
+    def end(self) -> None:
+        """Close what is open."""
+        for half in self._opened:
+            half.close("stopped")
+
+
+@contextmanager
+def stage(carrier: str, folder: Path) -> Iterator[Stage]:
+    """A stage that is cleared in the end."""
+    made = Stage(carrier, folder)
+    try:
+        yield made
+    finally:
+        made.end()
