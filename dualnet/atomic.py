@@ -5,17 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from dualnet.fs import Fs
+from dualnet.fs import SYSTEM, Fs
 
-__all__ = ["replace", "write_atomically", "write_together"]
+__all__ = ["read_blocks", "read_whole", "replace", "write_atomically", "write_together"]
+
+_BLOCK_BYTES = 1 << 20
 
 
-_SYSTEM = Fs()
-
-
-def write_atomically(path: str, content: bytes, fs: Fs = _SYSTEM) -> None:
+def write_atomically(path: str, content: bytes, fs: Fs = SYSTEM) -> None:
     """Write a file so that readers see the old content or the new, never a part.
 
     Raises:
@@ -44,7 +43,35 @@ def write_atomically(path: str, content: bytes, fs: Fs = _SYSTEM) -> None:
         raise
 
 
-def replace(source: str, target: str, fs: Fs = _SYSTEM) -> None:
+def read_whole(path: str, fs: Fs = SYSTEM) -> bytes:
+    """The content of a file.
+
+    Raises:
+        OSError: As the system says.
+    """
+    return b"".join(read_blocks(path, fs))
+
+
+def read_blocks(path: str, fs: Fs = SYSTEM) -> Iterator[bytes]:
+    """The content of a file, a piece at a time.
+
+    Raises:
+        OSError: As the system says.
+    """
+    descriptor = fs.open(path, os.O_RDONLY)
+    try:
+        offset = 0
+        while True:
+            block = fs.pread(descriptor, _BLOCK_BYTES, offset)
+            if not block:
+                return
+            yield block
+            offset += len(block)
+    finally:
+        fs.close(descriptor)
+
+
+def replace(source: str, target: str, fs: Fs = SYSTEM) -> None:
     """Give a finished file its name, after its content is on the disk.
 
     Raises:

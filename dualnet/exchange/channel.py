@@ -173,6 +173,13 @@ class Channel(ABC):
     def progress(self) -> None:  # noqa: B027 - a carrier without a heartbeat has nothing to do
         """Say that this half is moving although it exchanges nothing (a long test phase)."""
 
+    def report(self, state: str) -> None:  # noqa: B027 - as above
+        """Show the partner, and who looks at the run, what holds this half up.
+
+        Args:
+            state: "blocked:ENOSPC" and the like; "running" when it goes on.
+        """
+
     def reserve(self, iteration_bytes: int, iterations: int) -> None:  # noqa: B027
         """Check early that there is room for what is kept between two checkpoints.
 

@@ -283,6 +283,11 @@ class FileChannel(Channel):
         self._heartbeat.note(self.seq_sent, self._received)
         self._glance()
 
+    def report(self, state: str) -> None:
+        """See `Channel.report`."""
+        if not self._closed:  # how it ended is the last word
+            self._heartbeat.set_state(state, now=True)
+
     def close(self, state: str = "done") -> None:
         """See `Channel.close`."""
         if self._closed:

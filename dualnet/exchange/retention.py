@@ -115,14 +115,18 @@ def find_messages(fs: Fs, paths: ExchangePaths, role: str) -> dict[int, list[Dat
 
 
 def remove_temporaries(fs: Fs, paths: ExchangePaths, role: str, epoch: int) -> None:
-    """Remove what starts of a role before `epoch` left half-written; never another role's files.
+    """Remove what other starts of a role left half-written; never another role's files.
+
+    Call it as `epoch`'s holder, before anything is written. One that was killed while it took the
+    role left files of the very epoch that is ours now; a rival that is still trying finds its own
+    gone, and knows that it has lost.
 
     Raises:
         OSError: the directory cannot be listed.
     """
     for name in fs.listdir(paths.root):
         whose = paths.parse_temporary(name)
-        if whose is not None and whose[0] == role and whose[1] < epoch:
+        if whose is not None and whose[0] == role and whose[1] <= epoch:
             try:
                 fs.unlink(os.path.join(paths.root, name))
             except OSError:

@@ -20,7 +20,8 @@ __all__ = ["Storage"]
 LOGGER = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_FIRST_PAUSE_S = 1.0
+#: Pause after the first failure; each further one is twice as long.
+FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 # A file handle that went stale is found again by opening it from the directory, at once.
 _STALE_TRIES = 8
@@ -48,6 +49,9 @@ class Storage:
         counters: `storage_retries` is counted.
         on_blocked: called with "blocked:ENOSPC" and the like when an operation fails, and with
             "running" when it works again.
+
+    Attributes:
+        timeout_s: as given; may be changed.
     """
 
     def __init__(
@@ -60,7 +64,7 @@ class Storage:
     ) -> None:
         self._fs = fs
         self._root = root
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._counters = counters
         self._on_blocked = on_blocked
 
@@ -78,7 +82,7 @@ class Storage:
             StorageFailed: it failed for `timeout_s`, or the directory is gone.
         """
         started_s = self._fs.monotonic()
-        pause_s = _FIRST_PAUSE_S
+        pause_s = FIRST_PAUSE_S
         stale = 0
         blocked = False
         while True:
@@ -90,7 +94,7 @@ class Storage:
                     stale += 1
                     continue
                 spent_s = self._fs.monotonic() - started_s
-                if self._is_gone(error) or spent_s + pause_s > self._timeout_s:
+                if self._is_gone(error) or spent_s + pause_s > self.timeout_s:
                     raise self._failed(what, path, error, spent_s) from error
                 if not blocked:
                     LOGGER.warning("cannot %s %s: %s; retrying", what, path, error)

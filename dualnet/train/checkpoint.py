@@ -7,19 +7,25 @@ iterations, and renamed, so that a snapshot with a name is a whole one.
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import re
 from typing import Callable, Optional
 
-from dualnet.atomic import replace, write_atomically
+from dualnet import backend
+from dualnet.atomic import read_whole, replace, write_atomically
 from dualnet.backend import caffe_pb2
 from dualnet.cut.graph import NetGraph
 from dualnet.errors import UsageError
+from dualnet.fs import SYSTEM, Fs
 from dualnet.train.driver import NetDriver
 from dualnet.train.half import Half
 
 __all__ = ["save", "restore", "find", "model_path", "state_path", "roles_of", "clean"]
+
+#: Room for the names and shapes in a snapshot.
+_OVERHEAD_BYTES = 1 << 16
 
 
 def model_path(run_dir: str, role: str, iteration: int) -> str:
@@ -32,26 +38,72 @@ def state_path(run_dir: str, role: str, iteration: int) -> str:
     return os.path.join(run_dir, f"{role}_iter_{iteration}.solverstate")
 
 
-def save(half: Half, iteration: int, run_dir: str) -> tuple[str, str]:
+def save(half: Half, iteration: int, run_dir: str, fs: Fs = SYSTEM) -> tuple[str, str]:
     """Write a half's weights and solver state.
 
     Returns:
         The paths of both.
+
+    Raises:
+        OSError: As the system says; what was half-written is gone then, so that a full disk has
+            room again, and the same call may be tried again.
     """
     # The solver writes at its prefix, under its own count of updates.
     written = f"{half.resolved.solver.snapshot_prefix}_iter_{half.solver.iter}"
-    half.solver.snapshot()
     model = model_path(run_dir, half.role, iteration)
     state = state_path(run_dir, half.role, iteration)
-    with open(written + ".solverstate", "rb") as file:
-        message = caffe_pb2.SolverState.FromString(file.read())
-    message.iter = iteration
-    message.learned_net = model
-    # The model comes last: a snapshot whose model is there is complete.
-    write_atomically(state, message.SerializeToString())
-    replace(written + ".caffemodel", model)
-    os.unlink(written + ".solverstate")
+    try:
+        _snapshot(half, written, fs)
+        message = caffe_pb2.SolverState.FromString(read_whole(written + ".solverstate", fs))
+        message.iter = iteration
+        message.learned_net = model
+        # The model comes last: a snapshot whose model is there is complete.
+        write_atomically(state, message.SerializeToString(), fs)
+        replace(written + ".caffemodel", model, fs)
+        fs.unlink(written + ".solverstate")
+    except BaseException:
+        for path in (written + ".caffemodel", written + ".solverstate"):
+            try:
+                fs.unlink(path)
+            except OSError:
+                continue  # not written yet, or the next start removes it
+        raise
     return model, state
+
+
+def _snapshot(half: Half, written: str, fs: Fs) -> None:
+    """Let the solver write its files; an error of the disk is raised as OSError."""
+    if backend.provider == "bvlc":
+        _find_room(half, written, fs)
+    try:
+        half.solver.snapshot()
+    except Exception as error:
+        if isinstance(error.__cause__, OSError):  # the engine says it in its own words
+            raise error.__cause__ from error
+        raise
+
+
+def _find_room(half: Half, written: str, fs: Fs) -> None:
+    """Try whether the files that BVLC Caffe is about to write have room.
+
+    It ends the process over a full or read-only disk, where waiting would save the run.
+
+    Raises:
+        OSError: They have not.
+    """
+    params = half.solver.net.params.values()
+    weights = sum(blob.data.nbytes for blobs in params for blob in blobs)
+    probe = written + ".room"
+    descriptor = fs.open(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        # Weights, and no solver type keeps more than two numbers for each.
+        fs.allocate(descriptor, 3 * weights + _OVERHEAD_BYTES)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # this file system cannot say
+            raise
+    finally:
+        fs.close(descriptor)
+        fs.unlink(probe)
 
 
 def restore(
@@ -119,7 +171,7 @@ def _restore_solver(half: Half, iteration: int, run_dir: str) -> None:
 
 def clean(run_dir: str, role: str) -> None:
     """Remove what a start of this role that was killed left half-written."""
-    ours = re.compile(rf"\.{re.escape(role)}\.tmp_.*|{re.escape(role)}_iter_.*\.tmp")
+    ours = re.compile(rf"\.{re.escape(role)}\.tmp[._].*|{re.escape(role)}_.*\.tmp")
     for name in os.listdir(run_dir):
         if ours.fullmatch(name):
             os.unlink(os.path.join(run_dir, name))
@@ -155,7 +207,13 @@ def find(run_dir: str, iteration: Optional[int] = None) -> tuple[int, dict[str, 
     if iteration is None or iteration not in common:
         found = "; ".join(f"{r}: {sorted(h) or 'none'}" for r, h in zip(roles, have))
         wanted = "that every half has" if iteration is None else f"of iteration {iteration}"
-        raise UsageError(f"{run_dir}: no snapshot {wanted}; snapshots there: {found}")
+        remedy = (
+            f"name one of {sorted(common)}"
+            if common
+            else "let both train on until each has written one of the same iteration; more of them "
+            "stay with a larger train.keep"
+        )
+        raise UsageError(f"{run_dir}: no snapshot {wanted}; snapshots there: {found}; {remedy}")
     return iteration, {role: model_path(run_dir, role, iteration) for role in roles}
 
 

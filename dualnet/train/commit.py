@@ -8,19 +8,29 @@ numbers, learning rate) follows from the iteration.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Callable, Optional, Union
+from functools import partial
+from typing import Any, Callable, Optional, TypeVar, Union
 
-from dualnet.atomic import write_atomically
+from dualnet.atomic import read_blocks, read_whole, write_atomically
+from dualnet.fs import SYSTEM, Fs
 
 __all__ = ["Commit", "complete", "latest", "mark_complete", "prune", "record_path", "write"]
 
+T = TypeVar("T")
+
 _VERSION = 1
+#: Pauses between tries to read what the disk refuses to give: a server that is busy for a moment
+#: must not cost the checkpoint that it keeps.
+_PAUSES_S = (0.1, 0.4, 1.6)
+#: Errors that no second try mends.
+_FINAL = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 
 
 @dataclass(frozen=True)
@@ -53,34 +63,38 @@ def record_path(run_dir: str, role: str, iteration: int) -> str:
     return os.path.join(run_dir, f"{role}_iter_{iteration}.checkpoint.json")
 
 
-def write(run_dir: str, commit: Commit, *paths: str) -> None:
+def write(run_dir: str, commit: Commit, *paths: str, fs: Fs = SYSTEM) -> None:
     """Commit a checkpoint whose files are on the disk.
 
     Args:
         run_dir: The run.
         commit: What to record; `files` is filled in.
         paths: The files, in `run_dir`.
+        fs: All I/O.
 
     Raises:
         OSError: As the system says; there is no checkpoint then.
     """
-    files = {os.path.basename(path): _digest(path) for path in paths}
-    _write(run_dir, replace(commit, files=files))
+    files = {os.path.basename(path): _digest_file(path, fs) for path in paths}
+    _write(run_dir, replace(commit, files=files), fs)
 
 
-def mark_complete(run_dir: str, role: str, iteration: int) -> None:
+def mark_complete(run_dir: str, role: str, iteration: int, fs: Fs = SYSTEM) -> None:
     """Say in the last checkpoint's record that nothing is left to do.
 
     Raises:
         OSError: As the system says.
     """
-    commit = _read(record_path(run_dir, role, iteration), role, iteration)
+    commit = _read(record_path(run_dir, role, iteration), role, iteration, fs)
     if isinstance(commit, Commit):
-        _write(run_dir, replace(commit, complete=True))
+        _write(run_dir, replace(commit, complete=True), fs)
 
 
 def latest(
-    run_dir: str, role: str, warn: Callable[[str], None] = lambda text: None
+    run_dir: str,
+    role: str,
+    warn: Callable[[str], None] = lambda text: None,
+    fs: Fs = SYSTEM,
 ) -> Optional[Commit]:
     """The latest checkpoint of a half that is whole, or None.
 
@@ -88,27 +102,28 @@ def latest(
         run_dir: The run.
         role: The half.
         warn: Told of each later one that is not.
+        fs: All I/O.
     """
-    for iteration in sorted(_iterations(run_dir, role), reverse=True):
+    for iteration in sorted(_iterations(run_dir, role, fs), reverse=True):
         path = record_path(run_dir, role, iteration)
-        found = _read(path, role, iteration)
-        problem = found if isinstance(found, str) else _damage(run_dir, found.files)
+        found = _read(path, role, iteration, fs)
+        problem = found if isinstance(found, str) else _damage(run_dir, found.files, fs)
         if isinstance(found, Commit) and not problem:
             return found
         warn(f"checkpoint {path} is ignored: {problem}")
     return None
 
 
-def complete(run_dir: str, role: str) -> bool:
+def complete(run_dir: str, role: str, fs: Fs = SYSTEM) -> bool:
     """Whether a half has come to its end."""
     found = [
-        _read(record_path(run_dir, role, iteration), role, iteration)
-        for iteration in _iterations(run_dir, role)
+        _read(record_path(run_dir, role, iteration), role, iteration, fs)
+        for iteration in _iterations(run_dir, role, fs)
     ]
     return any(isinstance(commit, Commit) and commit.complete for commit in found)
 
 
-def prune(run_dir: str, role: str, keep: int, newest: int) -> None:
+def prune(run_dir: str, role: str, keep: int, newest: int, fs: Fs = SYSTEM) -> None:
     """Remove all but the latest checkpoints of a half.
 
     Never one after `newest`, which is not ours to judge, and never the record last: a checkpoint
@@ -119,39 +134,39 @@ def prune(run_dir: str, role: str, keep: int, newest: int) -> None:
         role: The half.
         keep: How many stay; 0: all.
         newest: The iteration of the checkpoint just written.
+        fs: All I/O.
     """
-    older = sorted(i for i in _iterations(run_dir, role) if i <= newest)
+    older = sorted(i for i in _iterations(run_dir, role, fs) if i <= newest)
     for iteration in older[:-keep] if keep else []:
         record = record_path(run_dir, role, iteration)
         stem = record[: -len(".checkpoint.json")]
         for path in (record, f"{stem}.caffemodel", f"{stem}.solverstate"):
             try:
-                os.unlink(path)
+                fs.unlink(path)
             except OSError:
                 continue  # it does no harm but to the disk
 
 
-def _iterations(run_dir: str, role: str) -> list[int]:
+def _iterations(run_dir: str, role: str, fs: Fs = SYSTEM) -> list[int]:
     pattern = re.compile(re.escape(role) + r"_iter_(\d+)\.checkpoint\.json")
     try:
-        names = os.listdir(run_dir)
+        names = _patiently(lambda: fs.listdir(run_dir), fs)
     except OSError:
         return []
     return [int(match.group(1)) for match in map(pattern.fullmatch, names) if match]
 
 
-def _write(run_dir: str, commit: Commit) -> None:
+def _write(run_dir: str, commit: Commit, fs: Fs) -> None:
     fields = asdict(commit)
     whole = {"version": _VERSION, **fields, "sha256": _seal(fields)}
     content = json.dumps(whole, indent=1) + "\n"
-    write_atomically(record_path(run_dir, commit.role, commit.iteration), content.encode())
+    write_atomically(record_path(run_dir, commit.role, commit.iteration), content.encode(), fs)
 
 
-def _read(path: str, role: str, iteration: int) -> Union[Commit, str]:
+def _read(path: str, role: str, iteration: int, fs: Fs) -> Union[Commit, str]:
     """The record, or what is wrong with it."""
     try:
-        with open(path, encoding="utf-8") as file:
-            fields = json.load(file)
+        fields = json.loads(_patiently(lambda: read_whole(path, fs), fs).decode())
         if fields.pop("version") != _VERSION:
             return "written by another version of dualnet"
         if fields.pop("sha256") != _seal(fields):
@@ -168,14 +183,15 @@ def _read(path: str, role: str, iteration: int) -> Union[Commit, str]:
 
 def _seal(fields: dict[str, Any]) -> str:
     """The digest of a record's own fields."""
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+    return _digest([json.dumps(fields, sort_keys=True).encode()])
 
 
-def _damage(run_dir: str, files: Mapping[str, str]) -> str:
+def _damage(run_dir: str, files: Mapping[str, str], fs: Fs) -> str:
     """What is wrong with the files of a checkpoint, "" if nothing is."""
     for name, expected in files.items():
+        path = os.path.join(run_dir, os.path.basename(name))
         try:
-            found = _digest(os.path.join(run_dir, os.path.basename(name)))
+            found = _patiently(partial(_digest_file, path, fs), fs)
         except OSError as error:
             return f"{name}: {error.strerror}"
         if found != expected:
@@ -183,9 +199,24 @@ def _damage(run_dir: str, files: Mapping[str, str]) -> str:
     return ""
 
 
-def _digest(path: str) -> str:
+def _digest_file(path: str, fs: Fs) -> str:
+    return _digest(read_blocks(path, fs))
+
+
+def _digest(blocks: Iterable[bytes]) -> str:
     total = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            total.update(block)
+    for block in blocks:
+        total.update(block)
     return total.hexdigest()
+
+
+def _patiently(read: Callable[[], T], fs: Fs) -> T:
+    """What `read` returns, tried again where the disk may think better of it."""
+    for pause_s in _PAUSES_S:
+        try:
+            return read()
+        except OSError as error:
+            if error.errno in _FINAL:
+                raise
+            fs.sleep(pause_s)
+    return read()

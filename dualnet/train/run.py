@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, Callable, Optional
 
 from dualnet import backend
@@ -116,7 +117,7 @@ def train_single(
             elif resume:
                 session.restore(checkpoint.find(run_dir)[0])
             _train(session, Single(half, session), progress)
-        commit.mark_complete(run_dir, "single", session.iteration)
+        _mark_complete(session)
     return session
 
 
@@ -148,18 +149,34 @@ def train_half(
             except Stopped:
                 channel.close("stopped")
                 raise
-        commit.mark_complete(run_dir, role, session.iteration)
+        _mark_complete(session)
         if commit.complete(run_dir, channel.partner):
             retained.remove(run_dir)
     return session
 
 
+def _mark_complete(session: Session) -> None:
+    """Note that nothing is left to do, in the last checkpoint's record."""
+    role, run_dir, iteration = session.half.role, session.run_dir, session.iteration
+    marking = partial(commit.mark_complete, run_dir, role, iteration)
+    session.storage.attempt("write", commit.record_path(run_dir, role, iteration), marking)
+
+
 @contextmanager
 def _stoppable(config: Config, resolved: Resolved, outer: Optional[Stopper]) -> Iterator[Stopper]:
-    """Signals end what happens inside; where the training can go on, that is no failure."""
+    """Signals end what happens inside; where the training can go on, that is no failure.
+
+    Errors of the disk that nobody has met with patience become StorageFailed.
+    """
     with nullcontext(outer) if outer else Stopper(config.train.stop_within_s) as stopper:
         try:
             yield stopper
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            raise StorageFailed(
+                f"{resolved.role}: {where}{error.strerror or error}; check the disk, then start "
+                "this half again"
+            ) from error
         except Stopped as error:
             if error.exit_code == 0 or not _can_go_on(resolved):
                 raise

@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from typing import Callable, Optional
 
 import numpy as np
 
-from dualnet.errors import StorageFailed, TrainingFailed
-from dualnet.exchange import Channel
+from dualnet.errors import TrainingFailed
+from dualnet.exchange import Channel, Counters
+from dualnet.exchange.storage import Storage
+from dualnet.fs import SYSTEM
 from dualnet.report.log import CaffeLog
 from dualnet.train import checkpoint, commit
 from dualnet.train.driver import Output
@@ -58,6 +61,15 @@ class Session:
         self.stop_on_nan = half.config.train.stop_on_nan
         self.vitals = Vitals(run_dir, half.role, self.max_iter, channel)
         self.iteration = 0
+        #: Tries checkpoints again while the disk is full or fails.
+        self.storage = Storage(
+            SYSTEM,
+            run_dir,
+            half.config.exchange.storage_timeout_s,
+            channel.counters if channel is not None else Counters(),
+            self._on_blocked,
+        )
+        self._state = "running"
         #: How often this half was started in this run.
         self.epoch = 1
         #: Whether it continues from a checkpoint; what comes before iteration 0 is done then.
@@ -162,7 +174,8 @@ class Session:
         """Write a checkpoint: weights and solver state under the number of completed updates.
 
         Raises:
-            StorageFailed: It cannot be written; those before it stand.
+            StorageFailed: It could not be written for `exchange.storage_timeout_s`; those before
+                it stand, and the same command continues from the last.
             Superseded: Another process has taken over this half.
         """
         if self._place is None:
@@ -170,26 +183,35 @@ class Session:
         if self.channel is not None and not self.is_stopped:
             # One that was suspended and replaced must not write over its successor's files.
             self.channel.progress()
+        write = partial(self._write_checkpoint, *self._place)
+        what = f"{self.half.role}'s checkpoint of iteration {self.iteration}"
+        self.storage.attempt("write", f"{what} in {self.run_dir}", write)
         with self.stopper.held():
-            try:
-                self._write_checkpoint(*self._place)
-            except OSError as error:
-                raise StorageFailed(
-                    f"{self.run_dir}: cannot write {self.half.role}'s checkpoint of iteration "
-                    f"{self.iteration}: {error.strerror or error}; the same command continues from "
-                    "the one before, once there is room"
-                ) from error
             self._snapshot_at = self.iteration
             if self.channel is not None and not self.is_stopped:
                 self.channel.checkpoint_passed(self.iteration)
 
     def _write_checkpoint(self, sent: int, received: int) -> None:
         role, iteration = self.half.role, self.iteration
-        paths = checkpoint.save(self.half, iteration, self.run_dir)
-        self.log.snapshot(*paths)
-        record = commit.Commit(role, iteration, self.epoch, sent, received, list(self._losses))
-        commit.write(self.run_dir, record, *paths)
-        commit.prune(self.run_dir, role, self.half.config.train.keep, iteration)
+        # Held here and not around all tries: a signal may end the waiting for a full disk.
+        with self.stopper.held():
+            paths = checkpoint.save(self.half, iteration, self.run_dir)
+            self.log.snapshot(*paths)
+            record = commit.Commit(role, iteration, self.epoch, sent, received, list(self._losses))
+            commit.write(self.run_dir, record, *paths)
+            commit.prune(self.run_dir, role, self.half.config.train.keep, iteration)
+
+    def _on_blocked(self, state: str) -> None:
+        """The disk refuses a checkpoint, or takes it again: say so to whoever looks."""
+        if state != self._state:
+            self._state = state
+            if state == "running":
+                self.log.info("Writing the checkpoint works again")
+            else:
+                self.log.warning(f"Cannot write the checkpoint ({state}); trying on")
+        if self.channel is not None:
+            self.channel.report(state)
+        self.vitals.show(self.iteration, self.loss, now=True)
 
     def stop(self) -> bool:
         """End before max_iter, with a checkpoint if the net stands between two iterations.
@@ -198,6 +220,7 @@ class Session:
             Whether there is one of this very iteration.
         """
         self.is_stopped = True
+        self.storage.timeout_s = 0.0  # there is no time to wait for a full disk
         self.stopper.release()
         if self._place is not None and self._snapshot_at != self.iteration:
             self.snapshot()

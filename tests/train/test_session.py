@@ -11,10 +11,14 @@ import numpy as np
 import pytest
 
 from dualnet.errors import StorageFailed, TrainingFailed
+from dualnet.exchange import storage
+from dualnet.fs import Fs
 from dualnet.report.log import CaffeLog
+from dualnet.train import checkpoint
 from dualnet.train.resolve import NEVER
 from dualnet.train.session import Session
 from dualnet.train.single import Single
+from dualnet.train.stopping import Stopped
 from tests.train.halves import make_half, make_session
 
 #: Differs from Caffe's defaults in all that the order of things depends on.
@@ -28,7 +32,7 @@ SETTINGS = (
 def session(tmp_path, monkeypatch):
     """Makes a session without nets, for what depends on the solver's numbers only."""
 
-    def make(stop_on_nan=True, **solver):
+    def make(stop_on_nan=True, storage_timeout_s=0.0, **solver):
         settings = {
             "max_iter": 10, "test_iter": [2], "test_interval": 4, "test_initialization": True,
             "display": 1, "snapshot": 0, "average_loss": 1, **solver,
@@ -38,7 +42,10 @@ def session(tmp_path, monkeypatch):
                 solver=SimpleNamespace(**settings), display=settings["display"],
                 net=SimpleNamespace(name="net"), max_iter=settings["max_iter"],
             ),
-            config=SimpleNamespace(train=SimpleNamespace(stop_on_nan=stop_on_nan, keep=2)),
+            config=SimpleNamespace(
+                train=SimpleNamespace(stop_on_nan=stop_on_nan, keep=2),
+                exchange=SimpleNamespace(storage_timeout_s=storage_timeout_s),
+            ),
             role="net2",
             train=SimpleNamespace(outputs=lambda: []),
             update_rule=SimpleNamespace(rate=lambda: 0.5),
@@ -159,9 +166,55 @@ def test_checkpoint_that_cannot_be_written(session, monkeypatch):
 
     made = session(snapshot=4)
     monkeypatch.setattr("dualnet.train.checkpoint.save", full)
-    with pytest.raises(StorageFailed, match="net2's checkpoint of iteration 4: No space left"):
+    with pytest.raises(StorageFailed, match="net2's checkpoint of iteration 4 in .*: ENOSPC"):
         for iteration in made.iterations():
             made.completed(iteration)
+
+
+def test_checkpoint_is_tried_until_there_is_room(session, tmp_path, monkeypatch):
+    made = session(snapshot=4, storage_timeout_s=100.0)
+    real, tries, states = checkpoint.save, [], []
+
+    def save(half, iteration, run_dir):
+        tries.append(iteration)
+        if len(tries) < 4:
+            raise OSError(28, "No space left on device")
+        return real(half, iteration, run_dir)
+
+    monkeypatch.setattr("dualnet.train.checkpoint.save", save)
+    monkeypatch.setattr(storage, "FIRST_PAUSE_S", 0.01)
+    made.channel = SimpleNamespace(
+        report=states.append, seq_sent=0, seq_received=0, progress=lambda: None,
+        checkpoint_passed=lambda iteration: states.append(f"passed {iteration}"),
+    )  # fmt: skip
+    for iteration in made.iterations():
+        made.completed(iteration)
+    assert tries == [4, 4, 4, 4, 8, 10]
+    blocked = ["blocked:ENOSPC"] * 3
+    assert states == [*blocked, "running", "passed 4", "passed 8", "passed 10"]
+    log = (tmp_path / "log").read_text()
+    assert log.count("Cannot write the checkpoint (blocked:ENOSPC); trying on") == 1
+    assert log.count("Writing the checkpoint works again") == 1
+
+
+def test_signal_ends_the_wait_for_room_without_waiting_again(session, monkeypatch):
+    made = session(snapshot=4, storage_timeout_s=1e6)
+
+    def full(half, iteration, run_dir):
+        assert made.stopper._holds  # no signal cuts a checkpoint in two
+        raise OSError(28, "No space left on device")
+
+    def alarm(duration_s):
+        assert not made.stopper._holds
+        raise made.stopper.error()
+
+    monkeypatch.setattr("dualnet.train.checkpoint.save", full)
+    monkeypatch.setattr(Fs, "sleep", lambda fs, duration_s: alarm(duration_s))
+    with pytest.raises(Stopped):
+        for iteration in made.iterations():
+            made.completed(iteration)
+    with pytest.raises(StorageFailed):
+        made.stop()
 
 
 def test_within_an_iteration_there_is_no_checkpoint(session):
