@@ -171,6 +171,10 @@ class CodecChannel(Channel):
         """See `Channel.progress`."""
         self._inner.progress()
 
+    def report(self, state: str) -> None:
+        """See `Channel.report`."""
+        self._inner.report(state)
+
     def reserve(self, iteration_bytes: int, iterations: int) -> None:
         """See `Channel.reserve`: what it would take in float32, which is the most."""
         self._inner.reserve(iteration_bytes, iterations)

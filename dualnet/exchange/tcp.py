@@ -313,6 +313,11 @@ class TcpChannel(Channel):
         self._heartbeat.note(self.seq_sent, self.seq_received)
         self._delete()
 
+    def report(self, state: str) -> None:
+        """See `Channel.report`."""
+        if not self._closed:  # how it ended is the last word
+            self._heartbeat.set_state(state, now=True)
+
     def close(self, state: str = "done") -> None:
         """See `Channel.close`."""
         if self._closed:
