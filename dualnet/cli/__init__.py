@@ -10,7 +10,7 @@ import threading
 from typing import Any, Optional
 
 from dualnet import __version__
-from dualnet.cli import bench, caffe, data, doctor, nets, runs, training
+from dualnet.cli import bench, caffe, cut, data, doctor, experiment, nets, runs, training
 from dualnet.cli.terminal import say
 from dualnet.errors import DualnetError
 from dualnet.train.stopping import STOP_SIGNALS, Stopped
@@ -78,6 +78,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"dualnet {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for family in (training, runs, nets, data, bench, caffe, doctor):
+    for family in (training, runs, cut, nets, data, experiment, bench, caffe, doctor):
         family.add(commands)
     return parser

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from dualnet.config.schema import Config, Coupling, Cut, Update
+from dualnet.config.schema import Config, Convergence, Coupling, Cut, Liveness, Update
 from dualnet.errors import ConfigError
 
 __all__ = ["check_values"]
@@ -47,6 +47,7 @@ def check_values(config: Config, source: str) -> None:
         if isinstance(value, (int, float)) and not value >= 0:
             raise ConfigError(f"{source}: exchange.{f.name}: {value} is negative")
     _check_update(config.update, source)
+    _check_watch(config.liveness, config.convergence, source)
     _check_coupling(config.coupling, source)
 
 
@@ -68,6 +69,26 @@ def _check_update(update: Update, source: str) -> None:
         raise ConfigError(
             f"{source}: update.ascend: with rule {update.rule}; Caffe's solvers only descend, use "
             "update.rule manual"
+        )
+
+
+def _check_watch(liveness: Liveness, convergence: Convergence, source: str) -> None:
+    for name, value in (("interval", liveness.interval), ("window", convergence.window)):
+        if value < 0:
+            section = "liveness" if name == "interval" else "convergence"
+            raise ConfigError(f"{source}: {section}.{name}: {value} is negative; 0 switches it off")
+    if not 0 < liveness.collapse_share < 1:
+        raise ConfigError(
+            f"{source}: liveness.collapse_share: {liveness.collapse_share} is not between 0 and 1"
+        )
+    if not 0 <= convergence.tolerance < 1:
+        raise ConfigError(
+            f"{source}: convergence.tolerance: {convergence.tolerance} is not within 0 and 1"
+        )
+    if convergence.residual is not None and not convergence.residual > 0:
+        raise ConfigError(
+            f"{source}: convergence.residual: {convergence.residual} is not positive; leave it out "
+            "to judge by the loss alone"
         )
 
 

@@ -18,10 +18,12 @@ import yaml
 __all__ = [
     "CONFIG_NAME",
     "Config",
+    "Convergence",
     "Coupling",
     "Cut",
     "Exchange",
     "Half",
+    "Liveness",
     "Train",
     "Update",
     "default_run_dir",
@@ -43,7 +45,9 @@ LOSSES = (
     "none",
 )
 RULES = ("manual", "solver")
-CARRIERS = ("files",)
+ACTIONS = ("ignore", "warn", "stop")  # `off` would be read as false
+CARRIERS = ("files", "tcp")
+DTYPES = ("float32", "float16", "bfloat16", "int8")
 FILESYSTEMS = ("auto", "local", "nfs")
 
 
@@ -151,10 +155,50 @@ class Update:
 
 
 @dataclass(frozen=True)
+class Liveness:
+    """Checks of whether net1 really learns; each is to `ignore`, `warn` (in the log) or `stop`."""
+
+    #: Iterations between two looks (0: none).
+    interval: int = 100
+    #: net1's weights below the cut have not moved since the last look.
+    frozen: str = _one_of(*ACTIONS, default="warn")
+    #: The mean length of net1's compared outputs has shrunk to `collapse_share` of its largest.
+    collapse: str = _one_of(*ACTIONS, default="warn")
+    collapse_share: float = 0.1
+    #: Updates of net1 go up its loss, three looks in succession.
+    ascent: str = _one_of(*ACTIONS, default="warn")
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """When to end before `train.max_iter` ("until some convergence criterion is met")."""
+
+    #: Iterations in each of the two windows whose mean losses are compared (0: no criterion).
+    window: int = 0
+    #: Ends when the later window's loss is lower by less than this share of the earlier one's,
+    tolerance: float = 0.001
+    #: and net1's outputs are nearer to their targets than this share of their length (None: however
+    #: far they are).
+    residual: Optional[float] = None
+
+
+@dataclass(frozen=True)
 class Exchange:
     """How the halves talk (docs/exchange.md)."""
 
+    #: `files` in a directory that both halves share, or `tcp` (docs/carriers.md).
     carrier: str = _one_of(*CARRIERS, default="files")
+    #: Carrier tcp: where net1 listens, `host:port`. Empty: any free port, which net2 finds in the
+    #: shared directory.
+    address: str = ""
+    #: In what the cut blobs (up) and what net2 answers (down) travel; int8 has one scale for each
+    #: channel. Labels, weights and test batches always travel as they are.
+    dtype: str = _one_of(*DTYPES, default="float32")
+    #: For either way alone; empty: `dtype`.
+    dtype_up: str = _one_of("", *DTYPES, default="")
+    dtype_down: str = _one_of("", *DTYPES, default="")
+    #: Add the rounding error of a message to the next one.
+    error_feedback: bool = False
     #: Longest wait for the other half to appear.
     partner_timeout_s: float = 600.0
     #: A partner whose heartbeat stands still for so long is dead.
@@ -193,6 +237,8 @@ class Config:
     train: Train = field(default_factory=Train)
     coupling: Coupling = field(default_factory=Coupling)
     update: Update = field(default_factory=Update)
+    liveness: Liveness = field(default_factory=Liveness)
+    convergence: Convergence = field(default_factory=Convergence)
     exchange: Exchange = field(default_factory=Exchange)
 
     def half(self, role: str) -> Half:
@@ -214,7 +260,8 @@ class Config:
             kept[role] = {key: kept[role][key] for key in ("solver", "learning_rate")}
         for key in ("keep", "stop_within_s"):
             del kept["train"][key]
-        kept["exchange"] = {"carrier": kept["exchange"]["carrier"]}
+        common = ("carrier", "dtype", "dtype_up", "dtype_down", "error_feedback")
+        kept["exchange"] = {key: kept["exchange"][key] for key in common}
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 

@@ -58,6 +58,7 @@ def plot_runs(
     log_scale: bool | None = None,
     series: Sequence[str] = (),
     title: str | None = None,
+    labels: Sequence[str] | None = None,
 ) -> list[str]:
     """Draw the training of one or several runs into one figure.
 
@@ -72,6 +73,7 @@ def plot_runs(
         log_scale: Logarithmic axes for losses; None decides panel by panel.
         series: Further series by name, as "norm", "net1:cosine" or "test:loss" (`Run.series`).
         title: Above everything.
+        labels: What to call the runs; by default what sets their configs apart.
 
     Returns:
         The legend's labels, in the order of the runs.
@@ -85,12 +87,14 @@ def plot_runs(
     if suffix not in FORMATS:
         raise UsageError(f"{out}: the format {suffix or 'none'} is none of {', '.join(FORMATS)}")
     runs = read_runs(run_dirs)
+    for run, label in zip(runs, labels or []):
+        run.label = label
     panels = _panels(runs, series)
     if not panels:
         names = ", ".join(str(run.path) for run in runs) or "no runs"
         raise UsageError(f"nothing to draw yet: no losses and no accuracies in {names}")
-    labels = [_legend_label(run) for run in runs]
-    content = _draw(panels, labels, suffix, smooth, log_scale, title)
+    legend = [_legend_label(run) for run in runs]
+    content = _draw(panels, legend, suffix, smooth, log_scale, title)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(str(out), content)
@@ -99,7 +103,7 @@ def plot_runs(
             f"cannot write the figure {out} ({error.strerror}): free some space, or choose another "
             "-o FILE"
         ) from error
-    return labels
+    return legend
 
 
 def _panels(runs: list[Run], series: Sequence[str]) -> list[_Panel]:

@@ -11,8 +11,12 @@ from dualnet.cut.below import layers_below
 from dualnet.exchange.channel import Channel, Message
 from dualnet.train.fidelity import PREFIX, is_due
 from dualnet.train.half import Half
+from dualnet.train.session import Session
 
-__all__ = ["make_answer"]
+__all__ = ["CONVERGED", "RESIDUAL", "make_answer"]
+
+#: Beside an answer: training ends after this iteration. Beside a batch: net1's last |x - z| / |x|.
+CONVERGED, RESIDUAL = "converged", "residual"
 
 Blobs = dict[str, np.ndarray]
 
@@ -23,10 +27,11 @@ class _Answer:
     Args:
         half: net2's net and solver.
         channel: The way to net1.
+        session: Knows whether the training has converged.
     """
 
-    def __init__(self, half: Half, channel: Channel) -> None:
-        self.half, self.channel = half, channel
+    def __init__(self, half: Half, channel: Channel, session: Session) -> None:
+        self.half, self.channel, self.session = half, channel, session
         self.net, self.compared = half.train, half.resolved.compared
         self.coupling, self.cut = half.config.coupling, half.config.cut
 
@@ -37,53 +42,56 @@ class _Answer:
     def send(self, iteration: int, arrays: Blobs, stage: str = "down") -> None:
         self.channel.send(Message(stage, iteration, arrays))
 
-    def true_gradient(self, iteration: int) -> Blobs:
-        """dL/dp for net1's meter, in the iterations in which it is due."""
-        if not is_due(self.coupling.fidelity_interval, iteration):
-            return {}
-        return {PREFIX + blob: self.net.diff(blob).copy() for blob in self.cut.blobs}
+    def notes(self, iteration: int) -> Blobs:
+        """What goes beside the answer: that it is the last one, and dL/dp for net1's meter."""
+        notes: Blobs = {}
+        if self.session.max_iter == iteration + 1 and self.session.has_converged:
+            notes[CONVERGED] = np.ones(1, np.float32)
+        if is_due(self.coupling.fidelity_interval, iteration):
+            notes.update({PREFIX + b: self.net.diff(b).copy() for b in self.cut.blobs})
+        return notes
 
 
 class WithTarget(_Answer):
     """A target that follows from this one pass."""
 
-    def __init__(self, half: Half, channel: Channel) -> None:
-        super().__init__(half, channel)
+    def __init__(self, half: Half, channel: Channel, session: Session) -> None:
+        super().__init__(half, channel, session)
         self.target = make_target(self.coupling, self.net, self.compared, half.resolved.dual)
 
     def answer_and_update(self, iteration: int, loss: float) -> None:
-        gradient = self.true_gradient(iteration)
+        notes = self.notes(iteration)
         if not self.target.needs_update:
             # net1 goes on while the weights here are updated.
-            self.send(iteration, {**self.target.make(), **gradient})
+            self.send(iteration, {**self.target.make(), **notes})
         self.half.update()
         if self.target.needs_update:
-            self.send(iteration, {**self.target.make(), **gradient})
+            self.send(iteration, {**self.target.make(), **notes})
 
 
 class WithPoint(_Answer):
     """The minimum of this net's loss near net1's output: `prox`, and with multipliers `admm`."""
 
-    def __init__(self, half: Half, channel: Channel) -> None:
-        super().__init__(half, channel)
+    def __init__(self, half: Half, channel: Channel, session: Session) -> None:
+        super().__init__(half, channel, session)
         self.multipliers = Multipliers()
         #: What stays as it is when the net is run from given outputs of the dual layers.
         self.below = layers_below(half.resolved.train, self.compared.values())
 
     def answer_and_update(self, iteration: int, loss: float) -> None:
-        gradient = self.true_gradient(iteration)
+        notes = self.notes(iteration)
         # Passes at other points add to the gradients; this net learns from the batch's own.
         diffs = self.net.parameter_diffs()
         if self.coupling.target == "prox":
             x = self.channel.receive("x", iteration).arrays
             rho = self.coupling.rho / unit(self.coupling, next(iter(x.values())))
-            self.send(iteration, {**self.point(iteration, x, x, rho), **gradient})
+            self.send(iteration, {**self.point(iteration, x, x, rho), **notes})
         else:
-            self.alternate(iteration, gradient)
+            self.alternate(iteration, notes)
         self.net.set_parameter_diffs(diffs)
         self.half.update()
 
-    def alternate(self, iteration: int, gradient: Blobs) -> None:
+    def alternate(self, iteration: int, notes: Blobs) -> None:
         """net2's side of the alternations in dualnet/coupling/admm.py."""
         self.multipliers.reset()
         z: Blobs = {}
@@ -92,7 +100,7 @@ class WithPoint(_Answer):
             x = self.channel.receive(f"x{number:02d}", iteration).arrays
             z = self.point(iteration, x, z or x, beta)
             is_last = number == self.coupling.alternations - 1
-            self.send(iteration, {**z, **(gradient if is_last else {})}, f"down{number:02d}")
+            self.send(iteration, {**z, **(notes if is_last else {})}, f"down{number:02d}")
             self.multipliers.ascend(x, z, beta)
 
     def point(self, iteration: int, x: Blobs, start: Blobs, rho: float) -> Blobs:
@@ -121,7 +129,8 @@ class WithGradient(_Answer):
 
     def answer_and_update(self, iteration: int, loss: float) -> None:
         diffs = {blob: self.net.diff(blob) for blob in self.cut.blobs}
-        self.send(iteration, {**diffs, "loss": np.array([loss], np.float32)})
+        notes = self.notes(iteration)
+        self.send(iteration, {**diffs, "loss": np.array([loss], np.float32), **notes})
         self.half.update()
 
 
@@ -129,11 +138,11 @@ class WithNothing(_Answer):
     """The loss alone: the control `frozen`."""
 
     def answer_and_update(self, iteration: int, loss: float) -> None:
-        self.send(iteration, {"loss": np.array([loss], np.float32)})
+        self.send(iteration, {"loss": np.array([loss], np.float32), **self.notes(iteration)})
         self.half.update()
 
 
-def make_answer(half: Half, channel: Channel) -> Any:
+def make_answer(half: Half, channel: Channel, session: Session) -> Any:
     """The way that `coupling.target` asks for."""
     kinds = {
         "prox": WithPoint,
@@ -141,4 +150,4 @@ def make_answer(half: Half, channel: Channel) -> Any:
         "backprop": WithGradient,
         "frozen": WithNothing,
     }
-    return kinds.get(half.config.coupling.target, WithTarget)(half, channel)
+    return kinds.get(half.config.coupling.target, WithTarget)(half, channel, session)

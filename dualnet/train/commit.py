@@ -43,8 +43,10 @@ class Commit:
         epoch: how often the half had been started in this run.
         sent: messages sent.
         received: messages received.
-        losses: what the next displayed loss is averaged over, oldest first.
+        losses: what the next displayed loss is averaged over and convergence is judged by, oldest
+            first.
         files: name of each file of the checkpoint to its SHA-256 in hex.
+        converged: the convergence criterion is met: no iteration is to follow.
         complete: the run has come to its end, tests and exchange included.
     """
 
@@ -55,6 +57,7 @@ class Commit:
     received: int = 0
     losses: list[float] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
+    converged: bool = False
     complete: bool = False
 
 
@@ -140,9 +143,9 @@ def prune(run_dir: str, role: str, keep: int, newest: int, fs: Fs = SYSTEM) -> N
     for iteration in older[:-keep] if keep else []:
         record = record_path(run_dir, role, iteration)
         stem = record[: -len(".checkpoint.json")]
-        for path in (record, f"{stem}.caffemodel", f"{stem}.solverstate"):
+        for ending in ("checkpoint.json", "caffemodel", "solverstate", "exchange.npz"):
             try:
-                fs.unlink(path)
+                fs.unlink(f"{stem}.{ending}")
             except OSError:
                 continue  # it does no harm but to the disk
 

@@ -10,8 +10,11 @@ from dualnet.coupling import Multipliers, penalty
 from dualnet.cut.below import sources
 from dualnet.cut.check import loss_layer
 from dualnet.exchange.channel import Channel, Message
+from dualnet.train.answer import CONVERGED
+from dualnet.train.convergence import relative_residual
 from dualnet.train.fidelity import FidelityMeter
 from dualnet.train.half import Half
+from dualnet.train.liveness import LivenessCheck
 from dualnet.train.session import Session
 
 __all__ = ["make_learning"]
@@ -30,6 +33,10 @@ class _Learning:
         self.half, self.channel, self.session = half, channel, session
         self.net, self.compared = half.train, half.resolved.compared
         self.meter = FidelityMeter(half)
+        self.liveness = LivenessCheck(half, session.log)
+        #: |x - z| / |x| of the last answer; where nothing is compared, nothing is apart.
+        self.residual = 0.0
+        self.wants_residual = half.config.convergence.residual is not None
 
     def learn(self, iteration: int, loss: float) -> None:
         """Take part in an iteration whose cut blobs are on their way to net2.
@@ -39,6 +46,27 @@ class _Learning:
             loss: Of net1's own losses up to the cut, as of an auxiliary classifier; mostly 0.
         """
         raise NotImplementedError
+
+    def receive(self, stage: str, iteration: int) -> dict[str, np.ndarray]:
+        """net2's answer, without what net2 says beside it."""
+        arrays = dict(self.channel.receive(stage, iteration).arrays)
+        if CONVERGED in arrays:
+            del arrays[CONVERGED]
+            self.session.end_after(iteration)
+        return self.meter.take(arrays)
+
+    def update(self, iteration: int) -> None:
+        """Change the weights, under the eyes of the liveness check."""
+        self.liveness.before_update(iteration)
+        self.half.update()
+        self.liveness.after_update(iteration)
+
+    def note_residual(self, z: dict[str, np.ndarray]) -> None:
+        """Measure how far x is from its target, if the convergence criterion asks."""
+        if self.wants_residual:
+            self.residual = max(
+                relative_residual(self.net.data(self.compared[wire]), z[wire]) for wire in z
+            )
 
     def send_output(self, stage: str, iteration: int) -> None:
         """x goes up: net2's answer is a point near it."""
@@ -70,16 +98,19 @@ class ByLoss(_Learning):
         loss += self.forward_to_loss()
         if self.sends_output:
             self.send_output("x", iteration)
-        answer = self.meter.take(self.channel.receive("down", iteration).arrays)
+        answer = self.receive("down", iteration)
+        self.note_residual(answer)
         net.feed(answer)
         loss += net.forward(self.first_loss)
         self.session.show_training(iteration, loss, self.norms, self.meter.is_due(iteration))
         if self.is_frozen:
+            self.liveness.before_update(iteration)
+            self.liveness.after_update(iteration)
             return
         self.meter.measure()
         net.backward()
         self.meter.compare(self.session)
-        self.half.update()
+        self.update(iteration)
 
     def forward_to_loss(self) -> float:
         """[3]: the dual layers, while net2 is at work. Returns the loss of what lies among them."""
@@ -106,8 +137,8 @@ class ByAlternation(ByLoss):
         for number in range(coupling.alternations):
             beta = penalty(coupling, number)
             self.send_output(f"x{number:02d}", iteration)
-            answer = self.channel.receive(f"down{number:02d}", iteration).arrays
-            z = self.meter.take(answer)
+            z = self.receive(f"down{number:02d}", iteration)
+            self.note_residual(z)
             lagrangian = self.lagrangian(z, beta)
             if number == 0:
                 loss += lagrangian
@@ -122,7 +153,7 @@ class ByAlternation(ByLoss):
             self.multipliers.ascend(x, z, beta)
             if number == 0:
                 series["first_residual"] = self.multipliers.primal_residual
-            self.half.update()
+            self.update(iteration)
             if not is_last:
                 self.forward_again(iteration)
         series["primal_residual"] = self.multipliers.primal_residual
@@ -146,11 +177,11 @@ class ByGradient(_Learning):
     """dL/dp itself, as plain model parallelism has it: the control `backprop`."""
 
     def learn(self, iteration: int, loss: float) -> None:
-        arrays = dict(self.channel.receive("down", iteration).arrays)
+        arrays = self.receive("down", iteration)
         loss += float(arrays.pop("loss")[0])
         self.session.show_training(iteration, loss)
         self.net.backward_from(arrays)
-        self.half.update()
+        self.update(iteration)
 
 
 class ByNothing(_Learning):
@@ -158,7 +189,7 @@ class ByNothing(_Learning):
 
     def learn(self, iteration: int, loss: float) -> None:
         # The answer keeps net1 from running ahead, and says how it goes.
-        loss += float(self.channel.receive("down", iteration).arrays["loss"][0])
+        loss += float(self.receive("down", iteration)["loss"][0])
         self.session.show_training(iteration, loss)
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from dualnet.exchange.channel import Channel, Message
+from dualnet.train.answer import RESIDUAL
 from dualnet.train.driver import NetDriver
 from dualnet.train.half import Half
 from dualnet.train.learn import make_learning
@@ -54,7 +55,7 @@ class Net1:
         self.session.begun()
         self.half.seed(iteration)
         loss = self.half.train.forward(last=self.cut_layer)  # [1]
-        self.channel.send(Message("up", iteration, self.batch(self.half.train)))
+        self.channel.send(Message("up", iteration, {**self.batch(self.half.train), **self.notes()}))
         self.learning.learn(iteration, loss)  # [3] and [4]
         if self.tie == "every":
             weights = self.channel.receive("tie", iteration + 1).arrays
@@ -67,6 +68,12 @@ class Net1:
         for number in range(self.session.test_iter):
             self.half.test.forward(last=self.test_cut_layer)
             self.channel.send(Message(f"test{number:05d}", iteration, self.batch(self.half.test)))
+
+    def notes(self) -> dict[str, np.ndarray]:
+        """What goes beside a batch: how near net1 came to its target, if net2 is to judge by it."""
+        if not self.learning.wants_residual:
+            return {}
+        return {RESIDUAL: np.array([self.learning.residual], np.float32)}
 
     def batch(self, net: NetDriver) -> dict[str, np.ndarray]:
         """What of the batch just forwarded goes up."""

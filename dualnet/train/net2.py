@@ -6,7 +6,7 @@ The picture of one iteration is in net1.py; here is its right-hand side.
 from __future__ import annotations
 
 from dualnet.exchange.channel import Channel, Message
-from dualnet.train.answer import make_answer
+from dualnet.train.answer import RESIDUAL, make_answer
 from dualnet.train.half import Half
 from dualnet.train.session import Session
 
@@ -26,7 +26,7 @@ class Net2:
         self.half, self.channel, self.session = half, channel, session
         self.dual = half.config.cut.dual
         self.tie = half.config.coupling.tie
-        self.answer = make_answer(half, channel)
+        self.answer = make_answer(half, channel, session)
 
     def run(self) -> None:
         """Train to max_iter."""
@@ -37,12 +37,14 @@ class Net2:
     def step(self, iteration: int) -> None:
         """One iteration: [2] of the picture in net1.py."""
         net = self.half.train
-        batch = self.channel.receive("up", iteration).arrays
+        batch = dict(self.channel.receive("up", iteration).arrays)
+        residual = batch.pop(RESIDUAL, None)
         self.session.begun()
         self.half.seed(iteration)
         net.feed(batch)
         loss = net.forward()
         self.session.show_training(iteration, loss)
+        self.session.judge(iteration, None if residual is None else float(residual[0]))
         net.backward()
         self.answer.answer_and_update(iteration, loss)
         if self.tie == "every":

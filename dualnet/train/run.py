@@ -192,6 +192,7 @@ def _can_go_on(resolved: Resolved) -> bool:
 def _settings(config: Config, resolved: Resolved) -> ExchangeSettings:
     """What the config says; without checkpoints nothing is kept and nobody waited for."""
     values = {key: value for key, value in vars(config.exchange).items() if key != "carrier"}
+    values["exact"] = tuple(config.cut.labels)
     if not resolved.solver.snapshot:
         return ExchangeSettings(**{**values, "restart_grace_s": 0.0}, retain=0)
     return ExchangeSettings(**values, retain=_RETAINED)
@@ -235,6 +236,13 @@ def _train_with(
     log.info(
         f"Exchange: {counters.bytes_sent} bytes sent, {counters.bytes_received} received, "
         f"waited {counters.wait_s:.3g} s, exchanged {counters.exchange_s:.3g} s"
+    )
+    done = max(1, session.iteration - (found.iteration if found is not None else 0))
+    log.info(
+        f"Exchange: per iteration, tests included: {counters.bytes_sent / done:.0f} bytes sent "
+        f"({(counters.bytes_sent + counters.saved_sent) / done:.0f} in float32), "
+        f"{counters.bytes_received / done:.0f} received "
+        f"({(counters.bytes_received + counters.saved_received) / done:.0f} in float32)"
     )
     if counters.replays_verified:
         log.info(f"Exchange: {counters.replays_verified} messages sent again, equal to the bit")

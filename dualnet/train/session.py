@@ -20,7 +20,8 @@ from dualnet.exchange import Channel, Counters
 from dualnet.exchange.storage import Storage
 from dualnet.fs import SYSTEM
 from dualnet.report.log import CaffeLog
-from dualnet.train import checkpoint, commit
+from dualnet.train import channel_state, checkpoint, commit
+from dualnet.train.convergence import has_converged
 from dualnet.train.driver import Output
 from dualnet.train.half import Half
 from dualnet.train.resolve import NEVER
@@ -82,7 +83,12 @@ class Session:
         self.test_outputs: dict[str, float] = {}
         #: Called after each iteration with the number completed.
         self.on_progress: Optional[Callable[[int], None]] = None
-        self._losses: deque[float] = deque(maxlen=max(1, solver.average_loss))
+        #: Whether the convergence criterion, and not the solver, has set max_iter.
+        self.has_converged = False
+        self._average = max(1, solver.average_loss)
+        self._losses: deque[float] = deque(
+            maxlen=max(self._average, 2 * half.config.convergence.window)
+        )
         self._test_sums: list[Output] = []
         self._test_batches = 0
         self._snapshot_at = -1
@@ -168,7 +174,10 @@ class Session:
     def continue_from(self, found: commit.Commit, progress: Callable[[], None]) -> None:
         """Continue from a checkpoint, to the bit."""
         self.restore(found.iteration, progress)
+        channel_state.restore(self.channel, self.run_dir, self.half.role, found.iteration)
         self._losses.extend(found.losses)
+        if found.converged:
+            self.end_after(found.iteration - 1)
 
     def snapshot(self) -> None:
         """Write a checkpoint: weights and solver state under the number of completed updates.
@@ -197,8 +206,12 @@ class Session:
         with self.stopper.held():
             paths = checkpoint.save(self.half, iteration, self.run_dir)
             self.log.snapshot(*paths)
-            record = commit.Commit(role, iteration, self.epoch, sent, received, list(self._losses))
-            commit.write(self.run_dir, record, *paths)
+            record = commit.Commit(
+                role, iteration, self.epoch, sent, received, list(self._losses),
+                converged=self.has_converged and iteration == self.max_iter,
+            )  # fmt: skip
+            extra = channel_state.save(self.channel, self.run_dir, role, iteration)
+            commit.write(self.run_dir, record, *paths, *extra)
             commit.prune(self.run_dir, role, self.half.config.train.keep, iteration)
 
     def _on_blocked(self, state: str) -> None:
@@ -246,7 +259,7 @@ class Session:
             is_due: There is one in any case.
         """
         self._losses.append(loss)
-        self.loss = float(np.mean(self._losses))
+        self.loss = float(np.mean(list(self._losses)[-self._average :]))
         self._is_shown = is_due or bool(self.display and iteration % self.display == 0)
         if self._is_shown:
             outputs = self.half.train.outputs()
@@ -263,6 +276,23 @@ class Session:
                 f"{self.half.update_rule.rate():g}; lower the learning rate, or set "
                 "train.stop_on_nan=false to train on"
             )
+
+    def judge(self, iteration: int, residual: Optional[float] = None) -> None:
+        """End after this iteration if the convergence criterion is met.
+
+        Args:
+            iteration: Whose loss has just been shown.
+            residual: net1's |x - z| / |x| of the iteration before.
+        """
+        criterion = self.half.config.convergence
+        if iteration + 1 < self.max_iter and has_converged(criterion, self._losses, residual):
+            self.end_after(iteration)
+
+    def end_after(self, iteration: int) -> None:
+        """Make this the last iteration: the training has converged."""
+        if not self.has_converged and iteration + 1 < self.max_iter:
+            self.has_converged, self.max_iter = True, iteration + 1
+            self.log.info(f"Converged: iteration {iteration} is the last; loss {self.loss:g}")
 
     def show_series(self, iteration: int, series: dict[str, float]) -> None:
         """Log further values of an iteration whose line has been written; else do nothing."""

@@ -33,6 +33,7 @@ class Single:
             loss += self.half.train.forward() / self.iter_size
             self.half.train.backward()
         self.session.show_training(iteration, loss)
+        self.session.judge(iteration)
         self.half.update()
         self.session.completed(iteration)
 

@@ -36,7 +36,7 @@ class Vitals:
         self._max_iter = max_iter
         self._channel = channel
         self._shown_s = self._counted_s = time.monotonic()
-        self._counted = -1
+        self._counted = self._first = -1
         self._rate: Optional[float] = None
         self._awaited, self._since_s = "", 0.0
 
@@ -61,6 +61,7 @@ class Vitals:
             "iteration": iteration,
             "max_iter": self._max_iter,
             "iterations_per_s": self._rate,
+            "done": iteration - self._first,
             "loss": loss if loss == loss else None,
             "waits_for": awaited,
             "waits_s": now_s - self._since_s if awaited else 0.0,
@@ -76,7 +77,7 @@ class Vitals:
     def _count(self, iteration: int, now_s: float) -> None:
         """The speed since the last count, taken over a few seconds at least."""
         if self._counted < 0:
-            self._counted, self._counted_s = iteration, now_s
+            self._counted, self._counted_s, self._first = iteration, now_s, iteration
         elif now_s - self._counted_s > 5 * _EVERY_S:
             self._rate = (iteration - self._counted) / (now_s - self._counted_s)
             self._counted, self._counted_s = iteration, now_s

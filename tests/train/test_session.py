@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from dualnet.config import Convergence
 from dualnet.errors import StorageFailed, TrainingFailed
 from dualnet.exchange import storage
 from dualnet.fs import Fs
@@ -44,6 +45,7 @@ def session(tmp_path, monkeypatch):
             ),
             config=SimpleNamespace(
                 train=SimpleNamespace(stop_on_nan=stop_on_nan, keep=2),
+                convergence=Convergence(),
                 exchange=SimpleNamespace(storage_timeout_s=storage_timeout_s),
             ),
             role="net2",

@@ -1,0 +1,63 @@
+"""The figure of an experiment: the curves of its first seed, and each rule's accuracy."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import Optional
+
+from dualnet.atomic import write_atomically
+from dualnet.experiments.plan import Experiment
+from dualnet.experiments.runner import Outcome
+from dualnet.experiments.summary import Row
+from dualnet.report.plot import plot_runs
+
+__all__ = ["draw_accuracies", "draw_curves"]
+
+
+def draw_curves(experiment: Experiment, done: list[Outcome], path: str) -> None:
+    """Losses, accuracy and the experiment's series of the first seed's runs."""
+    first = [outcome for outcome in done if outcome.seed == experiment.seeds[0]]
+    log_scale: Optional[bool] = experiment.logarithmic
+    plot_runs(
+        [outcome.run_dir for outcome in first],
+        path,
+        series=experiment.series,
+        log_scale=log_scale,
+        title=experiment.title,
+        labels=[outcome.variant.name for outcome in first],
+    )
+
+
+def draw_accuracies(experiment: Experiment, rows: list[Row], path: str) -> None:
+    """A dot for each run's test accuracy, a line of dots for each rule, best rule on top."""
+    from matplotlib.figure import Figure
+
+    by_name: dict[str, list[float]] = {}
+    for row in rows:
+        values = by_name.setdefault(row.outcome.variant.name, [])
+        if row.accuracy is not None:
+            values.append(row.accuracy)
+    ranked = sorted(by_name, key=lambda name: sum(by_name[name]) / max(len(by_name[name]), 1))
+    figure = Figure(figsize=(6.8, 0.8 + 0.3 * len(ranked)), dpi=150, constrained_layout=True)
+    axis = figure.subplots()
+    for place, name in enumerate(ranked):
+        values = by_name[name]
+        axis.plot(values, [place] * len(values), "o", color="#0072B2", alpha=0.75, markersize=5)
+        if values:
+            mean = sum(values) / len(values)
+            axis.plot([mean], [place], "|", color="#D55E00", markersize=14, markeredgewidth=2)
+            axis.annotate(
+                f"{100 * mean:.1f} %", (mean, place), xytext=(0, 7), textcoords="offset points",
+                ha="center", fontsize=7,
+            )  # fmt: skip
+        else:
+            axis.annotate("diverged", (0.1, place), va="center", fontsize=8)
+    axis.set_yticks(range(len(ranked)), ranked)
+    axis.set_xlabel("test accuracy: each run, and the mean")
+    axis.grid(axis="x", color="#d9d9d9", linewidth=0.6)
+    axis.spines[["top", "right"]].set_visible(False)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    write_atomically(path, picture.getvalue())

@@ -1,0 +1,164 @@
+"""Makes the runs of an experiment, each in processes of its own; what is done is not done again."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Callable, Optional
+
+from dualnet import config as cfg
+from dualnet.errors import DualnetError, UsageError
+from dualnet.experiments.plan import Experiment, Variant
+from dualnet.report.parse import parse_log
+
+__all__ = ["Outcome", "outcomes", "run_all"]
+
+#: Ends that belong to what is compared, not to the machine: a loss that is no number.
+_DIVERGED = re.compile(r"the loss is \S+ at iteration (\d+)")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run of an experiment.
+
+    Attributes:
+        variant: What was run.
+        seed: Its seed.
+        run_dir: Where.
+        diverged_at: Iteration of the first loss that was no finite number, or None.
+    """
+
+    variant: Variant
+    seed: int
+    run_dir: str
+    diverged_at: Optional[int] = None
+
+
+def run_dir_of(experiment: Experiment, variant: Variant, seed: int, root: str) -> str:
+    """Where a run is."""
+    return os.path.join(root, experiment.name, f"{variant.name}-seed{seed}")
+
+
+def outcomes(experiment: Experiment, root: str) -> list[Outcome]:
+    """The runs that are done, in the order of the experiment's file."""
+    found = []
+    for variant, seed in _grid(experiment):
+        run_dir = run_dir_of(experiment, variant, seed, root)
+        diverged_at = _diverged_at(run_dir)
+        if diverged_at is not None or _is_complete(variant, run_dir):
+            found.append(Outcome(variant, seed, run_dir, diverged_at))
+    return found
+
+
+def run_all(
+    experiment: Experiment,
+    root: str,
+    say: Callable[[str], None],
+    on_done: Callable[[], None] = lambda: None,
+) -> None:
+    """Make every run that is not done, seed by seed, so that early stops leave whole comparisons.
+
+    Args:
+        experiment: What is to be run.
+        root: Directory of all experiments' runs.
+        say: Told what is going on, a line each time.
+        on_done: Called after each run.
+
+    Raises:
+        DualnetError: A run failed for another reason than a loss that was no finite number.
+    """
+    _check(experiment)
+    grid = list(_grid(experiment))
+    for number, (variant, seed) in enumerate(grid, 1):
+        run_dir = run_dir_of(experiment, variant, seed, root)
+        where = f"[{number}/{len(grid)}] {experiment.name}: {variant.name}, seed {seed}"
+        if _diverged_at(run_dir) is not None or _is_complete(variant, run_dir):
+            say(f"{where}: done before")
+            continue
+        say(where)
+        _run(experiment, variant, seed, run_dir, _initial(experiment, seed, root))
+        on_done()
+
+
+def _grid(experiment: Experiment) -> Iterator[tuple[Variant, int]]:
+    for seed in experiment.seeds:
+        for variant in experiment.variants:
+            yield variant, seed
+
+
+def _check(experiment: Experiment) -> None:
+    """Find a mistake in any run before the first is made."""
+    for variant in experiment.variants:
+        overrides = [*experiment.overrides, *variant.overrides]
+        loaded = cfg.load(experiment.config, overrides)
+        for role in ("single",) if variant.command == "single" else ("net1", "net2"):
+            if not os.path.isfile(loaded.half(role).solver):
+                raise UsageError(
+                    f"{experiment.config}: {role}.solver: {loaded.half(role).solver}: no such "
+                    "file; experiments run from the project's own directory"
+                )
+
+
+def _initial(experiment: Experiment, seed: int, root: str) -> list[str]:
+    """Weights that single nets and halves of a seed both begin with; made once."""
+    directory = os.path.join(root, experiment.name, f"initial-seed{seed}")
+    paths = [os.path.join(directory, f"{role}.caffemodel") for role in ("net1", "net2")]
+    if not all(os.path.isfile(path) for path in paths):
+        arguments = ["init", experiment.config, "net1", "net2", "-o", directory]
+        done = _dualnet([*arguments, *_sets([*experiment.overrides, f"seed={seed}"])])
+        if done.returncode:
+            raise DualnetError(f"{directory}: cannot write initial weights: {_last_line(done)}")
+    return paths
+
+
+def _run(
+    experiment: Experiment, variant: Variant, seed: int, run_dir: str, initial: list[str]
+) -> None:
+    overrides = [*experiment.overrides, *variant.overrides, f"seed={seed}"]
+    if variant.command == "single":
+        overrides.append(f"train.weights=[{', '.join(initial)}]")
+    if os.path.isdir(run_dir) and not cfg.load(experiment.config, overrides).train.snapshot:
+        shutil.rmtree(run_dir)  # the remains of a run that was stopped and cannot go on
+    arguments = [variant.command, experiment.config, "--run-dir", run_dir, *_sets(overrides)]
+    done = _dualnet(arguments)
+    if done.returncode and _diverged_at(run_dir) is None:
+        match = _DIVERGED.search(done.stderr)
+        if match is None:
+            raise DualnetError(f"{run_dir}: the run failed: {_last_line(done)}")
+        with open(os.path.join(run_dir, "diverged"), "w", encoding="utf-8") as file:
+            file.write(match.group(1))
+
+
+def _sets(overrides: list[str]) -> list[str]:
+    return [word for override in overrides for word in ("--set", override)]
+
+
+def _dualnet(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    # Progress goes to the terminal only where a person may be looking; the errors are needed here.
+    return subprocess.run(
+        [sys.executable, "-m", "dualnet", *arguments], stderr=subprocess.PIPE, text=True
+    )
+
+
+def _last_line(done: subprocess.CompletedProcess[str]) -> str:
+    lines = done.stderr.strip().splitlines()
+    return lines[-1] if lines else f"exit code {done.returncode}"
+
+
+def _diverged_at(run_dir: str) -> Optional[int]:
+    try:
+        with open(os.path.join(run_dir, "diverged"), encoding="utf-8") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return None
+
+
+def _is_complete(variant: Variant, run_dir: str) -> bool:
+    roles = ("single",) if variant.command == "single" else ("net1", "net2")
+    logs = [os.path.join(run_dir, f"{role}.log") for role in roles]
+    return all(os.path.isfile(log) and parse_log(log).done for log in logs)

@@ -1,0 +1,178 @@
+"""What an experiment came to: a CSV of every run, and a Markdown summary with means and spreads."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from dataclasses import dataclass
+from typing import Optional
+
+import numpy as np
+
+from dualnet.experiments.plan import Experiment
+from dualnet.experiments.runner import Outcome
+from dualnet.report.runs import Run, read_runs
+
+__all__ = ["Row", "measure", "to_csv", "to_markdown"]
+
+_EXCHANGED = re.compile(r"Exchange: (\d+) bytes sent, (\d+) received, waited ([\d.e+-]+) s")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run, measured from its logs.
+
+    Attributes:
+        outcome: Which.
+        iterations: Completed, or up to the first loss that was no number.
+        accuracy: Of the last test; None where the run diverged.
+        test_loss: Likewise.
+        train_loss: Of the classifying net, mean over the last tenth of its lines.
+        mib_up: Sent by net1 an iteration, tests included; None for single nets.
+        mib_down: Sent by net2.
+        seconds: From the first iteration to the last line.
+        extra: The experiment's columns: the last value of each series.
+    """
+
+    outcome: Outcome
+    iterations: int
+    accuracy: Optional[float]
+    test_loss: Optional[float]
+    train_loss: Optional[float]
+    mib_up: Optional[float]
+    mib_down: Optional[float]
+    seconds: float
+    extra: dict[str, Optional[float]]
+
+
+def measure(experiment: Experiment, outcome: Outcome) -> Row:
+    """Read a run's logs."""
+    (run,) = read_runs([outcome.run_dir])
+    is_whole = outcome.diverged_at is None
+    iterations, losses = run.classification_loss()
+    done = int(iterations[-1]) if len(iterations) else 0
+    tail = losses[-max(1, len(losses) // 10) :]
+    up, down = _bytes(outcome.run_dir)
+    seconds = max((row.seconds for log in run.logs.values() for row in log.train), default=0.0)
+    per_iteration = 2.0**20 * max(done, 1)
+    return Row(
+        outcome=outcome,
+        iterations=outcome.diverged_at if outcome.diverged_at is not None else done,
+        accuracy=_last(run.accuracy()) if is_whole else None,
+        test_loss=_last(_test_loss(run)) if is_whole else None,
+        train_loss=float(np.mean(tail)) if is_whole and len(tail) else None,
+        mib_up=up / per_iteration if up is not None else None,
+        mib_down=down / per_iteration if down is not None else None,
+        seconds=seconds,
+        extra={name: _last(run.series(name)) for name in experiment.columns},
+    )
+
+
+def to_csv(experiment: Experiment, rows: list[Row]) -> str:
+    """Every run on a line."""
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    fields = ("iterations", "accuracy", "test_loss", "train_loss", "mib_up", "mib_down", "seconds")
+    out.writerow(["run", "seed", "diverged_at", *fields, *experiment.columns])
+    for row in rows:
+        outcome = row.outcome
+        diverged_at = "" if outcome.diverged_at is None else outcome.diverged_at
+        values = [getattr(row, name) for name in fields] + list(row.extra.values())
+        cells = ["" if value is None else f"{value:.6g}" for value in values]
+        out.writerow([outcome.variant.name, outcome.seed, diverged_at, *cells])
+    return text.getvalue()
+
+
+def to_markdown(experiment: Experiment, rows: list[Row], command: str) -> str:
+    """The question, the table and the figure, for people who browse the repository.
+
+    Args:
+        experiment: What was run.
+        rows: Its runs.
+        command: What makes them again.
+    """
+    columns = ["run", "accuracy", "test loss", "training loss", "MiB up/down", *experiment.columns]
+    lines = [
+        f"# {experiment.title}",
+        "",
+        experiment.question,
+        "",
+        f"| {' | '.join(columns)} |",
+        "|---" * len(columns) + "|",
+    ]
+    for variant in experiment.variants:
+        mine = [row for row in rows if row.outcome.variant.name == variant.name]
+        if mine:
+            lines.append(f"| {' | '.join(_cells(experiment, mine))} |")
+    seeds = sorted({row.outcome.seed for row in rows})
+    lines += [
+        "",
+        f"Mean and sample standard deviation over seeds {', '.join(map(str, seeds))}; MiB are what "
+        "each half sends an iteration, tests included. Every run is in `runs.csv`.",
+        "",
+        "![curves](curves.png)",
+        "",
+        "```",
+        command,
+        "```",
+        "",
+        f"`{os.path.join('configs', 'experiments', experiment.name + '.yaml')}` on "
+        f"`{experiment.config}`"
+        + (f", `{' '.join(experiment.overrides)}`" if experiment.overrides else "")
+        + ".",
+        "",
+    ]
+    abouts = [f"- {v.name}: {v.about}" for v in experiment.variants if v.about]
+    return "\n".join([*lines, *abouts, ""] if abouts else lines)
+
+
+def _cells(experiment: Experiment, rows: list[Row]) -> list[str]:
+    diverged = [row for row in rows if row.outcome.diverged_at is not None]
+    name = rows[0].outcome.variant.name
+    traffic = (
+        f"{rows[0].mib_up:.2f}/{rows[0].mib_down:.2f}"
+        if rows[0].mib_up is not None and rows[0].mib_down is not None
+        else ""
+    )
+    accuracy = _spread([row.accuracy for row in rows], 4)
+    if diverged:
+        places = ", ".join(str(row.outcome.diverged_at) for row in diverged)
+        accuracy = f"{accuracy} diverged ({len(diverged)} of {len(rows)}, at {places})".strip()
+    return [
+        name,
+        accuracy,
+        _spread([row.test_loss for row in rows], 3),
+        _spread([row.train_loss for row in rows], 3),
+        traffic,
+        *(_spread([row.extra[column] for row in rows], 3) for column in experiment.columns),
+    ]
+
+
+def _spread(values: list[Optional[float]], digits: int) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    text = f"{np.mean(known):.{digits}g}" if digits == 3 else f"{np.mean(known):.{digits}f}"
+    if len(known) > 1:
+        text += f" ± {np.std(known, ddof=1):.2g}"
+    return text
+
+
+def _test_loss(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    return run.series("test:loss")
+
+
+def _last(points: tuple[np.ndarray, np.ndarray]) -> Optional[float]:
+    return float(points[1][-1]) if len(points[1]) else None
+
+
+def _bytes(run_dir: str) -> tuple[Optional[int], Optional[int]]:
+    """Bytes that net1 has sent up and net2 down, as net1's log says at its end."""
+    try:
+        with open(os.path.join(run_dir, "net1.log"), encoding="utf-8") as file:
+            found = _EXCHANGED.findall(file.read())
+    except OSError:
+        return None, None
+    return (int(found[-1][0]), int(found[-1][1])) if found else (None, None)
