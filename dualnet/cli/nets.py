@@ -1,4 +1,4 @@
-"""`dualnet merge`: the commands that make something of nets and their halves."""
+"""`dualnet merge|draw`: commands on nets and their halves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from dualnet import config
-from dualnet.cli.settings import use_provider
+from dualnet.cli.settings import add_config, load, use_provider
 from dualnet.cli.terminal import say
 
 __all__ = ["add"]
@@ -15,6 +15,7 @@ __all__ = ["add"]
 def add(commands: Any) -> None:
     """Add the commands to the parser."""
     _add_merge(commands)
+    _add_draw(commands)
 
 
 def _add_merge(commands: Any) -> None:
@@ -47,3 +48,26 @@ def _merge(options: argparse.Namespace) -> None:
         options.run_dir, loaded, options.output, options.dual, options.iteration, options.force
     ):
         say(f"wrote {path}")
+
+
+def _add_draw(commands: Any) -> None:
+    summary = "draw the single net, net1 and net2 side by side, and what they exchange"
+    command = commands.add_parser(
+        "draw", help=summary, description=summary,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n"
+        "  dualnet draw configs/cifar10.yaml -o nets.pdf\n"
+        "  dualnet draw nets/pool2/dual.yaml -o nets.dot      needs no graphviz",
+    )  # fmt: skip
+    command.set_defaults(run=_draw)
+    add_config(command)
+    command.add_argument("-o", "--output", required=True, metavar="FILE", help="png, svg, pdf, dot")
+    command.add_argument("--force", action="store_true", help="replace what is there")
+
+
+def _draw(options: argparse.Namespace) -> None:
+    loaded = load(options)
+    from dualnet.cut.draw import draw, load_graphs, write_drawing
+
+    write_drawing(draw(load_graphs(loaded), loaded), options.output, options.force)
+    say(f"wrote {options.output}")
