@@ -101,6 +101,8 @@ def test_identity_ignores_what_may_differ_between_nodes(yaml_file):
     same = config.load(path, ["net1.device=3", "net2.threads=2", "exchange.poll_cap_s=0.1"])
     other = config.load(path, ["coupling.gamma=2"])
     assert config.load(path).identity() == same.identity() != other.identity()
+    fewer = config.load(path, ["exchange.dtype_up=int8"])
+    assert fewer.identity() != same.identity()
 
 
 def test_load_run_says_what_is_no_run(tmp_path):

@@ -50,6 +50,9 @@ class HalfStatus:
         received: messages received.
         bytes_sent: since its last start.
         bytes_received: since its last start.
+        saved_sent: what fewer bits have saved of bytes_sent (`exchange.dtype`).
+        saved_received: and of bytes_received.
+        bytes_per_iteration: sent and received, tests included; None before the first.
         retries: operations on the disk that were tried again, since its last start.
         resends: messages that arrived damaged and were sent anew, since its last start.
         kept_bytes: its messages that are on the disk.
@@ -71,6 +74,9 @@ class HalfStatus:
     received: int = 0
     bytes_sent: int = 0
     bytes_received: int = 0
+    saved_sent: int = 0
+    saved_received: int = 0
+    bytes_per_iteration: Optional[float] = None
     retries: int = 0
     resends: int = 0
     kept_bytes: int = 0
@@ -176,6 +182,11 @@ def _add_facts(half: HalfStatus, run_dir: str, names: list[str], problems: list[
     counters = exchange if isinstance(exchange, dict) else {}
     half.bytes_sent = _count(counters.get("bytes_sent")) or 0
     half.bytes_received = _count(counters.get("bytes_received")) or 0
+    half.saved_sent = _count(counters.get("saved_sent")) or 0
+    half.saved_received = _count(counters.get("saved_received")) or 0
+    done = _count(facts.get("done")) or 0
+    if done > 0:
+        half.bytes_per_iteration = (half.bytes_sent + half.bytes_received) / done
     half.retries = _count(counters.get("storage_retries")) or 0
     half.resends = _count(counters.get("resends")) or 0
     # Both may be a little behind: the file by a second, the log by its interval.
@@ -262,6 +273,10 @@ def _details(half: HalfStatus) -> list[str]:
     if half.sent or half.received:
         traffic.append(f"{half.sent} messages sent ({half.bytes_sent / 1e6:.3g} MB)")
         traffic.append(f"{half.received} received ({half.bytes_received / 1e6:.3g} MB)")
+        if half.bytes_per_iteration is not None:
+            saved = half.saved_sent + half.saved_received
+            less = f", {saved / 1e6:.3g} MB saved" if saved else ""
+            traffic.append(f"{half.bytes_per_iteration / 1e6:.3g} MB an iteration{less}")
         traffic.append(f"{half.kept_bytes / 1e6:.3g} MB kept")
         traffic.append(f"{half.retries} retries, {half.resends} resends")
     return [", ".join(progress), ", ".join(life), ", ".join(traffic)]

@@ -144,7 +144,7 @@ def test_record_goes_first(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "unlink", unlink)
     commit.prune(str(tmp_path), "net1", 2, 7)
-    assert removed[0] == "net1_iter_5.checkpoint.json" and len(removed) == 3
+    assert removed[0] == "net1_iter_5.checkpoint.json" and len(removed) == 4
 
 
 def test_record_names_no_path(tmp_path):
