@@ -31,11 +31,15 @@ def set_mode_cpu() -> None:
 def set_mode_gpu() -> None:
     """Runs everything on the GPU chosen by `set_device` (the first by default) from now on.
 
+    Convolutions then round as Caffe's do: PyTorch's default, TF32, keeps 11 bits of each factor.
+    Set `torch.backends.cudnn.allow_tf32 = True` afterwards to have that back.
+
     Raises:
         DeviceError: PyTorch sees no such GPU.
     """
     global _current
     _current = _gpu(_gpu_index)
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def set_device(index: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Callable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dualnet.engine import batches, debug_info, prototxt, weights
 from dualnet.engine.batches import Arrays
@@ -140,14 +141,18 @@ class Net:
 
     def _forward(self, start: int, end: int) -> float:
         """Runs layers `start` to `end`, both included, and returns the weighted loss."""
+        return float(self._forward_on_device(start, end))
+
+    def _forward_on_device(self, start: int, end: int) -> float | Tensor:
+        """The same, without waiting for the loss: a scalar on the device, or 0 without any."""
         self._check_range(start, end)
         nodes = self._plan.nodes
-        loss = 0.0
+        loss: float | Tensor = 0.0
         with torch.no_grad(), boundary():
             for i in range(start, end + 1):
                 for callback in self._before_forward:
                     callback(i)
-                loss += nodes[i].forward()
+                loss = loss + nodes[i].forward()
                 if self._debug_info:
                     debug_info.show_forward(self._plan, nodes[i])
                 for callback in self._after_forward:
@@ -168,10 +173,10 @@ class Net:
                 for callback in self._after_backward:
                     callback(i)
 
-    def _forward_backward(self) -> float:
-        """One pass in both directions; returns the weighted loss."""
+    def _forward_backward(self) -> float | Tensor:
+        """One pass in both directions; returns the weighted loss as `_forward_on_device` does."""
         last = len(self._plan.nodes) - 1
-        loss = self._forward(0, last)
+        loss = self._forward_on_device(0, last)
         self._backward(last, 0)
         if self._debug_info:
             debug_info.show_params(self._plan)

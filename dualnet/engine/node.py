@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from dualnet.engine.blob import Blob
 from dualnet.engine.errors import GraphError
 from dualnet.engine.layers.base import Layer
@@ -65,18 +67,18 @@ class Node:
                 # The weight lives in the top's diff, where backward finds it (layer.hpp).
                 top.diff_tensor.fill_(weight)
 
-    def forward(self) -> float:
+    def forward(self) -> float | Tensor:
         """Reshapes and runs the layer.
 
         Returns:
-            The weighted sum of its losses, 0 without any.
+            The weighted sum of its losses, on the device; 0 without any.
         """
         self.layer.reshape(self.bottoms, self.tops)
         self.layer.forward(self.bottoms, self.tops)
-        loss = 0.0
+        loss: float | Tensor = 0.0
         for top, weight in zip(self.tops, self.loss_weights):
             if weight:
-                loss += float((top.data_tensor * top.diff_tensor).sum())
+                loss = loss + (top.data_tensor * top.diff_tensor).sum().double()
         return loss
 
     def backward(self) -> None:

@@ -95,7 +95,7 @@ class Solver:
         self._iteration = 0
         self._current_step = 0
         self._callbacks: list[tuple[Callable[[], Any], Callable[[], Any]]] = []
-        self._losses: deque[float] = deque()
+        self._losses: deque[float | torch.Tensor] = deque()  # read when shown, not before
         self._stop_requested = False
         self._requested_action: Callable[[], str] = lambda: "none"
         #: Whether `step` raises when the loss is no number; Caffe trains on.
@@ -152,7 +152,6 @@ class Solver:
         self._stop_requested = False
         if resume_file is not None:
             self.restore(resume_file)
-        start = self._iteration
         self.step(self.param.max_iter - self._iteration)
         every = self.param.snapshot
         if self.param.snapshot_after_train and (not every or self._iteration % every):
@@ -161,14 +160,14 @@ class Solver:
             log.info("Optimization stopped early.")
             return
         if self.param.display and self._iteration % self.param.display == 0:
-            self._smooth(self._net._forward(0, len(self._net.layers) - 1), start)
+            self._smooth(self._net._forward(0, len(self._net.layers) - 1))
             log.info(f"Iteration {self._iteration}, loss = {self._shown_loss():g}")
         self._test_if_due()
         log.info("Optimization Done.")
 
     def step(self, iterations: int) -> None:
         """Trains for so many iterations."""
-        start, stop = self._iteration, self._iteration + iterations
+        stop = self._iteration + iterations
         param = self.param
         self._losses.clear()
         self._display_start_s, self._displayed = time.monotonic(), self._iteration
@@ -183,10 +182,10 @@ class Solver:
             display = param.display and self._iteration % param.display == 0
             self._net._debug_info = bool(display and param.debug_info)
             loss = sum(self._net._forward_backward() for _ in range(param.iter_size))
-            self._smooth(loss / param.iter_size, start)
-            if self.stop_on_nan and not math.isfinite(loss):
+            self._smooth(loss / param.iter_size)
+            if self.stop_on_nan and not math.isfinite(float(loss)):
                 raise SolverError(
-                    f"the loss is {loss:g} in iteration {self._iteration}, at learning rate "
+                    f"the loss is {float(loss):g} in iteration {self._iteration}, at learning rate "
                     f"{self.lr:g}; lower base_lr or set clip_gradients"
                 )
             if display:
@@ -229,13 +228,13 @@ class Solver:
 
     # Reporting
 
-    def _smooth(self, loss: float, start: int) -> None:
+    def _smooth(self, loss: float | torch.Tensor) -> None:
         self._losses.append(loss)
         while len(self._losses) > self.param.average_loss:
             self._losses.popleft()
 
     def _shown_loss(self) -> float:
-        return sum(self._losses) / len(self._losses)
+        return float(sum(self._losses)) / len(self._losses)
 
     def _display(self) -> None:
         now = time.monotonic()

@@ -219,10 +219,11 @@ class Storage:
         return base[:count].reshape(shape)
 
     def _upload(self, host: np.ndarray) -> None:
-        self._tensor = torch.from_numpy(host).to(device.current(), copy=True)
+        if device.current().type == "cpu":
+            self._adopt(host)  # after a change of mode: whoever holds the array goes on seeing all
+        else:
+            self._tensor = torch.from_numpy(host).to(device.current(), copy=True)
         self._host = None
-        if self._tensor.device.type == "cpu":
-            self._base = None
 
     def _begin(self) -> None:
         base = self._live_base()

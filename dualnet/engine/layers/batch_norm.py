@@ -79,8 +79,7 @@ class BatchNorm(NeuronLayer):
         x = self._planes(bottom[0].take_data() if in_place else bottom[0].data_tensor)
         mean_sum, variance_sum, factor = (blob.data_tensor for blob in self.blobs)
         if self._global:
-            divisor = float(factor)
-            scale = 0.0 if divisor == 0 else 1.0 / divisor
+            scale = torch.where(factor == 0, 0.0, factor.reciprocal())  # stays on the device
             self._mean = mean_sum * scale
             self._inverse = (variance_sum * scale + self._eps).rsqrt()
             shape = [1, -1] + [1] * (x.dim() - 2)

@@ -99,12 +99,12 @@ class InfogainLoss(LossLayer):
         probability = scores.softmax(self._dim)
         labels = bottom[1].data_tensor.reshape(self._outer, self._inner)
         labels = class_labels(self.name, labels, classes, self._ignore)
-        valid = labels.numel()
+        valid: int | Tensor = labels.numel()
         counted = None
         if self._ignore is not None:
             counted = labels != self._ignore
             labels = labels * counted
-            valid = int(counted.sum())
+            valid = counted.sum()
         # (outer, C, inner): the row of H that each position's label chooses.
         rows = self._rows(bottom)[labels].transpose(1, 2)
         if counted is not None:

@@ -80,11 +80,11 @@ class Window:
             ends.append((count - 1) * s + k - p - n)
         return self.pad[1], ends[1], self.pad[0], ends[0]
 
-    def divisors(self, size: tuple[int, int]) -> Tensor:
+    def divisors(self, size: tuple[int, int], where: torch.device) -> Tensor:
         """(H', W') window areas: clipped to image and padding, so the overhang does not count."""
         lengths = []
         for n, k, s, p, count in zip(size, self.kernel, self.stride, self.pad, self.output(size)):
-            start = torch.arange(count) * s - p
+            start = torch.arange(count, device=where) * s - p
             lengths.append((start + k).clamp(max=n + p) - start)
         return (lengths[0][:, None] * lengths[1][None, :]).to(torch.float32)
 
@@ -135,7 +135,7 @@ def average(x: Tensor, window: Window) -> Tensor:
     size = x.shape[2], x.shape[3]
     if window.torch_agrees(size):
         return _aten.avg_pool2d(x, window.kernel, window.stride, window.pad, window.ceil, True)
-    return window_sums(x, window) / window.divisors(size).to(x.device)
+    return window_sums(x, window) / window.divisors(size, x.device)
 
 
 def average_backward(gradient: Tensor, x: Tensor, window: Window) -> Tensor:
@@ -145,4 +145,4 @@ def average_backward(gradient: Tensor, x: Tensor, window: Window) -> Tensor:
         return _aten.avg_pool2d_backward(
             gradient, x, window.kernel, window.stride, window.pad, window.ceil, True, None
         )
-    return window_sums_backward(gradient / window.divisors(size).to(x.device), x, window)
+    return window_sums_backward(gradient / window.divisors(size, x.device), x, window)

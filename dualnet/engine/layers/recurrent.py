@@ -18,6 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from dualnet.engine import log
 from dualnet.engine.blob import Blob
 from dualnet.engine.errors import GraphError, PrototxtError, ShapeError
 from dualnet.engine.layers.base import Blobs, Layer
@@ -102,6 +103,11 @@ class Recurrent(Layer):
         self._exposed = len(self.states) if param.expose_hidden else 0
         self._check_exposed_counts(bottom, top)
         refuse_in_place(self, bottom, top)
+        if param.debug_info:
+            log.warning(
+                f"layer '{self.name}' ({self.type}): recurrent_param.debug_info shows nothing "
+                "here, because the engine has no inner net; the net's own debug_info works"
+            )
         self._static = len(bottom) > 2 + self._exposed
         self._first_state = 3 if self._static else 2
         self._steps, self._k, self._s = -1, -1, -1

@@ -45,10 +45,11 @@ class SigmoidCrossEntropyLoss(LossLayer):
         x = bottom[0].data_tensor
         target = bottom[1].data_tensor.reshape(x.shape)
         losses = x.abs().neg_().exp_().log1p_().add_(x.clamp_min(0)).sub_(x * target)
-        valid, counted = x.numel(), None
+        valid: int | Tensor = x.numel()
+        counted = None
         if self._ignore is not None:
             counted = target.trunc() != self._ignore
-            valid = int(counted.sum())
+            valid = counted.sum()
             # Not a product, which would let an ignored infinity through.
             losses.masked_fill_(~counted, 0)
         outer = bottom[0].dims[0]

@@ -62,22 +62,20 @@ def normalization_mode(param: caffe_pb2.LossParameter, default: int) -> int:
     return default
 
 
-def normalizer(mode: int, outer: int, inner: int, valid: int) -> float:
+def normalizer(mode: int, outer: int, inner: int, valid: int | Tensor) -> float | Tensor:
     """What a summed loss is divided by, at least 1.
 
     Args:
         mode: a `LossParameter.NormalizationMode`.
         outer: the batch size.
         inner: positions a sample.
-        valid: positions with a label that counts, over the batch.
+        valid: positions with a label that counts, over the batch; a scalar tensor where they were
+            counted on the device, where the result then stays.
     """
     modes = caffe_pb2.LossParameter
-    value = {
-        modes.FULL: outer * inner,
-        modes.VALID: valid,
-        modes.BATCH_SIZE: outer,
-        modes.NONE: 1,
-    }[mode]
+    if mode == modes.VALID:
+        return valid.clamp_min(1) if isinstance(valid, Tensor) else max(1.0, float(valid))
+    value = {modes.FULL: outer * inner, modes.BATCH_SIZE: outer, modes.NONE: 1}[mode]
     return max(1.0, float(value))
 
 
@@ -152,11 +150,10 @@ class SoftmaxWithLoss(LossLayer):
         if counted is not None:
             labels = labels * counted
         picked = probability.reshape(flat).gather(1, labels).clamp_min_(_FLT_MIN).log_()
-        if counted is None:
-            valid = labels.numel()
-        else:
+        valid: int | Tensor = labels.numel()
+        if counted is not None:
             picked *= counted
-            valid = int(counted.sum())
+            valid = counted.sum()
         self._divisor = normalizer(self._mode, self._outer, self._inner, valid)
         self._probability, self._labels, self._counted = probability, labels, counted
         self.set_loss(top, picked.sum().neg_().div_(self._divisor))

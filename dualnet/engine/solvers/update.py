@@ -65,7 +65,8 @@ def _clip(param: caffe_pb2.SolverParameter, grads: list[Tensor]) -> None:
     limit = param.clip_gradients
     if limit < 0:
         return
-    norm = math.sqrt(sum(float(g.square().sum()) for g in grads))
+    squares = torch.stack([g.square().sum() for g in grads])
+    norm = math.sqrt(float(squares.sum(dtype=torch.float64)))  # one number crosses the bus
     if norm > limit:
         log.info(
             f"Gradient clipping: scaling down gradients (L2 norm {norm:g} > {limit:g}) by "

@@ -264,3 +264,9 @@ def test_weights_survive_saving(tmp_path):
         one.forward()
     np.testing.assert_array_equal(net.blobs["y"].data, other.blobs["y"].data)
     assert net.blobs["y"].data.any()
+
+
+def test_debug_info_of_the_inner_net_is_not_passed_over_in_silence(capfd):
+    text = 'type: "RNN" recurrent_param { num_output: 2 debug_info: true }'
+    make_layer(text, np.zeros((3, 1, 2), np.float32), np.ones((3, 1), np.float32))
+    assert "layer 'layer' (RNN): recurrent_param.debug_info shows nothing" in capfd.readouterr().err
