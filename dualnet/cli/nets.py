@@ -67,7 +67,7 @@ def _add_draw(commands: Any) -> None:
 
 def _draw(options: argparse.Namespace) -> None:
     loaded = load(options)
-    from dualnet.cut.draw import draw, load_graphs, write_drawing
+    from dualnet.cut.draw import load_graphs, write_drawing
 
-    write_drawing(draw(load_graphs(loaded), loaded), options.output, options.force)
+    write_drawing(load_graphs(loaded), loaded, options.output, options.force)
     say(f"wrote {options.output}")

@@ -6,9 +6,10 @@ It is written in graphviz's language; graphviz's program `dot` makes the image o
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any, NamedTuple
@@ -64,7 +65,7 @@ def load_graphs(config: Config) -> dict[str, NetGraph]:
     return graphs
 
 
-def draw(graphs: Mapping[str, NetGraph], config: Config) -> str:
+def draw(graphs: Mapping[str, NetGraph], config: Config, order: Sequence[str] = _ROLES) -> str:
     """The drawing, in graphviz's language.
 
     What is one layer in the single net stands in one row. Layers that work in place are written
@@ -73,13 +74,15 @@ def draw(graphs: Mapping[str, NetGraph], config: Config) -> str:
     Args:
         graphs: Role to net, `net1` and `net2` at least.
         config: Where they are cut, and what is sent back.
+        order: In which the nets are written, see `_placed`.
     """
     crossing = _crossing(config, graphs["net1"])
     columns = {role: _column(role, graph, config, crossing) for role, graph in graphs.items()}
     lines = [f"digraph {_quoted(config.name)} {{\n{_HEAD}"]
-    for role, column in columns.items():
-        lines += _panel(role, column)
-    lines += _rows(columns.values())
+    for role in order:
+        if role in columns:
+            lines += _panel(role, columns[role])
+    lines += _rows(columns)
     lines += _exchange(columns["net1"], columns["net2"], config, crossing)
     return "\n".join([*lines, "}", ""])
 
@@ -216,17 +219,23 @@ def _look(box: _Box) -> str:
     return f'label=<<B>{escape(name)}</B>{rest}>, fillcolor="{box.fill}"{style}'
 
 
-def _rows(columns: Iterable[_Column]) -> Iterator[str]:
-    """Boxes of one row at one height, the nets from left to right."""
-    rows: dict[str, list[str]] = {}
-    for column in columns:
+def _rows(columns: Mapping[str, _Column]) -> Iterator[str]:
+    """Boxes of one row at one height, the nets from left to right.
+
+    graphviz orders frames by what pulls them together: hidden edges between the single net and
+    net1, and the exchange between net1 and net2. Hidden edges to net2 would draw it in between.
+    """
+    rows: dict[str, dict[str, list[str]]] = {}
+    for role, column in columns.items():
         # What comes in from the right stands right of the layer that it is compared with.
         for box in sorted(column.boxes.values(), key=lambda box: box.is_feed):
-            rows.setdefault(box.row, []).append(box.key)
-    for keys in rows.values():
+            rows.setdefault(box.row, {}).setdefault(role, []).append(box.key)
+    for row in rows.values():
+        keys = [key for role in row for key in row[role]]
+        chain = [key for role in ("single", "net1") for key in row.get(role, ())]
+        hidden = f" edge [style=invis]; {' -> '.join(map(_quoted, chain))};" if chain[1:] else ""
         if len(keys) > 1:
-            chain = " -> ".join(map(_quoted, keys))
-            yield f"  {{ rank=same; edge [style=invis]; {chain}; }}"
+            yield f"  {{ rank=same;{hidden} {'; '.join(map(_quoted, keys))}; }}"
 
 
 def _exchange(net1: _Column, net2: _Column, config: Config, crossing: _Crossing) -> Iterator[str]:
@@ -238,10 +247,10 @@ def _exchange(net1: _Column, net2: _Column, config: Config, crossing: _Crossing)
     answer = _ANSWERS.get(config.coupling.target, "{}")
     if config.coupling.target == "backprop":
         for blob in crossing.up:
-            yield _arrow(f"net2 feed {blob}", net1.makers[blob], _DOWN, answer, "")
+            yield _arrow(net1.makers[blob], f"net2 feed {blob}", _DOWN, answer, "")
     for wire in crossing.down:
         start = net2.makers.get(wire) or _made_by(net2, wire)
-        yield _arrow(start, f"net1 feed {wire}", _DOWN, answer.format(wire), net1.shapes[wire])
+        yield _arrow(f"net1 feed {wire}", start, _DOWN, answer.format(wire), net1.shapes[wire])
 
 
 def _made_by(net2: _Column, layer: str) -> str:
@@ -249,11 +258,17 @@ def _made_by(net2: _Column, layer: str) -> str:
     return f"net2 {layer}"
 
 
-def _arrow(start: str, end: str, colour: str, words: str, shape: str) -> str:
+def _arrow(net1: str, net2: str, colour: str, words: str, shape: str) -> str:
+    """From net1 to net2, or back in the other colour.
+
+    Edges all run from left to right, whichever end has the arrow: graphviz would turn the order of
+    the nets round for some of them.
+    """
     label = escape(words) + (f'<BR/><FONT POINT-SIZE="10">{shape}</FONT>' if shape else "")
+    back = ", dir=back" if colour == _DOWN else ""
     return (
-        f"  {_quoted(start)} -> {_quoted(end)} [constraint=false, penwidth=2.2, arrowsize=1, "
-        f'color="{colour}", fontcolor="{colour}", label=<{label}>];'
+        f"  {_quoted(net1)} -> {_quoted(net2)} [constraint=false, penwidth=2.2, arrowsize=1, "
+        f'color="{colour}", fontcolor="{colour}", label=<{label}>{back}];'
     )
 
 
@@ -262,11 +277,13 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def write_drawing(text: str, path: str, force: bool = False) -> None:
-    """Write a drawing in the format that the path ends in, one of `FORMATS`.
+def write_drawing(
+    graphs: Mapping[str, NetGraph], config: Config, path: str, force: bool = False
+) -> None:
+    """Write the drawing in the format that the path ends in, one of `FORMATS`.
 
     Args:
-        text: What `draw` returned.
+        graphs, config: As of `draw`.
         path: The file.
         force: Replace a file that is there.
 
@@ -278,9 +295,20 @@ def write_drawing(text: str, path: str, force: bool = False) -> None:
     form = os.path.splitext(path)[1][1:].lower()
     if form not in FORMATS:
         raise UsageError(f"{path}: valid formats are {', '.join(FORMATS)}; end the name in one")
+    program = shutil.which("dot")
+    if program is not None:
+        text = _placed(program, graphs, config)
+    elif form == "dot":
+        text = draw(graphs, config)
+    else:
+        other = os.path.splitext(path)[0] + ".dot"
+        raise ConfigError(
+            f"{path}: graphviz's program dot, which draws {form}, is not on the PATH: install the "
+            f"system package graphviz, or write -o {other}"
+        )
     content = text.encode()
     if form != "dot":
-        content = _render(content, form, path)
+        content = _run(str(program), content, form, *(["-Gdpi=144"] if form == "png" else []))
     try:
         write_together({path: content}, force)
     except FileExistsError as error:
@@ -291,17 +319,28 @@ def write_drawing(text: str, path: str, force: bool = False) -> None:
         ) from error
 
 
-def _render(content: bytes, form: str, path: str) -> bytes:
-    program = shutil.which("dot")
-    if program is None:
-        other = os.path.splitext(path)[0] + ".dot"
-        raise ConfigError(
-            f"{path}: graphviz's program dot, which draws {form}, is not on the PATH: install the "
-            f"system package graphviz, or write -o {other}"
-        )
-    command = [program, f"-T{form}", *(["-Gdpi=144"] if form == "png" else [])]
-    done = subprocess.run(command, input=content, capture_output=True)
+def _placed(program: str, graphs: Mapping[str, NetGraph], config: Config) -> str:
+    """The drawing with net1 left of net2.
+
+    graphviz places frames in the order in which they are written, or in reverse, whichever its last
+    round gave; the other order then comes out right.
+    """
+    text = draw(graphs, config)
+    layout = _run(program, text.encode(), "plain").decode()
+    middle = {}
+    for role in _ROLES:
+        places = [
+            float(x) for x in re.findall(rf'^node "{role} [^"]*" (\S+)', layout, re.MULTILINE)
+        ]
+        middle[role] = sum(places) / max(1, len(places))
+    if middle["net1"] > middle["net2"]:
+        return draw(graphs, config, ("single", "net2", "net1"))
+    return text
+
+
+def _run(program: str, content: bytes, form: str, *options: str) -> bytes:
+    done = subprocess.run([program, f"-T{form}", *options], input=content, capture_output=True)
     if done.returncode != 0:
         reason = " ".join(done.stderr.decode(errors="replace").split())
-        raise ConfigError(f"{path}: dot ended with {done.returncode}: {reason}")
+        raise ConfigError(f"graphviz's dot ended with {done.returncode}: {reason}")
     return done.stdout

@@ -16,16 +16,30 @@ needs_graphviz = pytest.mark.skipif(not shutil.which("dot"), reason="graphviz is
 
 @pytest.fixture
 def drawn(workdir):
-    def make(*overrides, name="digits"):
-        config = cfg.load(f"configs/{name}.yaml", overrides)
+    """The drawing of the digits run's nets."""
+
+    def make(*overrides):
+        config = cfg.load("configs/digits.yaml", overrides)
         return draw(load_graphs(config), config)
+
+    return make
+
+
+@pytest.fixture
+def write(workdir):
+    """Writes that drawing to a file."""
+
+    def make(path, *overrides, **options):
+        config = cfg.load("configs/digits.yaml", overrides)
+        write_drawing(load_graphs(config), config, path, **options)
 
     return make
 
 
 def edges(text):
     """(from, to) of every visible arrow."""
-    return re.findall(r'^ *"([^"]*)" -> "([^"]*)"(?: \[constraint.*)?;$', text, re.MULTILINE)
+    found = re.findall(r'^ *"([^"]*)" -> "([^"]*)"( \[constraint.*)?;$', text, re.MULTILINE)
+    return [(b, a) if "dir=back" in look else (a, b) for a, b, look in found]
 
 
 def test_the_exchange_is_drawn(drawn):
@@ -38,11 +52,15 @@ def test_the_exchange_is_drawn(drawn):
 
 def test_rows_join_what_is_one_layer(drawn):
     text = drawn()
-    rows = re.findall(r"rank=same; edge \[style=invis\]; (.*); }", text)
-    assert '"single conv3" -> "net1 conv3" -> "net1 feed conv3p" -> "net2 conv3p"' in rows
-    assert '"single pool2" -> "net1 pool2" -> "net2 feed pool2"' in rows
+    rows = [
+        list(dict.fromkeys(re.findall('"([^"]*)"', line)))
+        for line in text.splitlines()
+        if "rank=same" in line
+    ]
+    assert ["single conv3", "net1 conv3", "net1 feed conv3p", "net2 conv3p"] in rows
+    assert ["single pool2", "net1 pool2", "net2 feed pool2"] in rows
     # net1's loss is another than the single net's of the same name.
-    assert '"single loss" -> "net2 loss"' in rows
+    assert ["single loss", "net2 loss"] in rows
 
 
 def test_layers_in_place_share_a_box_and_labels_make_no_arrows(drawn):
@@ -75,7 +93,7 @@ def test_a_half_must_be_named(drawn):
         drawn("net2.solver=''")
 
 
-def test_names_with_quotes_and_markup_are_taken_apart(drawn, workdir):
+def test_names_with_quotes_and_markup_are_taken_apart(drawn, write, workdir):
     folder = workdir / "odd"
     folder.mkdir()
     solver = folder / "solver.prototxt"
@@ -85,16 +103,15 @@ def test_names_with_quotes_and_markup_are_taken_apart(drawn, workdir):
     text = drawn(f"single.solver={solver}")
     assert "<B>a&lt;b&gt;&quot;&amp;c</B>" in text and r'"single a<b>\"&c"' in text
     if shutil.which("dot"):
-        write_drawing(text, "odd.svg")
+        write("odd.svg", f"single.solver={solver}")
 
 
-def test_dot_needs_no_graphviz(drawn, workdir, monkeypatch):
+def test_dot_needs_no_graphviz(drawn, write, workdir, monkeypatch):
     monkeypatch.setenv("PATH", str(workdir))
-    text = drawn()
-    write_drawing(text, "nets.dot")
-    assert (workdir / "nets.dot").read_text() == text
+    write("nets.dot")
+    assert (workdir / "nets.dot").read_text() == drawn()
     with pytest.raises(ConfigError, match=r"nets.png: .*graphviz, or write -o nets.dot"):
-        write_drawing(text, "nets.png")
+        write("nets.png")
     assert not (workdir / "nets.png").exists()
 
 
@@ -102,14 +119,14 @@ def test_dot_needs_no_graphviz(drawn, workdir, monkeypatch):
 @pytest.mark.parametrize(
     ("form", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")]
 )
-def test_graphviz_takes_it(drawn, workdir, form, start):
-    write_drawing(drawn(), f"nets.{form}")
+def test_graphviz_takes_it(write, workdir, form, start):
+    write(f"nets.{form}")
     assert (workdir / f"nets.{form}").read_bytes().startswith(start)
 
 
 @needs_graphviz
-def test_boxes_of_a_row_stand_at_one_height_from_left_to_right(drawn, workdir):
-    write_drawing(drawn(), "nets.svg")
+def test_boxes_of_a_row_stand_at_one_height_from_left_to_right(write, workdir):
+    write("nets.svg")
     svg = (workdir / "nets.svg").read_text()
     places = {}
     for title, x, y in re.findall(
@@ -123,21 +140,39 @@ def test_boxes_of_a_row_stand_at_one_height_from_left_to_right(drawn, workdir):
     assert len({round(y) for _, y in row}) == 1
 
 
-@needs_graphviz
-def test_what_graphviz_refuses_is_said(workdir):
-    with pytest.raises(ConfigError, match=r"nets.svg: dot ended with 1: .*syntax error"):
-        write_drawing("digraph {", "nets.svg")
+def fake_dot(folder, script):
+    """A program called dot that stands in for graphviz's."""
+    program = folder / "bin" / "dot"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return str(program.parent)
 
 
-def test_mistakes(drawn, workdir):
+def test_what_graphviz_refuses_is_said(write, workdir, monkeypatch):
+    script = "echo 'syntax  error' >&2; exit 1"
+    monkeypatch.setenv("PATH", fake_dot(workdir, script), prepend=":")
+    with pytest.raises(ConfigError, match="graphviz's dot ended with 1: syntax error"):
+        write("nets.svg")
+
+
+def test_nets_that_come_out_in_reverse_are_written_in_the_other_order(write, workdir, monkeypatch):
+    places = "echo 'node \"net1 conv1\" 9 1'; echo 'node \"net2 conv4\" 2 1'"
+    monkeypatch.setenv("PATH", fake_dot(workdir, places), prepend=":")
+    write("nets.dot")
+    text = (workdir / "nets.dot").read_text()
+    assert text.index("cluster single") < text.index("cluster net2") < text.index("cluster net1")
+
+
+def test_mistakes(write, workdir):
     with pytest.raises(UsageError, match="nets.gif: valid formats are png, svg, pdf, dot"):
-        write_drawing("digraph {}", "nets.gif")
+        write("nets.gif")
     (workdir / "nets.dot").write_text("precious")
     with pytest.raises(UsageError, match="nets.dot exists already: give --force"):
-        write_drawing("digraph {}", "nets.dot")
-    write_drawing("digraph {}", "nets.dot", force=True)
+        write("nets.dot")
+    write("nets.dot", force=True)
     with pytest.raises(StorageFailed, match="nowhere/nets.dot: cannot write the drawing"):
-        write_drawing("digraph {}", "nowhere/nets.dot")
+        write("nowhere/nets.dot")
 
 
 def test_command(dualnet, workdir):
