@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-import time
 from typing import Callable
 
 from dualnet.exchange.tcp_address import Address
@@ -50,6 +49,7 @@ class Link:
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="dualnet-tcp", daemon=True)
         self.trouble = ""
+        self._served = 0
 
     def start(self) -> None:
         """Begin, in a thread that does not keep the process alive."""
@@ -71,6 +71,7 @@ class Link:
                 self._note(str(error))
                 return
             self.trouble = ""
+            self._served += 1
             self._serve(sock, keys)
         finally:
             sock.close()
@@ -143,14 +144,13 @@ class Dialer(Link):
     def _run(self) -> None:
         pause_s = _SHORTEST_PAUSE_S
         while not self._closed.is_set():
-            started_s = time.monotonic()
+            self._served = 0
             for address in self._addresses():
                 self._call(address)
-                if self._closed.is_set():
-                    return
-            # A connection that has lasted was no failure.
-            lasted = time.monotonic() - started_s > _CONNECT_TIMEOUT_S
-            pause_s = _SHORTEST_PAUSE_S if lasted else min(2 * pause_s, _LONGEST_PAUSE_S)
+                if self._served or self._closed.is_set():
+                    break
+            # A connection that came about was no failure, however it ended.
+            pause_s = _SHORTEST_PAUSE_S if self._served else min(2 * pause_s, _LONGEST_PAUSE_S)
             self._closed.wait(pause_s)
 
     def _call(self, address: Address) -> None:

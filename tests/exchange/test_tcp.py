@@ -1,0 +1,285 @@
+"""The carrier tcp on a wire that breaks, lies and is shared with strangers."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dualnet.errors import (
+    ConfigError,
+    ManifestMismatch,
+    PartnerNeverCame,
+    StorageFailed,
+    Superseded,
+)
+from dualnet.exchange.channel import Message
+from dualnet.exchange.settings import ExchangeSettings
+from dualnet.exchange.tcp import TcpChannel
+from dualnet.exchange.tcp_address import Address
+from tests.exchange.carriers import QUICK, Stage, stage
+from tests.exchange.proxy import Proxy
+from tests.exchange.test_carriers import answer, assert_same, batch, lockstep
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Iterator[Stage]:
+    """Halves over TCP."""
+    with stage("tcp", tmp_path) as made:
+        yield made
+
+
+def port_of(net1: Any) -> int:
+    """Where a half listens."""
+    return int(net1._link._sock.getsockname()[1])
+
+
+class Line:
+    """net1 and net2 with a proxy between them."""
+
+    def __init__(self, play: Stage, **settings: Any) -> None:
+        self.net1 = play.open("net1", **settings)
+        self.proxy = Proxy(lambda: port_of(self.net1))
+        made = ExchangeSettings(**{**QUICK, "lock_dir": str(play.run_dir / "locks2"), **settings})
+        self.net2 = TcpChannel(
+            "net2",
+            str(play.run_dir),
+            made,
+            {"config": "c"},
+            addresses=lambda: [Address("127.0.0.1", self.proxy.port)],
+        )
+        play._opened.append(self.net2)
+
+
+@pytest.fixture
+def line(play: Stage) -> Iterator[Line]:
+    """A pair whose wire is ours."""
+    made = Line(play)
+    yield made
+    made.proxy.close()
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_a_broken_connection_loses_nothing(line: Line, way: str) -> None:
+    lockstep(line.net1, line.net2, 0, 2)
+    for iteration in range(2, 8):
+        line.proxy.cut()
+        lockstep(line.net1, line.net2, iteration, iteration + 1)
+    assert line.proxy.connections > 1
+
+
+def test_cut_in_the_middle_of_a_message(line: Line) -> None:
+    """A message of 4 MB breaks off at ever other places, then comes whole."""
+    chance = random.Random(3)
+    large = np.random.RandomState(1).rand(1 << 19)
+    cuts = 5
+
+    def change(way: str, passed: int, data: bytes) -> bytes | None:
+        nonlocal cuts
+        if way == "down" and cuts and passed > chance.randrange(1 << 21):
+            cuts -= 1
+            return None
+        return data
+
+    line.proxy.change = change
+    for iteration in range(3):
+        line.net1.send(Message("up", iteration, {"x": large + iteration}))
+        got = line.net2.receive("up", iteration).arrays["x"]
+        np.testing.assert_array_equal(got, large + iteration)
+    assert cuts < 5
+
+
+def test_every_flipped_bit_is_found(line: Line) -> None:
+    """A flipped bit breaks the connection; what it was part of is sent again, whole."""
+    chance = random.Random(5)
+    flips = 0
+    last = -1
+
+    def change(way: str, passed: int, data: bytes) -> bytes | None:
+        nonlocal flips, last
+        # One flip in each connection, after the greetings, anywhere in what follows.
+        if line.proxy.connections != last and passed + len(data) > 600:
+            last = line.proxy.connections
+            if flips < 15:
+                flips += 1
+                changed = bytearray(data)
+                changed[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+                return bytes(changed)
+        return data
+
+    line.proxy.change = change
+    iteration = 0
+    while flips < 15:
+        lockstep(line.net1, line.net2, iteration, iteration + 1)
+        iteration += 1
+    lockstep(line.net1, line.net2, iteration, iteration + 3)
+    assert line.proxy.connections >= 15
+
+
+def test_recorded_bytes_prove_nothing(line: Line) -> None:
+    """Everything that net2 has ever sent is played to net1 again."""
+    recorded: list[bytes] = []
+
+    def change(way: str, passed: int, data: bytes) -> bytes | None:
+        if way == "up":
+            recorded.append(data)
+        return data
+
+    line.proxy.change = change
+    lockstep(line.net1, line.net2, 0, 3)
+    with socket.create_connection(("127.0.0.1", port_of(line.net1))) as stranger:
+        stranger.sendall(b"".join(recorded))
+        stranger.settimeout(20)
+        try:
+            while stranger.recv(1000):
+                pass  # its greeting, then the end
+        except ConnectionResetError:
+            pass  # that is one, too
+    lockstep(line.net1, line.net2, 3, 5)
+    assert line.proxy.connections == 1, "nobody was disturbed"
+
+
+def test_partition(play: Stage) -> None:
+    """Nobody gets through for a while; then all is well again."""
+    line = Line(play, retain=0)
+    lockstep(line.net1, line.net2, 0, 2)
+    line.proxy.is_down = True
+    line.proxy.cut()
+    line.net1.send(batch(2))
+    received: list[Message] = []
+    waiting = threading.Thread(target=lambda: received.append(line.net2.receive("up", 2)))
+    waiting.start()
+    waiting.join(1.0)
+    assert waiting.is_alive()
+    line.proxy.is_down = False
+    waiting.join(20)
+    assert_same(batch(2), received[0])
+    line.net2.send(answer(2))
+    assert_same(answer(2), line.net1.receive("down", 2))
+    line.proxy.close()
+
+
+def test_a_connection_that_only_seems_open_is_given_up(play: Stage) -> None:
+    """The wire swallows everything: no error, no byte. The silence decides."""
+    line = Line(play, dead_after_s=1.0)
+    lockstep(line.net1, line.net2, 0, 1)
+    first = line.proxy.connections
+    line.proxy.change = lambda way, passed, data: data if line.proxy.connections > first else b""
+    lockstep(line.net1, line.net2, 1, 3)
+    assert line.proxy.connections > first
+    line.proxy.close()
+
+
+# Strangers.
+
+
+def test_strangers_do_not_disturb(play: Stage) -> None:
+    """Silent ones, loud ones, and more of both than are let in at a time."""
+    net1, net2 = play.pair()
+    lockstep(net1, net2, 0, 1)
+    port = port_of(net1)
+    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(40)]
+
+    def shout() -> None:
+        for _ in range(200):
+            try:
+                with socket.create_connection(("127.0.0.1", port), 5) as sock:
+                    sock.sendall(b"GET / HTTP/1.1\r\nHost: net1\r\n\r\n" * 3)
+            except OSError:
+                continue
+
+    shouting = [threading.Thread(target=shout) for _ in range(2)]
+    for thread in shouting:
+        thread.start()
+    lockstep(net1, net2, 1, 20)
+    for thread in shouting:
+        thread.join()
+    lockstep(net1, net2, 20, 25)
+    for sock in silent:
+        sock.close()
+
+
+def test_another_secret_is_refused(play: Stage, tmp_path: Path) -> None:
+    play.open("net1")
+    port = port_of(play._opened[0])
+    (tmp_path / "elsewhere").mkdir()
+    settings = ExchangeSettings(
+        **{**QUICK, "partner_timeout_s": 1.0, "lock_dir": str(tmp_path / "locks3")}
+    )
+    net2 = TcpChannel(
+        "net2", str(tmp_path / "elsewhere"), settings, {"config": "c"},
+        addresses=lambda: [Address("127.0.0.1", port)],
+    )  # fmt: skip
+    with pytest.raises(PartnerNeverCame, match="has another secret"):
+        net2.handshake({})
+    net2.close("stopped")
+
+
+# Directories that are not shared.
+
+
+def test_halves_without_a_common_directory(play: Stage, tmp_path: Path) -> None:
+    """An address and a copy of the secret are enough; what differs in the runs is found."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    net1 = play.open("net1", address=address)
+    there = tmp_path / "net2's node"
+    for name in ("same", "other"):
+        (there / name / "exchange").mkdir(parents=True, mode=0o700)
+        shutil.copy(play.run_dir / "exchange/secret", there / name / "exchange/secret")
+    settings = ExchangeSettings(
+        **{**QUICK, "lock_dir": str(tmp_path / "locks3"), "address": address}
+    )
+    net2 = TcpChannel("net2", str(there / "same"), settings, {"config": "c"})
+    lockstep(net1, net2, 0, 3)
+    net2.close("stopped")
+    stranger = TcpChannel("net2", str(there / "other"), settings, {"config": "d"})
+    with pytest.raises(ManifestMismatch, match="same configuration"):
+        stranger.handshake({})
+    stranger.close("stopped")
+
+
+def test_a_second_net2_elsewhere_is_refused(play: Stage, tmp_path: Path) -> None:
+    net1, net2 = play.pair()
+    lockstep(net1, net2, 0, 1)
+    (tmp_path / "there/exchange").mkdir(parents=True, mode=0o700)
+    shutil.copy(play.run_dir / "exchange/secret", tmp_path / "there/exchange/secret")
+    settings = ExchangeSettings(**{**QUICK, "lock_dir": str(tmp_path / "locks3")})
+    second = TcpChannel(
+        "net2", str(tmp_path / "there"), settings, {"config": "c"},
+        addresses=lambda: [Address("127.0.0.1", port_of(net1))],
+    )  # fmt: skip
+    with pytest.raises(Superseded, match="has taken over"):
+        second.receive("up", 0)
+    second.close("stopped")
+    lockstep(net1, net2, 1, 3)
+
+
+@pytest.mark.parametrize("address", ["localhost", "host:0", ":80", "host:70000", "host:x"])
+def test_what_is_no_address(play: Stage, address: str) -> None:
+    with pytest.raises(ConfigError, match="expected host:port"):
+        play.open("net1", address=address)
+
+
+def test_an_address_that_is_taken(play: Stage) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(StorageFailed, match="cannot listen at"):
+            play.open("net1", address=address)
+
+
+def test_memory_is_given_back(play: Stage) -> None:
+    """Without retention nothing is on disk, and what has arrived is forgotten."""
+    net1, net2 = play.pair(retain=0)
+    for iteration in range(30):
+        lockstep(net1, net2, iteration, iteration + 1)
+    net1.close()
+    assert net1._store.nbytes == 0
+    assert not list((play.run_dir / "exchange").glob("*.npy"))

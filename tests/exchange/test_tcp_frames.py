@@ -1,0 +1,229 @@
+"""Frames and the proof before them, over a pair of sockets."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any, Callable
+
+import numpy as np
+import pytest
+
+from dualnet.errors import DamagedMessage, UsageError
+from dualnet.exchange import tcp_auth
+from dualnet.exchange.channel import Message
+from dualnet.exchange.digest import Hasher
+from dualnet.exchange.layout import MessageLayout
+from dualnet.exchange.tcp_auth import WrongSecret, answer, ask
+from dualnet.exchange.tcp_frames import CONTROL_LIMIT, Broken, Connection, Keys, layout_digest
+
+ONE, TWO = Keys(b"a" * 32, b"b" * 32), Keys(b"b" * 32, b"a" * 32)
+HASHER = Hasher(0)
+
+
+@pytest.fixture
+def wire() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two ends."""
+    one, two = socket.socketpair()
+    with one, two:
+        yield one, two
+
+
+def ends(wire: tuple[socket.socket, socket.socket], limit: int = 1 << 20) -> Any:
+    """Writer and reader."""
+    return Connection(wire[0], ONE, HASHER, limit), Connection(wire[1], TWO, HASHER, limit)
+
+
+def message() -> Message:
+    """Two arrays, one of them empty."""
+    arrays = {"x": np.arange(12, dtype=np.float32).reshape(3, 4), "none": np.zeros((0, 2))}
+    return Message("up", 3, arrays)
+
+
+def test_objects_and_messages(wire: Any) -> None:
+    writer, reader = ends(wire)
+    writer.write_control({"type": "claim", "seq": 7})
+    digest = writer.write_message(5, message(), MessageLayout.of(message()))
+    assert reader.read() == {"type": "claim", "seq": 7}
+    seq, got, stated = reader.read()
+    assert (seq, got.stage, got.iteration) == (5, "up", 3)
+    for name, array in message().arrays.items():
+        np.testing.assert_array_equal(got.arrays[name], array)
+    assert stated == digest == layout_digest(message(), MessageLayout.of(message()), HASHER)
+
+
+def recorded(count: int = 1) -> bytes:
+    """The bytes of some messages."""
+    one, two = socket.socketpair()
+    with one, two:
+        writer = Connection(one, ONE, HASHER, 1 << 20)
+        for seq in range(count):
+            writer.write_message(seq, message(), MessageLayout.of(message()))
+        one.shutdown(socket.SHUT_WR)
+        data = b""
+        two.settimeout(10)
+        while True:
+            part = two.recv(1 << 16)
+            if not part:
+                return data
+            data += part
+
+
+def fate(wire: Any, data: bytes) -> str:
+    """What a reader makes of bytes."""
+    wire[0].sendall(data)
+    wire[0].shutdown(socket.SHUT_WR)
+    reader = Connection(wire[1], TWO, HASHER, 1 << 20)
+    with pytest.raises(Broken) as caught:
+        while True:
+            reader.read()
+    return str(caught.value)
+
+
+def test_each_flipped_bit_is_found() -> None:
+    """In every byte of a message, headers, bodies and MACs alike."""
+    whole = recorded()
+    for place in range(0, len(whole), 3):
+        changed = bytearray(whole)
+        changed[place] ^= 1 << (place % 8)
+        one, two = socket.socketpair()
+        with one, two:
+            one.sendall(changed)
+            one.shutdown(socket.SHUT_WR)
+            with pytest.raises(Broken):
+                Connection(two, TWO, HASHER, 1 << 20).read()
+
+
+def test_repeated_left_out_and_cut(wire: Any) -> None:
+    assert "frame 0 where frame 3 was due" in fate(wire, recorded() * 2)
+
+
+def test_a_frame_that_is_left_out(wire: Any) -> None:
+    both, first = recorded(2), recorded(1)
+    assert "where frame 0 was due" in fate(wire, both[len(first) :])
+
+
+def test_cut_off(wire: Any) -> None:
+    assert "closed by the other side" in fate(wire, recorded()[:-1])
+
+
+def test_reflected(wire: Any) -> None:
+    """What one side has written is not what it would accept."""
+    writer, _ = ends(wire)
+    writer.write_control({"type": "x"})
+    echo = wire[1].recv(1 << 16)
+    wire[1].sendall(echo)
+    with pytest.raises(Broken, match="wrong MAC"):
+        writer.read()
+
+
+def test_a_huge_message_takes_no_memory(wire: Any) -> None:
+    """Announced with the right keys, but more than we accept."""
+    writer, reader = ends(wire)
+    arrays = [["x", "<f4", [1 << 30, 1 << 30]]]
+    writer.write_control(
+        {"type": "message", "seq": 1, "stage": "up", "iteration": 0, "arrays": arrays}
+    )
+    tracemalloc.start()
+    with pytest.raises(DamagedMessage, match="max_message_bytes"):
+        reader.read()
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"type": "message"},
+        {"type": "message", "seq": 1, "stage": "up", "iteration": 0, "arrays": [["x", "|O", [1]]]},
+        {"type": "message", "seq": 1, "stage": "up", "iteration": 0, "arrays": []},
+        {"type": "message", "seq": 1, "stage": "up", "iteration": 0, "arrays": [[1, 2, 3]]},
+        {"no": "type"},
+    ],
+)
+def test_what_is_no_object_of_ours(wire: Any, fields: dict[str, Any]) -> None:
+    writer, reader = ends(wire)
+    writer.write_control(fields)
+    with pytest.raises(Broken, match="not an object of ours"):
+        reader.read()
+
+
+def test_what_cannot_be_said(wire: Any) -> None:
+    writer, _ = ends(wire)
+    with pytest.raises(UsageError, match="at most"):
+        writer.write_control({"type": "x", "text": "x" * CONTROL_LIMIT})
+    with pytest.raises(UsageError, match="plain JSON"):
+        writer.write_control({"type": "x", "array": np.ones(2)})
+
+
+# The proof.
+
+
+def prove(wire: Any, role: str, secret: bytes) -> Callable[[], Any]:
+    """Answer as `role` in a thread; the function returned gives its keys or its error."""
+    outcome: list[Any] = []
+
+    def run() -> None:
+        try:
+            outcome.append(answer(wire[0], secret, role))
+        except Broken as error:
+            wire[0].close()
+            outcome.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+
+    def result() -> Any:
+        thread.join(20)
+        return outcome[0]
+
+    return result
+
+
+def test_both_get_the_same_keys_crosswise(wire: Any) -> None:
+    result = prove(wire, "net1", b"s" * 32)
+    ours = ask(wire[1], b"s" * 32, "net2")
+    theirs = result()
+    assert (ours.sending, ours.receiving) == (theirs.receiving, theirs.sending)
+    assert ours.sending != ours.receiving
+
+
+def test_other_secrets_and_roles(wire: Any) -> None:
+    result = prove(wire, "net1", b"s" * 32)
+    with pytest.raises(WrongSecret):
+        ask(wire[1], b"t" * 32, "net2")
+    wire[1].close()
+    assert isinstance(result(), Broken)
+
+
+def test_the_same_role_twice(wire: Any) -> None:
+    result = prove(wire, "net1", b"s" * 32)
+    with pytest.raises(Broken):
+        ask(wire[1], b"s" * 32, "net1")
+    assert "not net2" in str(result())
+
+
+def test_a_silent_caller(wire: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp_auth, "AUTH_DEADLINE_S", 0.2)
+    assert "did not prove itself" in str(prove(wire, "net1", b"s" * 32)())
+
+
+def test_an_echo_is_no_proof(wire: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger sends our own greeting and proof back to us."""
+    monkeypatch.setattr(tcp_auth, "AUTH_DEADLINE_S", 0.5)
+
+    def echo() -> None:
+        try:
+            while True:
+                data = wire[0].recv(1000)
+                if not data:
+                    return
+                wire[0].sendall(data)
+        except OSError:
+            return
+
+    threading.Thread(target=echo, daemon=True).start()
+    with pytest.raises(Broken):
+        ask(wire[1], b"s" * 32, "net2")
