@@ -13,7 +13,14 @@ from google.protobuf import text_format
 from dualnet.backend import caffe_pb2
 from dualnet.errors import ConfigError
 
-__all__ = ["NetGraph", "read_net", "read_solver", "batch_size_of", "set_batch_size"]
+__all__ = [
+    "NetGraph",
+    "batch_size_of",
+    "included_layers",
+    "read_net",
+    "read_solver",
+    "set_batch_size",
+]
 
 #: Where layers that produce batches keep the batch size.
 _BATCH_FIELDS = {
@@ -96,10 +103,7 @@ class NetGraph:
     def __init__(self, net: Any, phase: str, path: str) -> None:
         self.path = path
         self.phase = phase
-        state = caffe_pb2.NetState()
-        state.CopyFrom(net.state)
-        state.phase = caffe_pb2.Phase.Value(phase)
-        self.layers = [layer for layer in net.layer if _is_included(layer, state, path)]
+        self.layers = [net.layer[number] for number in included_layers(net, phase, path)]
         #: Blob name to the layers that have it as a top, in order (in-place layers again).
         self.producers: dict[str, list[Any]] = {}
         self.consumers: dict[str, list[Any]] = {}
@@ -138,6 +142,23 @@ class NetGraph:
         writers = self.producers.get(blob, [])
         later = [layer for layer in writers if self.index(layer.name) > self.index(after.name)]
         return later[0] if later else None
+
+
+def included_layers(net: Any, phase: str, path: str, solver_state: Any = None) -> list[int]:
+    """Positions of the layers that a phase has.
+
+    Args:
+        net: A NetParameter.
+        phase: `TRAIN` or `TEST`.
+        path: Where it was read, for messages.
+        solver_state: What the solver's train_state or test_state adds to the net's own state.
+    """
+    state = caffe_pb2.NetState()
+    state.CopyFrom(net.state)
+    if solver_state is not None:
+        state.MergeFrom(solver_state)
+    state.phase = caffe_pb2.Phase.Value(phase)
+    return [i for i, layer in enumerate(net.layer) if _is_included(layer, state, path)]
 
 
 def _is_included(layer: Any, state: Any, path: str) -> bool:

@@ -1,0 +1,90 @@
+"""`dualnet split`: from a single net to its halves."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from dualnet.cli.terminal import say
+from dualnet.errors import UsageError
+
+__all__ = ["add", "parse_shape"]
+
+_SPLIT_EXAMPLES = """examples:
+  dualnet split prototxt/cifar10/single_train_test.prototxt --at pool2 --dual conv3 -o nets/pool2
+  dualnet train nets/pool2/dual.yaml
+  dualnet split net.prototxt --at res2a --dual res2b_conv1 res2b_bn1 -o nets/res2a \\
+      --solver solver.prototxt       the shortcut beside the dual layers crosses too
+  dualnet split train_val.prototxt --at norm1 --dual conv2 -o nets/norm1 --shape data=3,227,227
+      data that is not on this machine
+"""
+
+
+def add(commands: Any) -> None:
+    """Add the commands to the parser."""
+    _add_split(commands)
+
+
+def _add_split(commands: Any) -> None:
+    summary = "cut a training net in two: net1, net2, their solvers and the YAML that runs them"
+    command = commands.add_parser(
+        "split", help=summary, description=summary, epilog=_SPLIT_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    command.set_defaults(run=_split)
+    command.add_argument("net", metavar="NET.prototxt", help="the single net, train and test phase")
+    command.add_argument(
+        "--at", nargs="+", required=True, metavar="BLOB",
+        help="where net1 ends; whatever else crosses the cut there is found and said",
+    )  # fmt: skip
+    command.add_argument(
+        "--dual", nargs="+", required=True, metavar="LAYER",
+        help="layers above the cut that net1 has too, and whose outputs are compared",
+    )  # fmt: skip
+    command.add_argument("-o", "--output", required=True, metavar="DIR")
+    command.add_argument(
+        "--solver", metavar="FILE", help="its solver (default: X_solver.prototxt beside "
+        "X_train_test.prototxt)",
+    )  # fmt: skip
+    command.add_argument(
+        "--loss", default="prototxt", metavar="RULE",
+        help="coupling.loss of the YAML (default: EuclideanLoss, as net1's prototxt says)",
+    )  # fmt: skip
+    command.add_argument(
+        "--target", default="gradient", metavar="RULE", help="coupling.target (default: gradient)"
+    )
+    command.add_argument(
+        "--tie", default="start", metavar="RULE", help="coupling.tie (default: start)"
+    )
+    command.add_argument(
+        "--shape", action="append", default=[], metavar="BLOB=C,H,W",
+        help="one sample of a data layer whose data is not on this machine",
+    )  # fmt: skip
+    command.add_argument("--force", action="store_true", help="replace what is there")
+
+
+def _split(options: argparse.Namespace) -> None:
+    from dualnet.cut.split import Request, split, write
+
+    request = Request(
+        options.net, options.at, options.dual, options.output, options.solver, options.target,
+        options.tie, options.loss, dict(parse_shape(text) for text in options.shape),
+    )  # fmt: skip
+    result = split(request)
+    for remark in result.remarks:
+        say(f"note: {remark}")
+    write(request, result, options.force)
+    say(f"wrote {', '.join(result.contents)}")
+    say(f"train with: dualnet train {result.yaml}")
+
+
+def parse_shape(text: str) -> tuple[str, list[int]]:
+    """The blob and shape of a --shape BLOB=C,H,W."""
+    blob, equals, sizes = text.partition("=")
+    try:
+        shape = [int(size) for size in sizes.split(",")] if sizes else []
+    except ValueError:
+        shape = [0]
+    if not (blob and equals) or any(size < 1 for size in shape):
+        raise UsageError(f"--shape {text}: expected BLOB=C,H,W with sizes above zero")
+    return blob, shape

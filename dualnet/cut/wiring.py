@@ -1,0 +1,192 @@
+"""What a net's layers hand to each other, with in-place layers told apart and both phases as one.
+
+A blob's name does not say which values are meant: each layer that works in place gives the name to
+new values. Here every such stage is a `Stream` of its own, with one or more layers that make it (a
+data layer for each phase) and those that read it. Streams of both phases are one where a layer of
+both phases makes or reads them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from dualnet.cut.graph import included_layers
+from dualnet.errors import ConfigError
+
+__all__ = ["PHASES", "Place", "Stream", "Wiring", "nearest"]
+
+PHASES = ("TRAIN", "TEST")
+
+#: A layer's number in the prototxt, and which of its bottoms or tops.
+Place = tuple[int, int]
+
+
+@dataclass(eq=False)
+class Stream:
+    """Values that layers hand on: a blob between two layers that write it.
+
+    Attributes:
+        name: The blob's name.
+        makers: Tops that these values come from, one or one a phase.
+        readers: Bottoms that take them, in order; an in-place layer is the last.
+        phases: Where it is made.
+    """
+
+    name: str
+    makers: list[Place] = field(default_factory=list)
+    readers: list[Place] = field(default_factory=list)
+    phases: set[str] = field(default_factory=set)
+
+
+class Wiring:
+    """The layers of a net in training and test.
+
+    Args:
+        net: A NetParameter.
+        path: Where it was read, for messages.
+        phases: The phases to look at.
+        states: Phase to the NetState that the solver adds, for stages and levels.
+
+    Attributes:
+        layers: The prototxt's layers; all numbers are positions in this list.
+        used: Phase to the numbers of its layers, in order.
+        reads, makes: Number to the streams of a layer's bottoms and tops.
+        streams: Every stream, in the order in which they are made.
+
+    Raises:
+        ConfigError: A layer reads what no layer before it makes, two layers make one blob, or two
+            layers of one phase have the same name.
+    """
+
+    def __init__(
+        self,
+        net: Any,
+        path: str,
+        phases: Iterable[str] = PHASES,
+        states: Optional[dict[str, Any]] = None,
+    ) -> None:
+        self.net, self.path = net, path
+        self.layers: list[Any] = list(net.layer)
+        self.used: dict[str, list[int]] = {}
+        self.reads: dict[int, list[Stream]] = {}
+        self.makes: dict[int, list[Stream]] = {}
+        self.streams: list[Stream] = []
+        for phase in phases:
+            self._wire(phase, (states or {}).get(phase))
+        self.streams.sort(key=lambda stream: min(stream.makers))
+        for stream in self.streams:
+            stream.readers.sort()
+
+    @property
+    def numbers(self) -> list[int]:
+        """The layers of any phase, in order."""
+        return sorted(self.makes)
+
+    def phases_of(self, number: int) -> set[str]:
+        """The phases that a layer is in."""
+        return {phase for phase, used in self.used.items() if number in used}
+
+    def numbers_of(self, name: str) -> list[int]:
+        """The layers of that name; a layer may stand once for each phase."""
+        return [number for number in self.numbers if self.layers[number].name == name]
+
+    def last(self, blob: str) -> Optional[Stream]:
+        """The stream that a blob's name stands for at the end of the net."""
+        found = [stream for stream in self.streams if stream.name == blob]
+        return found[-1] if found else None
+
+    def is_in_place(self, place: Place) -> bool:
+        """Whether this top of a layer overwrites the bottom at the same position (net.cpp)."""
+        number, top = place
+        layer = self.layers[number]
+        return top < len(layer.bottom) and layer.bottom[top] == layer.top[top]
+
+    def overwriters(self, stream: Stream) -> list[int]:
+        """The layers that work on a stream in place."""
+        return [number for number, slot in stream.readers if self._overwrites(number, slot)]
+
+    def _overwrites(self, number: int, slot: int) -> bool:
+        return slot < len(self.layers[number].top) and self.is_in_place((number, slot))
+
+    def _wire(self, phase: str, state: Any) -> None:
+        """Follow the blobs through the layers of one phase."""
+        current: dict[str, Stream] = {}
+        names: set[str] = set()
+        self.used[phase] = []
+        for number in included_layers(self.net, phase, self.path, state):
+            layer = self.layers[number]
+            if layer.name in names:
+                raise ConfigError(
+                    f"{self.path}: two layers named {layer.name} in phase {phase}; weights are "
+                    "copied by name, so give one of them another"
+                )
+            names.add(layer.name)
+            self.used[phase].append(number)
+            reads = [self._read(layer, blob, current, phase) for blob in layer.bottom]
+            reads = self._join(self.reads, number, reads, current)
+            for slot, stream in enumerate(reads):
+                if (number, slot) not in stream.readers:
+                    stream.readers.append((number, slot))
+            makes = []
+            for top, blob in enumerate(layer.top):
+                if blob in current and not self.is_in_place((number, top)):
+                    raise ConfigError(
+                        f"{self.path}: layer {layer.name} makes {blob}, which layer "
+                        f"{self._maker(current[blob])} makes already, in phase {phase}; rename "
+                        "one of them"
+                    )
+                makes.append(Stream(blob))
+                current[blob] = makes[-1]
+            makes = self._join(self.makes, number, makes, current)
+            for top, stream in enumerate(makes):
+                stream.phases.add(phase)
+                if (number, top) not in stream.makers:
+                    stream.makers.append((number, top))
+                if stream not in self.streams:
+                    self.streams.append(stream)
+
+    def _read(self, layer: Any, blob: str, current: dict[str, Stream], phase: str) -> Stream:
+        if blob not in current:
+            raise ConfigError(
+                f"{self.path}: layer {layer.name} reads {blob} in phase {phase}, and no layer "
+                f"before it makes that{nearest(blob, current)}"
+            )
+        return current[blob]
+
+    def _join(
+        self,
+        table: dict[int, list[Stream]],
+        number: int,
+        streams: list[Stream],
+        current: dict[str, Stream],
+    ) -> list[Stream]:
+        """The streams of a layer that another phase may know: two at one place become one."""
+        known = table.setdefault(number, streams)
+        for old, new in zip(list(known), streams):
+            if old is not new:
+                self._merge(old, new, current)
+        return table[number]
+
+    def _merge(self, old: Stream, new: Stream, current: dict[str, Stream]) -> None:
+        old.makers += [place for place in new.makers if place not in old.makers]
+        old.readers += [place for place in new.readers if place not in old.readers]
+        old.phases |= new.phases
+        if new in self.streams:
+            self.streams.remove(new)
+        for streams in (*self.reads.values(), *self.makes.values()):
+            streams[:] = [old if stream is new else stream for stream in streams]
+        for blob, stream in current.items():
+            if stream is new:
+                current[blob] = old
+
+    def _maker(self, stream: Stream) -> str:
+        return str(self.layers[stream.makers[0][0]].name)
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """`; did you mean …?` where a name is close to one that there is, else nothing."""
+    close = difflib.get_close_matches(name, list(names), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
