@@ -118,7 +118,7 @@ def test_run_that_was_moved_can_be_restored(workdir):
 
 @pytest.mark.parametrize("role", ["single", "net1"])
 def test_data_continue_where_they_stood(workdir, role):
-    # In net1 the first layer is MemoryData, which has nothing to skip; its Data layer is next.
+    # In net1 the first layer is an Input, which has nothing to skip; its Data layer is next.
     half = make_half(role, "run")
     images = []
     for _ in range(4):

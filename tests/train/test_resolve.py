@@ -52,15 +52,15 @@ def refused(role, overrides, *parts):
 
 # Mistakes.
 
-MEMORY = 'layer {\n  name: "conv3p_data"\n  type: "MemoryData"'
-DATA = 'layer {\n  name: "data"'
+CONV3P_DATA = 'layer {\n  name: "conv3p_data"'
+AS_MEMORY = ('type: "Input"', 'type: "MemoryData"')
 SILENCE = 'layer {\n  name: "silence"'
 RELU3 = 'layer { name: "relu3" type: "ReLU" bottom: "conv3" top: "conv3" }\n'
 CONV1 = 'layer {\n  name: "conv1"'
 LOSS1 = 'bottom: "conv3"\n  bottom: "conv3p"\n  top: "loss"'
 SECOND_LOSS = 'layer { name: "two" type: "EuclideanLoss" bottom: "conv3" bottom: "conv3p" }\n'
 CONV3P = 'layer {\n  name: "conv3p"'
-POOL2 = 'layer {\n  name: "pool2_data"\n  type: "MemoryData"'
+POOL2 = 'layer {\n  name: "pool2_data"'
 TO_CONV3P = 'bottom: "pool2"\n  top: "conv3p"'
 DUMMY = 'layer { name: "first" type: "DummyData" top: "z" dummy_data_param { shape { dim: 1 } } }\n'
 LABELS = 'layer { name: "own" type: "DummyData" top: "label" dummy_data_param {} }\n'
@@ -81,9 +81,9 @@ LABELS = 'layer { name: "own" type: "DummyData" top: "label" dummy_data_param {}
          ["cut.dual lists conv3, conv1", "in the order conv1, conv3", "forward order"]),
         ("net1", [(SILENCE, RELU3 + SILENCE)], [],
          ["layer relu3 overwrites conv3 in place", "give relu3 a top of its own"]),
-        ("net1", [(DATA, DUMMY + DATA), (MEMORY, DUMMY + MEMORY)], [],
+        ("net1", [(CONV3P_DATA, DUMMY + CONV3P_DATA), AS_MEMORY], [],
          ["MemoryData layer conv3p_data is layer 1", "layer 0 only", "move it"]),
-        ("net1", [('type: "MemoryData"', 'type: "DummyData"')], [],
+        ("net1", [('type: "Input"', 'type: "DummyData"')], [],
          ["conv3p comes from layer conv3p_data of type DummyData", "MemoryData or Input"]),
         ("net1", [(LOSS1, 'bottom: "conv3"\n  bottom: "pool2"\n  top: "loss"')], [],
          ["0 layers read both conv3 and conv3p", "exactly one loss"]),
@@ -95,13 +95,13 @@ LABELS = 'layer { name: "own" type: "DummyData" top: "label" dummy_data_param {}
         # net2
         ("net2", [], ["cut.blobs=[pool9]"], ["no blob pool9", "cut.blobs", "pool2"]),
         ("net2", [], ["cut.labels=[target]"], ["no blob target", "cut.labels"]),
-        ("net2", [('type: "MemoryData"', 'type: "DummyData"')], [],
+        ("net2", [('type: "Input"', 'type: "DummyData"')], [],
          ["pool2 comes from layer pool2_data of type DummyData in phase TRAIN",
           "MemoryData or Input"]),
-        ("net2", [(POOL2, DUMMY + POOL2)], [],
+        ("net2", [(POOL2, DUMMY + POOL2), AS_MEMORY], [],
          ["MemoryData layer pool2_data is layer 1 in phase TRAIN", "move it to the top"]),
         ("net2", [('  top: "label"', '  top: "unused"'),
-                  ('name: "digits_net2"', 'name: "digits_net2"\n' + LABELS)], [],
+                  ('name: "digits_net2"', 'name: "digits_net2"\n' + LABELS), AS_MEMORY], [],
          ["MemoryData layer pool2_data is layer 1"]),
         ("net2", [('  top: "label"', '  top: "unused"'),
                   (CONV3P, LABELS + CONV3P)], [],
