@@ -26,6 +26,16 @@ def check_values(config: Config, source: str) -> None:
             f"{source}: train.keep: {train.keep}; keep 2 or more, as the latest may be damaged, "
             "or 0 for all"
         )
+    for key, least in (("staleness", 0), ("local_steps", 1)):
+        if not least <= getattr(train, key) <= 99:
+            raise ConfigError(
+                f"{source}: train.{key}: {getattr(train, key)} is not within {least} and 99"
+            )
+    if train.schedule == "overlapped" and config.coupling.target == "admm":
+        raise ConfigError(
+            f"{source}: train.schedule: overlapped with target admm, whose alternations need each "
+            "answer before the next batch; use alternating, or target prox"
+        )
     if not train.stop_within_s >= 0:
         raise ConfigError(f"{source}: train.stop_within_s: {train.stop_within_s} is negative")
     if not 0 <= config.seed < 2**31:

@@ -45,6 +45,7 @@ LOSSES = (
     "none",
 )
 RULES = ("manual", "solver")
+SCHEDULES = ("alternating", "overlapped")
 ACTIONS = ("ignore", "warn", "stop")  # `off` would be read as false
 CARRIERS = ("files", "tcp")
 DTYPES = ("float32", "float16", "bfloat16", "int8")
@@ -108,6 +109,15 @@ class Train:
     #: End with an error when a loss is no finite number. Caffe trains on, and BVLC Caffe's MAX
     #: pooling then writes out of bounds (pooling_layer.cpp: no NaN is a maximum, its index is -1).
     stop_on_nan: bool = True
+    #: `alternating` (thesis figure 8.1): one half works while the other waits; `overlapped`: net1
+    #: sends up to `staleness` batches ahead of the answers.
+    schedule: str = _one_of(*SCHEDULES, default="alternating")
+    staleness: int = 1
+    #: What is done with the activations that wait for their answer: `keep` them (memory), or
+    #: `recompute` them (time).
+    stale_activations: str = _one_of("keep", "recompute", default="keep")
+    #: Updates of net2 on each batch; the first pass gives the answer.
+    local_steps: int = 1
     #: Caffemodels to start from, copied by layer name into every net that has the layers.
     weights: list[str] = field(default_factory=list)
 

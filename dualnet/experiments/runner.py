@@ -140,9 +140,16 @@ def _sets(overrides: list[str]) -> list[str]:
 
 def _dualnet(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     # Progress goes to the terminal only where a person may be looking; the errors are needed here.
-    return subprocess.run(
-        [sys.executable, "-m", "dualnet", *arguments], stderr=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-m", "dualnet", *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        _, errors = process.communicate()
+    except BaseException:
+        # Killed, it could not end its halves, which would train on.
+        process.terminate()
+        process.wait()
+        raise
+    return subprocess.CompletedProcess(command, process.returncode, "", errors)
 
 
 def _last_line(done: subprocess.CompletedProcess[str]) -> str:

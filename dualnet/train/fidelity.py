@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from dualnet.cut.below import layers_below
+from dualnet.train.driver import NetDriver
 from dualnet.train.half import Half
 from dualnet.train.session import Session
 
@@ -38,7 +39,6 @@ class FidelityMeter:
     """
 
     def __init__(self, half: Half) -> None:
-        self.net = half.train
         self.interval = half.config.coupling.fidelity_interval
         below = layers_below(half.resolved.train, half.config.cut.blobs)
         #: Layers whose gradients are compared: those that learn, below the cut.
@@ -59,19 +59,19 @@ class FidelityMeter:
         }
         return {name: values for name, values in arrays.items() if not name.startswith(PREFIX)}
 
-    def measure(self) -> None:
+    def measure(self, net: NetDriver) -> None:
         """Back-propagate the true gradient, if it came; parameter diffs are zero after it."""
         if not self._gradients:
             return
-        self.net.backward_from(self._gradients)
-        self._true = self._below()
-        self.net.net.clear_param_diffs()
+        net.backward_from(self._gradients)
+        self._true = self._below(net)
+        net.net.clear_param_diffs()
 
-    def compare(self, session: Session) -> None:
+    def compare(self, net: NetDriver, session: Session) -> None:
         """Log how net1's own gradient, which `backward` has just made, compares with it."""
         if not self._gradients:
             return
-        own, true = self._below(), self._true
+        own, true = self._below(net), self._true
         series = dict(zip(("fidelity_cosine", "fidelity_ratio"), _compared(own, true)))
         for layer in self.layers:
             names = [name for name in true if name.rpartition(".")[0] == layer]
@@ -79,8 +79,8 @@ class FidelityMeter:
             series[f"fidelity_cosine_{layer}"], series[f"fidelity_ratio_{layer}"] = cosine, ratio
         session.show_series(session.iteration, series)
 
-    def _below(self) -> Diffs:
-        diffs = self.net.parameter_diffs()
+    def _below(self, net: NetDriver) -> Diffs:
+        diffs = net.parameter_diffs()
         return {name: d for name, d in diffs.items() if name.rpartition(".")[0] in self.layers}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from dualnet.cut.check import loss_layer
 from dualnet.exchange.channel import Channel, Message
 from dualnet.train.answer import CONVERGED
 from dualnet.train.convergence import relative_residual
+from dualnet.train.driver import NetDriver
 from dualnet.train.fidelity import FidelityMeter
 from dualnet.train.half import Half
 from dualnet.train.liveness import LivenessCheck
@@ -31,19 +32,34 @@ class _Learning:
 
     def __init__(self, half: Half, channel: Channel, session: Session) -> None:
         self.half, self.channel, self.session = half, channel, session
-        self.net, self.compared = half.train, half.resolved.compared
+        self.compared = half.resolved.compared
+        self.cut_layer = half.resolved.cut_layer(half.resolved.train)
         self.meter = FidelityMeter(half)
         self.liveness = LivenessCheck(half, session.log)
         #: |x - z| / |x| of the last answer; where nothing is compared, nothing is apart.
         self.residual = 0.0
         self.wants_residual = half.config.convergence.residual is not None
 
-    def learn(self, iteration: int, loss: float) -> None:
-        """Take part in an iteration whose cut blobs are on their way to net2.
+    @property
+    def last_kept(self) -> Optional[str]:
+        """The last layer whose result `learn` needs; None: none beyond the cut."""
+        return self.cut_layer
+
+    def begin(self, net: NetDriver, iteration: int) -> float:
+        """Do what needs no answer, for a batch whose cut blobs are on their way.
+
+        Returns:
+            The loss of the layers that were run, as of an auxiliary classifier; mostly 0.
+        """
+        return 0.0
+
+    def learn(self, net: NetDriver, iteration: int, loss: float) -> None:
+        """Take the answer to a batch, and update the weights.
 
         Args:
+            net: Holds the batch's activations.
             iteration: Updates done before it.
-            loss: Of net1's own losses up to the cut, as of an auxiliary classifier; mostly 0.
+            loss: Of net1's own losses so far.
         """
         raise NotImplementedError
 
@@ -55,28 +71,32 @@ class _Learning:
             self.session.end_after(iteration)
         return self.meter.take(arrays)
 
-    def update(self, iteration: int) -> None:
-        """Change the weights, under the eyes of the liveness check."""
-        self.liveness.before_update(iteration)
+    def update(self, net: NetDriver, iteration: int) -> None:
+        """Change the weights by the gradients in `net`, under the eyes of the liveness check."""
+        if net is not self.half.train:
+            # They share weights; the solver knows only its own net's gradients.
+            self.half.train.set_parameter_diffs(net.parameter_diffs())
+            net.net.clear_param_diffs()
+        self.liveness.before_update(net, iteration)
         self.half.update()
         self.liveness.after_update(iteration)
 
-    def note_residual(self, z: dict[str, np.ndarray]) -> None:
+    def note_residual(self, net: NetDriver, z: dict[str, np.ndarray]) -> None:
         """Measure how far x is from its target, if the convergence criterion asks."""
         if self.wants_residual:
             self.residual = max(
-                relative_residual(self.net.data(self.compared[wire]), z[wire]) for wire in z
+                relative_residual(net.data(self.compared[wire]), z[wire]) for wire in z
             )
 
-    def send_output(self, stage: str, iteration: int) -> None:
+    def send_output(self, net: NetDriver, stage: str, iteration: int) -> None:
         """x goes up: net2's answer is a point near it."""
-        outputs = {wire: self.net.data(blob) for wire, blob in self.compared.items()}
+        outputs = {wire: net.data(blob) for wire, blob in self.compared.items()}
         self.channel.send(Message(stage, iteration, outputs))
 
-    def norms(self) -> dict[str, float]:
+    def norms(self, net: NetDriver) -> dict[str, float]:
         """Mean length per sample of what is compared: the thesis's collapse shows here."""
         blobs = [blob for pair in self.compared.items() for blob in reversed(pair)]
-        return {f"{blob}_norm": _length(self.net.data(blob)) for blob in blobs}
+        return {f"{blob}_norm": _length(net.data(blob)) for blob in blobs}
 
 
 class ByLoss(_Learning):
@@ -90,32 +110,35 @@ class ByLoss(_Learning):
         losses = [loss_layer(train, blob, wire).name for wire, blob in self.compared.items()]
         #: Where the layers begin that need the answer.
         self.first_loss: str = min(losses, key=train.index)
-        self.last_output = self.net.layer_before(self.first_loss)
-        self.cut_layer = half.resolved.cut_layer(train)
+        self.last_output = half.train.layer_before(self.first_loss)
 
-    def learn(self, iteration: int, loss: float) -> None:
-        net = self.net
-        loss += self.forward_to_loss()
+    @property
+    def last_kept(self) -> Optional[str]:
+        return self.last_output
+
+    def begin(self, net: NetDriver, iteration: int) -> float:
+        after = net.layer_after(self.cut_layer)
+        loss = 0.0 if after == self.first_loss else net.forward(after, self.last_output)
         if self.sends_output:
-            self.send_output("x", iteration)
+            self.send_output(net, "x", iteration)
+        return loss
+
+    def learn(self, net: NetDriver, iteration: int, loss: float) -> None:
         answer = self.receive("down", iteration)
-        self.note_residual(answer)
+        self.note_residual(net, answer)
         net.feed(answer)
         loss += net.forward(self.first_loss)
-        self.session.show_training(iteration, loss, self.norms, self.meter.is_due(iteration))
+        self.session.show_training(
+            iteration, loss, lambda: self.norms(net), self.meter.is_due(iteration)
+        )
         if self.is_frozen:
-            self.liveness.before_update(iteration)
+            self.liveness.before_update(net, iteration)
             self.liveness.after_update(iteration)
             return
-        self.meter.measure()
+        self.meter.measure(net)
         net.backward()
-        self.meter.compare(self.session)
-        self.update(iteration)
-
-    def forward_to_loss(self) -> float:
-        """[3]: the dual layers, while net2 is at work. Returns the loss of what lies among them."""
-        after = self.net.layer_after(self.cut_layer)
-        return 0.0 if after == self.first_loss else self.net.forward(after, self.last_output)
+        self.meter.compare(net, self.session)
+        self.update(net, iteration)
 
 
 class ByAlternation(ByLoss):
@@ -128,66 +151,71 @@ class ByAlternation(ByLoss):
         train = half.resolved.train
         self.losses = [loss_layer(train, blob, wire).name for wire, blob in self.compared.items()]
 
-    def learn(self, iteration: int, loss: float) -> None:
+    def begin(self, net: NetDriver, iteration: int) -> float:
+        loss = super().begin(net, iteration)
+        self.send_output(net, "x00", iteration)
+        return loss
+
+    def learn(self, net: NetDriver, iteration: int, loss: float) -> None:
         coupling = self.half.config.coupling
         self.multipliers.reset()
-        loss += self.forward_to_loss()
         series: dict[str, float] = {}
         is_measured = self.meter.is_due(iteration)
         for number in range(coupling.alternations):
             beta = penalty(coupling, number)
-            self.send_output(f"x{number:02d}", iteration)
             z = self.receive(f"down{number:02d}", iteration)
-            self.note_residual(z)
-            lagrangian = self.lagrangian(z, beta)
+            self.note_residual(net, z)
+            lagrangian = self.lagrangian(net, z, beta)
             if number == 0:
-                loss += lagrangian
-                self.session.show_training(iteration, loss, self.norms, is_measured)
+                self.session.show_training(
+                    iteration, loss + lagrangian, lambda: self.norms(net), is_measured
+                )
             is_last = number == coupling.alternations - 1
             if is_last:
-                self.meter.measure()
-            self.net.backward()
+                self.meter.measure(net)
+            net.backward()
             if is_last:
-                self.meter.compare(self.session)
-            x = {wire: self.net.data(blob) for wire, blob in self.compared.items()}
+                self.meter.compare(net, self.session)
+            x = {wire: net.data(blob) for wire, blob in self.compared.items()}
             self.multipliers.ascend(x, z, beta)
             if number == 0:
                 series["first_residual"] = self.multipliers.primal_residual
-            self.update(iteration)
+            self.update(net, iteration)
             if not is_last:
-                self.forward_again(iteration)
+                self.forward_again(net, iteration)
+                self.send_output(net, f"x{number + 1:02d}", iteration)
         series["primal_residual"] = self.multipliers.primal_residual
         series["dual_residual"] = self.multipliers.dual_residual
         self.session.show_series(iteration, series)
 
-    def lagrangian(self, z: dict[str, np.ndarray], beta: float) -> float:
+    def lagrangian(self, net: NetDriver, z: dict[str, np.ndarray], beta: float) -> float:
         """(5.5) without net2's loss, mean over the samples; leaves its gradient to `backward`."""
-        self.net.feed(self.multipliers.shifted(z, beta))
+        net.feed(self.multipliers.shifted(z, beta))
         for loss in self.losses:
-            self.net.set_loss_weight(loss, beta)
-        return self.net.forward(self.first_loss) + self.multipliers.offset(beta)
+            net.set_loss_weight(loss, beta)
+        return net.forward(self.first_loss) + self.multipliers.offset(beta)
 
-    def forward_again(self, iteration: int) -> None:
+    def forward_again(self, net: NetDriver, iteration: int) -> None:
         """The same batch through the changed weights, with the same dropout."""
         self.half.seed(iteration)
-        self.net.forward_without(self.sources, self.last_output)
+        net.forward_without(self.sources, self.last_output)
 
 
 class ByGradient(_Learning):
     """dL/dp itself, as plain model parallelism has it: the control `backprop`."""
 
-    def learn(self, iteration: int, loss: float) -> None:
+    def learn(self, net: NetDriver, iteration: int, loss: float) -> None:
         arrays = self.receive("down", iteration)
         loss += float(arrays.pop("loss")[0])
         self.session.show_training(iteration, loss)
-        self.net.backward_from(arrays)
-        self.update(iteration)
+        net.backward_from(arrays)
+        self.update(net, iteration)
 
 
 class ByNothing(_Learning):
     """net1 keeps its random weights: the control `frozen`, the thesis's missing loss_weight."""
 
-    def learn(self, iteration: int, loss: float) -> None:
+    def learn(self, net: NetDriver, iteration: int, loss: float) -> None:
         # The answer keeps net1 from running ahead, and says how it goes.
         loss += float(self.receive("down", iteration)["loss"][0])
         self.session.show_training(iteration, loss)

@@ -17,6 +17,7 @@ from dualnet.config import Liveness
 from dualnet.cut.below import layers_below
 from dualnet.errors import TrainingFailed
 from dualnet.report.log import CaffeLog
+from dualnet.train.driver import NetDriver
 from dualnet.train.half import Half
 
 __all__ = ["LivenessCheck"]
@@ -50,15 +51,15 @@ class LivenessCheck:
         """Whether this iteration is looked at."""
         return self.settings.interval > 0 and iteration % self.settings.interval == 0
 
-    def before_update(self, iteration: int) -> None:
-        """Take note of weights, gradients and outputs."""
+    def before_update(self, net: NetDriver, iteration: int) -> None:
+        """Take note of weights, gradients and outputs; `net` holds the last."""
         if not self.is_due(iteration):
             return
         self._weights = self._copy()
         self._diffs = {
             name: diff for name, diff in self.net.parameter_diffs().items() if name in self._weights
         }
-        length = sum(_length(self.net.data(blob)) for blob in self.outputs)
+        length = sum(_length(net.data(blob)) for blob in self.outputs)
         self._largest = max(self._largest, length)
         share = length / self._largest if self._largest else 1.0
         if share < self.settings.collapse_share:

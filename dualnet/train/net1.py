@@ -10,6 +10,15 @@ One iteration of both halves (thesis figure 8.1), time downwards:
         (while net2 is at work)
     [4] conv3p in     <------------------
         loss, backward, weights updated
+
+With `train.schedule: overlapped` net1 sends batches ahead of the answers, here one (staleness 1),
+so that neither half waits for the other's turn:
+
+    net1   [1] 0 | [1] 1 | [4] 0 | [1] 2 | [4] 1 | [1] 3 | [4] 2 ...
+    net2           | [2] 0   | [2] 1         | [2] 2         ...
+
+Before a test and before a checkpoint it waits for every answer: both halves must stand between the
+same two iterations there.
 """
 
 from __future__ import annotations
@@ -17,6 +26,7 @@ from __future__ import annotations
 import numpy as np
 
 from dualnet.exchange.channel import Channel, Message
+from dualnet.train.ahead import make_memory
 from dualnet.train.answer import RESIDUAL
 from dualnet.train.driver import NetDriver
 from dualnet.train.half import Half
@@ -43,9 +53,16 @@ class Net1:
         self.test_cut_layer = resolved.cut_layer(resolved.test)
         self.tie = half.config.coupling.tie
         self.learning = make_learning(half, channel, session)
+        train = half.config.train
+        self.staleness = train.staleness if train.schedule == "overlapped" else 0
+        self.memory = make_memory(half)
+        #: The next batch to be sent, and the losses so far of those that were.
+        self.sent = session.iteration
+        self.losses: dict[int, float] = {}
 
     def run(self) -> None:
         """Train to max_iter."""
+        self.sent = self.session.iteration
         if self.tie != "never" and not self.session.is_continued:
             self.channel.send(Message("tie", 0, self.half.train.parameters(self.dual)))
         self.session.train(self.step, self.test)
@@ -53,14 +70,24 @@ class Net1:
     def step(self, iteration: int) -> None:
         """One iteration; the numbers are those of the picture above."""
         self.session.begun()
-        self.half.seed(iteration)
-        loss = self.half.train.forward(last=self.cut_layer)  # [1]
-        self.channel.send(Message("up", iteration, {**self.batch(self.half.train), **self.notes()}))
-        self.learning.learn(iteration, loss)  # [3] and [4]
+        # With the alternating schedule nothing is ahead: one batch goes up, and then comes [4].
+        while self.sent <= self.session.horizon(iteration, self.staleness):
+            self.send_batch(self.sent)
+            self.sent += 1
+        net = self.memory.recall(iteration, self.learning.last_kept)
+        self.learning.learn(net, iteration, self.losses.pop(iteration))  # [4]
         if self.tie == "every":
             weights = self.channel.receive("tie", iteration + 1).arrays
             self.half.train.set_parameters(weights)
+        self.session.is_ahead = self.sent > iteration + 1
         self.session.completed(iteration)
+
+    def send_batch(self, iteration: int) -> None:
+        """[1] and [3]: the next batch to the cut, and from there what no answer is needed for."""
+        self.half.seed(iteration)
+        net, loss = self.memory.load(iteration, self.cut_layer)  # [1]
+        self.channel.send(Message("up", iteration, {**self.batch(net), **self.notes()}))
+        self.losses[iteration] = loss + self.learning.begin(net, iteration)  # [3]
 
     def test(self, iteration: int) -> None:
         """Send every test batch up; net2 measures the accuracy."""

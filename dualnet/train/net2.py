@@ -26,6 +26,7 @@ class Net2:
         self.half, self.channel, self.session = half, channel, session
         self.dual = half.config.cut.dual
         self.tie = half.config.coupling.tie
+        self.local_steps = half.config.train.local_steps
         self.answer = make_answer(half, channel, session)
 
     def run(self) -> None:
@@ -47,6 +48,10 @@ class Net2:
         self.session.judge(iteration, None if residual is None else float(residual[0]))
         net.backward()
         self.answer.answer_and_update(iteration, loss)
+        for _ in range(self.local_steps - 1):
+            net.forward()
+            net.backward()
+            self.half.update()
         if self.tie == "every":
             self.send_dual_weights(iteration)
         self.session.completed(iteration)

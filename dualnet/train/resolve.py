@@ -228,21 +228,26 @@ def _fill_solver(solver: Any, config: Config, role: str, run_dir: str, source: s
 def _stretch_schedule(solver: Any, config: Config, role: str, source: str) -> int:
     """Let a solver that makes several updates an iteration keep its schedule in iterations.
 
-    The alternations of target admm share one iteration's learning rate.
+    The alternations of target admm share one iteration's learning rate; net2's local steps each
+    have it whole.
 
     Returns:
         The updates that one iteration makes.
     """
     coupling = config.coupling
-    updates = coupling.alternations if role == "net1" and coupling.target == "admm" else 1
+    shares_rate = role == "net1" and coupling.target == "admm"
+    updates = coupling.alternations if shares_rate else 1
+    if role == "net2":
+        updates = config.train.local_steps
     if updates == 1:
         return 1
     if config.update.rule == "solver" and solver.lr_policy not in _STRETCHABLE:
         raise ConfigError(
-            f"{source}: lr_policy: {solver.lr_policy} counts updates, and target admm makes "
-            f"{updates} an iteration; use one of {', '.join(_STRETCHABLE)}"
+            f"{source}: lr_policy: {solver.lr_policy} counts updates, and {role} makes {updates} "
+            f"an iteration; use one of {', '.join(_STRETCHABLE)}"
         )
-    solver.base_lr /= updates
+    if shares_rate:
+        solver.base_lr /= updates
     solver.max_iter *= updates
     solver.stepsize *= updates
     solver.stepvalue[:] = [value * updates for value in solver.stepvalue]

@@ -96,6 +96,8 @@ class Session:
         self._is_shown = False
         #: Messages sent and received when the iteration began; None while it changes the net.
         self._place: Optional[tuple[int, int]] = None
+        #: Whether batches are ahead of their answers: no place to continue from, either.
+        self.is_ahead = False
 
     def train(self, step: Callable[[int], None], test: Callable[[int], None]) -> None:
         """Do what is still to do, up to max_iter.
@@ -123,6 +125,18 @@ class Session:
             yield self.iteration
         if self._snapshot_at != self.iteration:
             self.snapshot()
+
+    def horizon(self, iteration: int, staleness: int) -> int:
+        """The last batch that may go up before the answer to batch `iteration` is applied.
+
+        Never one beyond the next test or checkpoint, where nothing may be under way.
+        """
+        last = min(iteration + staleness, self.max_iter - 1)
+        for ahead in range(iteration + 1, last + 1):
+            is_checkpoint = self.snapshot_interval and ahead % self.snapshot_interval == 0
+            if is_checkpoint or self.is_test_due(ahead):
+                return ahead - 1
+        return last
 
     def begun(self) -> None:
         """The iteration begins to change the net; from here it has to be completed."""
@@ -235,7 +249,7 @@ class Session:
         self.is_stopped = True
         self.storage.timeout_s = 0.0  # there is no time to wait for a full disk
         self.stopper.release()
-        if self._place is not None and self._snapshot_at != self.iteration:
+        if self._place is not None and not self.is_ahead and self._snapshot_at != self.iteration:
             self.snapshot()
         self.log.info("Optimization stopped early.")
         self.vitals.show(self.iteration, self.loss, now=True)
@@ -284,9 +298,11 @@ class Session:
             iteration: Whose loss has just been shown.
             residual: net1's |x - z| / |x| of the iteration before.
         """
-        criterion = self.half.config.convergence
+        criterion, train = self.half.config.convergence, self.half.config.train
         if iteration + 1 < self.max_iter and has_converged(criterion, self._losses, residual):
-            self.end_after(iteration)
+            # What net1 has sent ahead is trained with.
+            staleness = train.staleness if train.schedule == "overlapped" else 0
+            self.end_after(iteration + staleness)
 
     def end_after(self, iteration: int) -> None:
         """Make this the last iteration: the training has converged."""

@@ -1,0 +1,122 @@
+"""net1 runs ahead: batches whose activations wait for net2's answer (`train.schedule: overlapped`).
+
+With staleness S a batch's answer is applied S updates after the batch went up. What the backward
+pass then needs, the batch's own activations, is either kept, in S further copies of net1 that share
+its weights (the memory of S + 1 batches, no more work), or computed again from the kept images (one
+more forward pass, with the weights of now).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import numpy as np
+
+from dualnet.backend import caffe
+from dualnet.cut.below import sources
+from dualnet.train.driver import NetDriver
+from dualnet.train.half import Half
+
+__all__ = ["make_memory"]
+
+
+class Present:
+    """Nothing is kept: each batch is answered before the next is read (S = 0)."""
+
+    def __init__(self, half: Half) -> None:
+        self.half, self.net = half, half.train
+        self.sources = sources(half.resolved.train)
+        self.data_layers = [
+            layer.name
+            for layer in half.resolved.train.layers
+            if not layer.bottom and layer.type not in ("MemoryData", "Input")
+        ]
+        self.tops = [
+            str(top)
+            for layer in half.resolved.train.layers
+            if layer.name in self.data_layers
+            for top in layer.top
+        ]
+
+    def load(self, iteration: int, last: str) -> tuple[NetDriver, float]:
+        """Read the next batch and run it up to a layer.
+
+        Returns:
+            The net that holds it, and the loss of the layers that were run.
+        """
+        return self.net, self.net.forward(last=last)
+
+    def recall(self, iteration: int, last: Optional[str]) -> NetDriver:
+        """The net that holds a batch's activations up to layer `last`."""
+        return self.net
+
+    def read(self) -> dict[str, np.ndarray]:
+        """Copies of the next batch, from the net whose data layers are in use."""
+        self.half.train.run(self.data_layers)
+        return self.batch()
+
+    def batch(self) -> dict[str, np.ndarray]:
+        """Copies of the batch that stands in that net."""
+        return {top: self.half.train.data(top).copy() for top in self.tops}
+
+
+class Kept(Present):
+    """One net for each batch that may be under way; all share weights, each has its activations."""
+
+    def __init__(self, half: Half, staleness: int) -> None:
+        super().__init__(half)
+        self.nets = [half.train, *(_twin(half) for _ in range(staleness))]
+
+    def load(self, iteration: int, last: str) -> tuple[NetDriver, float]:
+        net = self.nets[iteration % len(self.nets)]
+        if net is self.half.train:
+            self.half.train.run(self.data_layers)
+        else:
+            # Only the first net's data layers read, so that batches come in their order; it may
+            # still need the images that it holds.
+            held = self.batch()
+            _put(net, self.read())
+            _put(self.half.train, held)
+            net.net.share_with(self.half.train.net)
+        return net, net.forward_without(self.sources, last)
+
+    def recall(self, iteration: int, last: Optional[str]) -> NetDriver:
+        return self.nets[iteration % len(self.nets)]
+
+
+class Recomputed(Present):
+    """The images are kept, and run again when the answer has come."""
+
+    def __init__(self, half: Half) -> None:
+        super().__init__(half)
+        self.batches: dict[int, dict[str, np.ndarray]] = {}
+
+    def load(self, iteration: int, last: str) -> tuple[NetDriver, float]:
+        self.batches[iteration] = self.read()
+        return self.net, self.net.forward_without(self.sources, last)
+
+    def recall(self, iteration: int, last: Optional[str]) -> NetDriver:
+        _put(self.net, self.batches.pop(iteration))
+        self.half.seed(iteration)  # the same dropout
+        self.net.forward_without(self.sources, last)
+        return self.net
+
+
+def make_memory(half: Half) -> Any:
+    """What `train.schedule`, `train.staleness` and `train.stale_activations` ask for."""
+    train = half.config.train
+    if train.schedule == "alternating" or not train.staleness:
+        return Present(half)
+    return Kept(half, train.staleness) if train.stale_activations == "keep" else Recomputed(half)
+
+
+def _put(net: NetDriver, batch: dict[str, np.ndarray]) -> None:
+    for top, values in batch.items():
+        net.data(top)[...] = values
+
+
+def _twin(half: Half) -> NetDriver:
+    path = half.resolved.net_path
+    twin = caffe.Net(path, caffe.TRAIN)
+    twin.share_with(half.train.net)
+    return NetDriver(twin, path)
