@@ -6,7 +6,7 @@ import pytest
 from google.protobuf import text_format
 
 from dualnet.backend import caffe_pb2
-from dualnet.config import Cut
+from dualnet.config import Cut, load
 from dualnet.cut.graph import read_net
 from dualnet.cut.merge import merge_models, merge_nets
 from dualnet.errors import ConfigError
@@ -55,11 +55,12 @@ def summary(net):
     return [f"{i.name}: {' '.join(i.bottom)} > {' '.join(i.top)}" for i in net.layer]
 
 
-@pytest.mark.parametrize("name", ["cifar10", "digits"])
+@pytest.mark.parametrize("name", ["cifar10", "digits", "cats_dogs"])
 def test_shipped_halves_are_the_shipped_single_net(name, repository):
     folder = repository / "prototxt" / name
     paths = (str(folder / f"{role}_train_test.prototxt") for role in ("net1", "net2"))
-    merged = merge_nets(*paths, Cut(), f"{name}_single")
+    cut = load(str(repository / "configs" / f"{name}.yaml")).cut
+    merged = merge_nets(*paths, cut, f"{name}_single")
     assert merged == read_net(str(folder / "single_train_test.prototxt"))
 
 
