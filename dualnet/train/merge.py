@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any, Optional
 
-from google.protobuf import text_format
-
 from dualnet.atomic import write_together
 from dualnet.config import Config
 from dualnet.cut.deploy import deploy_net, input_shapes
 from dualnet.cut.merge import DUAL_SOURCES, merge_models, merge_nets
+from dualnet.cut.prototxt import format_fields
 from dualnet.errors import StorageFailed, UsageError
 from dualnet.train import checkpoint
 
@@ -78,4 +77,4 @@ def merge(
 
 
 def _text(net: Any, comment: str) -> bytes:
-    return f"# {comment}\n{text_format.MessageToString(net)}".encode()
+    return f"# {comment}\n{format_fields(net)}".encode()
