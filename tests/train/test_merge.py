@@ -9,12 +9,16 @@ import subprocess
 import numpy as np
 import pytest
 
+from dualnet import config as cfg
 from dualnet.backend import caffe, caffe_pb2, provider
 from dualnet.config import CONFIG_NAME
+from dualnet.cut.graph import read_net
+from dualnet.cut.split import Request, split, write
 from dualnet.errors import StorageFailed, UsageError
 from dualnet.train import checkpoint
 from dualnet.train.evaluate import evaluate
 from dualnet.train.merge import merge
+from tests.cut.both import train_halves
 from tests.train.halves import load, make_half
 
 #: Runs in BVLC Caffe's interpreter, which knows nothing of dualnet there.
@@ -145,3 +149,46 @@ def test_plain_bvlc_caffe_runs_it(run, bvlc_python, workdir):
     expected = json.loads(judge.stdout)
     assert (plain["accuracy"], plain["loss"]) == (expected["accuracy"], expected["loss"])
     assert plain["last"][0] == pytest.approx(plain["last"][1])
+
+
+RESIDUAL = """
+name: "residual"
+layer { name: "data" type: "Data" top: "data" top: "label"
+  transform_param { scale: 0.0625 }
+  data_param { source: "data/digits/train_lmdb" batch_size: 16 backend: LMDB } }
+layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1" convolution_param {
+  num_output: 8 kernel_size: 3 pad: 1 weight_filler { type: "msra" } } }
+layer { name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1" }
+layer { name: "conv2" type: "Convolution" bottom: "conv1" top: "conv2" convolution_param {
+  num_output: 8 kernel_size: 3 pad: 1 weight_filler { type: "msra" } } }
+layer { name: "relu2" type: "ReLU" bottom: "conv2" top: "conv2" }
+layer { name: "conv3" type: "Convolution" bottom: "conv2" top: "conv3" convolution_param {
+  num_output: 8 kernel_size: 3 pad: 1 weight_filler { type: "msra" } } }
+layer { name: "sum" type: "Eltwise" bottom: "conv1" bottom: "conv3" top: "sum" }
+layer { name: "ip" type: "InnerProduct" bottom: "sum" top: "ip" inner_product_param {
+  num_output: 10 weight_filler { type: "xavier" } } }
+layer { name: "accuracy" type: "Accuracy" bottom: "ip" bottom: "label" top: "accuracy"
+  include { phase: TEST } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
+"""
+
+
+def test_a_cut_that_two_blobs_cross(workdir):
+    (workdir / "residual_train_test.prototxt").write_text(RESIDUAL)
+    (workdir / "residual_solver.prototxt").write_text(
+        'net: "residual_train_test.prototxt" base_lr: 0.05 lr_policy: "fixed" max_iter: 3\n'
+        "test_iter: 6 test_interval: 100\n"
+    )
+    request = Request("residual_train_test.prototxt", ["conv2"], ["conv3"], "halves")
+    write(request, split(request))
+    for role, half in train_halves("halves/dual.yaml", "run", "train.test_interval=0").items():
+        checkpoint.save(half, 3, "run")
+        assert role == half.role
+    config = cfg.load("halves/dual.yaml")
+    assert config.cut.blobs == ["conv2", "conv1"]
+    merge("run", config, "m.caffemodel")
+    expected = evaluate("run", config, batches=6)
+    assert outputs() == {name: expected[name] for name in ("accuracy", "loss")}
+    merged = read_net("m_train_test.prototxt")
+    merged.name = "residual"
+    assert merged == read_net("residual_train_test.prototxt")
