@@ -36,7 +36,7 @@ def main() -> int:
     if not python:
         parser.error("DUALNET_BVLC_PYTHON is unset: run scripts/install_caffe.sh")
     started, arrays, worst, types = time.monotonic(), 0, 0.0, set()
-    equal, conditioned, rejected, bad = 0, 0, 0, []
+    equal, stepwise, conditioned, rejected, bad = 0, 0, 0, 0, []
     with tempfile.TemporaryDirectory() as name, Judge(python, Path(name)) as judge:
         for done, seed in enumerate(range(options.seed, options.seed + options.nets), 1):
             net = random_net(seed)
@@ -61,6 +61,8 @@ def main() -> int:
                     words = "; ".join(map(str, verdict.mismatches))
                 elif verdict.ill_conditioned:
                     conditioned += 1
+                elif verdict.stepwise:
+                    stepwise += 1
                 else:
                     equal += 1
             if words:
@@ -75,7 +77,7 @@ def main() -> int:
     print(
         f"{options.nets} nets of {len(types)} layer types from seed {options.seed}, {arrays} "
         f"arrays: {equal} equal within tolerance (worst {worst:.1e} of an array's scale), "
-        f"{conditioned} within their rounding, {rejected} overflow, "
+        f"{stepwise} so layer by layer, {conditioned} within their rounding, {rejected} overflow, "
         f"{len(bad)} differ{': ' if bad else ''}{', '.join(map(str, bad))}; "
         f"{time.monotonic() - started:.0f} s"
     )

@@ -7,10 +7,14 @@ average over more pixels when they shrink an image and would give other values.
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dualnet.engine.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["read_image", "resize"]
 
@@ -19,18 +23,19 @@ _LUMINANCE = (4899, 9617, 1868)  # 0.299, 0.587, 0.114 in 14 bits
 
 
 def read_image(
-    path: str, where: str, color: bool = True, content: bytes | None = None
+    path: str, where: str, color: bool | None = True, content: bytes | None = None
 ) -> np.ndarray:
     """Reads an image file, turned upright as its EXIF data say.
 
     Args:
         path: the file, in any format that Pillow knows.
         where: names the place that asks for it, for messages.
-        color: three channels, or else one.
+        color: True for three channels, False for one; None for what the file has, with an alpha
+            channel if there is one, and not turned.
         content: what the file holds, if that is known; then it is not read.
 
     Returns:
-        (H, W, 3) uint8 in BGR order, or (H, W, 1) uint8; an alpha channel is dropped.
+        (H, W, 3) uint8 in BGR order, (H, W, 1) uint8, or (H, W, 4) uint8 with alpha last.
 
     Raises:
         DataError: the file is missing or holds no readable image, or pillow is missing.
@@ -41,6 +46,8 @@ def read_image(
         raise DataError(f"{where}: reading images needs the package pillow") from error
     try:
         with Image.open(path if content is None else io.BytesIO(content)) as image:
+            if color is None:
+                return _as_stored(image)
             if not color and image.format == "JPEG":
                 # The file's own luminance, as OpenCV asks of its decoder.
                 image.draft("L", image.size)
@@ -58,6 +65,17 @@ def read_image(
     if color:
         return pixels[:, :, ::-1]
     return pixels[:, :, np.newaxis] if pixels.ndim == 2 else _gray(pixels, truncates)
+
+
+def _as_stored(image: Image.Image) -> np.ndarray:
+    """The channels that a file has, (H, W, 1, 3 or 4) uint8."""
+    if image.mode.startswith("I"):
+        raise ValueError("it has 16 bits a channel, images of a database must have 8")
+    if image.mode in ("1", "L"):
+        return np.asarray(image.convert("L"))[:, :, np.newaxis]
+    if image.mode in ("RGBA", "LA") or "transparency" in image.info:
+        return np.asarray(image.convert("RGBA"))[:, :, [2, 1, 0, 3]]
+    return np.asarray(image.convert("RGB"))[:, :, ::-1]
 
 
 def _gray(rgb: np.ndarray, truncates: bool) -> np.ndarray:

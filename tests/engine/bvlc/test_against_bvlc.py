@@ -11,7 +11,7 @@ import pytest
 
 from dualnet.engine import random
 from dualnet.engine.net import Net
-from tests.engine.bvlc.cases import CASES, Case, Labels
+from tests.engine.bvlc.cases import CASES, TOLERANCE, Case, Labels
 from tests.engine.bvlc.jobs import run_jobs
 
 pytestmark = pytest.mark.bvlc
@@ -83,7 +83,7 @@ def results(bvlc_python, tmp_path_factory):
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_layer(results, case):
     net, theirs = results[case.name]
-    close = {"rtol": case.tolerance, "atol": case.tolerance}
+    close = {"rtol": TOLERANCE, "atol": TOLERANCE}
     for name, blob in net.blobs.items():
         assert tuple(blob.shape) == theirs[f"data:{name}"].shape
         np.testing.assert_allclose(blob.data, theirs[f"data:{name}"], **close)

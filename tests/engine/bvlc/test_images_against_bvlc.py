@@ -68,4 +68,4 @@ def test_same_numbers(both, part):
     assert names and [name for name in ours.files if name.startswith(part)] == names
     for name in names:
         assert ours[name].shape == theirs[name].shape, name
-        np.testing.assert_allclose(ours[name], theirs[name], rtol=2e-5, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5, atol=1e-5, err_msg=name)

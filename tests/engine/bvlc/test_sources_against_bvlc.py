@@ -7,7 +7,10 @@ before scaling, resized ones included.
 
 from __future__ import annotations
 
+import io
+
 import h5py
+import lmdb
 import numpy as np
 import pytest
 from PIL import Image
@@ -66,6 +69,35 @@ for _name, (_data, _transform, _phase) in IMAGES.items():
         _phase, 3,
     )  # fmt: skip
 
+# Databases of 5 images, so that batches wrap around.
+DATABASES = {
+    "bytes": ("lmdb_bytes", "", TRAIN),
+    "scaled": ("lmdb_bytes", "scale: 0.25 mean_value: 3", TEST),
+    "mean": ("lmdb_bytes", 'mean_file: "DIR/mean"', TRAIN),
+    "cropped": ("lmdb_bytes", 'crop_size: 9 mean_file: "DIR/mean" scale: 2', TEST),
+    "floats": ("lmdb_floats", "crop_size: 8", TEST),
+    "encoded": ("lmdb_encoded", "mean_value: 1 mean_value: 2 mean_value: 3", TRAIN),
+    "encoded_gray": ("lmdb_encoded", "force_gray: true scale: 0.5", TEST),
+    "encoded_color": ("lmdb_encoded", "force_color: true", TEST),
+    "jpeg": ("lmdb_jpeg", "", TRAIN),
+    "jpeg_gray": ("lmdb_jpeg", "force_gray: true", TEST),
+    "jpeg_color": ("lmdb_jpeg", "force_color: true", TEST),
+    "gray": ("lmdb_gray", "", TEST),
+    "gray_color": ("lmdb_gray", "force_color: true", TEST),
+    "alpha": ("lmdb_alpha", "", TEST),
+    "alpha_color": ("lmdb_alpha", "force_color: true", TEST),
+}
+for _name, (_source, _transform, _phase) in DATABASES.items():
+    NETS[f"data_{_name}"] = (
+        'layer { name: "d" type: "Data" top: "data" top: "label" data_param { backend: LMDB '
+        f'source: "DIR/{_source}" batch_size: 3 }} transform_param {{ {_transform} }} }}', _phase, 4,
+    )  # fmt: skip
+NETS["dummy"] = (
+    'layer { name: "d" type: "DummyData" top: "a" top: "b" dummy_data_param { shape { dim: 2 dim: 3 } '
+    'shape { dim: 4 } data_filler { value: 5 } data_filler { value: -1 } } } '
+    'layer { name: "s" type: "Silence" bottom: "a" bottom: "b" }', TEST, 2,
+)  # fmt: skip
+
 WINDOWS = {
     "warp": ("", ""),
     "context": ("context_pad: 2 scale: 0.5", "mean_value: 10 scale: 3"),
@@ -92,6 +124,7 @@ def write_files(folder, draw):
             stream["plane"] = draw.standard_normal((rows, 2, 1, 3)).astype(np.float32)
     (folder / "hdf5").write_text(f"{folder}/0.h5\n{folder}/1.h5\n")
     (folder / "hdf5_one").write_text(f"{folder}/0.h5\n")
+    write_databases(folder, draw)
     for name, shape in (("H", (3, 3)), ("mean", (3, 14, 14))):
         blob = caffe_pb2.BlobProto(data=draw.uniform(0, 9, shape).ravel().tolist())
         sizes = (1,) * (4 - len(shape)) + shape
@@ -109,6 +142,37 @@ def write_files(folder, draw):
     window = "# 0 noise.png 3 16 20 {} # 1 photo.jpg 3 23 17 1 0 0.1 {}\n"
     (folder / "inside").write_text(window.format("1 2 0.9 4 3 13 14", "0 0 9 21"))
     (folder / "border").write_text(window.format("1 2 0.9 0 0 19 6", "10 2 16 22"))
+
+
+def write_databases(folder, draw):
+    """Five images as bytes, as floats, and as image files of several kinds."""
+    values = draw.integers(0, 256, (5, 14, 14, 4)).astype(np.uint8)
+    turned = Image.Exif()
+    turned[0x112] = 6  # turned by a quarter
+    files = {
+        "encoded": (3, {"format": "PNG"}),
+        "jpeg": (3, {"format": "JPEG", "exif": turned}),
+        "gray": (1, {"format": "PNG"}),
+        "alpha": (4, {"format": "PNG"}),
+    }
+    for kind in ("bytes", "floats", *files):
+        database = lmdb.open(str(folder / f"lmdb_{kind}"), map_size=2**24)
+        with database, database.begin(write=True) as transaction:
+            for number, image in enumerate(values):
+                datum = caffe_pb2.Datum(label=9 - number)
+                if kind in files:
+                    channels, settings = files[kind]
+                    stream = io.BytesIO()
+                    Image.fromarray(image[..., :channels].squeeze()).save(stream, **settings)
+                    datum.data, datum.encoded = stream.getvalue(), True
+                else:
+                    planes = image[..., :3].transpose(2, 0, 1)
+                    datum.channels, datum.height, datum.width = planes.shape
+                    if kind == "bytes":
+                        datum.data = planes.tobytes()
+                    else:
+                        datum.float_data.extend((planes / np.float32(7)).ravel().tolist())
+                transaction.put(f"{number:05d}".encode(), datum.SerializeToString())
 
 
 @pytest.fixture(scope="module")

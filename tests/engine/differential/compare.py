@@ -23,6 +23,8 @@ __all__ = ["Difference", "Rejected", "Verdict", "compare"]
 TOLERANCE = 1e-5
 #: The same for parameters' gradients: sums over batch and image, which each adds in its own order.
 PARAM_TOLERANCE = 5e-5
+#: BVLC adds a loss's terms one by one in float32: each may round the sum by half its last bit.
+TERM_TOLERANCE = 2.0**-24
 #: Losses are means of logarithms near 0, which BVLC takes of 1 + exp(x): none is finer than this.
 LOSS_FLOOR = 5e-7
 #: Where that fails, rounding may be the cause, and the array gets two more chances. First, each
@@ -145,7 +147,9 @@ def compare(judge: Judge, folder: Path, case: RandomNet, stored: bool = True) ->
         _jitter_results(again, draw)
         return run_engine(again, case, values)
 
-    return judge_arrays(ours, {name: theirs[name] for name in ours}, stepwise, jittered)
+    return judge_arrays(
+        ours, {name: theirs[name] for name in ours}, stepwise, jittered, loss_terms(net)
+    )
 
 
 def run_engine(net: Net, case: RandomNet, given: Arrays) -> Arrays:
@@ -185,11 +189,21 @@ def blobs_with_gradient(net: Net) -> set[str]:
     return {name for name, computed in wanted.items() if computed}
 
 
+def loss_terms(net: Net) -> dict[str, int]:
+    """How many terms each loss is a sum of, by array name."""
+    return {
+        f"data:{net._plan.blob_names[node.top_ids[0]]}": node.bottoms[0].count
+        for node in net._plan.nodes
+        if node.param.type.endswith("Loss")
+    }
+
+
 def judge_arrays(
     ours: Arrays,
     theirs: Arrays,
     stepwise: Callable[[], Arrays],
     jittered: Callable[[], Arrays],
+    terms: dict[str, int],
 ) -> Verdict:
     """Compares arrays of the same names.
 
@@ -198,6 +212,7 @@ def judge_arrays(
         theirs: BVLC's.
         stepwise: runs the engine with each layer given BVLC's numbers; may leave arrays out.
         jittered: runs the engine with everything changed in the last bit.
+        terms: see `loss_terms`.
     """
     verdict, doubtful = Verdict(arrays=len(ours)), []
     for name, mine in ours.items():
@@ -205,7 +220,7 @@ def judge_arrays(
             verdict.mismatches.append(Difference(f"{name} (shape)", math.inf))
             continue
         relative = _difference(name, mine, theirs[name])
-        if relative <= _tolerance(name):
+        if relative <= _tolerance(name, terms):
             verdict.worst = max(verdict.worst, relative)
         else:
             doubtful.append(Difference(name, relative))
@@ -213,8 +228,11 @@ def judge_arrays(
     remaining = []
     for found in doubtful:
         name = found.name
-        equal = name in alone and _difference(name, alone[name], theirs[name]) <= _tolerance(name)
-        (verdict.stepwise if equal else remaining).append(found)
+        if name in alone:
+            near = _difference(name, alone[name], theirs[name]) <= _tolerance(name, terms)
+            (verdict.stepwise if near else remaining).append(found)
+        else:
+            remaining.append(found)
     runs = [jittered() for _ in range(JITTERS)] if remaining else []
     for found in remaining:
         name = found.name
@@ -226,8 +244,10 @@ def judge_arrays(
     return verdict
 
 
-def _tolerance(name: str) -> float:
-    return PARAM_TOLERANCE if name.startswith("grad:") else TOLERANCE
+def _tolerance(name: str, terms: dict[str, int]) -> float:
+    if name.startswith("grad:"):
+        return PARAM_TOLERANCE
+    return max(TOLERANCE, terms.get(name, 0) * TERM_TOLERANCE)
 
 
 def _difference(name: str, mine: np.ndarray, theirs: np.ndarray) -> float:
@@ -251,8 +271,12 @@ def _relative(a: np.ndarray, b: np.ndarray, scale: float) -> float:
 
 
 def _jitter_results(net: Net, draw: np.random.Generator) -> None:
-    """Changes what each layer computes, in both directions, in the last bit."""
+    """Changes what each layer computes, in both directions, and loss weights in the last bit."""
     nodes = net._plan.nodes
+    for node in nodes:
+        for top, weight in zip(node.tops, node.loss_weights):
+            if weight:
+                top.diff[...] = _jitter(top.diff, draw)
 
     def forward(index: int) -> None:
         if nodes[index].param.type not in ("Input", "Split"):

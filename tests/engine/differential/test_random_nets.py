@@ -87,7 +87,7 @@ def test_rounding_is_no_mismatch_but_an_error_is():
 
     def verdict(error):
         theirs = {"data:a": ours["data:a"] + np.float32(error)}
-        return comparison.judge_arrays(ours, theirs, dict, jittered)
+        return comparison.judge_arrays(ours, theirs, dict, jittered, {})
 
     assert verdict(1e-6).worst > 0
     assert verdict(1e-4).ill_conditioned and not verdict(1e-4).mismatches

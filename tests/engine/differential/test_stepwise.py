@@ -42,7 +42,7 @@ def test_a_last_bit_that_decides_a_maximum_ends_at_its_layer(tmp_path):
     def stepwise():
         return run_stepwise(net, given, theirs, comparison.blobs_with_gradient(net))
 
-    verdict = comparison.judge_arrays(ours, theirs, stepwise, dict)
+    verdict = comparison.judge_arrays(ours, theirs, stepwise, dict, {})
     assert {found.name for found in verdict.stepwise} == {"diff:bias", "diff:in0"}
     assert not verdict.ill_conditioned and not verdict.mismatches
 
@@ -60,6 +60,6 @@ def test_an_error_of_one_layer_is_found_there_and_nowhere_else(tmp_path):
     def stepwise():
         return run_stepwise(net, given, theirs, comparison.blobs_with_gradient(net))
 
-    verdict = comparison.judge_arrays(ours, theirs, stepwise, lambda: ours)
+    verdict = comparison.judge_arrays(ours, theirs, stepwise, lambda: ours, {})
     assert {found.name for found in verdict.mismatches} == {"data:pool", "diff:pool"}
     assert len(verdict.stepwise) == 4

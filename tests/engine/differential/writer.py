@@ -16,7 +16,7 @@ NEED_THEIR_TOP = {"LRN", "LSTM", "Power", "RNN"}
 #: Layers whose top may be the memory of their bottom.
 SHARE_MEMORY = {"Concat", "Flatten", "Reshape", "Slice"}
 #: Layers that in BVLC Caffe write their bottom's diff although propagate_down forbids it.
-IGNORE_PROPAGATE_DOWN = {"BatchNorm", "Scale", "Softmax"}
+IGNORE_PROPAGATE_DOWN = {"BatchNorm", "Im2col", "Scale", "Softmax"}
 
 
 @dataclass
@@ -28,8 +28,9 @@ class Value:
         shape: its shape.
         readers: how many layers read it, a loss weight included, since it was last written.
         fixed: BVLC Caffe needs the values in backward, and does not notice that they changed.
-        lent: its diff is the memory of the layer below from the forward pass on. BVLC's Flatten,
-            which lends in the backward pass, cuts that tie: the gradient is lost.
+        lent: its diff is its layer's own memory, or that of the layer below, from the forward pass
+            on. BVLC's Flatten, which lends in the backward pass, cuts that tie: the gradient is
+            lost.
     """
 
     name: str
@@ -157,7 +158,7 @@ class Writer:
             fixed = kind in NEED_THEIR_TOP
             fixed |= kind in SHARE_MEMORY and any(bottom.fixed for bottom in bottoms)
             single = len(bottoms) == 1 and len(shapes) == 1
-            lent = kind == "Reshape" or (kind in ("Concat", "Slice") and single)
+            lent = kind in ("LSTM", "RNN", "Reshape") or (kind in ("Concat", "Slice") and single)
             tops = [
                 Value(f"{name}_{i}" if len(shapes) > 1 else name, s, fixed=fixed, lent=lent)
                 for i, s in enumerate(shapes)
