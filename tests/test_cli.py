@@ -129,7 +129,8 @@ def test_cut_blob_that_does_not_exist(dualnet, workdir):
 
 
 def test_pool2_of_the_wrong_shape(dualnet, workdir):
-    solver = edited(workdir, "prototxt/digits/net2_train_test.prototxt", ("height: 2", "height: 3"))
+    shape, other = "dim: 64 dim: 32 dim: 2 dim: 2", "dim: 64 dim: 32 dim: 3 dim: 2"
+    solver = edited(workdir, "prototxt/digits/net2_train_test.prototxt", (shape, other))
     done = dualnet("train", CONFIG, "--run-dir", "run", "--set", f"net2.solver={solver}")
     refused(done, 2, "pool2", "[64, 32, 2, 2] in net1", "[64, 32, 3, 2] in net2", "correct")
 

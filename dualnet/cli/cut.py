@@ -82,7 +82,7 @@ def parse_shape(text: str) -> tuple[str, list[int]]:
     """The blob and shape of a --shape BLOB=C,H,W."""
     blob, equals, sizes = text.partition("=")
     try:
-        shape = [int(size) for size in sizes.split(",")] if sizes else []
+        shape = [int(size) for size in sizes.split(",")]
     except ValueError:
         shape = [0]
     if not (blob and equals) or any(size < 1 for size in shape):

@@ -118,6 +118,12 @@ def _cut_blob(wiring: Wiring, name: str) -> Stream:
         raise ConfigError(
             f"{path}: --at {name}: made in phase TEST only; cut at a blob that training has"
         )
+    for number in wiring.overwriters(stream):
+        if stream in wiring.makes[number]:
+            raise ConfigError(
+                f"{path}: --at {name}: layer {wiring.layers[number].name} works on it in place in "
+                "one phase only; give it a top of its own"
+            )
     if not stream.readers:
         raise ConfigError(
             f"{path}: --at {name}: no layer reads it, so nothing would be left for net2; cut at "

@@ -142,6 +142,8 @@ class NetDriver:
         """
         for blob, array in values.items():
             buffer = self._buffer(blob)
+            if _without_ones(array.shape) == _without_ones(buffer.shape):
+                array = array.reshape(buffer.shape)  # labels: (N,) and (N, 1, 1, 1) are the same
             if buffer.shape != array.shape:
                 raise ConfigError(
                     f"{self.path}: {blob} takes {buffer.shape} and was given {array.shape}; make "
@@ -216,3 +218,11 @@ class NetDriver:
             (str(name), np.array(self.net.blobs[name].data).ravel(), float(weights[name]))
             for name in self.net.outputs
         ]
+
+
+def _without_ones(shape: Sequence[int]) -> list[int]:
+    """A shape without the ones at its end."""
+    sizes = list(shape)
+    while sizes and sizes[-1] == 1:
+        sizes.pop()
+    return sizes

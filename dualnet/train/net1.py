@@ -108,6 +108,11 @@ class Net1:
 
 
 def batch_of(net: NetDriver, blobs: list[str], labels: list[str]) -> dict[str, np.ndarray]:
-    """The cut blobs, (N, C, H, W) each, and the labels, (N,) each, that a net has just made."""
-    flat = {label: net.data(label).reshape(-1) for label in labels}
+    """The cut blobs, (N, C, H, W) each, and the labels, mostly (N,), that a net has just made."""
+    flat = {label: _flat(net.data(label)) for label in labels}
     return {**{blob: net.data(blob) for blob in blobs}, **flat}
+
+
+def _flat(labels: np.ndarray) -> np.ndarray:
+    """One label a sample as (N,), which MemoryData wants; what is larger stays as it is."""
+    return labels.reshape(-1) if labels.size == len(labels) else labels

@@ -131,10 +131,10 @@ def resolve(config: Config, role: str, run_dir: str) -> Resolved:
     train = NetGraph(net, "TRAIN", net_source)
     test = NetGraph(net, "TEST", net_source)
     if role == "net1":
-        check_net1(config, train, test)
+        check_net1(config, train, test if solver.test_iter else train)
         _set_losses(config, train)
     elif role == "net2":
-        check_net2(config, train, test)
+        check_net2(config, train, test if solver.test_iter else train)
         if _needs_input_gradients(config, train):
             _force_backward(net, train)
     if not any(batch_size_of(layer) for layer in train.layers):
