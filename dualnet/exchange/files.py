@@ -218,6 +218,8 @@ class FileChannel(Channel):
         )
         following = seq_received + 1
         if found is not None and found.seq >= following and following not in there:
+            # One that was suspended meanwhile has a successor, which needs it no longer.
+            self._lease.check(now=True)
             raise DamagedMessage(
                 f"message {following} of {self.partner} was deleted, {self.role} would need it to "
                 f"continue from {seq_received}; start from a later checkpoint of {self.role}, or "

@@ -59,8 +59,14 @@ def join_run(fs: Fs, paths: ExchangePaths, role: str, identity: dict[str, Any]) 
         ManifestMismatch: the directory holds a run of another identity or protocol version.
         StorageFailed: it cannot be made, or belongs to somebody else.
     """
+    canonical = json.loads(json.dumps(identity, sort_keys=True))
     try:
-        return _join(fs, paths, role, json.loads(json.dumps(identity, sort_keys=True)))
+        try:
+            return _join(fs, paths, role, canonical)
+        except FileNotFoundError:
+            # Another copy of this role was faster, and has cleaned our temporary file away: by now
+            # there is a run to join. If the directory itself is gone, this fails once more.
+            return _join(fs, paths, role, canonical)
     except OSError as error:
         code = errno.errorcode.get(error.errno or 0, "EIO")
         hint = ""

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from dualnet.errors import ManifestMismatch, StorageFailed
-from dualnet.exchange.manifest import join_run
+from dualnet.exchange.manifest import Manifest, join_run
 from dualnet.exchange.paths import ExchangePaths
+from dualnet.exchange.retention import remove_temporaries
 from tests.exchange.fakes import FaultyFs, VirtualFs
 
 
@@ -115,3 +116,19 @@ def test_a_crash_at_any_operation_leaves_a_usable_directory(tmp_path: Path) -> N
             break
         fail_at += 1
     assert fail_at > 15
+
+
+def test_a_faster_copy_cleans_up_behind_a_slow_one(tmp_path: Path) -> None:
+    """It removes what looks like the leftover of a dead start; the slow one finds its run."""
+    paths = ExchangePaths.of_run(str(tmp_path))
+    made: list[Manifest] = []
+
+    class Overtaken(VirtualFs):
+        def link(self, source: str, target: str) -> None:
+            if not made:
+                made.append(join_run(VirtualFs(), paths, "net1", {"config": "a"}))
+                remove_temporaries(self, paths, "net1", 1)
+            super().link(source, target)
+
+    assert join_run(Overtaken(), paths, "net1", {"config": "a"}) == made[0]
+    assert not list(Path(paths.root).glob(".tmp*"))

@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dualnet.errors import DamagedMessage, DeterminismViolated, StorageFailed, UsageError
+from dualnet.errors import (
+    DamagedMessage,
+    DeterminismViolated,
+    StorageFailed,
+    Superseded,
+    UsageError,
+)
 from dualnet.exchange.channel import Message
 from dualnet.exchange.files import FileChannel
 from tests.exchange.conftest import OpenHalf
@@ -210,6 +216,24 @@ def test_a_zombies_messages_are_not_read(open_half: OpenHalf) -> None:
     fs.now_s += 1.0
     fs.on_sleep = lambda: again.send(up(2)) if again.seq_sent == 2 else None
     assert value(net2.receive("train", 2)) == 2
+
+
+def test_one_that_wakes_up_before_it_resumes_learns_of_its_successor(
+    open_half: OpenHalf, run_dir: Path
+) -> None:
+    """The messages that it would need are gone: its successor is far ahead."""
+    net1, net2 = open_half("net1"), open_half("net2")
+    lockstep(net1, net2, 0, 2)
+    net1._lock.release()
+    net1._heartbeat.close("stopped")
+    zombie = open_half("net1")
+    zombie._lock.release()
+    zombie._heartbeat.close("stopped")
+    open_half("net1").resume(2, 2)
+    for path in (run_dir / "exchange").glob("net2.i*.npy"):
+        path.unlink()
+    with pytest.raises(Superseded):
+        zombie.resume(0, 0)
 
 
 def test_resume_comes_first(open_half: OpenHalf) -> None:
