@@ -49,46 +49,78 @@ class Outcome:
         return max(self.steps.values())
 
 
-def train_whole_and_halved(yaml: str, run_dir: str, iterations: int, *overrides: str) -> Outcome:
-    """Train the YAML's single net, then both halves from the same weights, and compare."""
-    settings = [
-        f"train.max_iter={iterations}",
-        "train.test_interval=0",
-        "train.display=1",
-        "train.snapshot=0",
-        *overrides,
-    ]
+@dataclass
+class Reference:
+    """The single net's training.
+
+    Attributes:
+        initial: A caffemodel of what it began with.
+        weights: Iterations done to layer to all its parameters, (K,) float64.
+        losses: What it showed each iteration.
+    """
+
+    initial: str
+    weights: dict
+    losses: list
+
+
+def train_single(yaml: str, run_dir: str, iterations: int, *overrides: str) -> Reference:
+    """Train the YAML's single net."""
     os.makedirs(run_dir, exist_ok=True)
-    single = _half("single", cfg.load(yaml, settings), run_dir)
-    start = _weights(single)
+    half = _half("single", cfg.load(yaml, [*_quiet(iterations), *overrides]), run_dir)
     initial = os.path.join(run_dir, "initial.caffemodel")
-    single.train.net.save(initial)
-    _run_single(single, run_dir)
-    trained = _weights(single)
-    losses = _losses(run_dir, "single")
-    del single
-    config = cfg.load(yaml, [*settings, f"train.weights=[{initial}]"])
-    halves = _run_both(config, run_dir)
+    half.train.net.save(initial)
+    weights = {0: _weights(half)}
+    with CaffeLog(os.path.join(run_dir, "single.log"), half.resolved.display) as log:
+        session = Session(half, log, run_dir)
+        session.on_progress = lambda done: weights.update({done: _weights(half)})
+        Single(half, session).run()
+    return Reference(initial, weights, _losses(run_dir, "single"))
+
+
+def train_like(
+    reference: Reference, yaml: str, run_dir: str, iterations: int, at: int, *overrides: str
+) -> Outcome:
+    """Train both halves from the same weights and compare after `at` iterations."""
+    os.makedirs(run_dir, exist_ok=True)
+    settings = [*_quiet(iterations), f"train.weights=[{reference.initial}]", *overrides]
+    config = cfg.load(yaml, settings)
+    halves = _run_both(config, run_dir, at)
     copies = dict(config.cut.dual)
     weights, steps = {}, {}
-    for layer, values in trained.items():
+    for layer, values in reference.weights[at].items():
         found = 0
         for role, name in (("net1", layer), ("net2", copies.get(layer, layer))):
-            if name in halves[role].train.net.params:
+            if name in halves[role]:
                 found += 1
-                difference = np.linalg.norm(_weights(halves[role])[name] - values)
-                way = np.linalg.norm(values - start[layer])
+                difference = np.linalg.norm(halves[role][name] - values)
+                way = np.linalg.norm(values - reference.weights[0][layer])
                 weights[f"{role} {layer}"] = float(difference / np.linalg.norm(values))
                 if way > 0:
                     steps[f"{role} {layer}"] = float(difference / way)
         assert found == 1 + (layer in copies), f"{layer} is in {found} halves"
-    return Outcome(weights, steps, losses, _losses(run_dir, "net2"))
+    return Outcome(weights, steps, reference.losses, _losses(run_dir, "net2"))
 
 
-def train_halves(yaml: str, run_dir: str, *overrides: str) -> dict:
-    """Train both halves; returns role to half."""
+def train_whole_and_halved(yaml: str, run_dir: str, iterations: int, *overrides: str) -> Outcome:
+    """Train the YAML's single net, then both halves from the same weights, and compare."""
+    reference = train_single(yaml, run_dir, iterations, *overrides)
+    return train_like(reference, yaml, run_dir, iterations, iterations, *overrides)
+
+
+def train_halves(yaml: str, run_dir: str, *overrides: str) -> None:
+    """Train both halves."""
     os.makedirs(run_dir, exist_ok=True)
-    return _run_both(cfg.load(yaml, list(overrides)), run_dir)
+    _run_both(cfg.load(yaml, list(overrides)), run_dir, 0)
+
+
+def _quiet(iterations: int) -> list:
+    return [
+        f"train.max_iter={iterations}",
+        "train.test_interval=0",
+        "train.display=1",
+        "train.snapshot=0",
+    ]
 
 
 def _half(role: str, config: cfg.Config, run_dir: str) -> Half:
@@ -99,22 +131,24 @@ def _half(role: str, config: cfg.Config, run_dir: str) -> Half:
     return half
 
 
-def _run_single(half: Half, run_dir: str) -> None:
-    with CaffeLog(os.path.join(run_dir, "single.log"), half.resolved.display) as log:
-        Single(half, Session(half, log, run_dir)).run()
-
-
-def _run_both(config: cfg.Config, run_dir: str) -> dict:
+def _run_both(config: cfg.Config, run_dir: str, at: int) -> dict:
+    """Run both loops in two threads; returns role to weights after `at` iterations."""
     halves = {role: _half(role, config, run_dir) for role in ("net1", "net2")}
-    line, errors = Line(), []
+    line, errors, weights = Line(), [], {}
 
     def run(role: str, loop: type) -> None:
         half = halves[role]
+
+        def look(done: int) -> None:
+            if done == at:
+                weights[role] = _weights(half)
+
         try:
             log_path = os.path.join(run_dir, f"{role}.log")
             log = CaffeLog(log_path, half.resolved.display)
-            with log, MemoryChannel(role, line) as channel:
+            with log, MemoryChannel(role, line, timeout_s=600) as channel:
                 session = Session(half, log, run_dir)
+                session.on_progress = look
                 hello = handshake.describe(half, session)
                 handshake.check(hello, channel.handshake(hello), config)
                 loop(half, channel, session).run()
@@ -131,7 +165,7 @@ def _run_both(config: cfg.Config, run_dir: str) -> dict:
         thread.join()
     if errors:
         raise errors[0]
-    return halves
+    return weights
 
 
 def _weights(half: Half) -> dict:

@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""Split Caffe's nets and ours at many places, and compare dual training with single training.
+
+    scripts/compare_cuts.py [--caffe DIR] [--only TEXT] [--providers engine,bvlc] [-o FILE.md]
+
+DIR holds Caffe's models/ and examples/, as scripts/install_caffe.sh leaves them in
+.caffe/share/caffe; without it only our own nets are split. BVLC Caffe runs in the interpreter that
+DUALNET_BVLC_PYTHON names. `dualnet data cifar10` and `dualnet data digits` have to be done.
+
+For each cut: split, train 20 iterations with target `gradient` and tie `start` from the single
+net's weights, compare after 10, merge, and compare the merged net's loss with that of the halves.
+Exit code 1 if a cut fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests.cut.cuts import NETS, TOLERANCE, run_net
+
+ROOT = Path(__file__).resolve().parent.parent
+
+HEAD = """# Dual training at many cuts against single training
+
+Every row: the net was split by `dualnet split NET --at CUT --dual LAYERS`, both halves were trained
+for 20 iterations with target `gradient` and tie `start` from the single net's initial weights, with
+the solver that the net comes with (its learning rate replaced as said), and merged.
+
+- **weights**: after 10 iterations, |dual - single| / |single| of a layer's parameters, the largest
+  of all layers; it has to be below 1e-4.
+- **way**: the same relative to the way that these parameters went in the 10 iterations. Where the
+  learning rate is small, rounding of the weights themselves shows here.
+- **loss**: the largest relative difference of the losses that net2 shows in the first 10
+  iterations, where all of the net's losses are in net2.
+- **merged**: the merged net's test loss against that of the two halves, over two test batches.
+
+Dropout keeps everything here: the halves' random numbers are not those of the single net. Images
+are not mirrored, for the same reason. Nets for photographs get 64 enlarged CIFAR-10 images, in
+batches of 2; all else is as in the prototxt.
+
+Command: `{command}`
+
+| Net | Provider | Rate | Crosses the cut | Dual layers | Compared | Weights | Way | Loss | Merged |
+|---|---|---:|---|---|---|---:|---:|---:|---|
+"""
+
+
+def main() -> int:
+    """Runs all nets on all providers, each in a process of its own, and writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--caffe", type=Path, help="holds Caffe's models/ and examples/")
+    parser.add_argument("--only", default="", help="only nets whose name contains this")
+    parser.add_argument("--providers", default="engine,bvlc")
+    parser.add_argument("-o", "--output", type=Path, help="where to write the table")
+    parser.add_argument("--net", help=argparse.SUPPRESS)  # one net, in this process
+    options = parser.parse_args()
+    if options.net:
+        with tempfile.TemporaryDirectory() as scratch:
+            for row in run_net(NETS[options.net], scratch, options.caffe):
+                print("ROW " + json.dumps(row), flush=True)
+        return 0
+    rows, bad = [], 0
+    for name, net in NETS.items():
+        if options.only not in name or (net.is_caffes and not options.caffe):
+            continue
+        for provider in options.providers.split(","):
+            started = time.monotonic()
+            found, failure = _in_process(name, provider, options.caffe)
+            for row in found:
+                rows.append(_line(name, provider, row))
+                print(rows[-1], flush=True)
+                bad += not row["weights"] < TOLERANCE
+            if failure:
+                bad += 1
+                rows.append(f"| {name} | {provider} | | {failure} | | | | | | |")
+                print(rows[-1], flush=True)
+            print(f"  {name} on {provider}: {time.monotonic() - started:.0f} s", flush=True)
+            if options.output:
+                _write(options, rows, bad)
+    return 1 if bad else 0
+
+
+def _write(options: argparse.Namespace, rows: list[str], bad: int) -> None:
+    command = "scripts/compare_cuts.py --caffe DIR -o FILE" if options.caffe else sys.argv[0]
+    end = f"\n{len(rows)} rows, {len(rows) - bad} within {TOLERANCE:g}.\n"
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(HEAD.format(command=command) + "\n".join(rows) + "\n" + end)
+
+
+def _in_process(name: str, provider: str, caffe: Path | None) -> tuple[list[dict], str]:
+    """A net's rows, and why it stopped if it did."""
+    python = sys.executable
+    if provider == "bvlc":
+        python = os.environ.get("DUALNET_BVLC_PYTHON", "")
+        if not python:
+            return [], "DUALNET_BVLC_PYTHON is unset"
+    words = [python, __file__, "--net", name] + (["--caffe", str(caffe)] if caffe else [])
+    done = subprocess.run(
+        words, capture_output=True, text=True, cwd=str(ROOT),
+        env={**os.environ, "DUALNET_CAFFE": provider, "GLOG_minloglevel": "2",
+             "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    rows = [json.loads(line[4:]) for line in done.stdout.splitlines() if line.startswith("ROW ")]
+    failure = done.stderr.strip().splitlines()[-1:] if done.returncode else []
+    return rows, failure[0] if failure else ("it ended at once" if done.returncode else "")
+
+
+def _line(name: str, provider: str, row: dict) -> str:
+    loss = "" if row["loss"] is None else f"{row['loss']:.0e}"
+    return (
+        f"| {name} | {provider} | {row['rate']:g} | {row['blobs']} | {row['dual']} | "
+        f"{row['compared']} | {row['weights']:.1e} | {row['way']:.1e} | {loss} | {row['merged']} |"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
