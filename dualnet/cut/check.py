@@ -95,6 +95,8 @@ def check_net2(config: Config, train: NetGraph, test: NetGraph) -> None:
     for blob in compared_blobs(config, "net2", train).values():
         train.require_blob(blob, "cut.compared" if cut.compared else "cut.dual")
         _check_whole(train, blob, cut.dual.values())
+        if config.coupling.target not in ("activation", "updated"):
+            _check_gradient(train, blob)
 
 
 def loss_layer(train: NetGraph, output: str, partner: str) -> Any:
@@ -146,6 +148,19 @@ def _check_whole(train: NetGraph, blob: str, dual: Iterable[str]) -> None:
             raise ConfigError(
                 f"{train.path}: layer {writer.name} overwrites {blob} in place, and the outputs "
                 f"of the dual layers are compared; give {writer.name} a top of its own"
+            )
+
+
+def _check_gradient(train: NetGraph, blob: str) -> None:
+    """The gradient that is sent must survive the backward pass, which overwrites it in place.
+
+    ReLU does no harm: its mask is the same the second time, in net1.
+    """
+    for writer in train.producers[blob][1:]:
+        if writer.type != "ReLU" or writer.relu_param.negative_slope:
+            raise ConfigError(
+                f"{train.path}: layer {writer.name} works on {blob} in place, and on its way back "
+                f"overwrites the gradient that is sent to net1; give {writer.name} a top of its own"
             )
 
 

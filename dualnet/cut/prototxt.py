@@ -100,8 +100,10 @@ def replace_values(text: str, values: Mapping[str, Sequence[str]], depth: int) -
         elif kind == "string" and level == depth and field in left:
             if not left[field]:
                 return None
-            pieces += [text[copied : token.start()], _quoted(left[field].pop(0))]
-            copied = token.end()
+            value = left[field].pop(0)
+            if value != token.group()[1:-1]:  # else it keeps its kind of quotes
+                pieces += [text[copied : token.start()], _quoted(value)]
+                copied = token.end()
         elif kind == "other" and token.group() == ":":
             continue
         field = ""
@@ -184,8 +186,8 @@ def _layer_blocks(text: str) -> tuple[list[_Block], int, int]:
     """The `layer { … }` of a net's text, each with the comment lines before it.
 
     Returns:
-        The blocks; the number of comment lines before the first field, which are about the file;
-        those after the last block.
+        The blocks; the number of comment lines before and behind the net's own fields, which are
+        about the file; those after the last block.
     """
     blocks: list[_Block] = []
     lead: list[str] = []
@@ -198,6 +200,8 @@ def _layer_blocks(text: str) -> tuple[list[_Block], int, int]:
             if is_trailing and blocks and field == "":
                 last = blocks[-1]
                 blocks[-1] = _Block(last.lead, f"{last.text.rstrip()}  {token.group()}\n")
+            elif is_trailing:
+                head = (head or 0) + 1  # behind a field of the net
             else:
                 lead.append(token.group().rstrip())
         elif level == 0 and kind == "name":

@@ -76,9 +76,10 @@ class Wiring:
         self.streams: list[Stream] = []
         for phase in phases:
             self._wire(phase, (states or {}).get(phase))
-        self.streams.sort(key=lambda stream: min(stream.makers))
         for stream in self.streams:
+            stream.makers.sort()
             stream.readers.sort()
+        self.streams.sort(key=lambda stream: stream.makers[0])
 
     @property
     def numbers(self) -> list[int]:

@@ -1,0 +1,82 @@
+"""What layers hand to each other, with in-place layers told apart and both phases as one."""
+
+from __future__ import annotations
+
+import pytest
+from google.protobuf import text_format
+
+from dualnet.backend import caffe_pb2
+from dualnet.cut.wiring import Wiring, nearest
+from dualnet.errors import ConfigError
+from tests.cut.singles import CHAIN, DATA, classifier, conv, relu
+
+
+def wired(text, **more):
+    return Wiring(text_format.Parse(text, caffe_pb2.NetParameter()), "net.prototxt", **more)
+
+
+def names(wiring, numbers):
+    return [wiring.layers[number].name for number in numbers]
+
+
+def test_streams_of_one_blob_are_told_apart():
+    wiring = wired(CHAIN)
+    first, second = (stream for stream in wiring.streams if stream.name == "conv1")
+    assert names(wiring, [number for number, _ in first.makers]) == ["conv1"]
+    assert names(wiring, [number for number, _ in first.readers]) == ["relu1"]
+    assert names(wiring, [number for number, _ in second.makers]) == ["relu1"]
+    assert names(wiring, [number for number, _ in second.readers]) == ["conv2"]
+    assert wiring.last("conv1") is second
+    assert names(wiring, wiring.overwriters(first)) == ["relu1"]
+    assert wiring.overwriters(second) == []
+    assert wiring.is_in_place(second.makers[0]) and not wiring.is_in_place(first.makers[0])
+
+
+def test_data_layers_of_both_phases_make_one_stream():
+    wiring = wired(CHAIN)
+    data, label = wiring.streams[:2]
+    assert [number for number, _ in data.makers] == [0, 1]
+    assert data.phases == label.phases == {"TRAIN", "TEST"}
+    assert wiring.numbers_of("data") == [0, 1]
+    assert wiring.phases_of(0) == {"TRAIN"} and wiring.phases_of(2) == {"TRAIN", "TEST"}
+
+
+def test_stream_of_one_phase_knows_it():
+    extra = relu("extra", "conv3", "extra", "include { phase: TEST }")
+    wiring = wired(CHAIN + extra)
+    assert wiring.last("extra").phases == {"TEST"}
+    assert wiring.phases_of(wiring.numbers_of("extra")[0]) == {"TEST"}
+
+
+def test_layer_of_one_phase_in_place_joins_what_it_stands_between():
+    dropout = (
+        "layer { name: 'drop' type: 'Dropout' bottom: 'conv1' top: 'conv1' "
+        "include { phase: TRAIN } }\n"
+    )
+    text = DATA + conv("conv1", "data") + dropout + conv("conv2", "conv1") + classifier("conv2")
+    wiring = wired(text)
+    (stream,) = [stream for stream in wiring.streams if stream.name == "conv1"]
+    assert names(wiring, [number for number, _ in stream.makers]) == ["conv1", "drop"]
+    assert stream.phases == {"TRAIN", "TEST"}
+
+
+def test_reader_in_two_places_counts_twice():
+    total = "layer { name: 'sum' type: 'Eltwise' bottom: 'conv1' bottom: 'conv1' top: 'sum' }\n"
+    wiring = wired(DATA + conv("conv1", "data") + total + classifier("sum"))
+    number = wiring.numbers_of("sum")[0]
+    assert wiring.last("conv1").readers == [(number, 0), (number, 1)]
+
+
+def test_one_phase_alone_and_the_solvers_stages():
+    text = CHAIN.replace('top: "ip"', 'top: "ip" include { stage: "late" }')
+    state = caffe_pb2.NetState(stage=["late"])
+    wiring = wired(text, phases=("TRAIN",), states={"TRAIN": state})
+    assert list(wiring.used) == ["TRAIN"]
+    assert "ip" in names(wiring, wiring.numbers)
+    with pytest.raises(ConfigError, match="layer loss reads ip in phase TRAIN"):
+        wired(text)
+
+
+def test_close_names_are_suggested():
+    assert nearest("conv11", ["conv1", "data"]) == "; did you mean conv1?"
+    assert nearest("zzz", ["conv1", "data"]) == ""
