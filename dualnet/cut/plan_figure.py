@@ -9,6 +9,7 @@ from typing import Any
 from dualnet.atomic import write_atomically
 from dualnet.cut.plan import Plan
 from dualnet.cut.plan_estimate import Estimate
+from dualnet.cut.plan_table import name_of
 from dualnet.errors import StorageFailed, UsageError
 
 __all__ = ["FORMATS", "check_output", "draw_plan"]
@@ -84,7 +85,7 @@ def _figure(plan: Plan, form: str) -> bytes:
         )  # fmt: skip
         _draw_times(left, plan)
         _draw_memory(right, plan)
-        names = ["+".join(cut.cut.crossing) for cut in plan.cuts]
+        names = [name_of(cut) for cut in plan.cuts]
         left.set_yticks(range(len(names)))
         left.set_yticklabels(names)
         left.set_ylim(len(names) - 0.4, -0.6)  # the data end on top

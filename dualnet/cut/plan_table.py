@@ -9,7 +9,7 @@ from typing import Any
 from dualnet.cut.plan import Plan
 from dualnet.cut.plan_estimate import Estimate, HalfCost
 
-__all__ = ["to_record", "to_text"]
+__all__ = ["name_of", "to_record", "to_text"]
 
 _HEAD = (
     "", "cut at", "dual layers", "parameters", "forward ms", "backward ms", "memory MiB",
@@ -22,7 +22,7 @@ def to_text(plan: Plan) -> str:
     rows = [_HEAD, *(_row(cut, cut is plan.best) for cut in plan.cuts)]
     single = plan.single
     rows.append(
-        ("", "(none)", "", f"{single.parameters:,}", _ms(single.forward_s), _ms(single.backward_s),
+        ("", "(none)", "", _count(single.parameters), _ms(single.forward_s), _ms(single.backward_s),
          _mib(single.memory_bytes), "", _ms(single.seconds), "", "")
     )  # fmt: skip
     lines = [_title(plan), "", *_aligned(rows), "", *_wrapped(_assumptions(plan)), ""]
@@ -58,7 +58,8 @@ def _assumptions(plan: Plan) -> str:
         else "Each half has cores (or a GPU) of its own, like those that this was measured on."
     )
     return (
-        "Columns with a slash give net1 / net2, the dual layers counted in both. "
+        "Columns with a slash give net1 / net2, the dual layers counted in both; (+N): so many "
+        "blobs more cross. "
         f"{cores} Exchange by files in {plan.request.exchange_dir}: "
         f"{carrier.seconds[0] * 1e3:.1f} ms a message and {carrier.bytes_per_s / 1e6:.0f} MB/s, "
         "measured. Memory is counted: blobs, weights, solver history; the single net took "
@@ -73,13 +74,23 @@ def _recommendation(plan: Plan) -> str:
     return f"Recommended: {plan.best.cut.at}. {plan.reason}."
 
 
+def name_of(cut: Estimate) -> str:
+    """The cut blob, and how many others cross with it."""
+    more = len(cut.cut.crossing) - 1
+    return f"{cut.cut.at} (+{more})" if more else cut.cut.at
+
+
+def _joined(names: Sequence[str]) -> str:
+    return "+".join(names) if len(names) < 3 else f"{names[0]}+…+{names[-1]}"
+
+
 def _row(cut: Estimate, is_best: bool) -> tuple[str, ...]:
     one, two = cut.net1, cut.net2
     return (
         "*" if is_best else "",
-        "+".join(cut.cut.crossing),
-        "+".join(cut.cut.dual),
-        f"{one.parameters:,} / {two.parameters:,}",
+        name_of(cut),
+        _joined(cut.cut.dual),
+        f"{_count(one.parameters)} / {_count(two.parameters)}",
         f"{_ms(one.forward_s)} / {_ms(two.forward_s)}",
         f"{_ms(one.backward_s)} / {_ms(two.backward_s)}",
         f"{_mib(one.memory_bytes)} / {_mib(two.memory_bytes)}",
@@ -109,6 +120,13 @@ def _wrapped(text: str) -> list[str]:
 def _ms(seconds: float) -> str:
     value = seconds * 1e3
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
+def _count(number: int) -> str:
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return str(number)
 
 
 def _mib(size: int) -> str:

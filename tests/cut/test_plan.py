@@ -60,9 +60,10 @@ def test_table(small):
     assert lines[0] == "small: batches of 4, CPU, 1 thread a half"
     rows = [line for line in lines if line[:3].strip() in ("", "*") and " / " in line]
     assert [row.split()[0 if row[0] == " " else 1] for row in rows] == [
-        "ip1", "ip2", "ip3+ip2", "sum"
+        "ip1", "ip2", "ip3", "sum"
     ]  # fmt: skip
     assert sum(line.startswith("*") for line in lines) == 1
+    assert any(" ip3 (+1)  sum+ip4  " in row for row in rows)
     assert f"Recommended: {small.best.cut.at}. Its larger half" in text
     assert "  dualnet split net.prototxt --at" in text
     assert ("share the cores" in text) == small.request.shared
