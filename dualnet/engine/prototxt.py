@@ -55,7 +55,15 @@ def read_binary(path: Path, message_type: type[M]) -> M:
     message = message_type()
     try:
         with open(path, "rb") as stream:
-            message.ParseFromString(stream.read())
+            content = stream.read()
+        if not content:  # a message without fields, to protobuf: nothing would be copied
+            raise PrototxtError(
+                f"'{os.fspath(path)}' is empty: a write has failed; give a complete "
+                f"{message.DESCRIPTOR.name}"
+            )
+        message.ParseFromString(content)
+    except PrototxtError:
+        raise
     except OSError as error:
         raise PrototxtError(f"cannot read '{os.fspath(path)}': {error.strerror}") from error
     except ValueError as error:  # a zero byte

@@ -14,6 +14,7 @@ from dualnet.engine import weights
 from dualnet.engine.blob import Blob
 from dualnet.engine.blob_proto import blob_from_proto, blob_to_proto
 from dualnet.engine.errors import WeightsError
+from dualnet.engine.hdf5_file import h5py_module, read_values, reading, writing
 from dualnet.engine.proto import caffe_pb2
 from dualnet.engine.prototxt import Path, read_binary
 
@@ -102,21 +103,18 @@ def _check_count(path: Path, stored: int, needed: int) -> None:
 
 
 def _write_hdf5(path: str, state: State, history: Sequence[Blob]) -> None:
-    h5py = weights.h5py_module()
-    temporary = f"{path}.{os.getpid()}.tmp"
-    with h5py.File(temporary, "w") as stream:
+    with writing(path) as stream:
         stream.create_dataset("iter", data=np.array([state.iteration], np.int32))
         stream.create_dataset("current_step", data=np.array([state.current_step], np.int32))
         _write_string(stream, "learned_net", state.learned_net)
         group = stream.create_group("history")
         for index, blob in enumerate(history):
             group.create_dataset(str(index), data=blob.data)
-    os.replace(temporary, path)
 
 
 def _write_string(stream: Any, name: str, text: str) -> None:
     """Stores a string as C does: BVLC Caffe reads up to the terminating zero, wherever that is."""
-    h5py = weights.h5py_module()
+    h5py = h5py_module()
     content = text.encode() + b"\0"
     kind = h5py.h5t.C_S1.copy()
     kind.set_size(len(content))
@@ -126,27 +124,19 @@ def _write_string(stream: Any, name: str, text: str) -> None:
 
 
 def _read_hdf5(path: str, history: Sequence[Blob]) -> State:
-    h5py = weights.h5py_module()
-    try:
-        stream = h5py.File(path, "r")
-    except OSError as error:
-        raise WeightsError(f"cannot read '{path}' as HDF5: {error}") from error
-    with stream:
+    with reading(path) as stream:
         group = stream["history"]
         _check_count(path, len(group), len(history))
         for index, blob in enumerate(history):
-            values = np.array(group[str(index)], dtype=np.float32, order="C")
-            if values.shape != blob.dims:
-                raise WeightsError(
-                    f"'{path}', history {index}: the stored shape is {values.shape}, the "
-                    f"solver's is {blob.dims}"
-                )
-            blob.set_data(torch.from_numpy(values))
+            where = f"'{path}', history {index}"
+            blob.set_data(torch.from_numpy(read_values(group[str(index)], blob.dims, where)))
         name = ""
         if "learned_net" in stream:
             raw = stream["learned_net"][()]
             name = raw.decode() if isinstance(raw, bytes) else str(raw)
-        numbers: list[int] = [
-            int(np.asarray(stream[key]).reshape(-1)[0]) for key in ("iter", "current_step")
-        ]
+        numbers = []
+        for key in ("iter", "current_step"):
+            if stream[key].size != 1:
+                raise WeightsError(f"'{path}': '{key}' holds {stream[key].size} numbers, not one")
+            numbers.append(int(stream[key][...].reshape(-1)[0]))
     return State(numbers[0], numbers[1], name)

@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from dualnet.engine import log
@@ -14,13 +13,13 @@ from dualnet.engine.blob import Blob
 from dualnet.engine.blob_proto import blob_from_proto, blob_to_proto
 from dualnet.engine.build import Plan
 from dualnet.engine.errors import DataError, WeightsError
+from dualnet.engine.hdf5_file import read_values, reading, writing
 from dualnet.engine.proto import caffe_pb2
 from dualnet.engine.prototxt import Path, read_binary
 from dualnet.engine.upgrade import upgrade_net
 
 __all__ = [
     "copy_from",
-    "h5py_module",
     "load_hdf5",
     "save_binary",
     "save_hdf5",
@@ -85,9 +84,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def save_hdf5(plan: Plan, path: Path, write_diff: bool = False) -> None:
     """Writes the weights as HDF5: /data/LAYER/INDEX and, if asked, /diff/LAYER/INDEX."""
-    h5py = h5py_module()
-    temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
-    with h5py.File(temporary, "w") as stream:
+    with writing(os.fspath(path)) as stream:
         data = stream.create_group("data")
         diff = stream.create_group("diff") if write_diff else None
         for node in plan.nodes:
@@ -99,7 +96,6 @@ def save_hdf5(plan: Plan, path: Path, write_diff: bool = False) -> None:
                     group.create_dataset(str(index), data=param.blob.data)
                 if diffs is not None:
                     diffs.create_dataset(str(index), data=param.blob.diff)
-    os.replace(temporary, path)
 
 
 def load_hdf5(plan: Plan, path: Path) -> None:
@@ -108,20 +104,14 @@ def load_hdf5(plan: Plan, path: Path) -> None:
     Raises:
         WeightsError: a layer of a stored name has other parameters.
     """
-    h5py = h5py_module()
-    try:
-        stream = h5py.File(path, "r")
-    except OSError as error:
-        raise WeightsError(f"cannot read '{os.fspath(path)}' as HDF5: {error}") from error
-    with stream:
+    with reading(os.fspath(path)) as stream:
         data = stream["data"]
         nodes = {node.name: node for node in plan.nodes}
-        for name in data:
+        for name, group in data.items():
             node = nodes.get(name)
             if node is None:
                 log.info(f"Ignoring source layer {name}")
                 continue
-            group = data[name]
             blobs: Sequence[Blob] = node.layer.blobs
             if len(group) > len(blobs):
                 raise WeightsError(
@@ -138,13 +128,8 @@ def _load_dataset(plan: Plan, group: Any, index: int, number: int, where: str) -
         if param.owner != number:
             return
         raise WeightsError(f"{where}: parameter {index} is missing")
-    values = np.asarray(group[str(index)], dtype=np.float32)
-    if values.shape != param.blob.dims:
-        raise WeightsError(
-            f"{where}, parameter {index}: the stored shape is {values.shape}, the net's is "
-            f"{param.blob.dims}"
-        )
-    param.blob.set_data(torch.from_numpy(np.array(values, order="C")))
+    values = read_values(group[str(index)], param.blob.dims, f"{where}, parameter {index}")
+    param.blob.set_data(torch.from_numpy(values))
 
 
 def _is_hdf5(path: Path) -> bool:
@@ -153,12 +138,3 @@ def _is_hdf5(path: Path) -> bool:
             return stream.read(8) == b"\x89HDF\r\n\x1a\n"
     except (OSError, ValueError):
         return False  # the reader that follows says why
-
-
-def h5py_module() -> Any:
-    """The package h5py, or DataError that says how to get it."""
-    try:
-        import h5py
-    except ImportError as error:
-        raise DataError("HDF5 files need the package h5py; install it with pip") from error
-    return h5py

@@ -56,3 +56,10 @@ def test_snapshot_prefix_and_solver_type(tmp_path):
     assert solver.type == "Nesterov" and solver.snapshot_prefix == str(tmp_path / "solver")
     path.write_text(f'snapshot_prefix: "{tmp_path}"')
     assert prototxt.read_solver(path).snapshot_prefix == str(tmp_path / "solver")
+
+
+def test_an_empty_file_of_weights_is_refused(tmp_path):
+    path = tmp_path / "w.caffemodel"
+    path.write_bytes(b"")
+    with pytest.raises(PrototxtError, match="w.caffemodel' is empty.*NetParameter"):
+        prototxt.read_binary(path, caffe_pb2.NetParameter)

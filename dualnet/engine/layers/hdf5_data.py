@@ -11,9 +11,9 @@ import torch
 
 from dualnet.engine import random
 from dualnet.engine.errors import DataError, PrototxtError, quoted
+from dualnet.engine.hdf5_file import h5py_module
 from dualnet.engine.layers.base import Blobs, Layer
 from dualnet.engine.layers.registry import register
-from dualnet.engine.weights import h5py_module
 
 __all__ = ["HDF5Data"]
 

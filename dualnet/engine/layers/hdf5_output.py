@@ -9,9 +9,9 @@ import numpy as np
 
 from dualnet.engine.blob import Blob
 from dualnet.engine.errors import DataError, PrototxtError, ShapeError
+from dualnet.engine.hdf5_file import h5py_module
 from dualnet.engine.layers.base import Blobs, Layer
 from dualnet.engine.layers.registry import register
-from dualnet.engine.weights import h5py_module
 
 __all__ = ["HDF5Output"]
 

@@ -29,8 +29,8 @@ class Value:
         readers: how many layers read it, a loss weight included, since it was last written.
         fixed: BVLC Caffe needs the values in backward, and does not notice that they changed.
         lent: its diff is its layer's own memory, or that of the layer below, from the forward pass
-            on. BVLC's Flatten, which lends in the backward pass, cuts that tie: the gradient is
-            lost.
+            on; or a layer in place will write it once more. BVLC's Flatten, which lends in the
+            backward pass, cuts the tie, or has its own diff overwritten.
     """
 
     name: str
@@ -154,6 +154,7 @@ class Writer:
         weights = ""
         if in_place and bottoms[0].readers == 0 and not bottoms[0].fixed:
             tops = [bottoms[0]]
+            tops[0].lent = True
         else:
             fixed = kind in NEED_THEIR_TOP
             fixed |= kind in SHARE_MEMORY and any(bottom.fixed for bottom in bottoms)
