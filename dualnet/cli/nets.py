@@ -9,8 +9,9 @@ import sys
 from typing import Any
 
 from dualnet import config
+from dualnet.cli.cores import pin
 from dualnet.cli.cut import parse_shape
-from dualnet.cli.settings import add_config, load, pin, use_provider
+from dualnet.cli.settings import add_config, load, use_provider
 from dualnet.cli.terminal import say
 from dualnet.errors import UsageError
 

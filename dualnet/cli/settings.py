@@ -8,7 +8,7 @@ import time
 
 from dualnet import config
 
-__all__ = ["add_config", "load", "pin", "run_dir", "use_provider"]
+__all__ = ["add_config", "load", "run_dir", "use_provider"]
 
 
 def add_config(command: argparse.ArgumentParser) -> None:
@@ -33,13 +33,6 @@ def use_provider(loaded: config.Config) -> None:
     os.environ.setdefault("GLOG_minloglevel", "2")
     if loaded.caffe != "auto":
         os.environ["DUALNET_CAFFE"] = loaded.caffe
-
-
-def pin(half: config.Half) -> None:
-    """Numbers of threads are read by OpenMP and OpenBLAS when they are loaded."""
-    threads = half.threads or len(os.sched_getaffinity(0))
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(threads)
 
 
 def run_dir(options: argparse.Namespace, loaded: config.Config) -> str:

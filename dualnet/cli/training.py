@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from dualnet.cli.settings import add_config, load, pin, run_dir
+from dualnet.cli.cores import pin, share
+from dualnet.cli.settings import add_config, load, run_dir
 from dualnet.cli.terminal import say
 from dualnet.errors import UsageError
 from dualnet.train.stopping import Stopper
@@ -101,7 +102,7 @@ def _train(options: argparse.Namespace) -> None:
         {role: log_path(directory, role) for role in ("net1", "net2")}, resolved[0].solver.max_iter
     )
     arguments = [options.config, "--run-dir", directory]
-    for override in options.overrides:
+    for override in [*options.overrides, *share(loaded)]:
         arguments += ["--set", override]
     say(f"training net1 and net2 in {directory}")
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from dualnet.config.cores import parse_cores
 from dualnet.config.schema import Config, Convergence, Coupling, Cut, Liveness, Update
 from dualnet.errors import ConfigError
 
@@ -49,6 +50,10 @@ def check_values(config: Config, source: str) -> None:
             )
         if half.learning_rate is not None and not half.learning_rate >= 0:
             raise ConfigError(f"{source}: {role}.learning_rate: {half.learning_rate} is negative")
+        try:
+            parse_cores(half.cores or "0")
+        except ValueError as error:
+            raise ConfigError(f"{source}: {role}.cores: {error}") from error
         if half.threads < 0:
             raise ConfigError(f"{source}: {role}.threads: {half.threads} is negative; 0 means all")
     _check_cut(config.cut, source)

@@ -47,7 +47,7 @@ LOSSES = (
 RULES = ("manual", "solver")
 SCHEDULES = ("alternating", "overlapped")
 ACTIONS = ("ignore", "warn", "stop")  # `off` would be read as false
-CARRIERS = ("files", "tcp")
+CARRIERS = ("files", "tcp", "torch")
 DTYPES = ("float32", "float16", "bfloat16", "int8")
 FILESYSTEMS = ("auto", "local", "nfs")
 
@@ -64,7 +64,9 @@ class Half:
     solver: str = ""
     #: `cpu`, or the number of a GPU.
     device: Union[str, int] = "cpu"
-    #: CPU threads; 0 takes all cores that this process may use.
+    #: Processor cores that the process is bound to, as `0-3,8`; empty: all that it may use.
+    cores: str = ""
+    #: CPU threads; 0 takes as many as it may use cores.
     threads: int = 0
     #: Replaces the solver's base_lr and update.learning_rate in this net alone.
     learning_rate: Optional[float] = None
@@ -196,10 +198,11 @@ class Convergence:
 class Exchange:
     """How the halves talk (docs/exchange.md)."""
 
-    #: `files` in a directory that both halves share, or `tcp` (docs/carriers.md).
+    #: `files` in a directory that both halves share, `tcp`, or `torch`, which is torch.distributed
+    #: over gloo (docs/carriers.md).
     carrier: str = _one_of(*CARRIERS, default="files")
-    #: Carrier tcp: where net1 listens, `host:port`. Empty: any free port, which net2 finds in the
-    #: shared directory.
+    #: Carriers tcp and torch: where net1 listens, `host:port`. Empty: any free port, which net2
+    #: finds in the shared directory.
     address: str = ""
     #: In what the cut blobs (up) and what net2 answers (down) travel; int8 has one scale for each
     #: channel. Labels, weights and test batches always travel as they are.

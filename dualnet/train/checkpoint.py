@@ -55,7 +55,7 @@ def save(half: Half, iteration: int, run_dir: str, fs: Fs = SYSTEM) -> tuple[str
     try:
         _snapshot(half, written, fs)
         message = caffe_pb2.SolverState.FromString(read_whole(written + ".solverstate", fs))
-        message.iter = iteration
+        message.iter = iteration * half.resolved.updates_per_iteration
         message.learned_net = model
         # The model comes last: a snapshot whose model is there is complete.
         write_atomically(state, message.SerializeToString(), fs)

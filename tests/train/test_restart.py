@@ -108,6 +108,11 @@ RULES = {
     "updated": ("update.rule=manual", "coupling.target=updated", "coupling.tie=every",
                 "update.learning_rate=0.01"),
     "activation": ("update.rule=solver", "coupling.target=activation", "coupling.tie=never"),
+    "admm": ("coupling.target=admm", "train.local_steps=2"),
+    "ahead": ("coupling.target=prox", "train.schedule=overlapped", "train.staleness=3",
+              "train.snapshot=4", "train.test_interval=100"),
+    "recomputed": ("coupling.target=backprop", "train.schedule=overlapped", "train.staleness=2",
+                   "train.snapshot=5", "train.stale_activations=recompute"),
 }  # fmt: skip
 
 
