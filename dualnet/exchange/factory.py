@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable
 
 from dualnet.errors import ConfigError
 from dualnet.exchange.channel import Channel
@@ -13,7 +13,7 @@ from dualnet.exchange.tcp import TcpChannel
 
 __all__ = ["CARRIERS", "open_channel"]
 
-CARRIERS = ("files", "tcp")
+CARRIERS = ("files", "tcp", "torch")
 
 
 def open_channel(
@@ -26,7 +26,8 @@ def open_channel(
     """Join a run as one of its halves.
 
     Args:
-        carrier: what carries the bytes: "files" in a directory that both halves share, or "tcp".
+        carrier: what carries the bytes: "files" in a directory that both halves share, "tcp", or
+            "torch" (torch.distributed).
         role: "net1" or "net2".
         run_dir: the run's directory, which must exist.
         settings: waits and care.
@@ -41,10 +42,24 @@ def open_channel(
             f"exchange.carrier: expected one of {', '.join(CARRIERS)}, got {carrier!r}"
         )
     channel: Channel
-    if carrier == "tcp":
+    if carrier == "torch":
+        channel = _distributed()(role, run_dir, settings, identity)
+    elif carrier == "tcp":
         channel = TcpChannel(role, run_dir, settings, identity)
     else:
         channel = FileChannel(role, run_dir, settings, identity)
     if set(settings.dtypes.values()) == {"float32"}:
         return channel
     return CodecChannel(channel, settings.dtypes, settings.exact, settings.error_feedback)
+
+
+def _distributed() -> Callable[..., Channel]:
+    """The one carrier that needs PyTorch, imported when it is asked for."""
+    try:
+        from dualnet.exchange.distributed import DistributedChannel
+    except ImportError as error:
+        raise ConfigError(
+            f"exchange.carrier: torch needs PyTorch with torch.distributed ({error}); install "
+            "'dualnet[engine]', or use tcp"
+        ) from error
+    return DistributedChannel

@@ -10,6 +10,7 @@ has left.
 from __future__ import annotations
 
 import logging
+import socket
 from collections import deque
 from dataclasses import replace
 from typing import Any, Callable, TypeVar
@@ -47,7 +48,7 @@ from dualnet.exchange.tcp_address import (
     parse_address,
     publish_address,
 )
-from dualnet.exchange.tcp_frames import layout_digest
+from dualnet.exchange.tcp_frames import Connection, Keys, layout_digest
 from dualnet.exchange.tcp_link import Dialer, Link, Listener
 from dualnet.exchange.tcp_partner import RemoteHalf
 from dualnet.exchange.tcp_shelf import Shelf
@@ -65,6 +66,8 @@ _TICK_S = 0.05
 # Time between two looks for the partner's files, and between two stage records for `status`.
 _LOOK_S = 0.5
 _SHOW_S = 1.0
+_JOIN_S = 3.0
+_HANDSHAKE = "handshake"
 #: Sent, not yet arrived and only in memory: more makes the sender wait.
 _UNDER_WAY_BYTES = 256 << 20
 
@@ -167,7 +170,13 @@ class TcpChannel(Channel):
             raise
 
     def _make_link(self, addresses: Callable[[], list[Address]] | None) -> Link:
-        fs, paths, manifest, serve = self._fs, self._paths, self._manifest, self._wire.serve
+        """What makes the connections."""
+        fs, paths, manifest = self._fs, self._paths, self._manifest
+        limit, verify = self._settings.max_message_bytes, self._settings.verify
+
+        def serve(sock: socket.socket, keys: Keys) -> None:
+            self._wire.serve(Connection(sock, keys, self._hasher, limit, verify))
+
         if self.role == "net1":
             sock = listen(self._settings.address)
             port = sock.getsockname()[1]
@@ -209,7 +218,7 @@ class TcpChannel(Channel):
         self._wire.say(hello)
         self.awaited = "the handshake"
         try:
-            return self._wait(lambda: self._remote.hello, "handshake")
+            return self._wait(lambda: self._remote.hello, _HANDSHAKE)
         finally:
             self.awaited = ""
 
@@ -333,6 +342,9 @@ class TcpChannel(Channel):
             if self._link is not None:
                 self._link.close()
             self._wire.close(state)
+            if self._link is not None:
+                # A thread that is left within a library would meet the interpreter's end there.
+                self._link.join(_JOIN_S)
             self._heartbeat.close(state)
             self._hasher.close()
             self._lock.release()
@@ -355,6 +367,8 @@ class TcpChannel(Channel):
                 if result is not None:
                     return result
                 self._look_after()
+                if what != _HANDSHAKE:  # before it, what is there may be what a dead one left
+                    self._remote.look_for_last_words()
                 error = watch.look()
                 if error is not None:
                     result = look()

@@ -36,7 +36,7 @@ from dualnet.exchange.npy import ArrayLayout
 from dualnet.exchange.outbox import message_digest
 from dualnet.exchange.records import MAC_BYTES, mac
 
-__all__ = ["CONTROL_LIMIT", "Broken", "Connection", "Keys", "layout_digest"]
+__all__ = ["CONTROL_LIMIT", "Broken", "Connection", "Keys", "Left", "layout_digest"]
 
 #: Longest body of a control frame.
 CONTROL_LIMIT = 1 << 17
@@ -53,6 +53,10 @@ _MORE = getattr(socket, "MSG_MORE", 0)
 
 class Broken(Exception):
     """The connection is of no use any more; says why."""
+
+
+class Left(Broken):
+    """The other side has said that it leaves, and waits to hear that we have read it."""
 
 
 @dataclass(frozen=True)
@@ -289,12 +293,17 @@ class Connection:
 
     # The end.
 
-    def finish(self) -> None:
-        """Nothing more will be written; what was written still arrives."""
+    def finish(self) -> bool:
+        """Nothing more will be written; what was written still arrives.
+
+        Returns:
+            Whether the other side has yet to take it.
+        """
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
-            pass  # gone already
+            return False  # gone already
+        return True
 
     def close(self) -> None:
         """Break it off; a thread that reads or writes finds it broken."""

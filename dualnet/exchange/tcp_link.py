@@ -59,6 +59,10 @@ class Link:
         """No more connections; those there are stay."""
         self._closed.set()
 
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread's end after `close`."""
+        self._thread.join(timeout_s)
+
     def _run(self) -> None:
         raise NotImplementedError
 

@@ -83,6 +83,12 @@ class RemoteHalf:
         self.standing, self.hello = Standing(), None
         self._process = ProcessId.from_fields(process)
 
+    def look_for_last_words(self) -> None:
+        """One that came and went before there was a connection has been there all the same."""
+        last = self._last_words() if self.epoch == 0 else None
+        if last is not None:
+            self.epoch = self.told_epoch = last.epoch
+
     def hear(self) -> None:
         """Bytes have come: it lives."""
         self._heard += 1

@@ -14,12 +14,11 @@ claimed by digest alone (`claim`), and it answers whether that is what it got (`
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, Protocol
 
 from dualnet.errors import (
     DamagedMessage,
@@ -30,8 +29,9 @@ from dualnet.errors import (
 )
 from dualnet.exchange.channel import Message
 from dualnet.exchange.digest import Hasher
+from dualnet.exchange.layout import MessageLayout
 from dualnet.exchange.settings import ExchangeSettings
-from dualnet.exchange.tcp_frames import Broken, Connection, Keys, layout_digest
+from dualnet.exchange.tcp_frames import Broken, Left, layout_digest
 from dualnet.exchange.tcp_partner import RemoteHalf, Standing
 from dualnet.exchange.tcp_store import Store
 
@@ -45,6 +45,32 @@ _WINDOW_BYTES = 256 << 20
 _LEAVE_S = 3.0
 # Digests that are remembered where no half can be started again.
 _FEW = 64
+
+
+class Frames(Protocol):
+    """A connection that carries objects and messages; see `tcp_frames.Connection`.
+
+    Methods raise Broken. One thread writes and one reads at a time.
+    """
+
+    is_idle: Callable[[], bool]
+    on_heard: Callable[[], None]
+    began_s: float
+
+    def write_control(self, fields: dict[str, Any]) -> None:
+        """Send an object."""
+
+    def write_message(self, seq: int, message: Message, layout: MessageLayout) -> str:
+        """Send a message; returns its digest."""
+
+    def read(self) -> dict[str, Any] | tuple[int, Message, str]:
+        """The next object, or the next message with its number and digest."""
+
+    def finish(self) -> bool:
+        """Nothing more will be written; whether the other side has yet to take what was."""
+
+    def close(self) -> None:
+        """Break it off."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +93,7 @@ class _Flow:
         is_introduced: whether it was told our hello.
     """
 
-    connection: Connection
+    connection: Frames
     there: int = -1
     next: int = 0
     is_introduced: bool = False
@@ -211,10 +237,10 @@ class Wire:
         flow = self._flow
         self._wake.set()
         if flow is not None:
-            flow.connection.finish()
-            with self.cond:
-                # Closing with bytes unread would destroy our last words on their way.
-                self.cond.wait_for(lambda: self._flow is not flow, _LEAVE_S)
+            if flow.connection.finish():
+                with self.cond:
+                    # Closing with bytes unread would destroy our last words on their way.
+                    self.cond.wait_for(lambda: self._flow is not flow, _LEAVE_S)
             flow.connection.close()
 
     # Writing.
@@ -282,14 +308,10 @@ class Wire:
 
     # Reading.
 
-    def serve(self, sock: socket.socket, keys: Keys) -> None:
+    def serve(self, connection: Frames) -> None:
         """Use a connection until it is broken; runs in a thread of the link."""
         if self._leave_at_s < float("inf"):
             return  # too late for a new one
-        settings = self._settings
-        connection = Connection(
-            sock, keys, self._hasher, settings.max_message_bytes, settings.verify
-        )
         self._heard_s = time.monotonic()
         connection.is_idle = self._is_idle
         connection.on_heard = self._hear
@@ -304,6 +326,9 @@ class Wire:
             flow = self._begin(connection)
             while True:
                 self._take_in(flow, connection.read())
+        except Left:
+            with self._write_lock:
+                connection.finish()
         except Broken as error:
             LOGGER.info("%s of %s", error, self._partner.role)
         except DualnetError as error:
@@ -320,7 +345,7 @@ class Wire:
         self._heard_s = time.monotonic()
         self._partner.hear()
 
-    def _meet(self, connection: Connection, hello: Any) -> dict[str, str] | None:
+    def _meet(self, connection: Frames, hello: Any) -> dict[str, str] | None:
         """Take up a connection, or say why not."""
         if not isinstance(hello, dict) or hello.get("type") != "hello":
             raise Broken("the connection did not begin with a hello")
@@ -349,7 +374,7 @@ class Wire:
                 partner.meet(epoch, life, process)
         return None
 
-    def _begin(self, connection: Connection) -> _Flow:
+    def _begin(self, connection: Frames) -> _Flow:
         """From here on this is the connection."""
         flow = _Flow(connection)
         with self.cond:
@@ -361,7 +386,7 @@ class Wire:
         self._wake.set()
         return flow
 
-    def _lose(self, connection: Connection) -> None:
+    def _lose(self, connection: Frames) -> None:
         connection.close()
         with self.cond:
             if self._flow is not None and self._flow.connection is connection:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from dualnet.exchange.channel import Channel
 from dualnet.exchange.files import FileChannel
 from dualnet.exchange.host import ProcessId
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.tcp import TcpChannel
-
-#: Carriers whose halves can be started again on their own.
-DURABLE = ("files", "tcp")
 
 #: Waits that a test can afford.
 QUICK: dict[str, Any] = {
@@ -52,10 +52,28 @@ class Stage:
     ) -> Any:
         """A half; `process` is who it says it is."""
         made = ExchangeSettings(**{**QUICK, "lock_dir": self._locks, **settings})
-        kind: Any = {"files": FileChannel, "tcp": TcpChannel}[self.carrier]
+        kind = self._kind()
         half = kind(role, str(self.run_dir), made, identity or {"config": "c"}, process=process)
         self._opened.append(half)
+        self._connect()
         return half
+
+    def _connect(self) -> None:
+        """Wait until both halves hear each other, where they connect at all."""
+        deadline_s = time.monotonic() + 20
+        while self.carrier != "files" and len({half.role for half in self._opened}) == 2:
+            live = [half for half in self._opened if not half._closed]
+            if len(live) < 2 or all(half._remote.is_connected for half in live):
+                return
+            if any(half._wire.fatal for half in live):
+                return
+            assert time.monotonic() < deadline_s, [half._link.trouble for half in live]
+            time.sleep(0.005)
+
+    def _kind(self) -> Any:
+        if self.carrier == "torch":
+            return pytest.importorskip("dualnet.exchange.distributed").DistributedChannel
+        return {"files": FileChannel, "tcp": TcpChannel}[self.carrier]
 
     def pair(self, **settings: Any) -> tuple[Any, Any]:
         """net1 and net2."""
@@ -66,14 +84,14 @@ class Stage:
         self._opened.remove(half)
         half._heartbeat._ending = True
         half._heartbeat._wake.set()
-        if self.carrier == "tcp":
+        if self.carrier != "files":
             half._link.close()
             half._wire._leave_at_s = 0.0
             half._wire._wake.set()
             half._wire._beater.join()
             if half._wire._flow is not None:
                 half._wire._flow.connection.close()
-            half._link._thread.join()
+            half._link._thread.join(5)
         half._heartbeat._thread.join()
         os.close(half._lock._fd)
         half._lock._fd = None

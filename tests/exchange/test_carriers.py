@@ -22,11 +22,11 @@ from dualnet.errors import (
 )
 from dualnet.exchange.channel import Message
 from dualnet.exchange.host import ProcessId
-from tests.exchange.carriers import DURABLE, Stage, stage
+from tests.exchange.carriers import Stage, stage
 from tests.exchange.fakes import ELSEWHERE
 
 
-@pytest.fixture(params=DURABLE)
+@pytest.fixture(params=["files", "tcp", pytest.param("torch", marks=pytest.mark.slow)])
 def play(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     """A stage on each carrier."""
     with stage(request.param, tmp_path) as made:
@@ -161,7 +161,7 @@ def test_what_cannot_be_sent(play: Stage) -> None:
 
 
 def test_too_large_for_us_and_for_the_partner(play: Stage) -> None:
-    small, large = play.open("net1", max_message_bytes=100), play.open("net2")
+    small, large = play.open("net1", max_message_bytes=100), play.open("net2", dead_after_s=2.0)
     with pytest.raises(UsageError, match="208 bytes"):
         small.send(batch(0))
     large.send(batch(0))
