@@ -39,18 +39,23 @@ the solver that the net comes with (its learning rate replaced as said), and mer
   of all layers; it has to be below 1e-4.
 - **way**: the same relative to the way that these parameters went in the 10 iterations. Where the
   learning rate is small, rounding of the weights themselves shows here.
+- **last bits**: the same again, for two trainings of the single net whose initial weights differ in
+  the last bit of each: what rounding alone makes of this net in 10 iterations.
 - **loss**: the largest relative difference of the losses that net2 shows in the first 10
   iterations, where all of the net's losses are in net2.
-- **merged**: the merged net's test loss against that of the two halves, over two test batches.
+
+The merged net's test outputs over two batches are those of the two halves, or the row says how far
+apart they are.
 
 Dropout keeps everything here: the halves' random numbers are not those of the single net. Images
-are not mirrored, for the same reason. Nets for photographs get 64 enlarged CIFAR-10 images, in
-batches of 2; all else is as in the prototxt.
+are not mirrored, for the same reason. To spare time, nets for photographs get 64 enlarged CIFAR-10
+images in batches of 2, of 99x99 (CaffeNet, AlexNet) and 128x128 pixels (GoogLeNet, whose last
+pooling becomes global), and ResNet-18 gets them reduced to 16x16; all else is as in the prototxt.
 
 Command: `{command}`
 
-| Net | Provider | Rate | Crosses the cut | Dual layers | Compared | Weights | Way | Loss | Merged |
-|---|---|---:|---|---|---|---:|---:|---:|---|
+| Net | Caffe | Rate | Crosses the cut | Dual layers | Compared | Weights | Way | Last bits | Loss |
+|---|---|---:|---|---|---|---:|---:|---:|---:|
 """
 
 
@@ -68,10 +73,12 @@ def main() -> int:
             for row in run_net(NETS[options.net], scratch, options.caffe):
                 print("ROW " + json.dumps(row), flush=True)
         return 0
-    rows, bad = [], 0
-    for name, net in NETS.items():
-        if options.only not in name or (net.is_caffes and not options.caffe):
-            continue
+    chosen = [
+        name for name, net in NETS.items()
+        if options.only in name and (options.caffe or not net.is_caffes)
+    ]  # fmt: skip
+    rows, bad = _rows_of_others(options.output, chosen), 0
+    for name in chosen:
         for provider in options.providers.split(","):
             started = time.monotonic()
             found, failure = _in_process(name, provider, options.caffe)
@@ -85,13 +92,25 @@ def main() -> int:
                 print(rows[-1], flush=True)
             print(f"  {name} on {provider}: {time.monotonic() - started:.0f} s", flush=True)
             if options.output:
-                _write(options, rows, bad)
+                _write(options, rows)
     return 1 if bad else 0
 
 
-def _write(options: argparse.Namespace, rows: list[str], bad: int) -> None:
+def _rows_of_others(output: Path | None, chosen: list[str]) -> list[str]:
+    """What an earlier run has written about nets that are not run now."""
+    if output is None or not output.exists():
+        return []
+    lines = output.read_text().splitlines()
+    others = [name for name in NETS if name not in chosen]
+    return [line for line in lines if line.startswith(tuple(f"| {name} |" for name in others))]
+
+
+def _write(options: argparse.Namespace, rows: list[str]) -> None:
+    order = list(NETS)
+    rows = sorted(rows, key=lambda row: order.index(row.split(" | ")[0][2:]))
     command = "scripts/compare_cuts.py --caffe DIR -o FILE" if options.caffe else sys.argv[0]
-    end = f"\n{len(rows)} rows, {len(rows) - bad} within {TOLERANCE:g}.\n"
+    good = sum(float(row.split(" | ")[6] or "inf") < TOLERANCE for row in rows)
+    end = f"\n{len(rows)} rows, {good} within {TOLERANCE:g}.\n"
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(HEAD.format(command=command) + "\n".join(rows) + "\n" + end)
 
@@ -116,9 +135,11 @@ def _in_process(name: str, provider: str, caffe: Path | None) -> tuple[list[dict
 
 def _line(name: str, provider: str, row: dict) -> str:
     loss = "" if row["loss"] is None else f"{row['loss']:.0e}"
+    merged = "" if row["merged"] == "equal" else f" merged: {row['merged']} |"
     return (
         f"| {name} | {provider} | {row['rate']:g} | {row['blobs']} | {row['dual']} | "
-        f"{row['compared']} | {row['weights']:.1e} | {row['way']:.1e} | {loss} | {row['merged']} |"
+        f"{row['compared']} | {row['weights']:.1e} | {row['way']:.1e} | "
+        f"{row['noise']:.1e} | {loss} |{merged}"
     )
 
 

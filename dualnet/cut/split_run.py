@@ -135,8 +135,7 @@ def write_yaml(
         lines.append(f"{role}:\n  solver: {_scalar(path)}\n")
         if role != "single":
             lines.append("  device: cpu        # or the number of a GPU\n")
-    lines.append(f"\ncut:\n  blobs: {_list(blobs)}     # net1 sends them up\n")
-    lines.append(f"  labels: {_list(labels)}\n")
+    lines.append(f"\ncut:\n{_sequence('blobs', blobs)}{_sequence('labels', labels)}")
     lines.append("  # net1's layers: their copies in net2\n")
     lines.append(_mapping("dual", names.copies))
     if "compared" in cut:
@@ -153,9 +152,12 @@ def _scalar(value: str) -> str:
     return plain if yaml.safe_load(plain) == value else json.dumps(value)
 
 
-def _list(values: list[str]) -> str:
+def _sequence(key: str, values: list[str]) -> str:
+    """On a line if it fits there."""
     flow = f"[{', '.join(map(_scalar, values))}]"
-    return flow if yaml.safe_load(flow) == values else json.dumps(values)
+    if len(flow) < 90 and yaml.safe_load(flow) == values:
+        return f"  {key}: {flow}\n"
+    return f"  {key}:\n" + "".join(f"    - {_scalar(value)}\n" for value in values)
 
 
 def _mapping(key: str, values: Mapping[str, str]) -> str:

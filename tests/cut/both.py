@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dualnet import config as cfg
+from dualnet.backend import caffe_pb2
 from dualnet.report.log import CaffeLog
 from dualnet.report.parse import parse_log
 from dualnet.train import handshake
@@ -55,7 +56,7 @@ class Reference:
 
     Attributes:
         initial: A caffemodel of what it began with.
-        weights: Iterations done to layer to all its parameters, (K,) float64.
+        weights: Iterations done (none and some) to layer to all its parameters, (K,) float32.
         losses: What it showed each iteration.
     """
 
@@ -64,8 +65,8 @@ class Reference:
     losses: list
 
 
-def train_single(yaml: str, run_dir: str, iterations: int, *overrides: str) -> Reference:
-    """Train the YAML's single net."""
+def train_single(yaml: str, run_dir: str, iterations: int, at: int, *overrides: str) -> Reference:
+    """Train the YAML's single net; its weights are kept as they were after `at` iterations."""
     os.makedirs(run_dir, exist_ok=True)
     half = _half("single", cfg.load(yaml, [*_quiet(iterations), *overrides]), run_dir)
     initial = os.path.join(run_dir, "initial.caffemodel")
@@ -73,9 +74,42 @@ def train_single(yaml: str, run_dir: str, iterations: int, *overrides: str) -> R
     weights = {0: _weights(half)}
     with CaffeLog(os.path.join(run_dir, "single.log"), half.resolved.display) as log:
         session = Session(half, log, run_dir)
-        session.on_progress = lambda done: weights.update({done: _weights(half)})
+        session.on_progress = lambda done: weights.update(
+            {at: _weights(half)} if done == at else {}
+        )
         Single(half, session).run()
     return Reference(initial, weights, _losses(run_dir, "single"))
+
+
+def train_from_last_bits(
+    reference: Reference, yaml: str, run_dir: str, iterations: int, at: int, *overrides: str
+) -> float:
+    """Train the single net with the last bit of each weight changed.
+
+    Returns:
+        The largest difference that a layer's parameters end with, relative to the way they went:
+        what rounding alone makes of this net.
+    """
+    os.makedirs(run_dir, exist_ok=True)
+    net = caffe_pb2.NetParameter()
+    with open(reference.initial, "rb") as file:
+        net.ParseFromString(file.read())
+    draw = np.random.RandomState(5)
+    for layer in net.layer:
+        for blob in layer.blobs:
+            values = np.array(blob.data, np.float32)
+            up = draw.randint(0, 2, values.shape).astype(bool)
+            blob.data[:] = np.nextafter(values, np.where(up, np.inf, -np.inf), dtype=np.float32)
+    path = os.path.join(run_dir, "changed.caffemodel")
+    with open(path, "wb") as file:
+        file.write(net.SerializeToString())
+    changed = train_single(yaml, run_dir, iterations, at, f"train.weights=[{path}]", *overrides)
+    distances = []
+    for layer, values in reference.weights[at].items():
+        way = np.linalg.norm(values - reference.weights[0][layer])
+        if way > 0:
+            distances.append(float(np.linalg.norm(changed.weights[at][layer] - values) / way))
+    return max(distances)
 
 
 def train_like(
@@ -104,7 +138,7 @@ def train_like(
 
 def train_whole_and_halved(yaml: str, run_dir: str, iterations: int, *overrides: str) -> Outcome:
     """Train the YAML's single net, then both halves from the same weights, and compare."""
-    reference = train_single(yaml, run_dir, iterations, *overrides)
+    reference = train_single(yaml, run_dir, iterations, iterations, *overrides)
     return train_like(reference, yaml, run_dir, iterations, iterations, *overrides)
 
 
@@ -169,9 +203,9 @@ def _run_both(config: cfg.Config, run_dir: str, at: int) -> dict:
 
 
 def _weights(half: Half) -> dict:
-    """Layer to a copy of all its parameters, (K,) float64."""
+    """Layer to a copy of all its parameters, (K,) float32."""
     return {
-        layer: np.concatenate([np.array(blob.data, np.float64).ravel() for blob in blobs])
+        layer: np.concatenate([np.array(blob.data, np.float32).ravel() for blob in blobs])
         for layer, blobs in half.train.net.params.items()
     }
 

@@ -20,7 +20,7 @@ from dualnet.data.lmdb import load_lmdb, write_lmdb
 from dualnet.errors import ConfigError
 from dualnet.train.evaluate import evaluate
 from dualnet.train.merge import merge
-from tests.cut.both import Reference, train_like, train_single
+from tests.cut.both import Reference, train_from_last_bits, train_like, train_single
 
 __all__ = ["NETS", "TOLERANCE", "Net", "run_net"]
 
@@ -70,7 +70,7 @@ NETS = {
             ("res4a_conv1", "res4a_conv2"),
             ("res4b", "res5a_shortcut res5a_conv1"),
         ),
-        is_caffes=False, batch=8,
+        is_caffes=False, image=(3, 16, 16), batch=8,
     ),
     "LeNet": Net(
         "examples/mnist/lenet_train_test.prototxt", "examples/mnist/lenet_solver.prototxt", 0.001,
@@ -87,12 +87,12 @@ NETS = {
     "CaffeNet": Net(
         "models/bvlc_reference_caffenet/train_val.prototxt",
         "models/bvlc_reference_caffenet/solver.prototxt", 0.0001,
-        (("norm1", "conv2"), ("norm2", "conv3"), ("conv4", "conv5")), image=(3, 227, 227), batch=2,
+        (("norm1", "conv2"), ("norm2", "conv3"), ("conv4", "conv5")), image=(3, 99, 99), batch=2,
     ),
     "AlexNet": Net(
         "models/bvlc_alexnet/train_val.prototxt", "models/bvlc_alexnet/solver.prototxt", 0.0001,
         (("conv1", "norm1"), ("pool1", "conv2"), ("conv3", "conv4 relu4")),
-        image=(3, 227, 227), batch=2,
+        image=(3, 99, 99), batch=2,
     ),
     "GoogLeNet": Net(
         "models/bvlc_googlenet/train_val.prototxt", "models/bvlc_googlenet/quick_solver.prototxt",
@@ -102,7 +102,7 @@ NETS = {
             ("inception_4a/3x3_reduce", "inception_4a/3x3"),
             ("inception_4e/output", "pool4/3x3_s2"),
         ),
-        image=(3, 224, 224), batch=2,
+        image=(3, 128, 128), batch=2,
     ),
 }  # fmt: skip
 
@@ -116,6 +116,7 @@ def run_net(net: Net, scratch: str, caffe_dir: Optional[Path]) -> Iterator[dict[
         "train.test_iter=1",
     ]
     reference: Optional[Reference] = None
+    noise = 0.0
     for number, (at, dual) in enumerate(net.cuts or _cuts_of_chain(path)):
         folder = os.path.join(scratch, f"cut{number}")
         request = Request(path, at.split(), dual.split(), folder)
@@ -128,7 +129,11 @@ def run_net(net: Net, scratch: str, caffe_dir: Optional[Path]) -> Iterator[dict[
         write(request, result)
         if reference is None:
             single = os.path.join(scratch, "single")
-            reference = train_single(result.yaml, single, ITERATIONS, *settings)
+            reference = train_single(result.yaml, single, ITERATIONS, COMPARED_AT, *settings)
+            changed = os.path.join(scratch, "changed")
+            noise = train_from_last_bits(
+                reference, result.yaml, changed, ITERATIONS, COMPARED_AT, *settings
+            )
         run_dir = os.path.join(folder, "run")
         outcome = train_like(
             reference, result.yaml, run_dir, ITERATIONS, COMPARED_AT, *settings
@@ -144,6 +149,7 @@ def run_net(net: Net, scratch: str, caffe_dir: Optional[Path]) -> Iterator[dict[
             "compared": ", ".join(cut.compared or [str(_output(net1, cut))]),
             "weights": outcome.weight,
             "way": outcome.step,
+            "noise": noise,
             "loss": max(abs(a - b) / abs(a) for a, b in pairs) if is_all_in_net2 else None,
             "merged": _merged(cfg.load(result.yaml, settings), run_dir),
         }
@@ -190,6 +196,11 @@ def _prepare(net: Net, scratch: str, caffe_dir: Optional[Path]) -> str:
     for layer in message.layer:
         if layer.type == "Dropout":
             layer.dropout_param.dropout_ratio = 0
+        if layer.type == "Pooling" and layer.pooling_param.kernel_size == 7:
+            # GoogLeNet's last, over all that is left: less than 7x7 of a smaller image.
+            layer.pooling_param.ClearField("kernel_size")
+            layer.pooling_param.ClearField("stride")
+            layer.pooling_param.global_pooling = True
         if layer.type == "Data" and net.image is not None:
             layer.data_param.source = str(folder / "lmdb")
             layer.ClearField("transform_param")

@@ -72,7 +72,8 @@ READ_TWICE = (
 TWO_WAYS = (
     DATA + conv("conv1", "data") + conv("left", "conv1") + relu("relu1", "conv1", "positive")
     + conv("right", "positive")
-    + "layer { name: 'sum' type: 'Eltwise' bottom: 'left' bottom: 'right' top: 'left' }\n"
+    + "layer { name: 'sum' type: 'Bias' bottom: 'left' bottom: 'right' top: 'left' "
+    "bias_param { axis: 0 } }\n"
     + classifier("left")
 )  # fmt: skip
 #: The data is read above the cut, and labels come in two forms.
