@@ -334,7 +334,7 @@ class Net:
             if source.name not in own:
                 continue
             node = own[source.name]
-            _check_same_parameters(node.name, node.layer.blobs, source.layer.blobs)
+            weights.check_same_parameters(node.name, node.layer.blobs, source.layer.blobs)
             for mine, theirs in zip(node.layer.blobs, source.layer.blobs):
                 mine.share_data(theirs)
 
@@ -397,12 +397,3 @@ class Net:
                 f"{what}: '{name}' has shape {np.shape(values)}, the net's first dimension is "
                 f"{size}"
             )
-
-
-def _check_same_parameters(name: str, mine: Sequence[Blob], theirs: Sequence[Blob]) -> None:
-    shapes = [blob.dims for blob in mine], [blob.dims for blob in theirs]
-    if shapes[0] != shapes[1]:
-        raise weights.WeightsError(
-            f"layer '{name}' has parameters of shapes {shapes[0]} here and {shapes[1]} in the "
-            "other net; only equal ones can be shared"
-        )

@@ -19,6 +19,7 @@ from dualnet.engine.prototxt import Path, read_binary
 from dualnet.engine.upgrade import upgrade_net
 
 __all__ = [
+    "check_same_parameters",
     "copy_from",
     "load_hdf5",
     "save_binary",
@@ -130,6 +131,22 @@ def _load_dataset(plan: Plan, group: Any, index: int, number: int, where: str) -
         raise WeightsError(f"{where}: parameter {index} is missing")
     values = read_values(group[str(index)], param.blob.dims, f"{where}, parameter {index}")
     param.blob.set_data(torch.from_numpy(values))
+
+
+def check_same_parameters(name: str, mine: Sequence[Blob], theirs: Sequence[Blob]) -> None:
+    """Raises WeightsError unless two layers' parameters can share their memory.
+
+    Args:
+        name: the layers' common name.
+        mine: the parameters of one.
+        theirs: those of the other.
+    """
+    shapes = [blob.dims for blob in mine], [blob.dims for blob in theirs]
+    if shapes[0] != shapes[1]:
+        raise WeightsError(
+            f"layer '{name}' has parameters of shapes {shapes[0]} here and {shapes[1]} in the "
+            "other net; only equal ones can be shared"
+        )
 
 
 def _is_hdf5(path: Path) -> bool:
