@@ -7,6 +7,7 @@ change are exchanged. Where that is not possible the layer is written anew.
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
@@ -15,13 +16,15 @@ from google.protobuf import text_format
 
 from dualnet.backend import caffe_pb2
 
-__all__ = ["Source", "Written", "format_fields", "format_layer", "replace_values"]
+__all__ = ["Source", "Written", "commented", "format_fields", "format_layer", "replace_values"]
 
 _TOKEN = re.compile(
     r"""(?P<comment>\#[^\n]*) | (?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')
     | (?P<open>[{<]) | (?P<close>[}>]) | (?P<name>[A-Za-z_]\w*) | (?P<other>\S)""",
     re.VERBOSE,
 )
+#: The longest line of a comment.
+_WIDTH = 100
 #: Fields whose messages stand on one line.
 _ON_A_LINE = re.compile(r"include|exclude|param|shape|.*filler")
 
@@ -110,6 +113,14 @@ def replace_values(text: str, values: Mapping[str, Sequence[str]], depth: int) -
     if any(left.values()):
         return None
     return "".join(pieces) + text[copied:]
+
+
+def commented(text: str, command: str) -> str:
+    """A comment: a text, wrapped, and below it a command as one can copy it."""
+    lines = textwrap.wrap(text, _WIDTH - 2, break_long_words=False, break_on_hyphens=False)
+    words = textwrap.wrap(command, _WIDTH - 8, break_long_words=False, break_on_hyphens=False)
+    lines += [f"  {'    ' if i else ''}{line} \\" for i, line in enumerate(words)]
+    return "".join(f"# {line}\n" for line in [*lines[:-1], lines[-1][:-2]])
 
 
 def format_layer(layer: Any) -> str:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from dualnet.backend import caffe_pb2
-from dualnet.cut.prototxt import Source, Written, format_fields, format_layer
+from dualnet.cut.prototxt import Source, Written, commented, format_fields, format_layer
 from dualnet.cut.split_gradient import WITHOUT_GRADIENT, Flow
 from dualnet.cut.split_names import Names, Unique
 from dualnet.cut.split_shapes import Built
 from dualnet.cut.split_sides import Sides
 from dualnet.cut.wiring import Stream
 
-__all__ = ["NetWriter", "commented"]
-
-_WIDTH = 100
+__all__ = ["NetWriter"]
 
 
 @dataclass
@@ -278,14 +275,6 @@ class NetWriter:
 
     def _header(self, text: str) -> str:
         return commented(f"{text} Made by", self.command)
-
-
-def commented(text: str, command: str) -> str:
-    """A comment: a text, wrapped, and below it a command as one can copy it."""
-    lines = textwrap.wrap(text, _WIDTH - 2, break_long_words=False, break_on_hyphens=False)
-    words = textwrap.wrap(command, _WIDTH - 8, break_long_words=False, break_on_hyphens=False)
-    lines += [f"  {'    ' if i else ''}{line} \\" for i, line in enumerate(words)]
-    return "".join(f"# {line}\n" for line in [*lines[:-1], lines[-1][:-2]])
 
 
 def _listed(names: Iterable[Optional[str]]) -> str:

@@ -12,10 +12,9 @@ from google.protobuf import text_format
 
 from dualnet import config
 from dualnet.backend import caffe_pb2
-from dualnet.cut.prototxt import Written, format_fields, replace_values
+from dualnet.cut.prototxt import Written, commented, format_fields, replace_values
 from dualnet.cut.split_gradient import Flow
 from dualnet.cut.split_names import Names
-from dualnet.cut.split_nets import commented
 from dualnet.cut.split_sides import Sides
 from dualnet.errors import ConfigError
 

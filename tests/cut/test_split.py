@@ -98,6 +98,22 @@ SHARED_BELOW = (
     + relu("relu3", "conv3") + conv("conv4", "conv3", more="param { lr_mult: 2 }")
     + classifier("conv4")
 )  # fmt: skip
+#: The same layers for two inputs, as in Caffe's siamese example.
+SIAMESE = (
+    DATA
+    + conv("left", "data", more=SHARED)
+    + relu("positive", "data", "positive")
+    + conv("right", "positive", more=SHARED)
+    + conv("a", "left", more=SHARED.replace("'w'", "'v'").replace("'b'", "'c'"))
+    + conv("b", "right", more=SHARED.replace("'w'", "'v'").replace("'b'", "'c'"))
+    + "layer { name: 'sum' type: 'Eltwise' bottom: 'a' bottom: 'b' top: 'sum' "
+    "eltwise_param { coeff: 1 coeff: -1 } }\n" + classifier("sum")
+)
+#: A loss written in Python, above the cut.
+PYTHON = FROM_DATA.replace(
+    "type: 'EuclideanLoss'",
+    "type: 'Python' python_param { module: 'dualnet.layers' layer: 'EuclideanLossLayer' }",
+)
 STAGES = CHAIN.replace(
     'name: "chain"', 'name: "chain" state { stage: "three" }'
 ).replace(
@@ -122,6 +138,8 @@ TOPOLOGIES = {
     "data above, some of it": (FROM_DATA, "both", "conv2"),
     "shared below": (SHARED_BELOW, "conv2", "conv3"),
     "section that does not learn": (SHARED_BELOW, "conv2", "conv3 relu3"),
+    "shared by both branches": (SIAMESE, "left right", "a b"),
+    "Python loss": (PYTHON, "conv1", "both"),
     "stages": (STAGES, "conv1", "conv2"),
 }
 
@@ -312,6 +330,21 @@ def test_net_without_a_test_phase(tmp_path):
     assert any(remark.startswith("no phase TEST, as the solver") for remark in result.remarks)
     write(request, result)
     train_halves(result.yaml, "run", "train.display=0")
+
+
+def test_net_that_programs_feed(tmp_path):
+    """`input` fields, as nets had them before 2016: the same for both phases."""
+    inputs = "input: 'data' input_dim: [16, 1, 8, 8] input: 'label' input_dim: [16, 1, 1, 1]\n"
+    yaml, texts, remarks = halved(
+        tmp_path / "nets", inputs + CHAIN.replace(DATA, ""), "conv1", "conv2"
+    )
+    assert any("layer input of type Input: nothing fills data, label" in one for one in remarks)
+    net2 = read_net(yaml.replace("dual.yaml", "net2_train_test.prototxt"))
+    (feed,) = [layer for layer in net2.layer if layer.type == "Input"]
+    assert not feed.include
+    shapes = [list(shape.dim) for shape in feed.input_param.shape]
+    assert shapes == [[16, 4, 8, 8], [16, 1, 1, 1]]
+    train_halves(yaml, "run", "train.max_iter=2", "train.test_interval=0", "train.display=0")
 
 
 def test_solver_keeps_its_text_but_for_two_values(tmp_path):
