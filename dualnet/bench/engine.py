@@ -1,12 +1,12 @@
-"""Benchmarks: `dualnet bench`."""
+"""`dualnet bench engine`: training steps of the engine beside those of others."""
 
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Iterator
 from typing import Any, Optional
 
+from dualnet.bench.machine import machine
 from dualnet.errors import UsageError
 
 __all__ = ["bench_engine"]
@@ -55,23 +55,7 @@ def bench_engine(
 
 
 def _machine(bvlc_python: Optional[str]) -> dict[str, Any]:
-    record = {
-        "machine": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "load": [round(value, 2) for value in os.getloadavg()],
-        "python": platform.python_version(),
-    }
+    record = machine()
     if bvlc_python is None:
         record["left_out"] = "BVLC Caffe: DUALNET_BVLC_PYTHON names no interpreter that has it"
     return record
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as stream:
-            for line in stream:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass  # no such file outside Linux
-    return platform.machine()
