@@ -12,7 +12,7 @@ from torch import Tensor
 from dualnet.engine import filler
 from dualnet.engine.blob import Blob, BlobVec
 from dualnet.engine.blob_proto import stored_values
-from dualnet.engine.errors import GraphError, ShapeError, WeightsError
+from dualnet.engine.errors import CaffeError, GraphError, ShapeError, WeightsError
 from dualnet.engine.proto import caffe_pb2
 
 __all__ = ["Arity", "Blobs", "Layer", "LossLayer"]
@@ -108,7 +108,15 @@ class Layer:
         if index < len(stored):
             _load_stored(self.name, index, blob, stored[index])
         elif fill is not None:
-            filler.fill(blob, fill)
+            try:
+                filler.fill(blob, fill)
+            except (MemoryError, RuntimeError) as error:  # PyTorch's allocators raise the latter
+                if isinstance(error, CaffeError) or "memory" not in str(error):
+                    raise
+                raise ShapeError(
+                    f"layer '{self.name}' ({self.type}): parameter {index} of shape {blob.dims} "
+                    f"takes {4 * blob.count / 2**30:.1f} GiB, which this machine does not have free"
+                ) from error
         self.blobs.append(blob)
         self.param_propagate_down.append(True)
         return blob

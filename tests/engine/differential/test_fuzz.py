@@ -184,3 +184,12 @@ def test_blob_that_does_not_fill_its_shape(folder):
     path.write_bytes(blob.SerializeToString())
     with pytest.raises(CaffeError, match=r"shape \(1, 2, 3, 1\) holds 5 data values"):
         targets._blob(path)
+
+
+def test_parameters_larger_than_the_memory(folder, monkeypatch):
+    def full(*_):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 8589934588")
+
+    monkeypatch.setattr("dualnet.engine.filler.fill", full)
+    text = 'type: "InnerProduct" inner_product_param { num_output: 2 weight_filler { } }'
+    refuse(folder, text, r"'x' \(InnerProduct\): parameter 0 of shape \(2, 12\) takes 0.0 GiB")
