@@ -1,7 +1,7 @@
 """Measurements: `dualnet bench WHAT`.
 
 engine.py times training steps, memory.py finds the largest batch of each net, overlap.py compares
-schedules. Each gives records, which the command prints as JSON lines.
+schedules, exchange.py carriers. Each gives records, which the command prints as JSON lines.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from dualnet.exchange import Channel, ExchangeSettings, open_channel
 from dualnet.exchange.peek import peek
 from dualnet.report.log import CaffeLog
 from dualnet.train import checkpoint, commit, handshake, retained
+from dualnet.train.fidelity import PREFIX
 from dualnet.train.half import Half
 from dualnet.train.net1 import Net1
 from dualnet.train.net2 import Net2
@@ -192,7 +193,8 @@ def _can_go_on(resolved: Resolved) -> bool:
 def _settings(config: Config, resolved: Resolved) -> ExchangeSettings:
     """What the config says; without checkpoints nothing is kept and nobody waited for."""
     values = {key: value for key, value in vars(config.exchange).items() if key != "carrier"}
-    values["exact"] = tuple(config.cut.labels)
+    # Labels, and the gradient that net1's own is measured against.
+    values["exact"] = (*config.cut.labels, *(PREFIX + blob for blob in config.cut.blobs))
     if not resolved.solver.snapshot:
         return ExchangeSettings(**{**values, "restart_grace_s": 0.0}, retain=0)
     return ExchangeSettings(**values, retain=_RETAINED)
