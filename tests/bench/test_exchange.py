@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from dualnet.errors import UsageError
 from dualnet.bench.exchange import bench_exchange
+from dualnet.errors import UsageError
 
 
 def test_every_contender_has_a_record_for_each_size() -> None:
