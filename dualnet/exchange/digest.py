@@ -1,7 +1,8 @@
 """Digests of arrays, computed while their bytes are written or read.
 
-The digest of a stream is SHA-256 over the 128 header bytes followed by the SHA-256 of each 1 MiB
-piece of data: pieces can be hashed by several threads while the next one is on its way.
+The digest of a stream is SHA-256 over the 128 header bytes followed by the SHA-256 of each 256 KiB
+piece of data: pieces can be hashed by several threads while the next one is on its way, and little
+is left to do when the last one has come.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 __all__ = ["DIGEST_BYTES", "LEAF_BYTES", "Hasher", "StreamDigest"]
 
-LEAF_BYTES = 1 << 20
+LEAF_BYTES = 1 << 18
 DIGEST_BYTES = 32
 
 # Below this a thread costs more than it saves.

@@ -24,7 +24,7 @@ from dualnet.fs import Fs
 
 __all__ = ["PROTOCOL_VERSION", "Manifest", "join_run", "read_key", "read_manifest"]
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 MANIFEST_LIMIT = 1 << 20
 _SECRET_BYTES = 32
 # The secret, 64 hexadecimal digits and a newline.

@@ -114,10 +114,15 @@ class Outbox:
         record = replace(self.record, **changes)
         content = record.seal(self._manifest.key)
         path = self._paths.stage(record.role, record.epoch)
-        self._storage.attempt(
-            "write", path, lambda: self._publisher.replace(path, content, self._sync)
-        )
+        self._storage.attempt("write", path, lambda: self._put(path, content))
         self.record = record
+
+    def _put(self, path: str, content: bytes) -> None:
+        if self._sync:
+            # Another machine's cache must never join two states of one file.
+            self._publisher.replace(path, content, True)
+        else:
+            self._publisher.overwrite(path, content)
 
     def send(self, message: Message, layout: MessageLayout, received: int) -> None:
         """Publish the next message: layout if new, then the data, then the record.

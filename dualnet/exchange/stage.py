@@ -1,7 +1,8 @@
 """The stage-status record: what a half has sent, where it stands, and what it still needs.
 
-One file per writer and epoch, renamed over at each message; at most 512 bytes, so that one read
-gets it whole. It is the commit record: a message exists once the record counts it.
+One file per writer and epoch of 512 bytes, so that one read gets it whole; at each message it is
+renamed over, or on a local disk written over in place (`Publisher.overwrite`). It is the commit
+record: a message exists once the record counts it.
 """
 
 from __future__ import annotations
@@ -56,10 +57,10 @@ class StageRecord:
     passed_received: int = 0
 
     def seal(self, key: bytes) -> bytes:
-        """The bytes of the file."""
+        """The bytes of the file, always RECORD_LIMIT long."""
         # Short keys: the whole record has to fit.
         fields = {short: getattr(self, name) for name, short in _SHORT.items()}
-        return seal(key, "stage", fields, RECORD_LIMIT)
+        return seal(key, "stage", fields, RECORD_LIMIT).ljust(RECORD_LIMIT)
 
     @classmethod
     def unseal(cls, key: bytes, data: bytes) -> StageRecord:

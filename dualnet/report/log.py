@@ -53,6 +53,8 @@ class CaffeLog:
     ) -> None:
         #: Where the log is.
         self.path = Path(path)
+        #: Runs what writes a line; may run it again after an OSError, where it then goes on.
+        self.attempt: Callable[[Callable[[], None]], None] = lambda write: write()
         self._display = display
         self._echo = echo
         self._clock = clock
@@ -219,11 +221,16 @@ class CaffeLog:
         head = f"{level}{stamp}.{micros:06d} {os.getpid():5d} {_caller()}] "
         lines = message.splitlines() or [""]
         text = "".join(f"{head}{line}\n" for line in lines)
-        try:
-            # One write for all of it: lines of several processes in one file stay whole.
-            rest = memoryview(text.encode("utf-8", "backslashreplace"))
+        # One write for all of it: lines of several processes in one file stay whole.
+        rest = memoryview(text.encode("utf-8", "backslashreplace"))
+
+        def put() -> None:
+            nonlocal rest
             while rest:
                 rest = rest[self._file.write(rest) :]
+
+        try:
+            self.attempt(put)
         except (OSError, ValueError) as error:  # ValueError: closed
             raise self._failed(error) from error
         if self._echo is not None:

@@ -150,6 +150,10 @@ def train_half(
             except Stopped:
                 channel.close("stopped")
                 raise
+            except OSError:
+                # One that was suspended and replaced finds its half-written files cleaned away.
+                channel.progress()
+                raise
         _mark_complete(session)
         if commit.complete(run_dir, channel.partner):
             retained.remove(run_dir)

@@ -62,14 +62,18 @@ class Session:
         self.stop_on_nan = half.config.train.stop_on_nan
         self.vitals = Vitals(run_dir, half.role, self.max_iter, channel)
         self.iteration = 0
-        #: Tries checkpoints again while the disk is full or fails.
-        self.storage = Storage(
+        storage = partial(
+            Storage,
             SYSTEM,
             run_dir,
             half.config.exchange.storage_timeout_s,
             channel.counters if channel is not None else Counters(),
-            self._on_blocked,
         )
+        #: Tries checkpoints again while the disk is full or fails.
+        self.storage = storage(self._on_blocked)
+        # A line of the log that finds no room is part of the loss log all the same.
+        self._log_storage = storage(self._report)
+        log.attempt = partial(self._log_storage.attempt, "write", str(log.path))
         self._state = "running"
         #: How often this half was started in this run.
         self.epoch = 1
@@ -236,6 +240,10 @@ class Session:
                 self.log.info("Writing the checkpoint works again")
             else:
                 self.log.warning(f"Cannot write the checkpoint ({state}); trying on")
+        self._report(state)
+
+    def _report(self, state: str) -> None:
+        """Show what holds this half up, but for the log, which may be just that."""
         if self.channel is not None:
             self.channel.report(state)
         self.vitals.show(self.iteration, self.loss, now=True)
@@ -247,7 +255,8 @@ class Session:
             Whether there is one of this very iteration.
         """
         self.is_stopped = True
-        self.storage.timeout_s = 0.0  # there is no time to wait for a full disk
+        # There is no time to wait for a full disk.
+        self.storage.timeout_s = self._log_storage.timeout_s = 0.0
         self.stopper.release()
         if self._place is not None and not self.is_ahead and self._snapshot_at != self.iteration:
             self.snapshot()

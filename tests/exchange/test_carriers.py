@@ -234,6 +234,8 @@ def test_done_is_not_said_if_the_partner_is_gone(play: Stage) -> None:
     net1, net2 = play.pair()
     with pytest.raises(PartnerDied, match="failed: MemoryError"), net1:
         net1.send(batch(0))
+        net2.receive("up", 0)  # they have met
+        net1.send(batch(1))
         net2.close("failed: MemoryError")
 
 

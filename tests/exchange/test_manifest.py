@@ -68,8 +68,8 @@ def test_damaged_manifest(paths: ExchangePaths, damage: str) -> None:
 
 def test_other_protocol_version(paths: ExchangePaths, monkeypatch: pytest.MonkeyPatch) -> None:
     join_run(VirtualFs(), paths, "net1", {})
-    monkeypatch.setattr("dualnet.exchange.manifest.PROTOCOL_VERSION", 2)
-    with pytest.raises(ManifestMismatch, match="protocol 1, this program speaks 2"):
+    monkeypatch.setattr("dualnet.exchange.manifest.PROTOCOL_VERSION", 3)
+    with pytest.raises(ManifestMismatch, match="protocol 2, this program speaks 3"):
         join_run(VirtualFs(), paths, "net2", {})
 
 

@@ -186,7 +186,7 @@ def test_checkpoint_is_tried_until_there_is_room(session, tmp_path, monkeypatch)
     monkeypatch.setattr("dualnet.train.checkpoint.save", save)
     monkeypatch.setattr(storage, "FIRST_PAUSE_S", 0.01)
     made.channel = SimpleNamespace(
-        report=states.append, seq_sent=0, seq_received=0, progress=lambda: None,
+        report=states.append, seq_sent=0, seq_received=0, progress=lambda: None, state=dict,
         checkpoint_passed=lambda iteration: states.append(f"passed {iteration}"),
     )  # fmt: skip
     for iteration in made.iterations():

@@ -36,7 +36,7 @@ def fails_for_a_while(bench: Bench, chance: random.Random, code: int) -> None:
 
     fs.on_sleep = heal
     only = chance.choice(["write", "open", "rename", "close"]) if code != errno.EIO else "close"
-    fs.arm(chance.randrange(3), code, persistent=lasting, only=only)
+    fs.arm(chance.randrange(2), code, persistent=lasting, only=only)
     net1.send(batch(1))
     failed = fs.failed
     fs.disarm()

@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# The fault campaign: kill, stop and starve both halves, and compare what they trained, bit for bit.
+set -euo pipefail
+
+usage() {
+  cat <<'TEXT'
+Usage: scripts/fault_campaign.sh [--count N] [--seed N] [--output DIR] [PART…]
+
+Trains the digits nets again and again while faults are injected, and writes raw rows to
+OUTPUT/PART.jsonl and the summary to OUTPUT/README.md (default results/reliability). A part that was
+cut off goes on behind its last row. About an hour on one core. Parts (default: all):
+
+  kills     1,000 SIGKILLs at random moments: net1, net2, both
+  points    SIGKILL before and after named points
+  calls     SIGKILL before every call that changes the disk, in a first life and in a restart
+  strace    the same from outside, where strace may attach; no hook in the program
+  errors    calls fail once, and for good
+  stops     SIGTERM and SIGUSR1 at random moments
+  zombies   SIGSTOP past the lease, a replacement, SIGCONT
+  full      a real tmpfs that is full, or without inodes, or read-only (needs user namespaces)
+  cases     the fault cases of the exchange that one process can inject, 100 times each
+  copies    8 copies of a half at once, 500 times
+  nfs       a model of NFS with caches of 60 s
+  cost      what a message costs, beside a bare write, rename and read
+
+Variables: DUALNET_BVLC_PYTHON: a Python with the real Caffe; a fifth of the kills then go to it.
+DUALNET_PYTHON, DUALNET_VENV: as for scripts/test.sh. Exit code 1 if anything went wrong.
+
+Examples:
+  scripts/fault_campaign.sh
+  nice scripts/fault_campaign.sh --seed 7 kills zombies
+  scripts/fault_campaign.sh --count 50 --output /tmp/quick kills
+TEXT
+}
+
+options=()
+parts=()
+output=results/reliability
+count=
+while [ $# -gt 0 ]; do
+  case $1 in
+    -h | --help) usage; exit 0 ;;
+    --output) output=${2:?}; shift ;;
+    --seed) options+=(--seed "${2:?}"); shift ;;
+    --count) count=${2:?}; shift ;;
+    -*) echo "${0##*/}: unknown option '$1'; see --help" >&2; exit 2 ;;
+    *) parts+=("$1") ;;
+  esac
+  shift
+done
+[ ${#parts[@]} -gt 0 ] ||
+  parts=(kills points calls strace errors stops zombies full cases copies nfs cost)
+[ -z "$count" ] || options+=(--count "$count")
+
+# shellcheck source=scripts/environment.sh
+. "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+use_environment test
+output=$(realpath -m -- "$output")
+options+=(--output "$output")
+cd "$root"
+export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
+status=0
+run() { "$@" || status=$?; }
+
+for part in "${parts[@]}"; do
+  case $part in
+    kills)
+      bvlc=${DUALNET_BVLC_PYTHON:-}
+      run "$python" -m scripts.fault_campaign kills "${options[@]}"
+      [ -z "$bvlc" ] || run env DUALNET_CAFFE=bvlc "$bvlc" -m scripts.fault_campaign kills \
+        "${options[@]}" --count "$((${count:-1000} / 5))"
+      ;;
+    full)
+      # A file system of its own, in a name space of its own: no root needed.
+      scratch=$(mktemp -d)
+      run unshare --user --map-root-user --mount \
+        "$python" -m scripts.fault_campaign full "${options[@]}" --scratch "$scratch"
+      rmdir "$scratch" || true
+      ;;
+    *) run "$python" -m scripts.fault_campaign "$part" "${options[@]}" ;;
+  esac
+done
+run "$python" -m scripts.fault_campaign report "${options[@]}"
+exit "$status"

@@ -1,0 +1,73 @@
+"""`python -m scripts.fault_campaign PART…`: see scripts/fault_campaign.sh."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+from scripts.fault_campaign import calls, cost, exchange, kills, moments, outside, report
+from scripts.fault_campaign.halves import ROOT, Lab
+from scripts.fault_campaign.ledger import Ledger
+
+Run = Callable[[Any, Ledger, int, int], None]
+
+#: Parts that train, and what they take by default; see each for the meaning of the number.
+TRAINING: dict[str, tuple[Run, int]] = {
+    "kills": (kills.run, 1000),
+    "points": (moments.run_points, 2),
+    "calls": (calls.run_kills, 0),
+    "strace": (outside.run_strace, 12),
+    "errors": (calls.run_errors, 250),
+    "stops": (moments.run_stops, 100),
+    "zombies": (moments.run_zombies, 60),
+    "full": (outside.run_full, 12),
+}
+#: Parts that only exchange.
+EXCHANGE: dict[str, tuple[Run, int]] = {
+    "cases": (exchange.run_cases, 100),
+    "copies": (exchange.run_copies, 500),
+    "nfs": (exchange.run_nfs, 200),
+    "cost": (cost.run_cost, 60),
+}
+
+
+def main() -> int:
+    """Run parts of the campaign; exit code 1 if anything went wrong."""
+    parser = argparse.ArgumentParser(prog="fault_campaign", description=__doc__)
+    parser.add_argument(
+        "parts", nargs="+", choices=[*TRAINING, *EXCHANGE, "report"], metavar="PART"
+    )
+    parser.add_argument("--output", type=Path, default=ROOT / "results" / "reliability")
+    parser.add_argument("--scratch", type=Path, help="folder for the trainings")
+    parser.add_argument("--seed", type=int, default=1701)
+    parser.add_argument("--count", type=int, help="how many (default: the campaign's)")
+    options = parser.parse_args()
+    output = options.output.resolve()
+    wrong = 0
+    lab: Optional[Lab] = None
+    with tempfile.TemporaryDirectory(dir=options.scratch, prefix="dualnet-faults-") as scratch:
+        for part in options.parts:
+            if part == "report":
+                print(report.write(output, options.seed))
+                continue
+            run, count = {**TRAINING, **EXCHANGE}[part]
+            ledger = Ledger(output / f"{part}.jsonl")
+            if part in TRAINING:
+                lab = place = lab or Lab(Path(scratch))
+            else:
+                place = Path(scratch)
+            run(place, ledger, options.seed, count if options.count is None else options.count)
+            wrong += sum(bool(row.get("wrong")) for row in ledger.rows)
+        os.chdir(ROOT)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""The raw rows of one part of the campaign: a JSON line each, kept as they come."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+__all__ = ["Ledger"]
+
+# Its thread would be forked with every half.
+tqdm.monitor_interval = 0
+
+
+class Ledger:
+    """Rows on disk; a part that was cut off goes on behind the last one.
+
+    Args:
+        path: the file; its folder is made.
+
+    Attributes:
+        rows: all of them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, Any]] = []
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            lines = path.read_text().splitlines(keepends=True)
+            # The last line may be cut off.
+            self.rows = [json.loads(line) for line in lines if line.endswith("\n")]
+            whole = "".join(line for line in lines if line.endswith("\n"))
+            path.write_text(whole)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Append a row; a wrong one is shown at once."""
+        self.rows.append(row)
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        if row.get("wrong"):
+            tqdm.write(f"{self.path.stem}: {row['wrong']}", file=sys.stderr)
+
+    def note(self, text: str) -> None:
+        """Say why a part, or the rest of it, is left out."""
+        tqdm.write(f"{self.path.stem}: {text}", file=sys.stderr)
+
+    def progress(self, count: int, what: str, done: int = 0) -> Any:
+        """A progress bar; a line now and then where there is no terminal."""
+        seconds = 0.5 if sys.stderr.isatty() else 30.0
+        return tqdm(total=count, desc=what, initial=done, mininterval=seconds, dynamic_ncols=True)

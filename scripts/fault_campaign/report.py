@@ -1,0 +1,293 @@
+"""From the raw rows of all parts to results/reliability/README.md."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import platform
+import statistics
+import subprocess
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts.fault_campaign.calls import ERRORS
+from scripts.fault_campaign.forty import FORTY, Fault
+from tests.exchange.cases import CASES
+
+__all__ = ["write"]
+
+Row = dict[str, Any]
+_PARTS = ("kills", "points", "calls", "strace", "errors", "stops", "zombies", "full", "cases",
+          "copies", "nfs", "cost")  # fmt: skip
+
+
+def write(output: Path, seed: int) -> Path:
+    """Write the summary of what is in `output`; returns its path."""
+    rows = {part: _read(output / f"{part}.jsonl") for part in _PARTS}
+    lines = [
+        "# What the halves survive",
+        "",
+        "Written by `scripts/fault_campaign.sh`; the raw rows are beside this file, one JSON line "
+        "for each training or case. Each training is of the digits nets, in two processes, and "
+        "ends with the comparison of weights, solver history (`dualnet digest`) and every logged "
+        "loss with those of a training that nobody disturbed; nothing may be left behind.",
+        "",
+        *_totals(rows),
+        "",
+        *_kills(rows["kills"]),
+        *_calls(rows),
+        *_moments(rows),
+        *_exchange(rows),
+        *_cost(rows["cost"]),
+        *_forty(rows),
+        *_environment(seed),
+    ]
+    path = output / "README.md"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def _read(path: Path) -> list[Row]:
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _table(head: Sequence[str], body: Sequence[Sequence[Any]]) -> list[str]:
+    rule = ["---"] + ["---:"] * (len(head) - 1)
+    return [f"| {' | '.join(map(str, row))} |" for row in (head, rule, *body)] + [""]
+
+
+def _totals(rows: dict[str, list[Row]]) -> list[str]:
+    hit = sum(
+        row.get("hits", 1) > 0 for part in ("points", "calls", "strace") for row in rows[part]
+    )
+    kills = sum(row["kills"] for row in rows["kills"])
+    trainings = sum(len(rows[part]) for part in _PARTS[:8])
+    wrong = [f"{part}: {row['wrong']}" for part in _PARTS for row in rows[part] if row["wrong"]]
+    bound = 3 / (kills + hit) if kills + hit else 1.0
+    lines = [
+        f"**{kills} random kills and {hit} at chosen calls and points, in {trainings} trainings: "
+        f"{len(wrong) or 'none'} went wrong.**",
+    ]
+    if not wrong:
+        lines[0] += f" (0 failures: with 95 % confidence less than {bound:.2%} of kills do harm.)"
+    for text in wrong:
+        lines += ["", f"- {' '.join(text.split())[:300]}"]
+    return lines
+
+
+def _kills(rows: list[Row]) -> list[str]:
+    body = []
+    for provider in sorted({row["provider"] for row in rows}):
+        chosen = [row for row in rows if row["provider"] == provider]
+        phases = Counter(
+            phase for row in chosen for kill in row["details"] for phase in kill["phases"].values()
+        )
+        victims = Counter("+".join(sorted(k["victims"])) for row in chosen for k in row["details"])
+        body.append([
+            provider, len(chosen), sum(row["kills"] for row in chosen),
+            *(victims[name] for name in ("net1", "net2", "net1+net2")),
+            *(phases[name] for name in ("starting", "recovery", "training", "ending")),
+            sum(bool(row["wrong"]) for row in chosen),
+        ])  # fmt: skip
+    head = ["provider", "trainings", "kills", "net1", "net2", "both", "starting", "recovery",
+            "training", "ending", "wrong"]  # fmt: skip
+    again = [number for row in rows for number in row["repeated_iterations"]]
+    recovery = [number for row in rows for number in row["recovery_s"]]
+    lines = ["## SIGKILL at random moments", "", *_table(head, body)]
+    if again and recovery:
+        lines += [
+            f"Iterations done again after a kill: median {statistics.median(again):g}, at most "
+            f"{max(again)} (a checkpoint every 5). From the start of a process to the first new "
+            f"iteration: median {statistics.median(recovery):.2f} s, at most "
+            f"{max(recovery):.2f} s, without the imports. Messages sent again and found equal "
+            f"to the bit: {sum(row['replayed_messages'] for row in rows)}.",
+            "",
+        ]
+    return lines
+
+
+def _calls(rows: dict[str, list[Row]]) -> list[str]:
+    body = []
+    for part, keys in (("calls", ("provider", "life")), ("errors", ("provider", "kind"))):
+        for group in sorted({tuple(row[key] for key in keys) for row in rows[part]}):
+            chosen = [row for row in rows[part] if tuple(row[key] for key in keys) == group]
+            met = [row for row in chosen if row["hits"]]
+            body.append([
+                part, " ".join(map(str, group)), len(chosen), len(met),
+                len({row["at"] for row in met}), _codes(met), sum(bool(r["wrong"]) for r in chosen),
+            ])  # fmt: skip
+    chosen = rows["strace"]
+    names = ", ".join(sorted({row["syscall"] for row in chosen}))
+    body.append(["strace", names, len(chosen), sum(row["hits"] for row in chosen), "", "",
+                 sum(bool(row["wrong"]) for row in chosen)])  # fmt: skip
+    head = ["part", "", "trainings", "calls met", "sites", "exit codes", "wrong"]
+    return [
+        "## Every call that changes the disk",
+        "",
+        "`calls`: SIGKILL before the call, in the first life of a half and in its restart. "
+        "`errors`: the call fails once, or it and all later ones do (the half gives up after 0.4 s "
+        "here, and is started again). A site is a call by its operation and the functions that led "
+        "to it.",
+        "",
+        *_table(head, body),
+    ]
+
+
+def _codes(rows: Sequence[Row]) -> str:
+    return ", ".join(f"{code}: {n}" for code, n in sorted(Counter(r["code"] for r in rows).items()))
+
+
+def _moments(rows: dict[str, list[Row]]) -> list[str]:
+    points = rows["points"]
+    lines = ["## Moments", ""]
+    if points:
+        lines += [
+            f"- Named points: {sum(row['hits'] for row in points)} kills before and after "
+            f"{len({row['point'] for row in points})} functions "
+            f"({', '.join(sorted({row['point'] for row in points}))}).",
+        ]
+    stops = [code for row in rows["stops"] for code in row["codes"]]
+    took = [took for row in rows["stops"] for took in row["took_s"]]
+    if stops:
+        counts = ", ".join(f"{n} with {code}" for code, n in sorted(Counter(stops).items()))
+        lines += [
+            f"- SIGTERM and SIGUSR1: {len(stops)} halves ended, {counts}; the slowest took "
+            f"{max(took):.2f} s.",
+        ]
+    zombies = rows["zombies"]
+    if zombies:
+        outcomes = ", ".join(f"{n} {what}" for what, n in Counter(
+            row["outcome"] for row in zombies).items())  # fmt: skip
+        lines += [
+            f"- SIGSTOP past the lease, replacement, SIGCONT: {len(zombies)} times; the zombies: "
+            f"{outcomes}; records of zombies used: {sum(row['used'] for row in zombies)}.",
+        ]
+    full = rows["full"]
+    if full:
+        lines += [
+            f"- A real tmpfs without bytes or inodes for 1 to 2 s: {len(full)} trainings went on "
+            f"by themselves, {sum(row['blocked'] for row in full)} of them seen as "
+            "`blocked:ENOSPC`.",
+        ]
+    return [*lines, ""]
+
+
+def _exchange(rows: dict[str, list[Row]]) -> list[str]:
+    lines = ["## The exchange alone", ""]
+    flips = [row for row in rows["cases"] if row["number"] == 9]
+    if flips:
+        regions = ", ".join(f"{row['case'].partition('_')[2]} {row['injections']}" for row in flips)
+        noticed = sum(row["injections"] for row in flips if not row["wrong"])
+        lines += [
+            f"- Single-bit flips noticed: {noticed} of "
+            f"{sum(row['injections'] for row in flips)} ({regions}).",
+        ]
+    copies = rows["copies"]
+    if copies:
+        lines += [
+            f"- 8 copies at once: exactly one won {sum(row['won'] == 1 for row in copies)} of "
+            f"{len(copies)} times.",
+        ]
+    for row in rows["nfs"]:
+        lines += [
+            f"- Model of NFS with caches of 60 s: {row['messages']} messages after waits of 1 ms "
+            f"to 5 min came at most {1000 * row['worst_s']:.1f} ms late (poll cap 50 ms; the "
+            f"model's round trips take no time).",
+        ]
+    return [*lines, ""]
+
+
+def _cost(rows: list[Row]) -> list[str]:
+    if not rows:
+        return []
+    body = [
+        [f"{row['file_system']}, {row['mib']} MiB", "yes" if row["verify"] else "no",
+         row["hash_threads"], row["message_ms"], row["message_fastest_ms"], row["message_cpu_ms"],
+         row["bare_ms"], row["bare_fastest_ms"], row["bare_cpu_ms"], row["ratio"], row["cpu_ratio"]]
+        for row in rows
+    ]  # fmt: skip
+    head = ["message", "verified", "hash threads", "ms", "fastest", "processor ms", "bare ms",
+            "fastest", "processor ms", "ratio", "ratio of processor"]  # fmt: skip
+    return [
+        "## What it costs",
+        "",
+        "A message from `send` to the array in the receiver's hands, both in one process, beside a "
+        "bare write, rename and read of the same bytes, by turns; medians.",
+        "",
+        *_table(head, body),
+    ]
+
+
+def _forty(rows: dict[str, list[Row]]) -> list[str]:
+    body = []
+    for fault in FORTY:
+        injected, wrong = _injected(fault, rows)
+        names = [case.run.__name__ for case in CASES if case.number == fault.number]
+        where = [part.replace(":", " ") for part in fault.parts]
+        where += [f"cases {', '.join(names)}"] if names else []
+        body.append([
+            f"{fault.number}. {fault.title}", fault.expected, injected or "", wrong or "",
+            "; ".join([*where, *([fault.remark] if fault.remark else [])]),
+        ])  # fmt: skip
+    lines = _table(["fault", "expected", "injections", "wrong", "by"], body)
+    lines[1] = "| --- | --- | ---: | ---: | --- |"
+    return [
+        "## The forty cases",
+        "",
+        "`cases` are those of tests/exchange/cases, which the test suite runs a few times each.",
+        "",
+        *lines,
+    ]
+
+
+def _injected(fault: Fault, rows: dict[str, list[Row]]) -> tuple[int, int]:
+    """How often a fault was injected, and how often anything but the expected came of it."""
+    counts = [
+        (row["injections"], bool(row["wrong"]))
+        for row in rows["cases"]
+        if row["number"] == fault.number
+    ]
+    for name in fault.parts:
+        part, _, which = name.partition(":")
+        counts += [_count(row, part, which) for row in rows[part]]
+    return sum(n for n, _ in counts), sum(wrong for n, wrong in counts if n)
+
+
+def _count(row: Row, part: str, which: str) -> tuple[int, bool]:
+    wrong = bool(row["wrong"])
+    if part == "kills":
+        tests = {
+            "one": lambda kill: len(kill["victims"]) == 1,
+            "both": lambda kill: len(kill["victims"]) == 2,
+            "recovery": lambda kill: "recovery" in kill["phases"].values(),
+        }
+        return sum(map(tests[which], row["details"])), wrong
+    if part == "errors" and which:
+        number = int(row["error"]) if "error" in row else ERRORS[(row["call"] + 1701) % len(ERRORS)]
+        return int(row["hits"] > 0 and errno.errorcode[number] in which.split(",")), wrong
+    if part == "stops":
+        return int(row["signals"]), wrong
+    if part == "nfs":
+        return int(row["messages"]), wrong
+    chosen = {"calls": "life", "full": "full", "copies": "nodes"}
+    if which and str(row[chosen[part]]) != which:
+        return 0, False
+    return int(row.get("hits", 1) > 0), wrong
+
+
+def _environment(seed: int) -> list[str]:
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return [
+        "## Environment",
+        "",
+        f"Seed {seed} (victims, moments, damage; which instant a moment hits depends on the "
+        f"machine). Linux {platform.release()}, {os.cpu_count()} cores shared with other work, "
+        f"Python {platform.python_version()}; summary written at commit {commit or 'unknown'}.",
+    ]

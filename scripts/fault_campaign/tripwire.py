@@ -1,0 +1,124 @@
+"""A wire across the door to the file system: the call with a given number kills, or fails.
+
+It is laid in a half's own process before its command runs. Calls of the heartbeat's thread are not
+counted: they come by the clock, and the random kills meet them.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import struct
+import sys
+import threading
+from typing import Any, Callable, Optional
+
+from dualnet.fs import Fs
+
+__all__ = ["CHANGING", "Tripwire"]
+
+#: Calls that change what is on the disk, or may tell that it failed to.
+CHANGING = ("mkdir", "open", "allocate", "write", "pwrite", "fsync", "close", "rename", "link",
+            "unlink", "flock")  # fmt: skip
+READING = ("readinto", "pread", "fstat", "lstat", "statvfs", "listdir")
+
+_LABEL_BYTES = 400
+_COUNTS = struct.Struct("<qq")
+
+
+class Tripwire:
+    """Counts calls, and acts at one of them.
+
+    Args:
+        at: number of the call, from 0; -1 only counts.
+        error: errno to fail with; 0 kills the process with SIGKILL instead.
+        lasting: fail all calls from there on.
+        reading: count calls that change nothing, too.
+    """
+
+    def __init__(
+        self, at: int = -1, error: int = 0, lasting: bool = False, reading: bool = False
+    ) -> None:
+        self._at, self.error, self._lasting = at, error, lasting
+        self._names = CHANGING + (READING if reading else ())
+        self._reading = reading
+        # Shared with the parent, which looks at it when the process is gone.
+        self._memory = mmap.mmap(-1, _COUNTS.size + _LABEL_BYTES)
+        self._writable: set[int] = set()
+
+    @property
+    def calls(self) -> int:
+        """Calls so far."""
+        return int(_COUNTS.unpack_from(self._memory)[0])
+
+    @property
+    def hits(self) -> int:
+        """How often it has acted."""
+        return int(_COUNTS.unpack_from(self._memory)[1])
+
+    @property
+    def label(self) -> str:
+        """The call at which it acted first: operation and the functions that led there."""
+        return self._memory[_COUNTS.size :].rstrip(b"\0").decode()
+
+    def lay(self) -> None:
+        """Lay the wire in this process."""
+        for name in self._names:
+            setattr(Fs, name, self._wired(name, getattr(Fs, name)))
+
+    def _wired(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(fs: Fs, *args: Any, **kwargs: Any) -> Any:
+            if threading.current_thread() is not threading.main_thread():
+                return real(fs, *args, **kwargs)
+            if name == "open":
+                changing = bool(args[1] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+                if not changing and not self._reading:
+                    return real(fs, *args, **kwargs)
+                self._step(name)
+                fd = real(fs, *args, **kwargs)
+                if changing:
+                    self._writable.add(fd)
+                return fd
+            if name == "close":
+                if args[0] not in self._writable and not self._reading:
+                    return real(fs, *args, **kwargs)
+                self._writable.discard(args[0])
+                # As the kernel does: whatever is reported, the descriptor is gone.
+                try:
+                    self._step(name)
+                finally:
+                    real(fs, *args, **kwargs)
+                return None
+            self._step(name)
+            return real(fs, *args, **kwargs)
+
+        return call
+
+    def _step(self, name: str) -> None:
+        calls, hits = _COUNTS.unpack_from(self._memory)
+        _COUNTS.pack_into(self._memory, 0, calls + 1, hits)
+        due = calls >= self._at if self._lasting else calls == self._at
+        if self._at < 0 or not due:
+            return
+        if not hits:
+            label = f"{name}: {_path(sys._getframe(2))}".encode()[:_LABEL_BYTES]
+            self._memory[_COUNTS.size : _COUNTS.size + len(label)] = label
+        _COUNTS.pack_into(self._memory, 0, calls + 1, hits + 1)
+        if not self.error:
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise OSError(self.error, os.strerror(self.error))
+
+
+def _path(frame: Optional[Any]) -> str:
+    """The functions of dualnet that led here, innermost first."""
+    names: list[str] = []
+    while frame is not None and len(names) < 4:
+        file = frame.f_code.co_filename
+        module = os.path.basename(file)[:-3]
+        if f"{os.sep}dualnet{os.sep}" in file and module not in ("fs", "storage"):
+            name = f"{module}.{frame.f_code.co_name}"
+            if not name.endswith(">") and name not in names:
+                names.append(name)
+        frame = frame.f_back
+    return " < ".join(names)
