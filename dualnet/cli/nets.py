@@ -74,7 +74,8 @@ def _add_draw(commands: Any) -> None:
 
 def _draw(options: argparse.Namespace) -> None:
     loaded = load(options)
-    from dualnet.cut.draw import load_graphs, write_drawing
+    from dualnet.cut.draw import load_graphs
+    from dualnet.cut.graphviz import write_drawing
 
     write_drawing(load_graphs(loaded), loaded, options.output, options.force)
     say(f"wrote {options.output}")

@@ -1,28 +1,22 @@
 """A drawing of the single net and its halves side by side, and of what passes between them.
 
-It is written in graphviz's language; graphviz's program `dot` makes the image of it.
+It is written in graphviz's language; graphviz.py makes the image of it.
 """
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any, NamedTuple
 
-from dualnet.atomic import write_together
 from dualnet.config import Config
 from dualnet.cut.graph import NetGraph, read_net, read_solver
 from dualnet.cut.wording import describe, kind_of
-from dualnet.errors import ConfigError, StorageFailed, UsageError
+from dualnet.errors import ConfigError
 
-__all__ = ["FORMATS", "draw", "load_graphs", "write_drawing"]
+__all__ = ["ARRANGEMENTS", "Arrangement", "draw", "load_graphs"]
 
-FORMATS = ("png", "svg", "pdf", "dot")
 _ROLES = ("single", "net1", "net2")
 _TITLES = {"single": "single net", "net1": "net1, node A", "net2": "net2, node B"}
 
@@ -65,7 +59,30 @@ def load_graphs(config: Config) -> dict[str, NetGraph]:
     return graphs
 
 
-def draw(graphs: Mapping[str, NetGraph], config: Config, order: Sequence[str] = _ROLES) -> str:
+class Arrangement(NamedTuple):
+    """How graphviz is made to place the nets from left to right.
+
+    It places frames by what pulls them together, and in the order in which they are written or in
+    reverse, whichever its last round gave; nets with branches make it fail now and then. So there
+    are several ways to say the same; graphviz.py takes the first that comes out right.
+    """
+
+    #: In which the nets are written.
+    order: tuple[str, ...] = _ROLES
+    #: Nets whose boxes in one row are tied together by hidden edges.
+    chained: tuple[str, ...] = _ROLES
+
+
+ARRANGEMENTS = [
+    Arrangement(order, chained)
+    for chained in (_ROLES, ("single", "net1"))
+    for order in (_ROLES, ("single", "net2", "net1"))
+]
+
+
+def draw(
+    graphs: Mapping[str, NetGraph], config: Config, arrangement: Arrangement = ARRANGEMENTS[0]
+) -> str:
     """The drawing, in graphviz's language.
 
     What is one layer in the single net stands in one row. Layers that work in place are written
@@ -74,15 +91,15 @@ def draw(graphs: Mapping[str, NetGraph], config: Config, order: Sequence[str] = 
     Args:
         graphs: Role to net, `net1` and `net2` at least.
         config: Where they are cut, and what is sent back.
-        order: In which the nets are written, see `_placed`.
+        arrangement: How it is told to graphviz.
     """
     crossing = _crossing(config, graphs["net1"])
     columns = {role: _column(role, graph, config, crossing) for role, graph in graphs.items()}
     lines = [f"digraph {_quoted(config.name)} {{\n{_HEAD}"]
-    for role in order:
+    for role in arrangement.order:
         if role in columns:
             lines += _panel(role, columns[role])
-    lines += _rows(columns)
+    lines += _rows(columns, arrangement)
     lines += _exchange(columns["net1"], columns["net2"], config, crossing)
     return "\n".join([*lines, "}", ""])
 
@@ -219,12 +236,8 @@ def _look(box: _Box) -> str:
     return f'label=<<B>{escape(name)}</B>{rest}>, fillcolor="{box.fill}"{style}'
 
 
-def _rows(columns: Mapping[str, _Column]) -> Iterator[str]:
-    """Boxes of one row at one height, the nets from left to right.
-
-    graphviz orders frames by what pulls them together: hidden edges between the single net and
-    net1, and the exchange between net1 and net2. Hidden edges to net2 would draw it in between.
-    """
+def _rows(columns: Mapping[str, _Column], arrangement: Arrangement) -> Iterator[str]:
+    """Boxes of one row at one height, the nets from left to right."""
     rows: dict[str, dict[str, list[str]]] = {}
     for role, column in columns.items():
         # What comes in from the right stands right of the layer that it is compared with.
@@ -232,7 +245,7 @@ def _rows(columns: Mapping[str, _Column]) -> Iterator[str]:
             rows.setdefault(box.row, {}).setdefault(role, []).append(box.key)
     for row in rows.values():
         keys = [key for role in row for key in row[role]]
-        chain = [key for role in ("single", "net1") for key in row.get(role, ())]
+        chain = [key for role in row if role in arrangement.chained for key in row[role]]
         hidden = f" edge [style=invis]; {' -> '.join(map(_quoted, chain))};" if chain[1:] else ""
         if len(keys) > 1:
             yield f"  {{ rank=same;{hidden} {'; '.join(map(_quoted, keys))}; }}"
@@ -275,72 +288,3 @@ def _arrow(net1: str, net2: str, colour: str, words: str, shape: str) -> str:
 def _quoted(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
-
-
-def write_drawing(
-    graphs: Mapping[str, NetGraph], config: Config, path: str, force: bool = False
-) -> None:
-    """Write the drawing in the format that the path ends in, one of `FORMATS`.
-
-    Args:
-        graphs, config: As of `draw`.
-        path: The file.
-        force: Replace a file that is there.
-
-    Raises:
-        UsageError: Another format is asked for, or the file is there already.
-        ConfigError: graphviz is not installed, or refuses the drawing.
-        StorageFailed: The file cannot be written.
-    """
-    form = os.path.splitext(path)[1][1:].lower()
-    if form not in FORMATS:
-        raise UsageError(f"{path}: valid formats are {', '.join(FORMATS)}; end the name in one")
-    program = shutil.which("dot")
-    if program is not None:
-        text = _placed(program, graphs, config)
-    elif form == "dot":
-        text = draw(graphs, config)
-    else:
-        other = os.path.splitext(path)[0] + ".dot"
-        raise ConfigError(
-            f"{path}: graphviz's program dot, which draws {form}, is not on the PATH: install the "
-            f"system package graphviz, or write -o {other}"
-        )
-    content = text.encode()
-    if form != "dot":
-        content = _run(str(program), content, form, *(["-Gdpi=144"] if form == "png" else []))
-    try:
-        write_together({path: content}, force)
-    except FileExistsError as error:
-        raise UsageError(f"{path} exists already: give --force to replace it") from error
-    except OSError as error:
-        raise StorageFailed(
-            f"{path}: cannot write the drawing: {error.strerror}; choose another -o FILE"
-        ) from error
-
-
-def _placed(program: str, graphs: Mapping[str, NetGraph], config: Config) -> str:
-    """The drawing with net1 left of net2.
-
-    graphviz places frames in the order in which they are written, or in reverse, whichever its last
-    round gave; the other order then comes out right.
-    """
-    text = draw(graphs, config)
-    layout = _run(program, text.encode(), "plain").decode()
-    middle = {}
-    for role in _ROLES:
-        places = [
-            float(x) for x in re.findall(rf'^node "{role} [^"]*" (\S+)', layout, re.MULTILINE)
-        ]
-        middle[role] = sum(places) / max(1, len(places))
-    if middle["net1"] > middle["net2"]:
-        return draw(graphs, config, ("single", "net2", "net1"))
-    return text
-
-
-def _run(program: str, content: bytes, form: str, *options: str) -> bytes:
-    done = subprocess.run([program, f"-T{form}", *options], input=content, capture_output=True)
-    if done.returncode != 0:
-        reason = " ".join(done.stderr.decode(errors="replace").split())
-        raise ConfigError(f"graphviz's dot ended with {done.returncode}: {reason}")
-    return done.stdout
