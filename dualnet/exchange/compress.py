@@ -144,7 +144,7 @@ def _decode_bfloat16(upper: np.ndarray, scale: np.ndarray | None) -> np.ndarray:
     if upper.dtype != np.uint16:
         raise ValueError(f"bfloat16 in {upper.dtype}")
     bits = upper.astype(np.uint32)
-    bits <<= 16
+    bits <<= np.uint32(16)
     return bits.view(np.float32)
 
 
