@@ -53,10 +53,12 @@ def draw_accuracies(experiment: Experiment, rows: list[Row], path: str) -> None:
             )  # fmt: skip
         else:
             axis.annotate("diverged", (0.1, place), va="center", fontsize=8)
-    axis.set_yticks(range(len(ranked)), ranked)
+    axis.set_yticks(range(len(ranked)))
+    axis.set_yticklabels(ranked)
     axis.set_xlabel("test accuracy: each run, and the mean")
     axis.grid(axis="x", color="#d9d9d9", linewidth=0.6)
-    axis.spines[["top", "right"]].set_visible(False)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     os.makedirs(os.path.dirname(path), exist_ok=True)

@@ -89,8 +89,8 @@ def load_experiment(name: str, is_short: bool = False) -> Experiment:
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
     short = raw.pop("short", {}) or {}
+    _check_keys(path, "short.", short, ("config", "seeds", "set"))
     if is_short:
-        _check_keys(path, "short.", short, ("config", "seeds", "set"))
         short["set"] = [*_get(path, raw, "set", list, []), *_get(path, short, "set", list, [])]
         raw.update(short)
     keys = ("title", "question", "config", "set", "seeds", "runs", "series", "columns", "log")

@@ -17,7 +17,7 @@ from dualnet.report.runs import Run, read_runs
 
 __all__ = ["Row", "measure", "to_csv", "to_markdown"]
 
-_EXCHANGED = re.compile(r"Exchange: (\d+) bytes sent, (\d+) received, waited ([\d.e+-]+) s")
+_EXCHANGED = re.compile(r"Exchange: per iteration, tests included: (\d+) bytes sent .*?(\d+) rec")
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,14 @@ def measure(experiment: Experiment, outcome: Outcome) -> Row:
     tail = losses[-max(1, len(losses) // 10) :]
     up, down = _bytes(outcome.run_dir)
     seconds = max((row.seconds for log in run.logs.values() for row in log.train), default=0.0)
-    per_iteration = 2.0**20 * max(done, 1)
     return Row(
         outcome=outcome,
         iterations=outcome.diverged_at if outcome.diverged_at is not None else done,
         accuracy=_last(run.accuracy()) if is_whole else None,
         test_loss=_last(_test_loss(run)) if is_whole else None,
         train_loss=float(np.mean(tail)) if is_whole and len(tail) else None,
-        mib_up=up / per_iteration if up is not None else None,
-        mib_down=down / per_iteration if down is not None else None,
+        mib_up=up / 2.0**20 if up is not None else None,
+        mib_down=down / 2.0**20 if down is not None else None,
         seconds=seconds,
         extra={name: _last(run.series(name)) for name in experiment.columns},
     )
@@ -169,7 +168,7 @@ def _last(points: tuple[np.ndarray, np.ndarray]) -> Optional[float]:
 
 
 def _bytes(run_dir: str) -> tuple[Optional[int], Optional[int]]:
-    """Bytes that net1 has sent up and net2 down, as net1's log says at its end."""
+    """Bytes an iteration that net1 sends up and net2 down, as net1's log says at its end."""
     try:
         with open(os.path.join(run_dir, "net1.log"), encoding="utf-8") as file:
             found = _EXCHANGED.findall(file.read())
