@@ -77,9 +77,10 @@ def main() -> int:
         name for name, net in NETS.items()
         if options.only in name and (options.caffe or not net.is_caffes)
     ]  # fmt: skip
-    rows, bad = _rows_of_others(options.output, chosen), 0
+    providers = options.providers.split(",")
+    rows, bad = _rows_of_others(options.output, chosen, providers), 0
     for name in chosen:
-        for provider in options.providers.split(","):
+        for provider in providers:
             started = time.monotonic()
             found, failure = _in_process(name, provider, options.caffe)
             for row in found:
@@ -96,18 +97,19 @@ def main() -> int:
     return 1 if bad else 0
 
 
-def _rows_of_others(output: Path | None, chosen: list[str]) -> list[str]:
-    """What an earlier run has written about nets that are not run now."""
+def _rows_of_others(output: Path | None, chosen: list[str], providers: list[str]) -> list[str]:
+    """What an earlier run has written about what is not run now."""
     if output is None or not output.exists():
         return []
     lines = output.read_text().splitlines()
-    others = [name for name in NETS if name not in chosen]
-    return [line for line in lines if line.startswith(tuple(f"| {name} |" for name in others))]
+    now = [f"| {name} | {provider} |" for name in chosen for provider in providers]
+    known = tuple(f"| {name} |" for name in NETS)
+    return [line for line in lines if line.startswith(known) and not line.startswith(tuple(now))]
 
 
 def _write(options: argparse.Namespace, rows: list[str]) -> None:
     order = list(NETS)
-    rows = sorted(rows, key=lambda row: order.index(row.split(" | ")[0][2:]))
+    rows = sorted(rows, key=lambda row: (order.index(row.split(" | ")[0][2:]), " | bvlc" in row))
     command = "scripts/compare_cuts.py --caffe DIR -o FILE" if options.caffe else sys.argv[0]
     good = sum(float(row.split(" | ")[6] or "inf") < TOLERANCE for row in rows)
     end = f"\n{len(rows)} rows, {good} within {TOLERANCE:g}.\n"

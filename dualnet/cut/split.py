@@ -23,7 +23,7 @@ from dualnet.cut.split_names import choose_names
 from dualnet.cut.split_nets import NetWriter
 from dualnet.cut.split_remarks import remarks_on
 from dualnet.cut.split_run import check_solver, solver_states, write_solver, write_yaml
-from dualnet.cut.split_shapes import Built, build
+from dualnet.cut.split_shapes import Built, build_phases
 from dualnet.cut.split_sides import find_sides
 from dualnet.cut.wiring import Wiring
 from dualnet.errors import ConfigError, StorageFailed, UsageError
@@ -107,7 +107,7 @@ def split(request: Request) -> Split:
     wiring = _wire(net, request.net, solver, remarks)
     _check_shapes(request, wiring)
     sides = find_sides(wiring, request.at, request.dual)
-    built = {phase: build(wiring, phase, request.shapes) for phase in wiring.used}
+    built = build_phases(wiring, wiring.used, request.shapes)
     flow = find_flow(sides, _learning(wiring, built))
     names = choose_names(sides, flow)
     source = Source(_text(request.net), net)

@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from google.protobuf import text_format
@@ -23,7 +23,7 @@ from dualnet.cut.graph import batch_size_of
 from dualnet.cut.wiring import Wiring
 from dualnet.errors import ConfigError
 
-__all__ = ["Built", "build"]
+__all__ = ["Built", "build", "build_phases"]
 
 Shape = list[int]
 
@@ -57,16 +57,35 @@ class Built(NamedTuple):
 
 
 def build(wiring: Wiring, phase: str, given: Mapping[str, Sequence[int]]) -> Built:
-    """Build a net's phase.
+    """Build one phase of a net; see `build_phases`."""
+    return build_phases(wiring, [phase], given)[phase]
+
+
+def build_phases(
+    wiring: Wiring, phases: Iterable[str], given: Mapping[str, Sequence[int]]
+) -> dict[str, Built]:
+    """Build some phases of a net.
 
     Args:
         wiring: The net.
-        phase: Which of its phases.
+        phases: Which of its phases.
         given: Blob of a data layer to the shape of one sample, for data that is not here.
 
     Raises:
         ConfigError: Data is missing, or Caffe refuses the net.
     """
+    with tempfile.TemporaryDirectory() as scratch:
+        paths = {}
+        for phase in phases:
+            paths[phase] = os.path.join(scratch, f"{phase}.prototxt")
+            with open(paths[phase], "w", encoding="utf-8") as file:
+                file.write(text_format.MessageToString(_phase(wiring, phase, given)))
+        found = (_build_apart if backend.provider == "bvlc" else _build_here)(paths, wiring)
+    return {phase: Built(*one) for phase, one in zip(paths, found)}
+
+
+def _phase(wiring: Wiring, phase: str, given: Mapping[str, Sequence[int]]) -> Any:
+    """The layers of a phase alone, without fillers."""
     net = caffe_pb2.NetParameter(name=wiring.net.name)
     for number in wiring.used[phase]:
         layer = net.layer.add()
@@ -78,35 +97,36 @@ def build(wiring: Wiring, phase: str, given: Mapping[str, Sequence[int]]) -> Bui
             _feed(layer, given, wiring.path)
         else:
             _require_source(layer, wiring.path)
-    with tempfile.TemporaryDirectory() as scratch:
-        path = os.path.join(scratch, "net.prototxt")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text_format.MessageToString(net))
-        found = (_build_apart if backend.provider == "bvlc" else _build_here)(path, phase, wiring)
-    return Built(*found)
+    return net
 
 
-def _build_here(path: str, phase: str, wiring: Wiring) -> Any:
-    try:
-        return _look(path, phase)
-    except Exception as error:  # the engine's errors are not ours to know
-        reason = " ".join(str(error).split()).replace(path, wiring.path)
-        raise ConfigError(f"{wiring.path}: Caffe refuses phase {phase}: {reason}") from error
+def _build_here(paths: Mapping[str, str], wiring: Wiring) -> list[Any]:
+    found = []
+    for phase, path in paths.items():
+        try:
+            found.append(_look(path, phase))
+        except Exception as error:  # the engine's errors are not ours to know
+            reason = " ".join(str(error).split()).replace(path, wiring.path)
+            raise ConfigError(f"{wiring.path}: Caffe refuses phase {phase}: {reason}") from error
+    return found
 
 
-def _build_apart(path: str, phase: str, wiring: Wiring) -> Any:
+def _build_apart(paths: Mapping[str, str], wiring: Wiring) -> list[Any]:
+    words = [word for phase, path in paths.items() for word in (path, phase)]
     done = subprocess.run(
-        [sys.executable, "-m", "dualnet.cut.split_shapes", path, phase],
+        [sys.executable, "-m", "dualnet.cut.split_shapes", *words],
         capture_output=True,
         text=True,
         env={**os.environ, "GLOG_minloglevel": "2", "GLOG_logtostderr": "1",
              "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)},
     )  # fmt: skip
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
     if done.returncode:
         fatal = re.findall(r"^F\d.*?\] (.*)", done.stderr, re.MULTILINE)
         lines = fatal or done.stderr.strip().splitlines()[-1:] or ["it ended without a word"]
+        phase = list(paths)[len(found)]
         raise ConfigError(f"{wiring.path}: Caffe refuses phase {phase}: {lines[0]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def _look(path: str, phase: str) -> tuple[dict[str, Shape], dict[str, list[Shape]]]:
@@ -164,4 +184,6 @@ def _require_source(layer: Any, path: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(_look(sys.argv[1], sys.argv[2])) + "\n")
+    for one_path, one_phase in zip(sys.argv[1::2], sys.argv[2::2]):
+        sys.stdout.write(json.dumps(_look(one_path, one_phase)) + "\n")
+        sys.stdout.flush()  # the next net may end the process

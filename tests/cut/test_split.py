@@ -8,8 +8,10 @@ import shutil
 import pytest
 
 from dualnet import config
+from dualnet.cli.cut import parse_shape
 from dualnet.cut.graph import NetGraph, read_net, read_solver
 from dualnet.cut.split import Request, split, write
+from dualnet.errors import UsageError
 from tests.cut.both import train_halves, train_whole_and_halved
 from tests.cut.singles import CHAIN, DATA, classifier, conv, halved, relu
 
@@ -377,6 +379,7 @@ def test_clipping_is_said_to_differ(tmp_path):
 # The command.
 
 
+@pytest.mark.slow
 def test_command_splits_and_what_it_wrote_trains(dualnet, workdir):
     done = dualnet(
         "split", "prototxt/digits/single_train_test.prototxt", "--at", "conv1", "--dual", "pool1",
@@ -393,8 +396,10 @@ def test_command_splits_and_what_it_wrote_trains(dualnet, workdir):
 
 
 @pytest.mark.parametrize("shape", ["data", "data=", "data=3,x", "data=3,0", "=3"])
-def test_command_refuses_shapes_that_are_none(dualnet, shape):
-    done = dualnet("split", "prototxt/digits/single_train_test.prototxt", "--at", "pool2", "--dual",
-                   "conv3", "-o", "nets", "--shape", shape)  # fmt: skip
-    assert done.returncode == 2
-    assert f"--shape {shape}: expected BLOB=C,H,W" in done.stderr
+def test_shapes_that_are_none(shape):
+    with pytest.raises(UsageError, match=f"--shape {shape}: expected BLOB=C,H,W"):
+        parse_shape(shape)
+
+
+def test_shape_of_a_sample():
+    assert parse_shape("data=3,32,16") == ("data", [3, 32, 16])
