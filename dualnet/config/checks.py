@@ -37,6 +37,14 @@ def check_values(config: Config, source: str) -> None:
             f"{source}: train.schedule: overlapped with target admm, whose alternations need each "
             "answer before the next batch; use alternating, or target prox"
         )
+    exchange = config.exchange
+    dtypes = {exchange.dtype_up or exchange.dtype, exchange.dtype_down or exchange.dtype}
+    if config.coupling.target == "admm" and dtypes != {"float32"}:
+        raise ConfigError(
+            f"{source}: exchange.dtype: {', '.join(sorted(dtypes))} with target admm, whose halves "
+            "both keep the multipliers and need the same numbers for them; use float32, or target "
+            "prox"
+        )
     if not train.stop_within_s >= 0:
         raise ConfigError(f"{source}: train.stop_within_s: {train.stop_within_s} is negative")
     if not 0 <= config.seed < 2**31:
@@ -61,6 +69,11 @@ def check_values(config: Config, source: str) -> None:
         value = getattr(config.exchange, f.name)
         if isinstance(value, (int, float)) and not value >= 0:
             raise ConfigError(f"{source}: exchange.{f.name}: {value} is negative")
+    if config.exchange.address and config.exchange.carrier == "files":
+        raise ConfigError(
+            f"{source}: exchange.address: {config.exchange.address} with carrier files, which "
+            "needs none; set exchange.carrier to tcp or torch, or drop it"
+        )
     _check_update(config.update, source)
     _check_watch(config.liveness, config.convergence, source)
     _check_coupling(config.coupling, source)

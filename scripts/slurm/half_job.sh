@@ -22,7 +22,7 @@ find_root() {
 # from 0 (it sets CUDA_VISIBLE_DEVICES), and binds the task to its cores.
 pinned() {
   local half=$1
-  if [ -n "${SLURM_GPUS_ON_NODE:-}${SLURM_STEP_GPUS:-}${SLURM_JOB_GPUS:-}" ]; then
+  if [ -n "${SLURM_STEP_GPUS:-}${SLURM_JOB_GPUS:-}" ] || [ "${SLURM_GPUS_ON_NODE:-0}" != 0 ]; then
     printf '%s\n' --set "$half.device=0"
   fi
   if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then

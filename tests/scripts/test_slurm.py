@@ -131,6 +131,13 @@ def test_each_task_is_a_half_on_what_the_scheduler_gave_it(cluster: Cluster) -> 
 
 
 @pytest.mark.parametrize("half", ["net1", "net2"])
+def test_without_a_gpu_the_device_is_the_config_s(cluster: Cluster) -> None:
+    cluster.complete("net1")
+    for gpus in ({}, {"SLURM_GPUS_ON_NODE": "0"}):
+        cluster.run("net1", **gpus)
+        assert "device" not in cluster.calls("python -m")[-1]
+
+
 def test_a_half_as_a_job_of_its_own(cluster: Cluster, half: str) -> None:
     cluster.complete(half)
     done = cluster.run(half, SLURM_CPUS_PER_TASK="2")
