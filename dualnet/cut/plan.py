@@ -102,7 +102,7 @@ def plan(request: Request, progress: Callable[[int, int], None] = lambda done, a
     if request.batch:
         for layer in net.layer:
             set_batch_size(layer, request.batch)
-    wiring = Wiring(net, request.net, ("TRAIN",), solver_states(solver))
+    wiring = _wire(net, request.net, solver)
     built = build(wiring, "TRAIN", request.shapes)
     learning = {n for n in wiring.used["TRAIN"] if built.learns(wiring.layers[n])}
     cuts, refusals = find_cuts(wiring, learning)
@@ -120,6 +120,17 @@ def plan(request: Request, progress: Callable[[int, int], None] = lambda done, a
         request, net.name or os.path.basename(request.net), _batch_of(wiring, built), single,
         times.grown_bytes, estimates, refusals, carrier, best, reason,
     )  # fmt: skip
+
+
+def _wire(net: Any, path: str, solver: Any) -> Wiring:
+    """Both phases, as both have to be cut; TRAIN alone where the net is not tested."""
+    states = solver_states(solver)
+    try:
+        return Wiring(net, path, states=states)
+    except ConfigError:
+        if solver.test_iter:
+            raise
+        return Wiring(net, path, ("TRAIN",), states)
 
 
 def recommend(

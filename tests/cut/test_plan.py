@@ -140,3 +140,26 @@ def test_command(dualnet, workdir):
     ):
         done = dualnet("plan", DIGITS, *options)
         assert done.returncode == 2 and message in done.stderr
+
+
+def test_a_cut_that_the_test_phase_has_not_is_none(workdir):
+    # In training pool2 is made of conv2 as ever; in the test phase nothing of that name is.
+    text = (workdir / DIGITS).read_text()
+    start = text.index('layer {\n  name: "pool2"')
+    end = text.index("layer {", start + 1)
+    pool2 = text[start:end].replace(
+        "  pooling_param", "  include { phase: TRAIN }\n  pooling_param"
+    )
+    other = pool2.replace("TRAIN", "TEST").replace("MAX", "AVE").replace('top: "pool2"', 'top: "p"')
+    conv3 = text[end : text.index("layer {", end + 1)]
+    train = conv3.replace("  convolution_param", "  include { phase: TRAIN }\n  convolution_param")
+    test = train.replace("TRAIN", "TEST").replace('bottom: "pool2"', 'bottom: "p"')
+    rest = text[end + len(conv3) :]
+    net = text[:start] + pool2 + other + train + test + rest
+    (workdir / "net_train_test.prototxt").write_text(net)
+    solver = (workdir / "prototxt/digits/single_solver.prototxt").read_text()
+    (workdir / "net_solver.prototxt").write_text(solver)
+    found = plan(Request("net_train_test.prototxt", batch=8, repeats=1))
+    assert "pool2" not in [cut.cut.at for cut in found.cuts]
+    assert "pool2" in [refusal.at for refusal in found.refusals]
+    assert "conv2" in [cut.cut.at for cut in found.cuts]
