@@ -130,7 +130,6 @@ def test_each_task_is_a_half_on_what_the_scheduler_gave_it(cluster: Cluster) -> 
     assert cluster.requeues == 0
 
 
-@pytest.mark.parametrize("half", ["net1", "net2"])
 def test_without_a_gpu_the_device_is_the_config_s(cluster: Cluster) -> None:
     cluster.complete("net1")
     for gpus in ({}, {"SLURM_GPUS_ON_NODE": "0"}):
@@ -138,6 +137,7 @@ def test_without_a_gpu_the_device_is_the_config_s(cluster: Cluster) -> None:
         assert "device" not in cluster.calls("python -m")[-1]
 
 
+@pytest.mark.parametrize("half", ["net1", "net2"])
 def test_a_half_as_a_job_of_its_own(cluster: Cluster, half: str) -> None:
     cluster.complete(half)
     done = cluster.run(half, SLURM_CPUS_PER_TASK="2")
