@@ -26,6 +26,11 @@ _STYLES = ("-", "--", "-.", ":")
 _MOST_POINTS = 4000
 #: A loss that spans more than this factor is drawn on a logarithmic axis.
 _LOG_SPAN = 100.0
+#: What net1's meter has measured (dualnet/train/fidelity.py) is drawn without being asked for.
+_FIDELITY = {
+    "net1:fidelity_cosine": "net1: cosine of its gradient with the true one",
+    "net1:fidelity_ratio": "net1: length of its gradient over the true one's",
+}
 _STYLE: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.titlesize": 10.0,
@@ -63,7 +68,7 @@ def plot_runs(
     """Draw the training of one or several runs into one figure.
 
     Panels, one below the other: net1's loss; the loss of net2 or of the single net; the test
-    accuracy; then each of `series`. Panels without data are left out.
+    accuracy; how true net1's gradient is, where that was measured; then each of `series`. Panels without data are left out.
 
     Args:
         run_dirs: Run directories, or single log files, BVLC Caffe's too.
@@ -123,6 +128,10 @@ def _panels(runs: list[Run], series: Sequence[str]) -> list[_Panel]:
         ),
         _Panel("Test accuracy", "accuracy", [run.accuracy() for run in runs], False, False),
     ]
+    for name, title in _FIDELITY.items():
+        if name not in series:
+            curves = [run.series(name) for run in runs]
+            panels.append(_Panel(title, name.split("_")[-1], curves, False, False))
     for name in series:
         curves = [run.series(name) for run in runs]
         if not any(values.size for _, values in curves):

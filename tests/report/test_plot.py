@@ -91,6 +91,22 @@ def test_smoothing_keeps_the_raw_curve_faint_behind(figure, make_run, tmp_path):
     assert len(figure().axes[1].lines) == 1  # accuracies are means already
 
 
+def test_measured_fidelity_is_drawn_without_being_asked_for(figure, make_run, tmp_path):
+    run = make_run("dual")
+    with CaffeLog(run / "net1.log") as log:
+        for k in (0, 20):
+            log.training(k, 0.5, {})
+            log.series({"fidelity_cosine": 0.75 + k / 100, "fidelity_ratio": 1.5})
+    plot_runs([run], tmp_path / "a.png")
+    assert _titles(figure())[3:] == [
+        "net1: cosine of its gradient with the true one",
+        "net1: length of its gradient over the true one's",
+    ]
+    np.testing.assert_allclose(figure().axes[3].lines[0].get_ydata(), [0.75, 0.95])
+    plot_runs([run], tmp_path / "b.png", series=["net1:fidelity_cosine", "net1:fidelity_ratio"])
+    assert len(_titles(figure())) == 5  # and not twice
+
+
 def test_further_series_get_panels(figure, make_run, tmp_path):
     runs = [make_run("dual"), make_run("single", roles=["single"])]
     plot_runs(runs, tmp_path / "a.png", series=["net1:norm", "test:loss"])
