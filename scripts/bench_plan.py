@@ -48,9 +48,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=".", prefix=".bench-plan-") as scratch:
         for number in range(options.rounds):
             rounds.append(one_round(options, Path(scratch) / str(number)))
-    record = summary(options, rounds)
-    (options.output / "plan.json").write_text(json.dumps(record, indent=1) + "\n")
-    (options.output / "plan.md").write_text(table(record))
+            record = summary(options, rounds)  # after each round: the next may be cut short
+            (options.output / "plan.json").write_text(json.dumps(record, indent=1) + "\n")
+            (options.output / "plan.md").write_text(table(record))
     print(table(record))
     return int(any(abs(row["ratio"] - 1) > TOLERANCE for row in record["cuts"]))
 
@@ -128,8 +128,8 @@ def summary(options: argparse.Namespace, rounds: list[dict]) -> dict:
         )  # fmt: skip
     return {
         "net": options.net, "batch": options.batch, "threads": options.threads,
-        "iterations": options.iterations, "rounds": options.rounds,
-        "cores": len(os.sched_getaffinity(0)), "cuts": rows,
+        "iterations": options.iterations, "cores": len(os.sched_getaffinity(0)), "cuts": rows,
+        "rounds": rounds,
     }  # fmt: skip
 
 
@@ -139,9 +139,9 @@ def table(record: dict) -> str:
         f"# Planned against measured: {record['net']}",
         "",
         f"An iteration of the alternating schedule, {record['threads']} thread a half, "
-        f"{record['cores']} cores, {record['rounds']} rounds of {record['iterations']} iterations "
-        "a cut; load is the machine's load average when a training began. Medians over the rounds; "
-        "in brackets the ratio of each round.",
+        f"{record['cores']} cores, {len(record['rounds'])} rounds of {record['iterations']} "
+        "iterations a cut; load is the machine's load average when a training began. Medians over "
+        "the rounds; in brackets the ratio of each round.",
         "",
         "| cut at | dual layers | load | planned | measured | planned / measured |",
         "|---|---|---:|---:|---:|---|",
