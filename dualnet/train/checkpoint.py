@@ -21,8 +21,9 @@ from dualnet.errors import UsageError
 from dualnet.fs import SYSTEM, Fs
 from dualnet.train.driver import NetDriver
 from dualnet.train.half import Half
+from dualnet.train.resolve import Resolved
 
-__all__ = ["save", "restore", "find", "model_path", "state_path", "roles_of", "clean"]
+__all__ = ["save", "restore", "find", "model_path", "state_path", "roles_of", "clean", "set_apart"]
 
 #: Room for the names and shapes in a snapshot.
 _OVERHEAD_BYTES = 1 << 16
@@ -167,6 +168,19 @@ def _restore_solver(half: Half, iteration: int, run_dir: str) -> None:
         half.solver.restore(copy)
     finally:
         os.unlink(copy)
+
+
+def set_apart(resolved: Resolved, start: int) -> None:
+    """Give a start of a half temporary names of its own.
+
+    One that was suspended and replaced may wake up within a snapshot: it must not write into the
+    files of its successor.
+
+    Args:
+        resolved: Whose solver writes the snapshots; not written to the run directory yet.
+        start: Another number for each start: the epoch.
+    """
+    resolved.solver.snapshot_prefix += f".e{start:06d}"
 
 
 def clean(run_dir: str, role: str) -> None:

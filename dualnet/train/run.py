@@ -108,6 +108,7 @@ def train_single(
             if found is not None and found.complete:
                 return None
             checkpoint.clean(run_dir, "single")
+            checkpoint.set_apart(resolved, os.getpid())
             write(resolved)
             with stopper.held():
                 half = Half(config, resolved)
@@ -216,12 +217,14 @@ def _train_with(
     """Build a half, bring it to where it was, and train it to the end or to a signal."""
     role = resolved.role
     found = commit.latest(run_dir, role, log.warning)
+    epoch = peek(run_dir).halves[role].epoch
     checkpoint.clean(run_dir, role)
+    checkpoint.set_apart(resolved, epoch)
     write(resolved)
     with stopper.held():
         half = Half(config, resolved)
     session = Session(half, log, run_dir, channel, stopper)
-    session.epoch = peek(run_dir).halves[role].epoch
+    session.epoch = epoch
     _introduce(session)
     _watch_waits(channel, session, run_dir)
     if found is not None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +14,10 @@ import pytest
 from dualnet.backend import caffe, caffe_pb2
 from dualnet.errors import UsageError
 from dualnet.train import checkpoint
+from dualnet.train.half import Half
+from dualnet.train.resolve import write
 from dualnet.train.single import Single
+from tests.exchange.fakes import FaultyFs
 from tests.train.halves import make_half, make_session, weights_of
 
 
@@ -202,3 +208,104 @@ def test_roles_of_a_run(tmp_path):
     touch(tmp_path / "b", "net1_solver.prototxt")
     assert checkpoint.roles_of(str(tmp_path / "a")) == ("single",)
     assert checkpoint.roles_of(str(tmp_path / "b")) == ("net1", "net2")
+
+
+# A disk that fails, and a start that was replaced.
+
+
+class Failing(FaultyFs):
+    """Fails one operation; room for a file may be what is missing."""
+
+    OPERATIONS = (*FaultyFs.OPERATIONS, "allocate")
+
+    def allocate(self, fd, nbytes):
+        self._step("allocate")
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
+def test_each_operation_of_a_save_fails_once(workdir, error):
+    half = make_half("single", "run")
+    paths = checkpoint.save(half, 3, "run")
+    whole = [Path(path).read_bytes() for path in paths]
+    fs, covered = Failing(), 0
+    while True:
+        before = sorted(os.listdir("run"))
+        fs.arm(covered, error)
+        try:
+            checkpoint.save(half, 3, "run", fs)
+            failed = False
+        except OSError as caught:
+            failed = True
+            assert caught.errno == error
+        injected = fs.failed
+        fs.disarm()
+        if injected and not failed:
+            # Only what is removed may fail without a word.
+            assert fs.log[covered] == "unlink"
+        assert sorted(os.listdir("run")) == before
+        # What has a name is whole, whether it is the old one or the new one.
+        assert [Path(path).read_bytes() for path in paths] == whole
+        if not injected:
+            break
+        covered += 1
+    assert covered >= 17
+
+
+def test_engines_error_of_a_full_disk_is_one_of_the_disk(workdir, monkeypatch):
+    half = make_half("single", "run")
+
+    def full():
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise ValueError("the engine's own words") from error
+
+    half.solver = SimpleNamespace(snapshot=full, iter=0)
+    monkeypatch.setattr("dualnet.backend.provider", "engine")
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save(half, 1, "run")
+
+
+def test_bvlc_caffe_is_not_asked_to_write_where_there_is_no_room(workdir, monkeypatch):
+    half = make_half("single", "run")
+    monkeypatch.setattr("dualnet.backend.provider", "bvlc")
+    fs = Failing()
+    fs.arm(0, errno.EDQUOT, only="allocate")
+    called = []
+    solver = half.solver
+    half.solver = SimpleNamespace(snapshot=lambda: called.append(1), iter=0, net=solver.net)
+    before = sorted(os.listdir("run"))
+    with pytest.raises(OSError, match="quota"):
+        checkpoint.save(half, 1, "run", fs)
+    assert not called and sorted(os.listdir("run")) == before
+    # A file system that cannot say is trusted.
+    fs.arm(0, errno.EOPNOTSUPP, only="allocate")
+    half.solver = solver
+    checkpoint.save(half, 1, "run", fs)
+
+
+def test_a_start_that_was_replaced_writes_beside_its_successor(workdir):
+    old, new = make_half("net2", "run"), make_half("net2", "run")
+    for half, epoch in ((old, 1), (new, 2)):
+        checkpoint.set_apart(half.resolved, epoch)
+        write(half.resolved)
+    old, new = (Half(half.config, half.resolved) for half in (old, new))
+    prefixes = {half.resolved.solver.snapshot_prefix for half in (old, new)}
+    assert prefixes == {"run/.net2.tmp.e000001", "run/.net2.tmp.e000002"}
+    # The old one is suspended within its snapshot; its successor starts, cleans up and goes on.
+    stale = "run/.net2.tmp.e000001_iter_0.caffemodel"
+    with open(stale, "wb") as file:
+        file.write(b"half")
+        checkpoint.clean("run", "net2")
+        assert not os.path.exists(stale)
+        checkpoint.save(new, 3, "run")
+        file.write(b"the rest")
+    np.testing.assert_array_equal(
+        model_of("run/net2_iter_3.caffemodel")["ip2.0"], weights_of(new)["ip2.0"]
+    )
+
+
+def test_halves_that_share_no_iteration_are_told_what_to_do(tmp_path):
+    touch(tmp_path, "net1_solver.prototxt", "net1_iter_5.caffemodel", "net2_iter_10.caffemodel")
+    with pytest.raises(UsageError, match=r"net1: \[5\]; net2: \[10\]; let both train on until"):
+        checkpoint.find(str(tmp_path))
