@@ -46,6 +46,7 @@ class Experiment:
         variants: The runs.
         series: Further panels of the figure, as `dualnet plot --series` takes them.
         columns: Further columns of the table: final values of such series.
+        drawings: Name of a picture to the config whose nets it shows side by side.
         logarithmic: Whether losses are drawn on logarithmic axes; None decides panel by panel.
     """
 
@@ -58,6 +59,7 @@ class Experiment:
     variants: list[Variant]
     series: list[str]
     columns: list[str]
+    drawings: dict[str, str]
     logarithmic: Optional[bool]
 
 
@@ -93,10 +95,13 @@ def load_experiment(name: str, is_short: bool = False) -> Experiment:
     if is_short:
         short["set"] = [*_get(path, raw, "set", list, []), *_get(path, short, "set", list, [])]
         raw.update(short)
-    keys = ("title", "question", "config", "set", "seeds", "runs", "series", "columns", "log")
+    keys = (
+        "title", "question", "config", "set", "seeds", "runs", "series", "columns", "log", "draw",
+    )  # fmt: skip
     _check_keys(path, "", raw, keys)
-    runs = _get(path, raw, "runs", dict)
-    if not runs:
+    drawings = _get(path, raw, "draw", dict, {})
+    runs = _get(path, raw, "runs", dict, {})
+    if not runs and not drawings:
         raise ConfigError(f"{path}: runs: empty; name the runs that are compared")
     seeds = _get(path, raw, "seeds", list, [1])
     if not seeds or not all(isinstance(seed, int) for seed in seeds):
@@ -105,12 +110,13 @@ def load_experiment(name: str, is_short: bool = False) -> Experiment:
         name=name,
         title=_get(path, raw, "title", str),
         question=_get(path, raw, "question", str).strip(),
-        config=_get(path, raw, "config", str),
+        config=_get(path, raw, "config", str, "" if drawings else None),
         overrides=_get(path, raw, "set", list, []),
         seeds=seeds,
         variants=[_variant(path, key, value or {}) for key, value in runs.items()],
         series=_get(path, raw, "series", list, []),
         columns=_get(path, raw, "columns", list, []),
+        drawings=drawings,
         logarithmic=raw.get("log"),
     )
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 from dualnet.atomic import write_atomically
+from dualnet.config import load
+from dualnet.cut.draw import load_graphs
 from dualnet.experiments.figures import draw_accuracies, draw_curves
 from dualnet.experiments.plan import Experiment
 from dualnet.experiments.runner import outcomes
@@ -26,10 +29,12 @@ def write_report(experiment: Experiment, root: str, directory: str, command: str
         The paths; none where no run is done yet.
     """
     done = outcomes(experiment, root)
-    if not done:
+    if not done and not experiment.drawings:
         return []
     target = os.path.join(directory, experiment.name)
     os.makedirs(target, exist_ok=True)
+    if not experiment.variants:
+        return _draw(experiment, target, command)
     rows = [measure(experiment, outcome) for outcome in done]
     paths = [os.path.join(target, name) for name in ("README.md", "runs.csv", "curves.png")]
     write_atomically(paths[0], to_markdown(experiment, rows, command).encode())
@@ -38,4 +43,23 @@ def write_report(experiment: Experiment, root: str, directory: str, command: str
     if any(row.accuracy is not None for row in rows):
         paths.append(os.path.join(target, "accuracy.png"))
         draw_accuracies(experiment, rows, paths[-1])
+    return paths
+
+
+def _draw(experiment: Experiment, target: str, command: str) -> list[str]:
+    """The pictures of an experiment that only looks at nets."""
+    from dualnet.cut.graphviz import write_drawing
+
+    # Without graphviz the drawings themselves, for whoever has it.
+    form = "svg" if shutil.which("dot") else "dot"
+    paths = []
+    for name, config in experiment.drawings.items():
+        paths.append(os.path.join(target, f"{name}.{form}"))
+        loaded = load(config)
+        write_drawing(load_graphs(loaded), loaded, paths[-1], force=True)
+    pictures = [f"![{name}]({name}.{form})" for name in experiment.drawings]
+    lines = [f"# {experiment.title}", "", experiment.question, "", *pictures]
+    lines += ["", "```", command, "```", ""]
+    paths.append(os.path.join(target, "README.md"))
+    write_atomically(paths[-1], "\n".join(lines).encode())
     return paths

@@ -18,7 +18,7 @@ def test_shipped_experiments_are_sound(name, is_short):
         overrides = [*experiment.overrides, *variant.overrides, "seed=1"]
         loaded = config.load(experiment.config, overrides)
         assert loaded.train.max_iter
-    if is_short:
+    if is_short and experiment.variants:
         assert "digits" in experiment.config and experiment.seeds == [1]
 
 
