@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from dualnet.backend import caffe, caffe_pb2
@@ -70,7 +70,9 @@ def deploy_net(net: Any, labels: Iterable[str], shapes: Mapping[str, Iterable[in
             body.append(layer)
     kept = body if scored is None else _leading_to(body, scored.bottom[0])
     if scored is not None and scored.type in _PREDICTIONS:
-        kept.append(_prediction(scored))
+        kept.append(
+            _prediction(scored, {name for layer in kept for name in (layer.name, *layer.top)})
+        )
     read = {blob for layer in kept for blob in layer.bottom}
     deploy = caffe_pb2.NetParameter(name=net.name)
     for blob, shape in shapes.items():
@@ -86,9 +88,12 @@ def deploy_net(net: Any, labels: Iterable[str], shapes: Mapping[str, Iterable[in
     return deploy
 
 
-def _prediction(loss: Any) -> Any:
-    """The layer that makes predictions of what a loss scores."""
-    layer = caffe_pb2.LayerParameter(name="prob", type=_PREDICTIONS[loss.type], top=["prob"])
+def _prediction(loss: Any, taken: Container[str]) -> Any:
+    """The layer that makes predictions of what a loss scores, under a name that is not taken."""
+    name = "prob"
+    while name in taken:
+        name += "_"
+    layer = caffe_pb2.LayerParameter(name=name, type=_PREDICTIONS[loss.type], top=[name])
     layer.bottom.append(loss.bottom[0])
     if loss.HasField("softmax_param"):
         layer.softmax_param.CopyFrom(loss.softmax_param)

@@ -59,6 +59,11 @@ def test_the_losss_axis_is_the_predictions():
     assert net.layer[-1].softmax_param.axis == 2
 
 
+def test_a_taken_name_is_left_alone():
+    net = deploy(net=NET.replace('"fc2"', '"prob"'))
+    assert [layer.name for layer in net.layer][-2:] == ["prob", "prob_"]
+
+
 def test_a_net_without_loss_stays_whole():
     net = text_format.Parse(NET.partition('layer { name: "side_loss"')[0], caffe_pb2.NetParameter())
     names = [layer.name for layer in deploy_net(net, ["label"], {"data": [1, 2]}).layer]
