@@ -214,6 +214,39 @@ def test_survivor_that_gave_up_waiting_goes_on_with_the_other(workdir, monkeypat
     equal("whole", "parts")
 
 
+def test_both_go_back_together_when_the_messages_between_are_gone(workdir):
+    """What docs/exchange.md says to do when a restart ends with 73."""
+    run_both("whole", *SHORT)
+
+    def arm(session):
+        def look(done):
+            if done == 7:
+                raise Crash
+
+        session.on_progress = look
+
+    def train(role):
+        with pytest.raises((Crash, PartnerDied)):
+            train_half(load(*SHORT, "exchange.restart_grace_s=0"), role, "parts", arm)
+
+    threads = [threading.Thread(target=train, args=(role,)) for role in ("net1", "net2")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    latest = {role: commit.latest("parts", role).iteration for role in ("net1", "net2")}
+    assert set(latest.values()) == {6}
+    for path in Path("parts/exchange").glob("*.npy"):
+        path.unlink()
+    # net1 has lost its latest checkpoint; net2's goes, too.
+    for role in ("net1", "net2"):
+        for path in sorted(Path("parts").glob(f"{role}_iter_6.*"), reverse=True):
+            path.unlink()
+    run_both("parts", *SHORT, "exchange.restart_grace_s=0")
+    equal("whole", "parts")
+    assert "net1_iter_4.solverstate" in Path("parts/net1.log").read_text()
+
+
 def test_without_checkpoints_a_half_is_not_started_again(workdir):
     config = load("train.max_iter=2")
     run_both("run", "train.max_iter=2")

@@ -1,0 +1,80 @@
+"""The fault campaign: it counts what it did, goes on where it was, and hides no failure."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.fault_campaign import report
+from scripts.fault_campaign.forty import FORTY
+from scripts.fault_campaign.ledger import Ledger
+from tests.exchange.cases import CASES
+
+
+def campaign(repository: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "scripts.fault_campaign", *words],
+        cwd=repository, capture_output=True, text=True, timeout=600, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def test_a_part_that_was_cut_off_goes_on_behind_its_last_row(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "kills.jsonl"
+    Ledger(path).add({"kills": 3, "wrong": ""})
+    with open(path, "a", encoding="utf-8") as file:
+        file.write('{"kills": 4, "wro')
+    again = Ledger(path)
+    assert again.rows == [{"kills": 3, "wrong": ""}]
+    again.add({"kills": 5, "wrong": ""})
+    assert [json.loads(line)["kills"] for line in path.read_text().splitlines()] == [3, 5]
+
+
+def kills(wrong: str) -> dict:
+    detail = {"victims": ["net1"], "phases": {"net1": "recovery"}, "reached": {"net1": 7}}
+    return {
+        "provider": "engine", "kills": 1, "signals": 1, "wrong": wrong, "details": [detail],
+        "repeated_iterations": [2], "recovery_s": [0.5], "replayed_messages": 4,
+    }  # fmt: skip
+
+
+def test_report_counts_and_names_what_went_wrong(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "kills.jsonl")
+    ledger.add(kills(""))
+    ledger.add(kills(""))
+    text = report.write(tmp_path, 1).read_text()
+    assert "**2 random kills" in text and "none went wrong" in text
+    assert "| engine | 2 | 2 | 2 | 0 | 0 | 0 | 2 | 0 | 0 | 0 |" in text
+    assert "| 5. SIGKILL during a recovery | resume | 2 |  |" in text
+    ledger.add(kills("the digest differs"))
+    text = report.write(tmp_path, 1).read_text()
+    assert "1 went wrong" in text and "kills: the digest differs" in text
+    assert "| 3. random SIGKILL, one half | resume | 3 | 1 |" in text
+
+
+def test_every_fault_is_injected_or_says_where_it_is() -> None:
+    assert [fault.number for fault in FORTY] == list(range(1, 41))
+    in_process = {case.number for case in CASES}
+    for fault in FORTY:
+        assert fault.number in in_process or fault.parts or fault.remark
+
+
+def test_cases_and_copies(repository: Path, tmp_path: Path) -> None:
+    done = campaign(repository, "copies", "nfs", "--count", "2", "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    rows = Ledger(tmp_path / "copies.jsonl").rows
+    assert [(row["nodes"], row["won"]) for row in rows] == [(1, 1), (8, 1)]
+
+
+@pytest.mark.slow
+def test_a_few_kills(repository: Path, tmp_path: Path) -> None:
+    done = campaign(repository, "kills", "--count", "3", "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    rows = Ledger(tmp_path / "kills.jsonl").rows
+    assert sum(row["kills"] for row in rows) == 3
+    assert not any(row["wrong"] for row in rows)
