@@ -133,7 +133,10 @@ def _fill_once(lab: Lab, number: int, chance: random.Random) -> dict[str, Any] |
 
             for role in ROLES:
                 training.start(role, arm)
-            time.sleep(chance.uniform(0.5, 1.2))
+            # A start on a full disk ends at once, with 74; this is about a training under way.
+            target = chance.randrange(2, 30)
+            while min(map(training.reached, ROLES)) < target and training.running("net1"):
+                time.sleep(0.005)
             _fill(disk, what)
             until_s = time.monotonic() + chance.uniform(1.0, 2.0)
             while time.monotonic() < until_s:

@@ -190,7 +190,7 @@ def reused_number(bench: Bench, chance: random.Random) -> None:
 def absent_partner(bench: Bench, chance: random.Random) -> None:
     kind = chance.choice(["never", "dead", "silent", "failed", "slow", "hung"])
     fs = VirtualFs()
-    net2 = bench.half("net2", fs=fs)
+    net2 = bench.half("net2", fs=fs, poll_cap_s=0.5)
     net1: FileChannel | None = None
     if kind == "dead":
         net1 = bench.half("net1", process=replace(US, start="1"))
