@@ -47,9 +47,9 @@ _FIRST_BYTES = 1024
 _LENGTH_BYTES = 8
 # How long a half waits in a new process group for the other one. net1 less long: if net2 has left
 # a group that net1 comes to, it finds net2 still waiting in the next.
-_MEET_S = {"net1": 2.0, "net2": 10.0}
+_MEET_S = {"net1": 1.5, "net2": 5.0}
 _PAUSE_S = 0.05
-_STORE_S = 5.0
+_STORE_S = 4.0
 # A half that leaves waits so long for its last words to be taken.
 _LEAVE_S = 3.0
 
@@ -257,6 +257,10 @@ class GlooLink(Link):
 
 class DistributedChannel(TcpChannel):
     """One half's end of an exchange over torch.distributed; arguments as of `TcpChannel`."""
+
+    #: Longer than any attempt to connect: a thread that comes back from within PyTorch when the
+    #: interpreter has ended aborts the process.
+    join_s = 8.0
 
     def _make_link(self, addresses: Callable[[], list[Address]] | None) -> Link:
         rank = os.environ.get("RANK")

@@ -66,7 +66,6 @@ _TICK_S = 0.05
 # Time between two looks for the partner's files, and between two stage records for `status`.
 _LOOK_S = 0.5
 _SHOW_S = 1.0
-_JOIN_S = 3.0
 _HANDSHAKE = "handshake"
 #: Sent, not yet arrived and only in memory: more makes the sender wait.
 _UNDER_WAY_BYTES = 256 << 20
@@ -91,6 +90,9 @@ class TcpChannel(Channel):
         Superseded: the role is taken.
         StorageFailed: the directory cannot be used, or nobody can listen at the address.
     """
+
+    #: How long `close` waits for the thread that makes connections.
+    join_s = 3.0
 
     def __init__(
         self,
@@ -344,7 +346,7 @@ class TcpChannel(Channel):
             self._wire.close(state)
             if self._link is not None:
                 # A thread that is left within a library would meet the interpreter's end there.
-                self._link.join(_JOIN_S)
+                self._link.join(self.join_s)
             self._heartbeat.close(state)
             self._hasher.close()
             self._lock.release()

@@ -152,6 +152,7 @@ class Wire:
         self._replies: deque[dict[str, Any]] = deque()
         self._wake = threading.Event()
         self._leave_at_s = float("inf")
+        self._is_leaving = False
         self._beater = threading.Thread(target=self._run, name="dualnet-tcp-beat", daemon=True)
 
     def start(self) -> None:
@@ -234,8 +235,11 @@ class Wire:
         with self.cond:
             self.standing.state = state
         self.beat()
-        flow = self._flow
+        self._is_leaving = True
         self._wake.set()
+        if self._beater.is_alive():
+            self._beater.join(_LEAVE_S)
+        flow = self._flow
         if flow is not None:
             if flow.connection.finish():
                 with self.cond:
@@ -246,7 +250,7 @@ class Wire:
     # Writing.
 
     def _run(self) -> None:
-        while time.monotonic() < self._leave_at_s:
+        while not self._is_leaving:
             self._wake.wait(self._settings.beat_s)
             self._wake.clear()
             try:

@@ -86,7 +86,7 @@ class Stage:
         half._heartbeat._wake.set()
         if self.carrier != "files":
             half._link.close()
-            half._wire._leave_at_s = 0.0
+            half._wire._leave_at_s, half._wire._is_leaving = 0.0, True
             half._wire._wake.set()
             half._wire._beater.join()
             if half._wire._flow is not None:

@@ -61,7 +61,7 @@ class Line:
 @pytest.fixture
 def line(play: Stage) -> Iterator[Line]:
     """A pair whose wire is ours."""
-    made = Line(play)
+    made = Line(play, retain=0)
     yield made
     made.proxy.close()
 
@@ -168,7 +168,7 @@ def test_partition(play: Stage) -> None:
 
 def test_a_connection_that_only_seems_open_is_given_up(play: Stage) -> None:
     """The wire swallows everything: no error, no byte. The silence decides."""
-    line = Line(play, dead_after_s=1.0)
+    line = Line(play, retain=0, dead_after_s=1.0)
     lockstep(line.net1, line.net2, 0, 1)
     first = line.proxy.connections
     line.proxy.change = lambda way, passed, data: data if line.proxy.connections > first else b""
