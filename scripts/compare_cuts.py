@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -44,6 +45,9 @@ the solver that the net comes with (its learning rate replaced as said), and mer
 - **loss**: the largest relative difference of the losses that net2 shows in the first 10
   iterations, where all of the net's losses are in net2.
 
+Where "way" is as large as "last bits", as in two rows of cifar10_quick, rounding has decided a ReLU
+or a pooling's maximum otherwise, as it does from one single training to the next.
+
 The merged net's test outputs over two batches are those of the two halves, or the row says how far
 apart they are.
 
@@ -52,7 +56,8 @@ are not mirrored, for the same reason. To spare time, nets for photographs get 6
 images in batches of 2, of 99x99 (CaffeNet, AlexNet) and 128x128 pixels (GoogLeNet, whose last
 pooling becomes global), and ResNet-18 gets them reduced to 16x16; all else is as in the prototxt.
 
-Command: `{command}`
+Engine: PyTorch {torch}; BVLC Caffe: Debian's 1.0.0+git20180821; CPU, one thread a half.
+Command: `OMP_NUM_THREADS=1 {command}`
 
 | Net | Caffe | Rate | Crosses the cut | Dual layers | Compared | Weights | Way | Last bits | Loss |
 |---|---|---:|---|---|---|---:|---:|---:|---:|
@@ -114,7 +119,9 @@ def _write(options: argparse.Namespace, rows: list[str]) -> None:
     good = sum(float(row.split(" | ")[6] or "inf") < TOLERANCE for row in rows)
     end = f"\n{len(rows)} rows, {good} within {TOLERANCE:g}.\n"
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(HEAD.format(command=command) + "\n".join(rows) + "\n" + end)
+    options.output.write_text(
+        HEAD.format(command=command, torch=version("torch")) + "\n".join(rows) + "\n" + end
+    )
 
 
 def _in_process(name: str, provider: str, caffe: Path | None) -> tuple[list[dict], str]:
