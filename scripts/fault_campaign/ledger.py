@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,11 @@ __all__ = ["Ledger"]
 
 # Its thread would be forked with every half.
 tqdm.monitor_interval = 0
+
+_COMMIT = subprocess.run(
+    ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
+    capture_output=True, text=True, check=False,
+).stdout.strip()  # fmt: skip
 
 
 class Ledger:
@@ -38,6 +44,7 @@ class Ledger:
 
     def add(self, row: dict[str, Any]) -> None:
         """Append a row; a wrong one is shown at once."""
+        row = {**row, "commit": _COMMIT}
         self.rows.append(row)
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
