@@ -52,9 +52,11 @@ The merged net's test outputs over two batches are those of the two halves, or t
 apart they are.
 
 Dropout keeps everything here: the halves' random numbers are not those of the single net. Images
-are not mirrored, for the same reason. To spare time, nets for photographs get 64 enlarged CIFAR-10
-images in batches of 2, of 99x99 (CaffeNet, AlexNet) and 128x128 pixels (GoogLeNet, whose last
-pooling becomes global), and ResNet-18 gets them reduced to 16x16; all else is as in the prototxt.
+are not mirrored, for the same reason. To spare time, batches are of 16 samples (ResNet-18: 8;
+CaffeNet, AlexNet and GoogLeNet: 2). Caffe's nets and ResNet-18 read 64 images of CIFAR-10, enlarged
+or reduced to 28x28 (LeNet, one channel), 32x32 (cifar10_quick, cifar10_full), 16x16 (ResNet-18),
+99x99 (CaffeNet, AlexNet) and 128x128 (GoogLeNet, whose last pooling becomes global), less 128 and
+divided by 128 in the place of their means and scales.
 
 Engine: PyTorch {torch}; BVLC Caffe: Debian's 1.0.0+git20180821; CPU, one thread a half.
 Command: `OMP_NUM_THREADS=1 {command}`
