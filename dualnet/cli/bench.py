@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from typing import Any
+
+from dualnet import config
+from dualnet.atomic import write_atomically
+from dualnet.cli.settings import add_config, use_provider
+from dualnet.cli.terminal import say
+from dualnet.errors import StorageFailed
 
 __all__ = ["add"]
 
@@ -16,6 +23,8 @@ def add(commands: Any) -> None:
     benches = command.add_subparsers(metavar="WHAT", required=True)
     _add_engine(benches)
     _add_exchange(benches)
+    _add_memory(benches)
+    _add_overlap(benches)
 
 
 def _add_engine(benches: Any) -> None:
@@ -81,3 +90,127 @@ def _exchange(options: argparse.Namespace) -> None:
         options.dir,
     ):  # fmt: skip
         print(json.dumps(record), flush=True)
+
+
+_MEMORY_EXAMPLES = """examples:
+  dualnet bench memory configs/cifar10.yaml --limit-mib 2048 --table memory.md
+  dualnet bench memory configs/cifar10.yaml --limit-mib 2048 --cut pool1:conv2 --cut pool2:conv3
+  dualnet bench memory configs/cifar10.yaml --device 0
+On the CPU the limit is on each process's resident memory, its libraries included: address space
+that is reserved and never touched does not count. On a GPU it is on what PyTorch hands out.
+"""
+
+
+def _add_memory(benches: Any) -> None:
+    summary = "find the largest batch of single, net1 and net2 in the same memory"
+    command = benches.add_parser(
+        "memory", help=summary, description=summary, epilog=_MEMORY_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    command.set_defaults(run=_memory)
+    add_config(command)
+    command.add_argument(
+        "--limit-mib", type=float, metavar="N",
+        help="memory of each process (on a GPU, default: all of it)",
+    )  # fmt: skip
+    command.add_argument("--device", default="cpu", help="cpu, or the number of a GPU")
+    command.add_argument(
+        "--roles", nargs="+", choices=("single", "net1", "net2"), metavar="ROLE",
+        default=["single", "net1", "net2"], help="which nets (default: single net1 net2)",
+    )  # fmt: skip
+    _add_cut(command)
+    command.add_argument("--start", type=int, default=64, help="first batch tried (default: 64)")
+    command.add_argument(
+        "--resolution", type=float, default=0.01,
+        help="how near to the largest batch to come (default: 0.01, one per cent)",
+    )  # fmt: skip
+    command.add_argument(
+        "--iterations", type=int, default=2, help="training iterations of a probe (default: 2)"
+    )
+    command.add_argument("--no-layers", action="store_true", help="leave the layers out")
+    command.add_argument("--table", metavar="FILE", help="write tables in Markdown, too")
+
+
+def _add_cut(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--cut", action="append", default=[], metavar="BLOB:LAYER", dest="cuts",
+        help="cut the config's single net here instead, as pool1:conv2; may be repeated",
+    )  # fmt: skip
+
+
+def _memory(options: argparse.Namespace) -> None:
+    use_provider(config.load(options.config, options.overrides))
+    from dualnet.bench.memory import MemoryRequest, bench_memory
+    from dualnet.bench.memory_table import memory_table
+
+    request = MemoryRequest(
+        options.config, options.overrides, options.cuts, options.roles, options.limit_mib,
+        options.device, options.start, options.resolution, options.iterations,
+        not options.no_layers,
+    )  # fmt: skip
+    records = _print(bench_memory(request, say))
+    if options.table:
+        _write(options.table, memory_table(records))
+
+
+def _print(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Print records as they come, and return them."""
+    seen = []
+    for record in records:
+        print(json.dumps(record), flush=True)
+        seen.append(record)
+    return seen
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        write_atomically(path, text.encode())
+    except OSError as error:
+        raise StorageFailed(
+            f"{path}: cannot write the tables: {error.strerror}; choose another file"
+        ) from error
+
+
+_OVERLAP_EXAMPLES = """examples:
+  dualnet bench overlap configs/cifar10.yaml --cut pool1:conv2 --cut pool2:conv3
+  dualnet bench overlap configs/cifar10.yaml --cores-each 1 --iterations 50 --staleness 1
+  dualnet bench overlap configs/cifar10.yaml --set exchange.carrier=tcp --set train.batch_size=128
+"""
+
+
+def _add_overlap(benches: Any) -> None:
+    summary = "time the alternating and the overlapped schedule, and the single net, by turns"
+    command = benches.add_parser(
+        "overlap", help=summary, description=summary, epilog=_OVERLAP_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    command.set_defaults(run=_overlap)
+    add_config(command)
+    _add_cut(command)
+    command.add_argument(
+        "--iterations", type=int, default=30, help="that count in a turn (default: 30)"
+    )
+    command.add_argument("--warm-up", type=int, default=5, help="before them (default: 5)")
+    command.add_argument("--rounds", type=int, default=3, help="turns of each (default: 3)")
+    command.add_argument(
+        "--cores-each", type=int, metavar="K",
+        help="of each half; single gets both halves' (default: half of all)",
+    )  # fmt: skip
+    command.add_argument(
+        "--staleness", nargs="+", type=int, default=[1, 2], metavar="S", help="default: 1 2"
+    )
+    command.add_argument(
+        "--activations", nargs="+", choices=("keep", "recompute"), metavar="HOW",
+        default=["keep", "recompute"], help="default: keep recompute",
+    )  # fmt: skip
+
+
+def _overlap(options: argparse.Namespace) -> None:
+    use_provider(config.load(options.config, options.overrides))
+    from dualnet.bench.overlap import OverlapRequest, bench_overlap
+
+    request = OverlapRequest(
+        options.config, options.overrides, options.cuts, options.iterations, options.warm_up,
+        options.rounds, options.cores_each, options.staleness, options.activations,
+    )  # fmt: skip
+    _print(bench_overlap(request, say))

@@ -1,0 +1,105 @@
+"""A net's memory by layer: what Caffe allocates, counted, and the workspace on top, measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dualnet.bench.gauge import Gauge
+from dualnet.cut.plan_memory import Memory
+from dualnet.cut.split_shapes import Built
+from dualnet.cut.wiring import Wiring
+from dualnet.train.half import Half
+
+__all__ = ["count_layers", "layer_table"]
+
+_MIB = 2.0**20
+#: Blobs of solver history for each weight (src/caffe/solvers).
+_SLOTS = {"AdaDelta": 2, "Adam": 2}
+
+
+def layer_table(half: Half, gauge: Gauge) -> list[dict[str, Any]]:
+    """Rows for the layers in forward order, then one for the update.
+
+    Args:
+        half: A net whose inputs may be fed or not; it is run forward and backward twice.
+        gauge: Measures the workspace; where it has no peak of a stretch, that is None.
+
+    Returns:
+        For each layer `data`, `diff`, `params` (values and gradients), `history` as counted and
+        `workspace` as measured, all in MiB.
+    """
+    rows = count_layers(half)
+    workspace = _workspaces(half, gauge)
+    for row in rows:
+        row["workspace"] = workspace.get(row["layer"])
+    update = {"layer": "(update)", "type": half.resolved.solver.type or "SGD"}
+    zero = dict.fromkeys(("data", "diff", "params", "history"), 0.0)
+    return [*rows, {**update, **zero, "workspace": workspace.get("(update)")}]
+
+
+def count_layers(half: Half) -> list[dict[str, Any]]:
+    """The rows without workspace: a blob counts where it is made, and once."""
+    net = half.train.net
+    wiring = Wiring(half.resolved.net, half.resolved.net_path, ("TRAIN",))
+    built = Built(
+        {str(name): [int(size) for size in blob.shape] for name, blob in net.blobs.items()},
+        {
+            str(name): [[int(size) for size in blob.shape] for blob in net.params[name]]
+            for name in net.params
+        },
+    )
+    solver_type = half.resolved.solver.type or "SGD"
+    memory = Memory(wiring, built, solver_type)
+    used = wiring.used["TRAIN"]
+    rows: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    before = 0
+    for count, number in enumerate(used, 1):
+        layer = wiring.layers[number]
+        total = memory.of(used[:count])
+        grown, before = total - before, total
+        made = {stream.name for stream in wiring.makes[number]} - seen
+        seen |= made
+        data = sum(4 * int(np.prod(built.blobs[name], dtype=np.int64)) for name in made)
+        weights = 4 * sum(
+            int(np.prod(shape, dtype=np.int64)) for shape in built.parameters.get(layer.name, [])
+        )
+        history = weights * _SLOTS.get(solver_type, 1)
+        parts = {"data": data, "diff": grown - data - 2 * weights - history,
+                 "params": 2 * weights, "history": history}  # fmt: skip
+        rows.append(
+            {"layer": layer.name, "type": layer.type, **{k: v / _MIB for k, v in parts.items()}}
+        )
+    return rows
+
+
+def _workspaces(half: Half, gauge: Gauge) -> dict[str, float]:
+    """Layer to the most that was in use while it ran, beyond what was before and after, in MiB."""
+    net = half.train.net
+    names = [str(name) for name in net._layer_names]
+    owners = _owners(names, [str(layer.type) for layer in net.layers])
+    found: dict[str, float] = {}
+    for is_measured in (False, True):
+        steps = [(owners[i], net._forward, i) for i in range(len(names))]
+        steps += [(owners[i], net._backward, i) for i in reversed(range(len(names)))]
+        steps.append(("(update)", lambda first, last: half.update(), 0))
+        for owner, run, i in steps:
+            if not gauge.reset():
+                return {}
+            before = gauge.now()
+            run(i, i)
+            extra = max(0.0, gauge.peak() - max(before, gauge.now()))
+            if is_measured:
+                found[owner] = max(found.get(owner, 0.0), extra)
+    return found
+
+
+def _owners(names: Sequence[str], types: Sequence[str]) -> list[str]:
+    """The layer that each belongs to: Split layers to the one before them."""
+    owners: list[str] = []
+    for name, kind in zip(names, types):
+        owners.append(owners[-1] if kind == "Split" and owners else name)
+    return owners
