@@ -107,13 +107,11 @@ def _draw_times(axes: Any, plan: Plan) -> None:
     """One bar an iteration of the alternating schedule; a mark where the overlapped one ends."""
     parts = [_parts(cut, plan.request.shared) for cut in plan.cuts]
     start = [0.0] * len(parts)
-    for i, (label, colour, hatch) in enumerate(
-        (("net1", _NET1, ""), ("net2, net1 waits", _NET2, ""), ("exchange", _EXCHANGE, ""))
-    ):
+    waiting = "net2" if plan.request.shared else "net2, net1 waits"
+    labels = (("net1", _NET1), (waiting, _NET2), ("exchange", _EXCHANGE))
+    for i, (label, colour) in enumerate(labels):
         widths = [1e3 * part[i] for part in parts]
-        axes.barh(
-            range(len(parts)), widths, 0.6, left=start, color=colour, label=label, hatch=hatch
-        )
+        axes.barh(range(len(parts)), widths, 0.6, left=start, color=colour, label=label)
         start = [a + b for a, b in zip(start, widths)]
     if not plan.request.shared:
         ends = [1e3 * cut.overlapped_s for cut in plan.cuts]
