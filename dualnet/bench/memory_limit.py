@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from dualnet.bench.cuts import Case, single_net
-from dualnet.cut.graph import read_net, read_solver, set_batch_size
+from dualnet.cut.graph import read_net, read_solver, set_batch_size, solver_states
 from dualnet.cut.plan_memory import Memory
 from dualnet.cut.split_gradient import find_flow
-from dualnet.cut.split_run import solver_states
 from dualnet.cut.split_shapes import Built, build
 from dualnet.cut.split_sides import find_sides
 from dualnet.cut.wiring import Stream, Wiring

@@ -91,6 +91,16 @@ def _read(path: str, message: Any, kind: str) -> Any:
     return message
 
 
+def solver_states(solver: Any) -> dict[str, Any]:
+    """Phase to the NetState that the solver adds to the net's."""
+    states = {}
+    if solver.HasField("train_state"):
+        states["TRAIN"] = solver.train_state
+    if solver.test_state:
+        states["TEST"] = solver.test_state[0]
+    return states
+
+
 class NetGraph:
     """The layers of one phase, who makes each blob and who reads it.
 
@@ -98,12 +108,13 @@ class NetGraph:
         net: A NetParameter.
         phase: `TRAIN` or `TEST`.
         path: Where it was read, for messages.
+        state: The NetState that the solver adds (`solver_states`), for stages and levels.
     """
 
-    def __init__(self, net: Any, phase: str, path: str) -> None:
+    def __init__(self, net: Any, phase: str, path: str, state: Optional[Any] = None) -> None:
         self.path = path
         self.phase = phase
-        self.layers = [net.layer[number] for number in included_layers(net, phase, path)]
+        self.layers = [net.layer[number] for number in included_layers(net, phase, path, state)]
         #: Blob name to the layers that have it as a top, in order (in-place layers again).
         self.producers: dict[str, list[Any]] = {}
         self.consumers: dict[str, list[Any]] = {}

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional, Union
 
-from dualnet.cut.graph import read_net, read_solver, set_batch_size
+from dualnet.cut.graph import read_net, read_solver, set_batch_size, solver_states
 from dualnet.cut.plan_cuts import Refusal, find_cuts
 from dualnet.cut.plan_estimate import Estimate, HalfCost, estimate, single_cost
 from dualnet.cut.plan_exchange import Carrier, measure_carrier
 from dualnet.cut.plan_layers import measure_layers
 from dualnet.cut.plan_memory import Memory
 from dualnet.cut.split import solver_beside
-from dualnet.cut.split_run import check_solver, solver_states
+from dualnet.cut.split_run import check_solver
 from dualnet.cut.split_shapes import build
 from dualnet.cut.wiring import Wiring
 from dualnet.errors import ConfigError

@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from dualnet.atomic import write_together
-from dualnet.cut.graph import read_net, read_solver
+from dualnet.cut.graph import read_net, read_solver, solver_states
 from dualnet.cut.prototxt import Source
 from dualnet.cut.split_gradient import find_flow
 from dualnet.cut.split_names import choose_names
 from dualnet.cut.split_nets import NetWriter
 from dualnet.cut.split_remarks import remarks_on
-from dualnet.cut.split_run import check_solver, solver_states, write_solver, write_yaml
+from dualnet.cut.split_run import check_solver, write_solver, write_yaml
 from dualnet.cut.split_shapes import Built, build_phases
 from dualnet.cut.split_sides import find_sides
 from dualnet.cut.wiring import Wiring

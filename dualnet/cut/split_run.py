@@ -18,7 +18,7 @@ from dualnet.cut.split_names import Names
 from dualnet.cut.split_sides import Sides
 from dualnet.errors import ConfigError
 
-__all__ = ["check_solver", "solver_states", "write_solver", "write_yaml"]
+__all__ = ["check_solver", "write_solver", "write_yaml"]
 
 #: What else than `net` may name or hold a solver's nets.
 _OTHER_NETS = ("train_net", "test_net", "net_param", "train_net_param", "test_net_param")
@@ -47,16 +47,6 @@ def check_solver(solver: Any, path: str) -> list[str]:
             "own gradient, the single net by that of all of it"
         ]
     return []
-
-
-def solver_states(solver: Any) -> dict[str, Any]:
-    """Phase to the NetState that the solver adds to the net's."""
-    states = {}
-    if solver.HasField("train_state"):
-        states["TRAIN"] = solver.train_state
-    if solver.test_state:
-        states["TEST"] = solver.test_state[0]
-    return states
 
 
 def write_solver(text: str, solver: Any, role: str, net_path: str) -> Written:

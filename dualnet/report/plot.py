@@ -68,7 +68,8 @@ def plot_runs(
     """Draw the training of one or several runs into one figure.
 
     Panels, one below the other: net1's loss; the loss of net2 or of the single net; the test
-    accuracy; how true net1's gradient is, where that was measured; then each of `series`. Panels without data are left out.
+    accuracy; how true net1's gradient is, where that was measured; then each of `series`. Panels
+    without data are left out.
 
     Args:
         run_dirs: Run directories, or single log files, BVLC Caffe's too.

@@ -14,7 +14,8 @@ import numpy as np
 
 from dualnet.backend import caffe
 from dualnet.cut.below import sources
-from dualnet.train.driver import NetDriver
+from dualnet.cut.graph import solver_states
+from dualnet.train.driver import NetDriver, net_state
 from dualnet.train.half import Half
 
 __all__ = ["make_memory"]
@@ -117,6 +118,7 @@ def _put(net: NetDriver, batch: dict[str, np.ndarray]) -> None:
 
 def _twin(half: Half) -> NetDriver:
     path = half.resolved.net_path
-    twin = caffe.Net(path, caffe.TRAIN)
+    state = solver_states(half.resolved.solver).get("TRAIN")
+    twin = caffe.Net(path, caffe.TRAIN, **net_state(state))
     twin.share_with(half.train.net)
     return NetDriver(twin, path)

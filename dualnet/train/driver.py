@@ -12,10 +12,15 @@ import numpy as np
 
 from dualnet.errors import ConfigError
 
-__all__ = ["NetDriver", "Output"]
+__all__ = ["NetDriver", "Output", "net_state"]
 
 #: (name, values, loss weight) of an output blob.
 Output = tuple[str, np.ndarray, float]
+
+
+def net_state(state: Optional[Any]) -> dict[str, Any]:
+    """A solver's NetState as the arguments of caffe.Net, which knows no solver."""
+    return {} if state is None else {"level": state.level, "stages": list(state.stage)}
 
 
 class NetDriver:

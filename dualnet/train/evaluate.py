@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Callable, Optional
 
 from dualnet.backend import caffe
 from dualnet.config import Config
-from dualnet.cut.graph import NetGraph, batch_size_of, read_net, read_solver
+from dualnet.cut.graph import NetGraph, batch_size_of, read_net, read_solver, solver_states
 from dualnet.errors import UsageError
 from dualnet.train import checkpoint
-from dualnet.train.driver import NetDriver, Output
+from dualnet.train.driver import NetDriver, Output, net_state
 from dualnet.train.net1 import batch_of
 
 __all__ = ["evaluate"]
@@ -42,14 +43,28 @@ def evaluate(
     number, models = checkpoint.find(run_dir, iteration)
     roles = checkpoint.roles_of(run_dir)
     paths = {role: f"{run_dir}/{role}_train_test.prototxt" for role in roles}
-    graphs = {role: NetGraph(read_net(paths[role]), "TEST", paths[role]) for role in roles}
+    solvers = {role: read_solver(f"{run_dir}/{role}_solver.prototxt") for role in roles}
+    graphs = {
+        role: NetGraph(
+            read_net(paths[role]), "TEST", paths[role], solver_states(solvers[role]).get("TEST")
+        )
+        for role in roles
+    }
     if batches is None:
-        solver = read_solver(f"{run_dir}/{roles[-1]}_solver.prototxt")
+        solver = solvers[roles[-1]]
         if not solver.test_iter:
             raise UsageError(f"{run_dir}: its solver has no test_iter; say how many --batches")
         batches = int(solver.test_iter[0])
     nets = {
-        role: NetDriver(caffe.Net(paths[role], caffe.TEST, weights=models[role]), paths[role])
+        role: NetDriver(
+            caffe.Net(
+                paths[role],
+                caffe.TEST,
+                weights=models[role],
+                **net_state(solver_states(solvers[role]).get("TEST")),
+            ),
+            paths[role],
+        )
         for role in roles
     }
     sums: dict[str, tuple[float, float]] = {}
@@ -64,8 +79,24 @@ def evaluate(
             progress(number_done, batches)
     means = {name: total / batches for name, (total, _) in sums.items()}
     loss = sum(weight * means[name] for name, (_, weight) in sums.items())
-    result = {"accuracy": means.get("accuracy"), "loss": loss, "samples": samples}
+    named = accuracy_output(graphs[roles[-1]], means)
+    result = {"accuracy": means[named] if named else None, "loss": loss, "samples": samples}
     return {**result, **means, "loss": loss, "iteration": number}
+
+
+def accuracy_output(graph: NetGraph, outputs: Collection[str]) -> Optional[str]:
+    """The output that counts as the accuracy: of that name, else of the last top-1 Accuracy layer.
+
+    GoogLeNet's main classifier comes after its auxiliary ones.
+    """
+    if "accuracy" in outputs:
+        return "accuracy"
+    found = [
+        str(layer.top[0])
+        for layer in graph.layers
+        if layer.type == "Accuracy" and layer.accuracy_param.top_k == 1 and layer.top[0] in outputs
+    ]
+    return found[-1] if found else None
 
 
 def _batch(

@@ -24,7 +24,14 @@ from dualnet.cut.check import (
     loss_layer,
     needs_pairs,
 )
-from dualnet.cut.graph import NetGraph, batch_size_of, read_net, read_solver, set_batch_size
+from dualnet.cut.graph import (
+    NetGraph,
+    batch_size_of,
+    read_net,
+    read_solver,
+    set_batch_size,
+    solver_states,
+)
 from dualnet.errors import ConfigError
 
 __all__ = ["NEVER", "Resolved", "resolve", "write"]
@@ -121,15 +128,15 @@ def resolve(config: Config, role: str, run_dir: str) -> Resolved:
             raise ConfigError(
                 f"train.weights: {path}: no such file; name caffemodels to start from"
             )
-    net_source = solver.net
+    net_source, states = solver.net, solver_states(solver)
     net = read_net(net_source)
     _fill_solver(solver, config, role, run_dir, source)
     display, solver.display = solver.display, 0
     if config.train.batch_size:
-        for layer in NetGraph(net, "TRAIN", net_source).layers:
+        for layer in NetGraph(net, "TRAIN", net_source, states.get("TRAIN")).layers:
             set_batch_size(layer, config.train.batch_size)
-    train = NetGraph(net, "TRAIN", net_source)
-    test = NetGraph(net, "TEST", net_source)
+    train = NetGraph(net, "TRAIN", net_source, states.get("TRAIN"))
+    test = NetGraph(net, "TEST", net_source, states.get("TEST"))
     if role == "net1":
         check_net1(config, train, test if solver.test_iter else train)
         _set_losses(config, train)

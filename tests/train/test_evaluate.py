@@ -9,6 +9,7 @@ from dualnet.backend import caffe
 from dualnet.errors import UsageError
 from dualnet.train import checkpoint
 from dualnet.train.evaluate import evaluate
+from dualnet.train.run import train_single
 from tests.train.halves import load, make_half, weights_of
 
 
@@ -103,3 +104,37 @@ def test_mistakes(single, workdir):
     solver.write_text(solver.read_text().replace("test_iter: 6", ""))
     with pytest.raises(UsageError, match="no test_iter; say how many --batches"):
         evaluate("single", load())
+
+
+STAGED = """
+name: "staged"
+layer { name: "data" type: "Data" top: "data" top: "label"
+  data_param { source: "data/digits/train_lmdb" batch_size: 8 backend: LMDB } }
+layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
+  inner_product_param { num_output: 10 weight_filler { type: "xavier" } }
+  include { phase: TRAIN stage: "small" } }
+layer { name: "wide" type: "InnerProduct" bottom: "data" top: "ip"
+  inner_product_param { num_output: 10 weight_filler { type: "constant" } }
+  include { phase: TRAIN not_stage: "small" } }
+layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
+  inner_product_param { num_output: 10 weight_filler { type: "xavier" } }
+  include { phase: TEST stage: "judge" } }
+layer { name: "top1" type: "Accuracy" bottom: "ip" bottom: "label" top: "top-1"
+  include { phase: TEST stage: "judge" } }
+layer { name: "top5" type: "Accuracy" bottom: "ip" bottom: "label" top: "top-5"
+  accuracy_param { top_k: 5 } include { phase: TEST stage: "judge" } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
+"""
+
+
+def test_states_of_the_solver_choose_layers_and_accuracy_may_have_any_name(workdir):
+    (workdir / "net.prototxt").write_text(STAGED)
+    (workdir / "solver.prototxt").write_text(
+        'net: "net.prototxt" base_lr: 0.01 lr_policy: "fixed" max_iter: 3 test_iter: 2 '
+        'test_interval: 3 train_state { stage: "small" } test_state { stage: "judge" }'
+    )
+    config = load("single.solver=solver.prototxt", "train.test_interval=3", "train.test_iter=2")
+    session = train_single(config, "run")
+    assert list(session.half.train.net.params) == ["ip"]
+    result = evaluate("run", config)
+    assert result["accuracy"] == result["top-1"] <= result["top-5"]
