@@ -140,7 +140,7 @@ def _calls(rows: dict[str, list[Row]]) -> list[str]:
         "`calls`: SIGKILL before the call, in the first life of a half and in its restart. "
         "`errors`: the call fails once, or it and all later ones do (the half gives up after 0.4 s "
         "here, and is started again). A site is a call by its operation and the functions that led "
-        "to it.",
+        "to it. A part that was run with `--count` met evenly spaced calls and not every one.",
         "",
         *_table(head, body),
     ]
@@ -247,8 +247,8 @@ def _cost_of_a_training(rows: list[Row]) -> list[str]:
     sha = 2 * (found[8, True]["message_cpu_ms"] - found[8, False]["message_cpu_ms"])
     lines = [
         "Most of it is SHA-256, once at each end: of the "
-        f"{found[8, True]['message_cpu_ms']:.1f} ms of 8 MiB on {disk}, {sha:.1f}; a bare copy takes "
-        f"{found[8, True]['bare_cpu_ms']:.1f}. "
+        f"{found[8, True]['message_cpu_ms']:.1f} ms of 8 MiB on {disk}, {sha:.1f}; a bare copy "
+        f"takes {found[8, True]['bare_cpu_ms']:.1f}. "
         "Three times a bare copy is therefore out of reach there on one core, with whatever else; "
         "hash threads hide a part of it where cores are free.",
         "",
