@@ -129,7 +129,11 @@ class ByLoss(_Learning):
         net.feed(answer)
         loss += net.forward(self.first_loss)
         self.session.show_training(
-            iteration, loss, lambda: self.norms(net), self.meter.is_due(iteration)
+            iteration,
+            loss,
+            lambda: self.norms(net),
+            self.meter.is_due(iteration),
+            net.outputs(),
         )
         if self.is_frozen:
             self.liveness.before_update(net, iteration)
@@ -207,7 +211,9 @@ class ByGradient(_Learning):
     def learn(self, net: NetDriver, iteration: int, loss: float) -> None:
         arrays = self.receive("down", iteration)
         loss += float(arrays.pop("loss")[0])
-        self.session.show_training(iteration, loss)
+        # net2's loss: the layers beyond the cut, and net1's own loss among them, are not run.
+        outputs = [("loss", np.array([loss]), 1.0)]
+        self.session.show_training(iteration, loss, outputs=outputs)
         net.backward_from(arrays)
         self.update(net, iteration)
 
@@ -218,7 +224,9 @@ class ByNothing(_Learning):
     def learn(self, net: NetDriver, iteration: int, loss: float) -> None:
         # The answer keeps net1 from running ahead, and says how it goes.
         loss += float(self.receive("down", iteration)["loss"][0])
-        self.session.show_training(iteration, loss)
+        # net2's loss: the layers beyond the cut, and net1's own loss among them, are not run.
+        outputs = [("loss", np.array([loss]), 1.0)]
+        self.session.show_training(iteration, loss, outputs=outputs)
 
 
 def make_learning(half: Half, channel: Channel, session: Session) -> Any:

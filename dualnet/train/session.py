@@ -272,6 +272,7 @@ class Session:
         loss: float,
         extra: Optional[Callable[[], dict[str, float]]] = None,
         is_due: bool = False,
+        outputs: Optional[list[Output]] = None,
     ) -> None:
         """Log the loss before the update, averaged as `average_loss` says.
 
@@ -280,12 +281,13 @@ class Session:
             loss: Of this iteration.
             extra: Gives further series by name; asked only when there is a line to write.
             is_due: There is one in any case.
+            outputs: Of the net that holds the batch; default those of the solver's net.
         """
         self._losses.append(loss)
         self.loss = float(np.mean(list(self._losses)[-self._average :]))
         self._is_shown = is_due or bool(self.display and iteration % self.display == 0)
         if self._is_shown:
-            outputs = self.half.train.outputs()
+            outputs = self.half.train.outputs() if outputs is None else outputs
             self.log.training(
                 iteration,
                 self.loss,

@@ -113,6 +113,18 @@ def test_every_target_trains_ahead(workdir, target):
     assert {role: s.iteration for role, s in run.sessions.items()} == {"net1": 3, "net2": 3}
 
 
+def test_log_shows_the_loss_of_the_batch_in_turn(workdir):
+    for activations in ("keep", "recompute"):
+        train_both(
+            activations, *AHEAD, "train.staleness=2", "train.max_iter=5", "train.display=1",
+            f"train.stale_activations={activations}", *MANUAL,
+        )  # fmt: skip
+        log = parse_log(f"{activations}/net1.log")
+        total, output = [row.loss for row in log.train], log.series("loss")[1]
+        # EuclideanLoss is net1's only loss; its weight is 1/gamma.
+        np.testing.assert_allclose(total, output / 1000, rtol=1e-4)
+
+
 def test_tie_every_holds_with_answers_that_are_late(workdir):
     run = train_both("run", *AHEAD, "coupling.tie=every", "train.max_iter=4")
     for index in ("0", "1"):

@@ -55,6 +55,7 @@ def test_frozen_net1_does_not_move_and_is_told_the_loss(workdir):
     losses = [float(arrays["loss"][0]) for arrays in run.line.arrays("down").values()]
     logged = [row.loss for row in parse_log("run/net1.log").train]
     np.testing.assert_allclose(logged, losses, rtol=1e-4)
+    np.testing.assert_allclose(parse_log("run/net1.log").series("loss")[1], losses, rtol=1e-4)
 
 
 def test_prox_approaches_back_propagation_as_its_penalty_grows(workdir, true_moves):
