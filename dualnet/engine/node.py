@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from dualnet.engine.blob import Blob
-from dualnet.engine.errors import GraphError
+from dualnet.engine.errors import CaffeError, GraphError
 from dualnet.engine.layers.base import Layer
 from dualnet.engine.proto import caffe_pb2
 
@@ -73,8 +74,9 @@ class Node:
         Returns:
             The weighted sum of its losses, on the device; 0 without any.
         """
-        self.layer.reshape(self.bottoms, self.tops)
-        self.layer.forward(self.bottoms, self.tops)
+        with self._explained("forward"):
+            self.layer.reshape(self.bottoms, self.tops)
+            self.layer.forward(self.bottoms, self.tops)
         loss: float | Tensor = 0.0
         for top, weight in zip(self.tops, self.loss_weights):
             if weight:
@@ -84,7 +86,28 @@ class Node:
     def backward(self) -> None:
         """Runs the layer backward where the analysis found it necessary."""
         if self.need_backward:
-            self.layer.backward(self.tops, self.bottom_need_backward, self.bottoms)
+            with self._explained("backward"):
+                self.layer.backward(self.tops, self.bottom_need_backward, self.bottoms)
+
+    @contextmanager
+    def _explained(self, direction: str) -> Iterator[None]:
+        """Names the layer in what PyTorch says of sizes that it cannot compute, as empty blobs.
+
+        What a user's Python layer raises is the user's.
+        """
+        try:
+            yield
+        except CaffeError:
+            raise
+        except (RuntimeError, IndexError) as error:
+            if self.param.type == "Python":
+                raise
+            shapes = ", ".join(str(tuple(blob.dims)) for blob in self.bottoms) or "none"
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise CaffeError(
+                f"layer '{self.name}' ({self.param.type}) cannot run {direction} on bottoms of "
+                f"shapes {shapes}: {reason}"
+            ) from error
 
     def _loss_weights(self) -> list[float]:
         given: Sequence[float] = list(self.param.loss_weight)

@@ -57,7 +57,9 @@ class LRN(Layer):
         """Sums over n channels around each one, zeros beyond the edges."""
         # Whole slices: many times faster than a pooling over channels, in either memory order.
         sums = x.clone()
-        for distance in range(1, (self._n - 1) // 2 + 1):
+        # Farther channels than there are add nothing, however wide the window is.
+        reach = min((self._n - 1) // 2, x.shape[1] - 1)
+        for distance in range(1, reach + 1):
             sums[:, distance:] += x[:, :-distance]
             sums[:, :-distance] += x[:, distance:]
         return sums

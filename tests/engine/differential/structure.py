@@ -56,6 +56,8 @@ def cut(writer: Writer, x: Value) -> bool:
     axis = writer.pick(0, len(x.shape) - 1)
     size = x.shape[axis]
     pieces = writer.pick(1, min(3, size))
+    if pieces == 1 and x.lent:  # one piece is lent on, as by Flatten
+        return False
     points = sorted(1 + int(p) for p in writer.draw.permutation(size - 1)[: pieces - 1])
     shapes = [
         (*x.shape[:axis], high - low, *x.shape[axis + 1 :])
@@ -76,7 +78,7 @@ def concat(writer: Writer, x: Value) -> bool:
     ]  # fmt: skip
     bottoms = [x] + [fits[writer.pick(0, len(fits) - 1)] for _ in range(writer.pick(0, 2))]
     size = sum(v.shape[axis] for v in bottoms)
-    if size > 40:
+    if size > 40 or (len(bottoms) == 1 and x.lent):  # one bottom is lent on, as by Flatten
         return False
     shape = (*x.shape[:axis], size, *x.shape[axis + 1 :])
     writer.layer("Concat", bottoms, [shape], f"concat_param {{ axis: {axis} }}")
