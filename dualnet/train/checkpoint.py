@@ -63,9 +63,9 @@ def save(half: Half, iteration: int, run_dir: str, fs: Fs = SYSTEM) -> tuple[str
         replace(written + ".caffemodel", model, fs)
         fs.unlink(written + ".solverstate")
     except BaseException:
-        for path in (written + ".caffemodel", written + ".solverstate"):
+        for kind in ("caffemodel", "solverstate", "room"):
             try:
-                fs.unlink(path)
+                fs.unlink(f"{written}.{kind}")
             except OSError:
                 continue  # not written yet, or the next start removes it
         raise

@@ -319,7 +319,7 @@ def test_numbers_are_those_of_caffes_own_solver(workdir, bvlc_python, repository
 
     os.mkdir("caffe")
     solver = (workdir / "run/single_solver.prototxt").read_text()
-    solver = solver.replace("run/.single.tmp", "caffe/single")
+    solver = re.sub(r"run/\.single\.tmp[^\"]*", "caffe/single", solver)
     assert "display: 0" in solver
     solver = solver.replace("display: 0", "display: 2")
     (workdir / "caffe/single_solver.prototxt").write_text(solver)
