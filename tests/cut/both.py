@@ -130,7 +130,7 @@ def train_like(
                 difference = np.linalg.norm(halves[role][name] - values)
                 way = np.linalg.norm(values - reference.weights[0][layer])
                 weights[f"{role} {layer}"] = float(difference / np.linalg.norm(values))
-                if way > 0:
+                if way > 1e-6 * np.linalg.norm(values):  # else rounding alone is compared
                     steps[f"{role} {layer}"] = float(difference / way)
         assert found == 1 + (layer in copies), f"{layer} is in {found} halves"
     return Outcome(weights, steps, reference.losses, _losses(run_dir, "net2"))

@@ -110,8 +110,10 @@ SHARED_BELOW = (
 SIAMESE = (
     DATA
     + conv("left", "data", more=SHARED)
-    + relu("positive", "data", "positive")
-    + conv("right", "positive", more=SHARED)
+    # Other values than data's: equal branches would cancel, and nothing would be learnt.
+    + "layer { name: 'bent' type: 'Power' bottom: 'data' top: 'bent' "
+    "power_param { power: 2 scale: 3 shift: -0.5 } }\n"
+    + conv("right", "bent", more=SHARED)
     + conv("a", "left", more=SHARED.replace("'w'", "'v'").replace("'b'", "'c'"))
     + conv("b", "right", more=SHARED.replace("'w'", "'v'").replace("'b'", "'c'"))
     + "layer { name: 'sum' type: 'Eltwise' bottom: 'a' bottom: 'b' top: 'sum' "
@@ -159,6 +161,8 @@ def test_one_iteration_is_that_of_the_single_net(tmp_path, name):
     outcome = train_whole_and_halved(yaml, "run", 1, "update.learning_rate=0.05")
     assert outcome.step < 1e-3, outcome
     assert outcome.weight < 1e-6, outcome
+    # Both nets have learnt, or nothing was compared.
+    assert {role.split()[0] for role in outcome.steps} == {"net1", "net2"}
 
 
 RESIDUAL = [
