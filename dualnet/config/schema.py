@@ -123,6 +123,11 @@ class Train:
     #: Caffemodels to start from, copied by layer name into every net that has the layers.
     weights: list[str] = field(default_factory=list)
 
+    @property
+    def batches_ahead(self) -> int:
+        """The batches that net1 may send before the answer to an earlier one is applied."""
+        return self.staleness if self.schedule == "overlapped" else 0
+
 
 @dataclass(frozen=True)
 class Coupling:

@@ -13,7 +13,7 @@ from typing import Any, Optional
 import numpy as np
 
 from dualnet.backend import caffe
-from dualnet.cut.below import sources
+from dualnet.cut.below import data_layers, sources
 from dualnet.cut.graph import solver_states
 from dualnet.train.driver import NetDriver, net_state
 from dualnet.train.half import Half
@@ -27,11 +27,7 @@ class Present:
     def __init__(self, half: Half) -> None:
         self.half, self.net = half, half.train
         self.sources = sources(half.resolved.train)
-        self.data_layers = [
-            layer.name
-            for layer in half.resolved.train.layers
-            if not layer.bottom and layer.type not in ("MemoryData", "Input")
-        ]
+        self.data_layers = data_layers(half.resolved.train)
         self.tops = [
             str(top)
             for layer in half.resolved.train.layers
@@ -106,9 +102,11 @@ class Recomputed(Present):
 def make_memory(half: Half) -> Any:
     """What `train.schedule`, `train.staleness` and `train.stale_activations` ask for."""
     train = half.config.train
-    if train.schedule == "alternating" or not train.staleness:
+    if not train.batches_ahead:
         return Present(half)
-    return Kept(half, train.staleness) if train.stale_activations == "keep" else Recomputed(half)
+    return (
+        Kept(half, train.batches_ahead) if train.stale_activations == "keep" else Recomputed(half)
+    )
 
 
 def _put(net: NetDriver, batch: dict[str, np.ndarray]) -> None:

@@ -16,6 +16,7 @@ from typing import Callable, Optional
 from dualnet import backend
 from dualnet.atomic import read_whole, replace, write_atomically
 from dualnet.backend import caffe_pb2
+from dualnet.cut.below import data_layers
 from dualnet.cut.graph import NetGraph
 from dualnet.errors import UsageError
 from dualnet.fs import SYSTEM, Fs
@@ -142,14 +143,9 @@ def restore(
 
 def _skip(net: NetDriver, graph: NetGraph, batches: int, progress: Callable[[], None]) -> None:
     """Let the data layers pass over batches; each draws the random numbers that it would draw."""
-    sources = [
-        layer.name
-        for layer in graph.layers
-        if not layer.bottom and layer.type not in ("MemoryData", "Input")
-    ]
-    for _ in range(batches if sources else 0):
-        for name in sources:
-            net.forward(name, name)
+    readers = data_layers(graph)
+    for _ in range(batches if readers else 0):
+        net.run(readers)
         progress()
 
 

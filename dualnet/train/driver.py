@@ -183,6 +183,11 @@ class NetDriver:
         """A live view of a blob's gradient, overwritten by the next backward pass."""
         return np.asarray(self.net.blobs[blob].diff)
 
+    def length(self, blob: str) -> float:
+        """Root mean square length of a sample of a blob."""
+        values = self.data(blob)
+        return float(np.sqrt(np.vdot(values, values) / len(values)))
+
     def parameters(self, layers: Sequence[str]) -> dict[str, np.ndarray]:
         """Live views of the parameters of some layers, by name `LAYER.INDEX`."""
         return {

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from dualnet.cut.below import layers_below
 from dualnet.train.driver import NetDriver
 from dualnet.train.half import Half
 from dualnet.train.session import Session
@@ -40,9 +39,8 @@ class FidelityMeter:
 
     def __init__(self, half: Half) -> None:
         self.interval = half.config.coupling.fidelity_interval
-        below = layers_below(half.resolved.train, half.config.cut.blobs)
-        #: Layers whose gradients are compared: those that learn, below the cut.
-        self.layers = [name for name in below if name in half.train.net.params]
+        #: Layers whose gradients are compared.
+        self.layers = half.learning_below_cut
         self._gradients: Diffs = {}
         self._true: Diffs = {}
 

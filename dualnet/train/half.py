@@ -7,6 +7,7 @@ from typing import Optional
 
 from dualnet.backend import caffe
 from dualnet.config import Config
+from dualnet.cut.below import layers_below
 from dualnet.errors import ConfigError
 from dualnet.train.driver import NetDriver
 from dualnet.train.resolve import Resolved
@@ -47,6 +48,12 @@ class Half:
         if self._test is None:
             raise ConfigError(f"{self.resolved.solver_path}: no test_iter, so there is no test net")
         return self._test
+
+    @property
+    def learning_below_cut(self) -> list[str]:
+        """net1's layers with parameters that lead to what crosses the cut, in the net's order."""
+        below = layers_below(self.resolved.train, self.resolved.cut_blobs)
+        return [name for name in below if name in self.train.net.params]
 
     def seed(self, iteration: int) -> None:
         """Seed dropout and its like from (seed, iteration), so that a restart repeats them."""

@@ -96,7 +96,7 @@ class _Learning:
     def norms(self, net: NetDriver) -> dict[str, float]:
         """Mean length per sample of what is compared: the thesis's collapse shows here."""
         blobs = [blob for pair in self.compared.items() for blob in reversed(pair)]
-        return {f"{blob}_norm": _length(net.data(blob)) for blob in blobs}
+        return {f"{blob}_norm": net.length(blob) for blob in blobs}
 
 
 class ByLoss(_Learning):
@@ -107,9 +107,9 @@ class ByLoss(_Learning):
         self.sends_output = half.config.coupling.target == "prox"
         self.is_frozen = half.resolved.is_frozen
         train = half.resolved.train
-        losses = [loss_layer(train, blob, wire).name for wire, blob in self.compared.items()]
+        self.losses = [loss_layer(train, blob, wire).name for wire, blob in self.compared.items()]
         #: Where the layers begin that need the answer.
-        self.first_loss: str = min(losses, key=train.index)
+        self.first_loss: str = min(self.losses, key=train.index)
         self.last_output = half.train.layer_before(self.first_loss)
 
     @property
@@ -133,7 +133,7 @@ class ByLoss(_Learning):
             loss,
             lambda: self.norms(net),
             self.meter.is_due(iteration),
-            net.outputs(),
+            net.outputs,
         )
         if self.is_frozen:
             self.liveness.before_update(net, iteration)
@@ -152,8 +152,6 @@ class ByAlternation(ByLoss):
         super().__init__(half, channel, session)
         self.multipliers = Multipliers()
         self.sources = sources(half.resolved.train)
-        train = half.resolved.train
-        self.losses = [loss_layer(train, blob, wire).name for wire, blob in self.compared.items()]
 
     def begin(self, net: NetDriver, iteration: int) -> float:
         loss = super().begin(net, iteration)
@@ -212,8 +210,9 @@ class ByGradient(_Learning):
         arrays = self.receive("down", iteration)
         loss += float(arrays.pop("loss")[0])
         # net2's loss: the layers beyond the cut, and net1's own loss among them, are not run.
-        outputs = [("loss", np.array([loss]), 1.0)]
-        self.session.show_training(iteration, loss, outputs=outputs)
+        self.session.show_training(
+            iteration, loss, outputs=lambda: [("loss", np.array([loss]), 1.0)]
+        )
         net.backward_from(arrays)
         self.update(net, iteration)
 
@@ -225,15 +224,12 @@ class ByNothing(_Learning):
         # The answer keeps net1 from running ahead, and says how it goes.
         loss += float(self.receive("down", iteration)["loss"][0])
         # net2's loss: the layers beyond the cut, and net1's own loss among them, are not run.
-        outputs = [("loss", np.array([loss]), 1.0)]
-        self.session.show_training(iteration, loss, outputs=outputs)
+        self.session.show_training(
+            iteration, loss, outputs=lambda: [("loss", np.array([loss]), 1.0)]
+        )
 
 
 def make_learning(half: Half, channel: Channel, session: Session) -> Any:
     """The way that `coupling.target` asks for."""
     kinds = {"admm": ByAlternation, "backprop": ByGradient, "frozen": ByNothing}
     return kinds.get(half.config.coupling.target, ByLoss)(half, channel, session)
-
-
-def _length(values: np.ndarray) -> float:
-    return float(np.sqrt(np.vdot(values, values) / len(values)))

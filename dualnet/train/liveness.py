@@ -14,7 +14,6 @@ from __future__ import annotations
 import numpy as np
 
 from dualnet.config import Liveness
-from dualnet.cut.below import layers_below
 from dualnet.errors import TrainingFailed
 from dualnet.report.log import CaffeLog
 from dualnet.train.driver import NetDriver
@@ -38,8 +37,7 @@ class LivenessCheck:
         self.settings: Liveness = half.config.liveness
         self.net, self.log = half.train, log
         self.outputs = list(half.resolved.compared.values())
-        below = layers_below(half.resolved.train, half.config.cut.blobs)
-        self.layers = [name for name in below if name in half.train.net.params]
+        self.layers = half.learning_below_cut
         self._weights: dict[str, np.ndarray] = {}
         self._diffs: dict[str, np.ndarray] = {}
         self._seen: dict[str, np.ndarray] = {}
@@ -59,7 +57,7 @@ class LivenessCheck:
         self._diffs = {
             name: diff for name, diff in self.net.parameter_diffs().items() if name in self._weights
         }
-        length = sum(_length(net.data(blob)) for blob in self.outputs)
+        length = sum(net.length(blob) for blob in self.outputs)
         self._largest = max(self._largest, length)
         share = length / self._largest if self._largest else 1.0
         if share < self.settings.collapse_share:
@@ -103,7 +101,3 @@ class LivenessCheck:
         if action == "warn" and kind not in self._told:
             self._told.add(kind)
             self.log.warning(f"At iteration {iteration} {message}")
-
-
-def _length(values: np.ndarray) -> float:
-    return float(np.sqrt(np.vdot(values, values) / len(values)))

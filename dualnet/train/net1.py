@@ -53,8 +53,7 @@ class Net1:
         self.test_cut_layer = resolved.cut_layer(resolved.test)
         self.tie = half.config.coupling.tie
         self.learning = make_learning(half, channel, session)
-        train = half.config.train
-        self.staleness = train.staleness if train.schedule == "overlapped" else 0
+        self.staleness = half.config.train.batches_ahead
         self.memory = make_memory(half)
         #: The next batch to be sent, and the losses so far of those that were.
         self.sent = session.iteration

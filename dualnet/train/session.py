@@ -272,7 +272,7 @@ class Session:
         loss: float,
         extra: Optional[Callable[[], dict[str, float]]] = None,
         is_due: bool = False,
-        outputs: Optional[list[Output]] = None,
+        outputs: Optional[Callable[[], list[Output]]] = None,
     ) -> None:
         """Log the loss before the update, averaged as `average_loss` says.
 
@@ -281,19 +281,20 @@ class Session:
             loss: Of this iteration.
             extra: Gives further series by name; asked only when there is a line to write.
             is_due: There is one in any case.
-            outputs: Of the net that holds the batch; default those of the solver's net.
+            outputs: Gives those of the net that holds the batch, default the solver's net; asked
+                only when there is a line to write.
         """
         self._losses.append(loss)
         self.loss = float(np.mean(list(self._losses)[-self._average :]))
         self._is_shown = is_due or bool(self.display and iteration % self.display == 0)
         if self._is_shown:
-            outputs = self.half.train.outputs() if outputs is None else outputs
+            found = (outputs or self.half.train.outputs)()
             self.log.training(
                 iteration,
                 self.loss,
-                {**{name: values for name, values, _ in outputs}, **(extra() if extra else {})},
+                {**{name: values for name, values, _ in found}, **(extra() if extra else {})},
                 learning_rate=self.half.update_rule.rate(),
-                loss_weights={name: weight for name, _, weight in outputs},
+                loss_weights={name: weight for name, _, weight in found},
             )
         if self.stop_on_nan and not math.isfinite(loss):
             raise TrainingFailed(
@@ -309,11 +310,10 @@ class Session:
             iteration: Whose loss has just been shown.
             residual: net1's |x - z| / |x| of the iteration before.
         """
-        criterion, train = self.half.config.convergence, self.half.config.train
+        criterion = self.half.config.convergence
         if iteration + 1 < self.max_iter and has_converged(criterion, self._losses, residual):
             # What net1 has sent ahead is trained with.
-            staleness = train.staleness if train.schedule == "overlapped" else 0
-            self.end_after(iteration + staleness)
+            self.end_after(iteration + self.half.config.train.batches_ahead)
 
     def end_after(self, iteration: int) -> None:
         """Make this the last iteration: the training has converged."""

@@ -125,6 +125,16 @@ def test_log_shows_the_loss_of_the_batch_in_turn(workdir):
         np.testing.assert_allclose(total, output / 1000, rtol=1e-4)
 
 
+def test_outputs_are_fetched_only_for_lines_of_the_log(workdir, monkeypatch):
+    # On a GPU each look at them would wait for it and cross the bus.
+    from dualnet.train.driver import NetDriver
+
+    looks, real = [], NetDriver.outputs
+    monkeypatch.setattr(NetDriver, "outputs", lambda net: looks.append(net) or real(net))
+    train_both("run", "train.max_iter=4", "train.display=0")
+    assert looks == []
+
+
 def test_tie_every_holds_with_answers_that_are_late(workdir):
     run = train_both("run", *AHEAD, "coupling.tie=every", "train.max_iter=4")
     for index in ("0", "1"):
