@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from typing import Any
 
 from dualnet.cli.terminal import say
@@ -61,8 +62,6 @@ def _experiment(options: argparse.Namespace) -> None:
         if options.short
         else os.path.join("results", "experiments")
     )
-    from dataclasses import replace
-
     from dualnet.experiments.report import write_report
     from dualnet.experiments.runner import run_all
 

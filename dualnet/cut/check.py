@@ -10,18 +10,21 @@ from collections.abc import Iterable
 from typing import Any
 
 from dualnet.config import Config
+from dualnet.cut.below import FEEDS
 from dualnet.cut.graph import NetGraph
 from dualnet.errors import ConfigError
 
-__all__ = ["check_net1", "check_net2", "compared_blobs", "loss_layer", "needs_pairs"]
-
-#: Layers that pycaffe programs can fill; MemoryData only as layer 0.
-_FEEDS = ("MemoryData", "Input")
+__all__ = ["check_net1", "check_net2", "compared_blobs", "loss_layer", "needs_pairs", "uses_dual"]
 
 
 def needs_pairs(config: Config) -> bool:
     """Whether net1 compares anything with what comes down (see `cut.compared`)."""
     return config.coupling.target not in ("backprop", "frozen")
+
+
+def uses_dual(config: Config) -> bool:
+    """Whether the dual layers play a part: they are compared, or begin with equal weights."""
+    return needs_pairs(config) or config.coupling.tie == "start"
 
 
 def compared_blobs(config: Config, role: str, graph: NetGraph) -> dict[str, str]:
@@ -42,7 +45,7 @@ def check_net1(config: Config, train: NetGraph, test: NetGraph) -> None:
     for graph in (train, test):
         for blob, key in _crossing(config):
             graph.require_blob(blob, key)
-    if needs_pairs(config) or config.coupling.tie == "start":
+    if uses_dual(config):
         _check_dual(train, list(cut.dual), cut.blobs)
     for wire, blob in compared_blobs(config, "net1", train).items():
         key = "cut.compared" if cut.compared else "cut.dual"
@@ -50,7 +53,7 @@ def check_net1(config: Config, train: NetGraph, test: NetGraph) -> None:
         if blob not in cut.blobs:  # those are net1's own, with all that works on them
             _check_whole(train, blob, cut.dual)
         feed = train.require_blob(wire, key)
-        if feed.type not in _FEEDS:
+        if feed.type not in FEEDS:
             raise ConfigError(
                 f"{train.path}: {wire} comes from layer {feed.name} of type {feed.type}; net2's "
                 "output needs a MemoryData or Input layer of that name"
@@ -76,7 +79,7 @@ def check_net2(config: Config, train: NetGraph, test: NetGraph) -> None:
     for graph in (train, test):
         for blob, key in _crossing(config):
             feed = graph.require_blob(blob, key)
-            if feed.type not in _FEEDS:
+            if feed.type not in FEEDS:
                 raise ConfigError(
                     f"{graph.path}: {blob} comes from layer {feed.name} of type {feed.type} in "
                     f"phase {graph.phase}; what net1 sends needs a MemoryData or Input layer"
@@ -87,10 +90,10 @@ def check_net2(config: Config, train: NetGraph, test: NetGraph) -> None:
                     f"{graph.index(feed.name)} in phase {graph.phase}; pycaffe feeds layer 0 only, "
                     "so move it to the top"
                 )
-        if needs_pairs(config) or config.coupling.tie == "start":
+        if uses_dual(config):
             for name in cut.dual.values():
                 graph.layer(name, "cut.dual")
-    if needs_pairs(config) or config.coupling.tie == "start":
+    if uses_dual(config):
         _check_dual(train, list(cut.dual.values()), cut.blobs)
     for blob in compared_blobs(config, "net2", train).values():
         train.require_blob(blob, "cut.compared" if cut.compared else "cut.dual")

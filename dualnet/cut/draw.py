@@ -11,6 +11,7 @@ from html import escape
 from typing import Any, NamedTuple
 
 from dualnet.config import Config
+from dualnet.cut.below import FEEDS
 from dualnet.cut.graph import NetGraph, read_net, read_solver
 from dualnet.cut.wording import describe, kind_of
 from dualnet.errors import ConfigError
@@ -37,7 +38,6 @@ _HEAD = f"""\
     fontcolor="{_INK}", penwidth=0.8, margin="0.12,0.06", width=2.6];
   edge [fontname="Helvetica", fontsize=11, color="{_INK}", arrowsize=0.7, penwidth=0.9];
 """
-_FEEDS = ("MemoryData", "Input")
 #: What each target sends down, {} being what net1 calls it (dualnet/coupling).
 _ANSWERS = {"backprop": "gradient", "gradient": "{} − γ · gradient", "updated": "{}, updated"}
 
@@ -168,7 +168,7 @@ def _column(role: str, graph: NetGraph, config: Config, crossing: _Crossing) -> 
         tops = [blob for blob in layer.top if blob in fed]
         if layer.type == "Silence":
             continue
-        if layer.type in _FEEDS and tops:
+        if layer.type in FEEDS and tops:
             for blob in tops:
                 words = [(blob, "from net1" if role == "net2" else "from net2")]
                 _add(column, _Box(f"{role} feed {blob}", fed[blob], words, is_feed=True), [blob])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from typing import Optional
 
 from dualnet.atomic import write_atomically
 from dualnet.experiments.plan import Experiment
@@ -18,12 +17,11 @@ __all__ = ["draw_accuracies", "draw_curves"]
 def draw_curves(experiment: Experiment, done: list[Outcome], path: str) -> None:
     """Losses, accuracy and the experiment's series of the first seed's runs."""
     first = [outcome for outcome in done if outcome.seed == experiment.seeds[0]]
-    log_scale: Optional[bool] = experiment.logarithmic
     plot_runs(
         [outcome.run_dir for outcome in first],
         path,
         series=experiment.series,
-        log_scale=log_scale,
+        log_scale=experiment.logarithmic,
         title=experiment.title,
         labels=[outcome.variant.name for outcome in first],
     )

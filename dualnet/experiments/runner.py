@@ -81,7 +81,9 @@ def run_all(
             say(f"{where}: done before")
             continue
         say(where)
-        _run(experiment, variant, seed, run_dir, _initial(experiment, seed, root))
+        # The halves of a seed begin with these weights by themselves.
+        weights = _initial(experiment, seed, root) if variant.command == "single" else []
+        _run(experiment, variant, seed, run_dir, weights)
         on_done()
 
 
@@ -120,7 +122,7 @@ def _run(
     experiment: Experiment, variant: Variant, seed: int, run_dir: str, initial: list[str]
 ) -> None:
     overrides = [*experiment.overrides, *variant.overrides, f"seed={seed}"]
-    if variant.command == "single":
+    if initial:
         overrides.append(f"train.weights=[{', '.join(initial)}]")
     if os.path.isdir(run_dir) and not cfg.load(experiment.config, overrides).train.snapshot:
         shutil.rmtree(run_dir)  # the remains of a run that was stopped and cannot go on

@@ -13,7 +13,7 @@ import numpy as np
 
 from dualnet.experiments.plan import Experiment
 from dualnet.experiments.runner import Outcome
-from dualnet.report.runs import Run, read_runs
+from dualnet.report.runs import read_runs
 
 __all__ = ["Row", "measure", "to_csv", "to_markdown"]
 
@@ -60,7 +60,7 @@ def measure(experiment: Experiment, outcome: Outcome) -> Row:
         outcome=outcome,
         iterations=outcome.diverged_at if outcome.diverged_at is not None else done,
         accuracy=_last(run.accuracy()) if is_whole else None,
-        test_loss=_last(_test_loss(run)) if is_whole else None,
+        test_loss=_last(run.series("test:loss")) if is_whole else None,
         train_loss=float(np.mean(tail)) if is_whole and len(tail) else None,
         mib_up=up / 2.0**20 if up is not None else None,
         mib_down=down / 2.0**20 if down is not None else None,
@@ -157,10 +157,6 @@ def _spread(values: list[Optional[float]], digits: int) -> str:
     if len(known) > 1:
         text += f" ± {np.std(known, ddof=1):.2g}"
     return text
-
-
-def _test_loss(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    return run.series("test:loss")
 
 
 def _last(points: tuple[np.ndarray, np.ndarray]) -> Optional[float]:

@@ -7,6 +7,7 @@ from typing import Any, Callable, Optional
 
 from dualnet.backend import caffe
 from dualnet.config import Config
+from dualnet.cut.below import last_maker
 from dualnet.cut.graph import NetGraph, batch_size_of, read_net, read_solver, solver_states
 from dualnet.errors import UsageError
 from dualnet.train import checkpoint
@@ -109,8 +110,7 @@ def _batch(
         return nets["single"].outputs(), next(size for size in sizes if size)
     net1, net2 = nets["net1"], nets["net2"]
     graph = graphs["net1"]
-    last = max((graph.producers[b][-1].name for b in config.cut.blobs), key=graph.index)
-    net1.forward(last=last)
+    net1.forward(last=last_maker(graph, config.cut.blobs))
     net2.feed(batch_of(net1, config.cut.blobs, config.cut.labels))
     net2.forward()
     return net2.outputs(), len(net1.data(config.cut.blobs[0]))

@@ -17,12 +17,13 @@ from dualnet.atomic import write_atomically
 from dualnet.backend import caffe_pb2
 from dualnet.config import Config
 from dualnet.coupling import natural_weight
+from dualnet.cut.below import last_maker
 from dualnet.cut.check import (
     check_net1,
     check_net2,
     compared_blobs,
     loss_layer,
-    needs_pairs,
+    uses_dual,
 )
 from dualnet.cut.graph import (
     NetGraph,
@@ -93,8 +94,7 @@ class Resolved:
         Args:
             graph: net1's, of either phase.
         """
-        makers = [graph.producers[blob][-1].name for blob in self.cut_blobs]
-        return max(makers, key=graph.index)
+        return last_maker(graph, self.cut_blobs)
 
     @property
     def is_frozen(self) -> bool:
@@ -166,7 +166,7 @@ def resolve(config: Config, role: str, run_dir: str) -> Resolved:
 
 
 def _dual(config: Config, role: str) -> list[str]:
-    if role == "single" or not (needs_pairs(config) or config.coupling.tie == "start"):
+    if role == "single" or not uses_dual(config):
         return []
     return list(config.cut.dual if role == "net1" else config.cut.dual.values())
 
