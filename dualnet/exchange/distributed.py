@@ -25,11 +25,10 @@ import numpy as np
 import torch
 from torch.distributed import PrefixStore, ProcessGroupGloo, TCPStore
 
-from dualnet.errors import ConfigError, DamagedMessage, StorageFailed, UsageError
+from dualnet.errors import ConfigError, StorageFailed, UsageError
 from dualnet.exchange.channel import ROLES, Message
 from dualnet.exchange.digest import Hasher
-from dualnet.exchange.layout import MOST_ARRAYS, MessageLayout
-from dualnet.exchange.npy import ArrayLayout
+from dualnet.exchange.layout import MessageLayout
 from dualnet.exchange.tcp import TcpChannel
 from dualnet.exchange.tcp_address import (
     Address,
@@ -37,7 +36,13 @@ from dualnet.exchange.tcp_address import (
     parse_address,
     publish_address,
 )
-from dualnet.exchange.tcp_frames import CONTROL_LIMIT, Broken, Left, layout_digest
+from dualnet.exchange.tcp_frames import (
+    CONTROL_LIMIT,
+    Broken,
+    Left,
+    announced_layout,
+    layout_digest,
+)
 from dualnet.exchange.tcp_link import Link
 
 __all__ = ["DistributedChannel"]
@@ -143,18 +148,9 @@ class GlooConnection:
             raise Broken(f"not an object of ours: {error}") from error
 
     def _read_message(self, fields: dict[str, Any]) -> tuple[int, Message, str]:
-        arrays = tuple(ArrayLayout(n, d, tuple(s)) for n, d, s in fields["arrays"])
-        layout = MessageLayout(str(fields["stage"]), arrays)
-        if layout.nbytes > self._limit_bytes:
-            raise DamagedMessage(
-                f"the partner announces {layout.nbytes} bytes for {layout.stage} "
-                f"{fields['iteration']}, exchange.max_message_bytes is {self._limit_bytes}; raise "
-                f"it for both halves"
-            )
-        if not 1 <= len(arrays) <= MOST_ARRAYS:
-            raise ValueError(f"{len(arrays)} arrays")
-        received = {array.name: np.empty(array.shape, array.dtype) for array in arrays}
-        for array in arrays:
+        layout = announced_layout(fields, self._limit_bytes)
+        received = {array.name: np.empty(array.shape, array.dtype) for array in layout.arrays}
+        for array in layout.arrays:
             if array.nbytes:
                 self._receive(_tensor_of(received[array.name]))
         message = Message(layout.stage, int(fields["iteration"]), received)

@@ -36,7 +36,15 @@ from dualnet.exchange.npy import ArrayLayout
 from dualnet.exchange.outbox import message_digest
 from dualnet.exchange.records import MAC_BYTES, mac
 
-__all__ = ["CONTROL_LIMIT", "Broken", "Connection", "Keys", "Left", "layout_digest"]
+__all__ = [
+    "CONTROL_LIMIT",
+    "Broken",
+    "Connection",
+    "Keys",
+    "Left",
+    "announced_layout",
+    "layout_digest",
+]
 
 #: Longest body of a control frame.
 CONTROL_LIMIT = 1 << 17
@@ -81,6 +89,26 @@ def layout_digest(message: Message, layout: MessageLayout, hasher: Hasher) -> st
             stream.add(data[start : start + LEAF_BYTES])
         digests.append(stream.digest())
     return message_digest(digests)
+
+
+def announced_layout(fields: dict[str, Any], limit_bytes: int) -> MessageLayout:
+    """The layout of the message that a control object announces, before memory is taken for it.
+
+    Raises:
+        DamagedMessage: it is larger than we accept, which no new connection would change.
+        KeyError, TypeError, ValueError, UsageError: the object is none of ours.
+    """
+    arrays = tuple(ArrayLayout(n, d, tuple(s)) for n, d, s in fields["arrays"])
+    layout = MessageLayout(str(fields["stage"]), arrays)
+    if layout.nbytes > limit_bytes:
+        raise DamagedMessage(
+            f"the partner announces {layout.nbytes} bytes for {layout.stage} "
+            f"{fields['iteration']}, exchange.max_message_bytes is {limit_bytes}; raise "
+            f"it for both halves"
+        )
+    if not 1 <= len(arrays) <= MOST_ARRAYS:
+        raise ValueError(f"{len(arrays)} arrays")
+    return layout
 
 
 class Connection:
@@ -217,19 +245,9 @@ class Connection:
             raise Broken(f"not an object of ours: {error}") from error
 
     def _read_message(self, fields: dict[str, Any]) -> tuple[int, Message, str]:
-        layouts = tuple(ArrayLayout(n, d, tuple(s)) for n, d, s in fields["arrays"])
-        layout = MessageLayout(str(fields["stage"]), layouts)
-        if layout.nbytes > self._limit_bytes:
-            # No new connection would change that.
-            raise DamagedMessage(
-                f"the partner announces {layout.nbytes} bytes for {layout.stage} "
-                f"{fields['iteration']}, exchange.max_message_bytes is {self._limit_bytes}; raise "
-                f"it for both halves"
-            )
-        if not 1 <= len(layouts) <= MOST_ARRAYS:
-            raise ValueError(f"{len(layouts)} arrays")
+        layout = announced_layout(fields, self._limit_bytes)
         arrays, digests = {}, []
-        for array in layouts:
+        for array in layout.arrays:
             arrays[array.name], digest = self._read_array(array)
             digests.append(digest)
         message = Message(layout.stage, int(fields["iteration"]), arrays)
