@@ -26,7 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.cut.cuts import NETS, TOLERANCE, run_net
+from tests.cut.split.cuts import NETS, TOLERANCE, run_net
 
 ROOT = Path(__file__).resolve().parent.parent
 

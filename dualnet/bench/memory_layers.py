@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from dualnet.bench.gauge import Gauge
-from dualnet.cut.plan_memory import Memory
-from dualnet.cut.split_shapes import Built
+from dualnet.cut.plan.memory import Memory
+from dualnet.cut.shapes import Built
 from dualnet.cut.wiring import Wiring
 from dualnet.train.half import Half
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from dualnet.bench.cuts import Case, single_net
 from dualnet.cut.graph import read_net, read_solver, set_batch_size, solver_states
-from dualnet.cut.plan_memory import Memory
-from dualnet.cut.split_gradient import find_flow
-from dualnet.cut.split_shapes import Built, build
-from dualnet.cut.split_sides import find_sides
+from dualnet.cut.plan.memory import Memory
+from dualnet.cut.shapes import Built, build
+from dualnet.cut.split.flow import find_flow
+from dualnet.cut.split.sides import find_sides
 from dualnet.cut.wiring import Stream, Wiring
 
 __all__ = ["memory_limit"]
@@ -38,7 +38,7 @@ def memory_limit(case: Case, batch: int) -> float:
     memory = Memory(wiring, built, solver.type or "SGD")
     up = _bytes(built, [*flow.blobs, *flow.labels])
     down = _bytes(built, [pair.stream for pair in flow.compared])
-    # As dualnet/cut/plan_estimate.py has it.
+    # As dualnet/cut/plan/estimate.py has it.
     net1 = memory.of([*sides.lower, *sides.dual], fed=down, buffers=down)
     net2 = memory.of([*sides.dual, *sides.upper], fed=up, buffers=down)
     return memory.of(wiring.used["TRAIN"]) / max(net1, net2)

@@ -74,8 +74,8 @@ def _add_draw(commands: Any) -> None:
 
 def _draw(options: argparse.Namespace) -> None:
     loaded = load(options)
-    from dualnet.cut.draw import load_graphs
-    from dualnet.cut.graphviz import write_drawing
+    from dualnet.cut.drawing.draw import load_graphs
+    from dualnet.cut.drawing.graphviz import write_drawing
 
     write_drawing(load_graphs(loaded), loaded, options.output, options.force)
     say(f"wrote {options.output}")
@@ -139,8 +139,8 @@ def _plan(options: argparse.Namespace) -> None:
     pin(config.Half(threads=threads))
     os.environ.setdefault("GLOG_minloglevel", "2")
     from dualnet.cut.plan import Request, plan
-    from dualnet.cut.plan_figure import check_output, draw_plan
-    from dualnet.cut.plan_table import to_record, to_text
+    from dualnet.cut.plan.figure import check_output, draw_plan
+    from dualnet.cut.plan.table import to_record, to_text
     from dualnet.train.progress import ProgressBar
 
     if options.output:

@@ -7,7 +7,7 @@ import shutil
 
 from dualnet.atomic import write_atomically
 from dualnet.config import load
-from dualnet.cut.draw import load_graphs
+from dualnet.cut.drawing.draw import load_graphs
 from dualnet.experiments.figures import draw_accuracies, draw_curves
 from dualnet.experiments.plan import Experiment
 from dualnet.experiments.runner import outcomes
@@ -48,7 +48,7 @@ def write_report(experiment: Experiment, root: str, directory: str, command: str
 
 def _draw(experiment: Experiment, target: str, command: str) -> list[str]:
     """The pictures of an experiment that only looks at nets."""
-    from dualnet.cut.graphviz import write_drawing
+    from dualnet.cut.drawing.graphviz import write_drawing
 
     # Without graphviz the drawings themselves, for whoever has it.
     form = "svg" if shutil.which("dot") else "dot"

@@ -1,0 +1,1 @@
+"""Pictures of a single net and its two halves."""

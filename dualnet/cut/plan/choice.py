@@ -1,0 +1,178 @@
+"""A plan: all cuts of a net with their costs, and the one to take."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Callable, Optional, Union
+
+from dualnet.cut.graph import read_net, read_solver, set_batch_size, solver_states
+from dualnet.cut.plan.cuts import Refusal, find_cuts
+from dualnet.cut.plan.estimate import Estimate, HalfCost, estimate, single_cost
+from dualnet.cut.plan.memory import Memory
+from dualnet.cut.plan.times import measure_layers
+from dualnet.cut.shapes import build
+from dualnet.cut.split import solver_beside
+from dualnet.cut.split.solvers import check_solver
+from dualnet.cut.wiring import Wiring
+from dualnet.errors import ConfigError
+from dualnet.exchange.timing import Carrier, measure_carrier
+
+__all__ = ["SCHEDULES", "Plan", "Request", "plan", "recommend"]
+
+SCHEDULES = ("alternating", "overlapped")
+#: A cut counts as good as the one that needs least memory if it needs so much more at most.
+_TOLERANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to plan for.
+
+    Attributes:
+        net: The single net's train_test prototxt.
+        solver: Its solver; default the one beside `net` that its name suggests.
+        device: `cpu`, or the number of a GPU.
+        threads: CPU threads that the times are measured with, for the record.
+        batch: Samples of a batch; default the prototxt's.
+        exchange_dir: Directory through which messages are timed.
+        shapes: Blob of a data layer to the shape of one sample, for data that is not here.
+        shared: Whether both halves run on the same cores.
+        schedule: Whose time decides between cuts of equal memory, one of `SCHEDULES`.
+        repeats: Iterations to measure.
+    """
+
+    net: str
+    solver: Optional[str] = None
+    device: Union[str, int] = "cpu"
+    threads: int = 1
+    batch: Optional[int] = None
+    exchange_dir: str = "."
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    shared: bool = False
+    schedule: str = "alternating"
+    repeats: int = 7
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was found.
+
+    Attributes:
+        request: What was asked.
+        name: The net's.
+        batch: Samples of a batch.
+        single: The uncut net.
+        single_measured_bytes: By how much the process grew by it.
+        cuts: Every cut, in forward order.
+        refusals: Every other blob, with the reason.
+        carrier: The measured way between the halves.
+        best: The cut to take, None if there is none.
+        reason: Why that one.
+    """
+
+    request: Request
+    name: str
+    batch: int
+    single: HalfCost
+    single_measured_bytes: int
+    cuts: list[Estimate]
+    refusals: list[Refusal]
+    carrier: Carrier
+    best: Optional[Estimate]
+    reason: str
+
+
+def plan(request: Request, progress: Callable[[int, int], None] = lambda done, all: None) -> Plan:
+    """Find the cuts of a net and measure what they need.
+
+    Args:
+        request: The net and the machine.
+        progress: Called with (iterations done, iterations in all) while layers are timed.
+
+    Raises:
+        ConfigError: A prototxt cannot be read or built, or the data is not here.
+        StorageFailed: The exchange directory cannot be used.
+    """
+    net = read_net(request.net)
+    solver_path = request.solver or solver_beside(request.net)
+    solver = read_solver(solver_path)
+    check_solver(solver, solver_path)
+    if request.batch:
+        for layer in net.layer:
+            set_batch_size(layer, request.batch)
+    wiring = _wire(net, request.net, solver)
+    built = build(wiring, "TRAIN", request.shapes)
+    learning = {n for n in wiring.used["TRAIN"] if built.learns(wiring.layers[n])}
+    cuts, refusals = find_cuts(wiring, learning)
+    memory = Memory(wiring, built, solver.type or "SGD")
+    blobs = [stream for cut in cuts for stream in (*cut.flow.blobs, *_compared(cut))]
+    largest = max((_size(built.blobs[stream.name]) for stream in blobs), default=0)
+    carrier = measure_carrier(request.exchange_dir, largest)
+    times = measure_layers(
+        wiring, built, solver, request.device, request.shapes, request.repeats, progress
+    )
+    estimates = [estimate(cut, built, times, carrier, memory, request.shared) for cut in cuts]
+    single = single_cost(wiring, built, times, memory)
+    best, reason = recommend(estimates, single, request.schedule)
+    return Plan(
+        request, net.name or os.path.basename(request.net), _batch_of(wiring, built), single,
+        times.grown_bytes, estimates, refusals, carrier, best, reason,
+    )  # fmt: skip
+
+
+def _wire(net: Any, path: str, solver: Any) -> Wiring:
+    """Both phases, as both have to be cut; TRAIN alone where the net is not tested."""
+    states = solver_states(solver)
+    try:
+        return Wiring(net, path, states=states)
+    except ConfigError:
+        if solver.test_iter:
+            raise
+        return Wiring(net, path, ("TRAIN",), states)
+
+
+def recommend(
+    cuts: Sequence[Estimate], single: HalfCost, schedule: str
+) -> tuple[Optional[Estimate], str]:
+    """The cut whose larger half needs least memory, and of several like it the fastest.
+
+    Memory is what a net is cut for; the time of the alternating schedule is least where next to
+    nothing is cut off.
+
+    Returns:
+        The cut, None if there is none, and why.
+    """
+    if not cuts:
+        return None, "the net cannot be cut in two"
+    least = min(cut.largest_bytes for cut in cuts)
+    good = [cut for cut in cuts if cut.largest_bytes <= (1 + _TOLERANCE) * least]
+    best = min(good, key=lambda cut: getattr(cut, f"{schedule}_s"))
+    others = f"the fastest {schedule} of {len(good)} like it" if len(good) > 1 else "the only such"
+    saved = 1 - best.largest_bytes / single.memory_bytes
+    worth = f"{saved:.0%} less than the single net" if saved >= 0.01 else "no less than the single"
+    return best, (
+        f"Its larger half needs {best.largest_bytes / 2**20:.0f} MiB, {worth} and within "
+        f"{_TOLERANCE:.0%} of the least possible; {others}"
+    )
+
+
+def _compared(cut: Any) -> list[Any]:
+    return [pair.stream for pair in cut.flow.compared]
+
+
+def _size(shape: Sequence[int]) -> int:
+    size = 4
+    for dim in shape:
+        size *= dim
+    return size
+
+
+def _batch_of(wiring: Wiring, built: Any) -> int:
+    for number in wiring.used["TRAIN"]:
+        for stream in wiring.makes[number]:
+            shape = built.blobs[stream.name]
+            if shape and not wiring.layers[number].bottom:
+                return int(shape[0])
+    raise ConfigError(f"{wiring.path}: no data layer in phase TRAIN; nothing says the batch size")

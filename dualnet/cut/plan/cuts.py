@@ -1,0 +1,106 @@
+"""Every place where a net can be cut in two, and why the others are none."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Optional
+
+from dualnet.cut.split.flow import Flow, find_flow
+from dualnet.cut.split.sides import Sides, find_sides, has_loss
+from dualnet.cut.wiring import Stream, Wiring
+from dualnet.errors import ConfigError
+
+__all__ = ["Cut", "Refusal", "find_cuts"]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A cut that `dualnet split --at … --dual …` makes.
+
+    Attributes:
+        at: The cut blob.
+        dual: The layers that both nets are to have.
+        sides: Which layer is where.
+        flow: What crosses, and what is compared.
+    """
+
+    at: str
+    dual: list[str]
+    sides: Sides
+    flow: Flow
+
+    @property
+    def crossing(self) -> list[str]:
+        """The blobs that go up, labels left out."""
+        return [stream.name for stream in self.flow.blobs]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A blob at which the net cannot be cut."""
+
+    at: str
+    reason: str
+
+
+def find_cuts(wiring: Wiring, learning: Collection[int]) -> tuple[list[Cut], list[Refusal]]:
+    """Try each blob of the training phase, in forward order.
+
+    The dual section is the shortest one that learns: the layers from the cut blob to the first with
+    weights. Others are possible, and need more of the time.
+
+    Args:
+        wiring: The net.
+        learning: Numbers of the layers whose parameters training changes.
+    """
+    cuts: list[Cut] = []
+    refusals: list[Refusal] = []
+    for stream in wiring.streams:
+        # A blob's name stands for its values after all layers that work on it in place.
+        if "TRAIN" not in stream.phases or wiring.last(stream.name) is not stream:
+            continue
+        dual = _dual_section(wiring, stream, learning)
+        try:
+            if not dual and stream.readers:
+                sides = find_sides(wiring, [stream.name], [])
+                find_flow(sides, set(learning))
+                raise ConfigError("no layer that learns stands between it and the loss")
+            sides = find_sides(wiring, [stream.name], dual)
+            twin = next((cut for cut in cuts if cut.sides.lower == sides.lower), None)
+            if twin is not None:
+                raise ConfigError(f"the same cut as {twin.at}")
+            cuts.append(Cut(stream.name, dual, sides, find_flow(sides, set(learning))))
+        except ConfigError as error:
+            refusals.append(Refusal(stream.name, _reason(str(error), wiring.path, stream.name)))
+    return cuts, refusals
+
+
+def _dual_section(wiring: Wiring, stream: Stream, learning: Collection[int]) -> list[str]:
+    """The layers along one way up from the cut, to the first that learns; [] if none does."""
+    section: list[str] = []
+    at: Optional[Stream] = stream
+    while at is not None:
+        reader = next((n for n, _ in at.readers if _can_be_dual(wiring, n)), None)
+        if reader is None:
+            return []
+        section.append(wiring.layers[reader].name)
+        if reader in learning:
+            return section
+        at = wiring.makes[reader][0]
+    return section
+
+
+def _can_be_dual(wiring: Wiring, number: int) -> bool:
+    layer = wiring.layers[number]
+    return number in wiring.used["TRAIN"] and bool(layer.top) and not has_loss(layer)
+
+
+def _reason(message: str, path: str, at: str) -> str:
+    """The message without what the table's row says already."""
+    for start in (f"{path}: ", f"--at {at}: "):
+        if message.startswith(start):
+            message = message[len(start) :]
+    if message.startswith("--dual :"):
+        return "no layer that learns stands between it and the loss"
+    return message

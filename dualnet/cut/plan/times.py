@@ -1,0 +1,198 @@
+"""How long each layer of a net takes, and its weights' update: measured on the provider itself."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any, Callable, NamedTuple, Union
+
+import numpy as np
+from google.protobuf import text_format
+
+from dualnet.backend import caffe, caffe_pb2
+from dualnet.cut.shapes import Built
+from dualnet.cut.wiring import Wiring
+
+__all__ = ["LayerTimes", "measure_layers"]
+
+#: Iterations before the measured ones: buffers are made, caches filled, algorithms chosen.
+_WARM_UP = 2
+#: Bytes of the array whose handling is timed; more than caches hold, as exchanged blobs are.
+_TOUCHED_BYTES = 32 << 20
+
+
+class LayerTimes(NamedTuple):
+    """Medians over the measured iterations, in seconds, scaled to add up to a median iteration.
+
+    On a busy machine every iteration is held up somewhere, but no layer in most of them.
+
+    Attributes:
+        forward: Layer to the time of its forward pass, Split layers behind it included.
+        backward: The same of its backward pass.
+        update: Of all weights.
+        touch_per_byte: Of a step of arithmetic on an array, as in making a target, a byte.
+        grown_bytes: By how much the process's resident set grew by the net and its training.
+    """
+
+    forward: dict[str, float]
+    backward: dict[str, float]
+    update: float
+    touch_per_byte: float
+    grown_bytes: int
+
+
+def measure_layers(
+    wiring: Wiring,
+    built: Built,
+    solver: Any,
+    device: Union[str, int],
+    given: Mapping[str, Sequence[int]],
+    repeats: int,
+    progress: Callable[[int, int], None],
+) -> LayerTimes:
+    """Train the net for some iterations, one layer at a time.
+
+    Args:
+        wiring: The net.
+        built: Its blobs' shapes in phase TRAIN.
+        solver: The SolverParameter whose update rule counts.
+        device: `cpu`, or the number of a GPU.
+        given: Blobs of data layers whose data is not here; they are fed with noise.
+        repeats: Iterations to measure.
+        progress: Called with (iterations done, iterations in all).
+    """
+    if device == "cpu":
+        caffe.set_mode_cpu()
+    else:
+        caffe.set_device(int(device))
+        caffe.set_mode_gpu()
+    caffe.set_random_seed(1)
+    before = _resident_bytes()
+    with tempfile.TemporaryDirectory() as scratch:
+        built_solver = caffe.get_solver(_write(wiring, built, solver, device, given, scratch))
+    net = built_solver.net
+    for blob in given:
+        net.blobs[blob].data[...] = np.random.RandomState(1).randn(*net.blobs[blob].shape)
+    names = [str(name) for name in net._layer_names]
+    owners = _owners(names, [str(layer.type) for layer in net.layers])
+    clock = _clock(device)
+    forward = [[0.0] * repeats for _ in names]
+    backward = [[0.0] * repeats for _ in names]
+    update = [0.0] * repeats
+    for iteration in range(_WARM_UP + repeats):
+        slot = max(0, iteration - _WARM_UP)
+        for i in range(len(names)):
+            forward[i][slot] = _timed(clock, net._forward, i)
+        for i in reversed(range(len(names))):
+            backward[i][slot] = _timed(clock, net._backward, i)
+        started_s = clock()
+        built_solver.apply_update()
+        net.clear_param_diffs()
+        update[slot] = clock() - started_s
+        progress(iteration + 1, _WARM_UP + repeats)
+    grown = max(0, _resident_bytes() - before)
+    series = [*forward, *backward, update]
+    scale = median(map(sum, zip(*series))) / max(sum(map(median, series)), 1e-9)
+    return LayerTimes(
+        _per_owner(owners, forward, scale), _per_owner(owners, backward, scale),
+        median(update) * scale, _touch(), grown,
+    )  # fmt: skip
+
+
+def _resident_bytes() -> int:
+    """Memory of this process, by Linux's count."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _clock(device: Union[str, int]) -> Callable[[], float]:
+    """Seconds, read after the GPU's work is done.
+
+    pycaffe's Timer waits for it. On the CPU BVLC's counts whole milliseconds (util/benchmark.cpp).
+    """
+    if device == "cpu":
+        return time.perf_counter
+
+    def read() -> float:
+        timer = caffe.Timer()
+        timer.start()
+        timer.stop()
+        float(timer.ms)  # BVLC's waits here
+        return time.perf_counter()
+
+    return read
+
+
+def _timed(clock: Callable[[], float], work: Callable[[int, int], Any], index: int) -> float:
+    started_s = clock()
+    work(index, index)
+    return clock() - started_s
+
+
+def _owners(names: list[str], types: list[str]) -> list[str]:
+    """The prototxt's layer that each of the net's belongs to: Split layers to those before them."""
+    owners: list[str] = []
+    for name, kind in zip(names, types):
+        owners.append(owners[-1] if kind == "Split" and owners and name not in owners else name)
+    return owners
+
+
+def _per_owner(owners: list[str], times: list[list[float]], scale: float) -> dict[str, float]:
+    total = dict.fromkeys(owners, 0.0)
+    for owner, series in zip(owners, times):
+        total[owner] += median(series) * scale
+    return total
+
+
+def _touch() -> float:
+    """Seconds a byte for y - gamma g."""
+    y = np.ones(_TOUCHED_BYTES // 4, np.float32)
+    g = np.ones_like(y)
+    seconds = []
+    for _ in range(5):
+        started_s = time.perf_counter()
+        y - np.float32(1e3) * g
+        seconds.append(time.perf_counter() - started_s)
+    return median(seconds) / _TOUCHED_BYTES
+
+
+def _write(
+    wiring: Wiring,
+    built: Built,
+    solver: Any,
+    device: Union[str, int],
+    given: Mapping[str, Sequence[int]],
+    scratch: str,
+) -> str:
+    """The net in phase TRAIN and a solver without tests, snapshots and displays; its path."""
+    net = caffe_pb2.NetParameter(name=wiring.net.name)
+    for number in wiring.used["TRAIN"]:
+        layer = net.layer.add()
+        layer.CopyFrom(wiring.layers[number])
+        layer.ClearField("include")
+        layer.ClearField("exclude")
+        if any(top in given for top in layer.top):
+            name, tops = layer.name, list(layer.top)
+            layer.Clear()
+            layer.name, layer.type = name, "Input"
+            layer.top.extend(tops)
+            for top in tops:
+                layer.input_param.shape.add(dim=built.blobs[top])
+    chosen = caffe_pb2.SolverParameter()
+    chosen.CopyFrom(solver)
+    for field, _ in solver.ListFields():
+        if field.name.startswith(("test_", "train_", "snapshot", "net", "display", "debug")):
+            chosen.ClearField(field.name)
+    chosen.net = os.path.join(scratch, "net.prototxt")
+    chosen.max_iter = 2**31 - 1  # policies that end there keep their rate
+    on_gpu = device != "cpu"
+    chosen.solver_mode = caffe_pb2.SolverParameter.SolverMode.Value("GPU" if on_gpu else "CPU")
+    chosen.device_id = int(device) if on_gpu else 0
+    path = os.path.join(scratch, "solver.prototxt")
+    for message, where in ((net, chosen.net), (chosen, path)):
+        with open(where, "w", encoding="utf-8") as file:
+            file.write(text_format.MessageToString(message))
+    return path

@@ -1,0 +1,189 @@
+"""The shapes that a net's blobs have, and which layers learn, as Caffe itself finds them.
+
+The net is built as it stands, but for fillers (nothing is computed) and for data layers whose shape
+the user gave. BVLC Caffe ends the process on a mistake, so it builds in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from google.protobuf import text_format
+
+from dualnet import backend
+from dualnet.backend import caffe, caffe_pb2
+from dualnet.cut.graph import batch_size_of
+from dualnet.cut.wiring import Wiring
+from dualnet.errors import ConfigError
+
+__all__ = ["Built", "build", "build_phases"]
+
+Shape = list[int]
+
+#: Data layers and what names their data: a directory or file that has to be there.
+_SOURCES = {
+    "Data": "data_param",
+    "ImageData": "image_data_param",
+    "HDF5Data": "hdf5_data_param",
+    "WindowData": "window_data_param",
+}
+
+
+class Built(NamedTuple):
+    """What building a net in one phase shows.
+
+    Attributes:
+        blobs: Blob to shape.
+        parameters: Layer to the shapes of its parameters, where it has any.
+    """
+
+    blobs: dict[str, Shape]
+    parameters: dict[str, list[Shape]]
+
+    def learns(self, layer: Any) -> bool:
+        """Whether training changes a layer's parameters."""
+        if layer.type == "BatchNorm":  # its three blobs are statistics (batch_norm_layer.cpp)
+            return False
+        rates = [spec.lr_mult for spec in layer.param]
+        count = len(self.parameters.get(layer.name, []))
+        return any(i >= len(rates) or rates[i] != 0 for i in range(count))
+
+
+def build(wiring: Wiring, phase: str, given: Mapping[str, Sequence[int]]) -> Built:
+    """Build one phase of a net; see `build_phases`."""
+    return build_phases(wiring, [phase], given)[phase]
+
+
+def build_phases(
+    wiring: Wiring, phases: Iterable[str], given: Mapping[str, Sequence[int]]
+) -> dict[str, Built]:
+    """Build some phases of a net.
+
+    Args:
+        wiring: The net.
+        phases: Which of its phases.
+        given: Blob of a data layer to the shape of one sample, for data that is not here.
+
+    Raises:
+        ConfigError: Data is missing, or Caffe refuses the net.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        paths = {}
+        for phase in phases:
+            paths[phase] = os.path.join(scratch, f"{phase}.prototxt")
+            with open(paths[phase], "w", encoding="utf-8") as file:
+                file.write(text_format.MessageToString(_phase(wiring, phase, given)))
+        found = (_build_apart if backend.provider == "bvlc" else _build_here)(paths, wiring)
+    return {phase: Built(*one) for phase, one in zip(paths, found)}
+
+
+def _phase(wiring: Wiring, phase: str, given: Mapping[str, Sequence[int]]) -> Any:
+    """The layers of a phase alone, without fillers."""
+    net = caffe_pb2.NetParameter(name=wiring.net.name)
+    for number in wiring.used[phase]:
+        layer = net.layer.add()
+        layer.CopyFrom(wiring.layers[number])
+        layer.ClearField("include")
+        layer.ClearField("exclude")
+        _drop_fillers(layer)
+        if any(top in given for top in layer.top):
+            _feed(layer, given, wiring.path)
+        else:
+            _require_source(layer, wiring.path)
+    return net
+
+
+def _build_here(paths: Mapping[str, str], wiring: Wiring) -> list[Any]:
+    found = []
+    for phase, path in paths.items():
+        try:
+            found.append(_look(path, phase))
+        except Exception as error:  # the engine's errors are not ours to know
+            reason = " ".join(str(error).split()).replace(path, wiring.path)
+            raise ConfigError(f"{wiring.path}: Caffe refuses phase {phase}: {reason}") from error
+    return found
+
+
+def _build_apart(paths: Mapping[str, str], wiring: Wiring) -> list[Any]:
+    words = [word for phase, path in paths.items() for word in (path, phase)]
+    done = subprocess.run(
+        [sys.executable, "-m", "dualnet.cut.shapes", *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "GLOG_minloglevel": "2", "GLOG_logtostderr": "1",
+             "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)},
+    )  # fmt: skip
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    if done.returncode:
+        fatal = re.findall(r"^F\d.*?\] (.*)", done.stderr, re.MULTILINE)
+        lines = fatal or done.stderr.strip().splitlines()[-1:] or ["it ended without a word"]
+        phase = list(paths)[len(found)]
+        raise ConfigError(f"{wiring.path}: Caffe refuses phase {phase}: {lines[0]}")
+    return found
+
+
+def _look(path: str, phase: str) -> tuple[dict[str, Shape], dict[str, list[Shape]]]:
+    net = caffe.Net(path, getattr(caffe, phase))
+    blobs = {str(name): _shape(blob) for name, blob in net.blobs.items()}
+    parameters = {str(name): [_shape(blob) for blob in net.params[name]] for name in net.params}
+    return blobs, parameters
+
+
+def _shape(blob: Any) -> Shape:
+    return [int(size) for size in blob.shape]
+
+
+def _drop_fillers(message: Any) -> None:
+    """Weights stay zero: drawing the numbers of a large net takes seconds."""
+    for field, value in message.ListFields():
+        if field.name.endswith("_filler") or field.name == "filler":
+            message.ClearField(field.name)
+        elif field.type == field.TYPE_MESSAGE and hasattr(value, "ListFields"):
+            _drop_fillers(value)
+
+
+def _feed(layer: Any, given: Mapping[str, Sequence[int]], path: str) -> None:
+    """Make a data layer an Input layer; tops without a given shape are labels, (N,)."""
+    batch = batch_size_of(layer)
+    if layer.bottom or not batch:
+        raise ConfigError(
+            f"{path}: --shape: layer {layer.name} of type {layer.type} is no data layer with a "
+            "batch size; give the shape of a data layer's top"
+        )
+    tops = list(layer.top)
+    name = layer.name
+    layer.Clear()
+    layer.name, layer.type = name, "Input"
+    layer.top.extend(tops)
+    for top in tops:
+        layer.input_param.shape.add(dim=[batch, *given.get(top, ())])
+
+
+def _require_source(layer: Any, path: str) -> None:
+    """Say which data is missing before Caffe does, in more words."""
+    top = layer.top[0] if layer.top else "data"
+    remedy = f"make it, or say what one sample is, as in --shape {top}=3,32,32"
+    if layer.type in _SOURCES:
+        source = getattr(layer, _SOURCES[layer.type]).source
+        if not os.path.exists(source):
+            raise ConfigError(
+                f"{path}: layer {layer.name}: its source {source!r} is not here; {remedy}"
+            )
+    mean = layer.transform_param.mean_file
+    if mean and not os.path.exists(mean):
+        raise ConfigError(
+            f"{path}: layer {layer.name}: its mean_file {mean!r} is not here; {remedy}"
+        )
+
+
+if __name__ == "__main__":
+    for one_path, one_phase in zip(sys.argv[1::2], sys.argv[2::2]):
+        sys.stdout.write(json.dumps(_look(one_path, one_phase)) + "\n")
+        sys.stdout.flush()  # the next net may end the process

@@ -1,0 +1,283 @@
+"""The text of net1 and of net2, from the single net and what was found out about its cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from dualnet.backend import caffe_pb2
+from dualnet.cut.prototxt import Source, Written, commented, format_fields, format_layer
+from dualnet.cut.shapes import Built
+from dualnet.cut.split.flow import WITHOUT_GRADIENT, Flow
+from dualnet.cut.split.names import Names, Unique
+from dualnet.cut.split.sides import Sides
+from dualnet.cut.wiring import Stream
+
+__all__ = ["NetWriter"]
+
+
+@dataclass
+class NetWriter:
+    """Writes both nets.
+
+    Attributes:
+        sides, flow, names: The cut.
+        built: Phase to what building the single net showed.
+        source: The single net's text.
+        command: How to repeat this, for the header.
+        remarks: What the user should know; grows while the nets are written.
+    """
+
+    sides: Sides
+    flow: Flow
+    names: Names
+    built: Mapping[str, Built]
+    source: Source
+    command: str
+    remarks: list[str]
+
+    def __post_init__(self) -> None:
+        self.wiring = self.sides.wiring
+        self.phases = list(self.wiring.used)
+        #: Comment lines of copied layers that were lost.
+        self.lost = 0
+        self._new = Unique(())
+
+    def net1(self) -> str:
+        """data … cut blobs, the dual section, and a loss for every pair that is compared."""
+        self._new = Unique(self.names.layers)
+        parts = [self._net1_header(), self._fields("net1")]
+        parts += [self._partner_input(pair.stream) for pair in self.flow.compared]
+        order = [*self._lower_order(), *self.sides.dual]
+        names = self.names.net1
+        for number in order:
+            wanted = self._renamed(number, names, names)
+            parts.append(self._take(self.source.layer(number, wanted)))
+        compared = {pair.stream for pair in self.flow.compared}
+        read = {s for number in order for s in self._train_reads(number)} | compared
+        unread = [
+            stream
+            for stream in names
+            if "TRAIN" in stream.phases and stream not in read and self._is_read(stream)
+        ]
+        parts += self._silence([names[stream] for stream in unread], "TRAIN")
+        parts += self._losses(order)
+        return "".join(parts)
+
+    def net2(self) -> str:
+        """Cut blobs and labels as inputs, the dual section's copy, and the rest."""
+        self._new = Unique(self.names.layers)
+        parts = [self._net2_header(), self._fields("net2")]
+        parts += self._cut_inputs()
+        names, around = self.names.net2, self.names.around
+        led = {**names, **around}
+        splits = dict(around)
+        for stream in [s for s in splits if s in self.sides.crossing]:
+            parts.append(self._split(names[stream], splits.pop(stream)))
+        for number in sorted([*self.sides.dual, *self.sides.upper]):
+            is_dual = number in self.sides.dual
+            wanted = self._renamed(number, names if is_dual else led, names)
+            if is_dual:
+                wanted.name = self.names.copies[wanted.name]
+            elif self._moves_to_test(number):
+                wanted.include.add(phase=caffe_pb2.TEST)
+            parts.append(self._take(self.source.layer(number, wanted)))
+            for stream in [s for s in splits if s in self.wiring.makes[number]]:
+                parts.append(self._split(names[stream], splits.pop(stream)))
+        for phase in self.phases:
+            unread = [
+                names[stream]
+                for stream in self.sides.crossing
+                if stream not in around and not self._is_read(stream, phase)
+            ]
+            parts += self._silence(unread, phase)
+        return "".join(parts)
+
+    # Layers of the single net.
+
+    def _renamed(
+        self, number: int, bottoms: Mapping[Stream, str], tops: Mapping[Stream, str]
+    ) -> Any:
+        """A copy of a layer with this net's names."""
+        layer = caffe_pb2.LayerParameter()
+        layer.CopyFrom(self.wiring.layers[number])
+        layer.bottom[:] = [bottoms[stream] for stream in self.wiring.reads[number]]
+        layer.top[:] = [tops[stream] for stream in self.wiring.makes[number]]
+        return layer
+
+    def _take(self, written: Written) -> str:
+        self.lost += written.lost
+        return written.text
+
+    def _lower_order(self) -> list[int]:
+        """What makes the labels first, then what makes the cut blobs: all is sent after the last.
+
+        No layer is taken past one that overwrites what it reads: Caffe has no other reader of a
+        blob that is worked on in place (insert_splits.cpp).
+        """
+        lower = self.sides.lower
+        first = self._needed_for(self.flow.labels)
+        then = self._needed_for(self.flow.blobs) - first
+        rest = set(lower) - first - then
+        return [number for group in (first, then, rest) for number in lower if number in group]
+
+    def _needed_for(self, streams: Iterable[Stream]) -> set[int]:
+        """The lower side's layers that some streams depend on."""
+        needed: set[int] = set()
+        wanted = set(streams)
+        for number in reversed(self.sides.lower):
+            if any(stream in wanted for stream in self.wiring.makes[number]):
+                needed.add(number)
+                wanted.update(self.wiring.reads[number])
+        return needed
+
+    def _moves_to_test(self, number: int) -> bool:
+        """Whether force_backward would make Caffe call a backward pass that a layer lacks."""
+        layer = self.wiring.layers[number]
+        moves = (
+            self.flow.needs_force
+            and layer.type in WITHOUT_GRADIENT
+            and layer.type != "Silence"
+            and not layer.include
+            and not layer.exclude
+        )
+        if moves:
+            self.remarks.append(
+                f"layer {layer.name} runs in tests only: net2 needs force_backward, and "
+                f"{layer.type} has no backward pass"
+            )
+        return moves
+
+    def _train_reads(self, number: int) -> list[Stream]:
+        return self.wiring.reads[number] if "TRAIN" in self.wiring.phases_of(number) else []
+
+    def _is_read(self, stream: Stream, phase: str = "TRAIN") -> bool:
+        """Whether the single net's upper side, or any layer for net1's sake, reads a stream."""
+        above = {*self.sides.dual, *self.sides.upper}
+        return any(
+            number in above and phase in self.wiring.phases_of(number)
+            for number, _ in stream.readers
+        )
+
+    # Layers that are new.
+
+    def _partner_input(self, stream: Stream) -> str:
+        partner = self.names.partner(stream)
+        layer = caffe_pb2.LayerParameter(
+            name=self._new.new(f"{partner}_data"), type="Input", top=[partner]
+        )
+        self._limit(layer, "TRAIN")
+        layer.input_param.shape.add(dim=self.built["TRAIN"].blobs[stream.name])
+        return format_layer(layer)
+
+    def _cut_inputs(self) -> list[str]:
+        """One Input layer for all that comes from net1; one a phase if the batches differ."""
+        streams = [*self.flow.blobs, *self.flow.labels]
+        shapes = [
+            [self.built[phase].blobs[stream.name] for stream in streams] for phase in self.phases
+        ]
+        is_same = all(one == shapes[0] for one in shapes)
+        name = self._new.new(f"{self.names.net2[streams[0]]}_data")
+        written = []
+        for phase, sizes in list(zip(self.phases, shapes))[: 1 if is_same else None]:
+            tops = [self.names.net2[stream] for stream in streams]
+            layer = caffe_pb2.LayerParameter(name=name, type="Input", top=tops)
+            if not is_same:
+                self._limit(layer, phase)
+            for size in sizes:
+                layer.input_param.shape.add(dim=size)
+            written.append(format_layer(layer))
+        return written
+
+    def _split(self, bottom: str, top: str) -> str:
+        name = self._new.new(f"{bottom}_split")
+        layer = caffe_pb2.LayerParameter(name=name, type="Split", bottom=[bottom], top=[top])
+        return format_layer(layer)
+
+    def _silence(self, blobs: list[str], phase: str) -> list[str]:
+        if not blobs:
+            return []
+        name = self._new.new("silence")
+        layer = caffe_pb2.LayerParameter(name=name, type="Silence", bottom=blobs)
+        self._limit(layer, phase)
+        return [format_layer(layer)]
+
+    def _losses(self, order: list[int]) -> list[str]:
+        """One loss a pair, weighted 1; `coupling` in the YAML sets what the target asks for."""
+        here = {self.wiring.layers[number].name for number in order}
+        here.update(self.names.net1.values())
+        pairs = [(self.names.net1[p.stream], self.names.partner(p.stream))
+                 for p in self.flow.compared]  # fmt: skip
+        written = []
+        for blob, partner in pairs:
+            name = "loss" if len(pairs) == 1 and "loss" not in here else f"{blob}_loss"
+            name = Unique(here).new(name)
+            layer = caffe_pb2.LayerParameter(
+                name=name, type="EuclideanLoss", bottom=[blob, partner], top=[name], loss_weight=[1]
+            )
+            self._limit(layer, "TRAIN")
+            written.append(format_layer(layer))
+        return written
+
+    def _limit(self, layer: Any, phase: str) -> None:
+        """Restrict a layer to a phase, where the net has two."""
+        layer.include.add(phase=caffe_pb2.Phase.Value(phase))
+
+    # What stands at the top of the file.
+
+    def _fields(self, role: str) -> str:
+        """The net's fields besides its layers."""
+        net = caffe_pb2.NetParameter()
+        net.CopyFrom(self.wiring.net)
+        net.ClearField("layer")
+        net.name = f"{self.title}_{role}"
+        if role == "net2" and self.flow.needs_force:
+            net.force_backward = True
+        return format_fields(net)
+
+    @property
+    def title(self) -> str:
+        """The single net's name, without saying that it is one."""
+        name = self.wiring.net.name or "net"
+        return name[: -len("_single")] if name.endswith("_single") else name
+
+    def _net1_header(self) -> str:
+        cut = _listed(self.names.net1[stream] for stream in self.flow.blobs)
+        losses = _listed(
+            f"{self.names.net1[p.stream]} and net2's {self.names.partner(p.stream)}"
+            for p in self.flow.compared
+        )
+        text = (
+            f"net1: {self._single()} up to {cut}, which net2 takes; {_listed(self.names.copies)}; "
+            f"and a loss on the distance between {losses}."
+        )
+        return self._header(text)
+
+    def _net2_header(self) -> str:
+        tops = [self.names.net2[stream] for stream in (*self.flow.blobs, *self.flow.labels)]
+        text = (
+            f"net2: {self._single()} from {_listed(tops)}, which net1 sends, to its end; "
+            f"{_listed(self.names.copies.values())} is the copy of net1's "
+            f"{_listed(self.names.copies)}. Sent back for net1's loss: "
+            f"{_listed(self.names.partner(p.stream) for p in self.flow.compared)}."
+        )
+        if self.names.around:
+            text += (
+                " A Split layer collects the gradient of what reads a blob beside the dual layers."
+            )
+        if self.flow.needs_force:
+            text += " force_backward: no layer that learns lies below it."
+        return self._header(text)
+
+    def _single(self) -> str:
+        return self.wiring.net.name or "the single net"
+
+    def _header(self, text: str) -> str:
+        return commented(f"{text} Made by", self.command)
+
+
+def _listed(names: Iterable[Optional[str]]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    given = [str(name) for name in names]
+    return " and ".join([", ".join(given[:-1]), given[-1]]) if len(given) > 1 else given[0]

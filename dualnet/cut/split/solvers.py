@@ -1,0 +1,76 @@
+"""The solvers of both nets: the single net's, for another net."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from google.protobuf import text_format
+
+from dualnet.backend import caffe_pb2
+from dualnet.cut.prototxt import Written, format_fields, replace_values
+from dualnet.errors import ConfigError
+
+__all__ = ["check_solver", "write_solver"]
+
+#: What else than `net` may name or hold a solver's nets.
+_OTHER_NETS = ("train_net", "test_net", "net_param", "train_net_param", "test_net_param")
+
+
+def check_solver(solver: Any, path: str) -> list[str]:
+    """Refuse what two halves cannot do; returns remarks on what they do differently.
+
+    Raises:
+        ConfigError: As said.
+    """
+    if solver.iter_size != 1:
+        raise ConfigError(
+            f"{path}: iter_size: {solver.iter_size}: the halves exchange every batch; set 1 and a "
+            "larger batch_size in the data layer"
+        )
+    for field in ("test_iter", "test_state", "test_net"):
+        count = len(getattr(solver, field))
+        if count > 1:
+            raise ConfigError(
+                f"{path}: {field}: {count} of them: one test net is supported; keep one"
+            )
+    if solver.clip_gradients > 0:
+        return [
+            f"{path}: clip_gradients {solver.clip_gradients:g}: each half clips by the norm of its "
+            "own gradient, the single net by that of all of it"
+        ]
+    return []
+
+
+def write_solver(text: str, solver: Any, role: str, net_path: str) -> Written:
+    """The single net's solver for a half: the same text but for its net and snapshot_prefix.
+
+    Args:
+        text: The single net's solver prototxt.
+        solver: What was read from it.
+        role: `net1` or `net2`.
+        net_path: The half's train_test prototxt.
+    """
+    wanted = caffe_pb2.SolverParameter()
+    wanted.CopyFrom(solver)
+    for field in _OTHER_NETS:
+        wanted.ClearField(field)
+    wanted.net = net_path
+    values = {"net": [net_path]}
+    if solver.snapshot_prefix:
+        prefix = solver.snapshot_prefix
+        is_single = re.search(r"(^|[/_])single$", prefix) is not None
+        wanted.snapshot_prefix = (prefix[: -len("single")] if is_single else f"{prefix}_") + role
+        values["snapshot_prefix"] = [wanted.snapshot_prefix]
+    edited = replace_values(text, values, depth=0)
+    if edited is not None:
+        read = caffe_pb2.SolverParameter()
+        try:
+            text_format.Parse(edited, read)
+        except text_format.ParseError:
+            pass
+        else:
+            if read == wanted:
+                return Written(edited, 0)
+    comments = len(re.findall(r"^[^\n\"']*#", text, re.MULTILINE))
+    return Written(format_fields(wanted), comments)

@@ -1,0 +1,50 @@
+"""A small net with a shortcut, planned without measuring: every number is chosen."""
+
+from __future__ import annotations
+
+from google.protobuf import text_format
+
+from dualnet.backend import caffe_pb2
+from dualnet.cut.plan.times import LayerTimes
+from dualnet.cut.shapes import Built
+from dualnet.cut.wiring import Wiring
+from dualnet.exchange.timing import Carrier
+
+NET = """
+name: "small"
+layer { name: "data" type: "Data" top: "data" top: "label" }
+layer { name: "ip1" type: "InnerProduct" bottom: "data" top: "ip1" }
+layer { name: "relu1" type: "ReLU" bottom: "ip1" top: "ip1" }
+layer { name: "ip2" type: "InnerProduct" bottom: "ip1" top: "ip2" }
+layer { name: "ip3" type: "InnerProduct" bottom: "ip2" top: "ip3" }
+layer { name: "sum" type: "Eltwise" bottom: "ip2" bottom: "ip3" top: "sum" }
+layer { name: "ip4" type: "InnerProduct" bottom: "sum" top: "ip4" }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip4" bottom: "label" top: "loss" }
+"""
+BLOBS = {
+    "data": [4, 8], "label": [4], "ip1": [4, 6], "ip2": [4, 5], "ip3": [4, 5], "sum": [4, 5],
+    "ip4": [4, 3], "loss": [],
+}  # fmt: skip
+PARAMETERS = {
+    "ip1": [[6, 8], [6]], "ip2": [[5, 6], [5]], "ip3": [[5, 5], [5]], "ip4": [[3, 5], [3]]
+}  # fmt: skip
+#: Times are powers of two: every sum says which terms are in it.
+LAYERS = ("data", "ip1", "relu1", "ip2", "ip3", "sum", "ip4", "loss")
+TIMES = LayerTimes(
+    {name: 2.0**i for i, name in enumerate(LAYERS)},
+    {name: 2.0 ** (i + 10) for i, name in enumerate(LAYERS)},
+    152.0, 0.0, 0,
+)  # fmt: skip
+CARRIER = Carrier([0, 100], [1.0, 2.0])
+BUILT = Built(BLOBS, PARAMETERS)
+
+
+def wired(text=NET):
+    """The wiring of a net in phase TRAIN."""
+    net = text_format.Parse(text, caffe_pb2.NetParameter())
+    return Wiring(net, "net.prototxt", ("TRAIN",))
+
+
+def learning(wiring, built=BUILT):
+    """Numbers of the layers that learn."""
+    return {n for n in wiring.used["TRAIN"] if built.learns(wiring.layers[n])}

@@ -1,0 +1,165 @@
+"""Plans: the recommendation, the table, the record, the figure and the command."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from dualnet.cut.plan import Plan, Request, plan, recommend
+from dualnet.cut.plan.cuts import find_cuts
+from dualnet.cut.plan.estimate import Estimate, HalfCost, estimate, single_cost
+from dualnet.cut.plan.figure import check_output, draw_plan
+from dualnet.cut.plan.memory import Memory
+from dualnet.cut.plan.table import to_record, to_text
+from dualnet.errors import ConfigError, StorageFailed, UsageError
+from tests.cut.plan.planning import BUILT, CARRIER, TIMES, learning, wired
+
+DIGITS = "prototxt/digits/single_train_test.prototxt"
+
+
+@pytest.fixture(params=[False, True], ids=["own cores", "shared cores"])
+def small(request):
+    """A plan of the small net, from chosen numbers."""
+    wiring = wired()
+    memory = Memory(wiring, BUILT, "SGD")
+    cuts, refusals = find_cuts(wiring, learning(wiring))
+    estimates = [estimate(c, BUILT, TIMES, CARRIER, memory, request.param) for c in cuts]
+    single = single_cost(wiring, BUILT, TIMES, memory)
+    best, reason = recommend(estimates, single, "alternating")
+    asked = Request("net.prototxt", shared=request.param)
+    return Plan(asked, "small", 4, single, 0, estimates, refusals, CARRIER, best, reason)
+
+
+def costing(memory, alternating, overlapped):
+    half = HalfCost(1, 1.0, 1.0, 1.0, memory)
+    small = HalfCost(1, 1.0, 1.0, 1.0, 1)
+    return Estimate(None, half, small, 1, 1, alternating, overlapped, 1.0)
+
+
+def test_memory_decides_and_then_time():
+    whole = HalfCost(1, 1.0, 1.0, 1.0, 200 << 20)
+    cuts = [
+        costing(100 << 20, 9.0, 5.0),
+        costing(104 << 20, 8.0, 6.0),  # as good as the first: within 5 %
+        costing(120 << 20, 1.0, 1.0),
+    ]
+    best, reason = recommend(cuts, whole, "alternating")
+    assert best is cuts[1]
+    assert "needs 104 MiB, 48% less than the single net" in reason
+    assert "the fastest alternating of 2 like it" in reason
+    assert recommend(cuts, whole, "overlapped")[0] is cuts[0]
+    best, reason = recommend(cuts[2:], HalfCost(1, 1.0, 1.0, 1.0, 120 << 20), "alternating")
+    assert "no less than the single" in reason and "the only such" in reason
+    assert recommend([], whole, "alternating") == (None, "the net cannot be cut in two")
+
+
+def test_table(small):
+    text = to_text(small)
+    lines = text.splitlines()
+    assert lines[0] == "small: batches of 4, CPU, 1 thread a half"
+    rows = [line for line in lines if line[:3].strip() in ("", "*") and " / " in line]
+    assert [row.split()[0 if row[0] == " " else 1] for row in rows] == [
+        "ip1", "ip2", "ip3", "sum"
+    ]  # fmt: skip
+    assert sum(line.startswith("*") for line in lines) == 1
+    assert any(" ip3 (+1)  sum+ip4  " in row for row in rows)
+    assert f"Recommended: {small.best.cut.at}. Its larger half" in text
+    assert "  dualnet split net.prototxt --at" in text
+    assert ("share the cores" in text) == small.request.shared
+    assert "  ip4    no layer that learns stands between it and the loss" in lines
+    assert max(map(len, lines)) < 160
+
+
+def test_record_is_json_able_and_whole(small):
+    record = json.loads(json.dumps(to_record(small)))
+    assert [cut["at"] for cut in record["cuts"]] == ["ip1", "ip2", "ip3", "sum"]
+    cut = record["cuts"][0]
+    assert cut["up_bytes"] == 112 and cut["net1"]["parameters"] == 89
+    assert cut["alternating_s"] == small.cuts[0].alternating_s
+    assert record["cores"] == ("shared" if small.request.shared else "own")
+    assert record["recommended"] == small.best.cut.at and record["refused"]["loss"]
+
+
+@pytest.mark.parametrize(("form", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml")])
+def test_figure(small, tmp_path, form, start):
+    path = tmp_path / f"plan.{form}"
+    draw_plan(small, str(path))
+    assert path.read_bytes().startswith(start)
+
+
+def test_mistakes_of_figures(small, tmp_path):
+    path = str(tmp_path / "plan.png")
+    with pytest.raises(UsageError, match="valid formats are png, svg, pdf"):
+        draw_plan(small, str(tmp_path / "plan.gif"))
+    (tmp_path / "plan.png").write_text("precious")
+    with pytest.raises(UsageError, match="plan.png exists already: give --force"):
+        check_output(path)
+    with pytest.raises(UsageError, match="plan.png exists already: give --force"):
+        draw_plan(small, path)
+    draw_plan(small, path, force=True)
+    with pytest.raises(StorageFailed, match="cannot write the figure"):
+        draw_plan(small, str(tmp_path / "nowhere" / "plan.png"))
+
+
+def test_a_real_net_is_planned(workdir):
+    found = plan(Request(DIGITS, batch=8, repeats=2))
+    assert found.batch == 8 and found.name == "digits_single"
+    names = [cut.cut.at for cut in found.cuts]
+    assert names == [
+        "conv1", "pool1", "conv2", "pool2", "conv3", "relu3", "conv4", "pool4", "ip1"
+    ]  # fmt: skip
+    pool2 = found.cuts[names.index("pool2")]
+    assert (pool2.up_bytes, pool2.down_bytes) == (4 * (8 * 32 * 4 + 8), 4 * 8 * 32 * 4)
+    # What both halves have of the single net, and the dual layer once more.
+    conv3 = 32 * 32 * 9 + 32
+    total = pool2.net1.parameters + pool2.net2.parameters
+    assert total == found.single.parameters + conv3
+    assert found.best in found.cuts
+
+
+def test_mistakes(workdir):
+    with pytest.raises(StorageFailed, match="nowhere: cannot exchange files"):
+        plan(Request(DIGITS, batch=8, repeats=1, exchange_dir="nowhere"))
+    with pytest.raises(ConfigError, match="no solver of a matching name beside it"):
+        (workdir / "alone.prototxt").write_text((workdir / DIGITS).read_text())
+        plan(Request("alone.prototxt"))
+
+
+def test_command(dualnet, workdir):
+    words = ["plan", DIGITS, "--batch", "8", "--repeats", "1", "--threads", "1"]
+    done = dualnet(*words, "--json", "-o", "plan.png")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["batch"] == 8 and record["threads"] == 1 and len(record["cuts"]) == 9
+    assert (workdir / "plan.png").read_bytes().startswith(b"\x89PNG")
+    for options, message in (
+        (["--batch", "0"], "--batch 0: 1 or more is needed"),
+        (["-o", "plan.png"], "plan.png exists already"),
+        (["--device", "gpu"], "--device gpu: neither cpu nor the number of a GPU"),
+    ):
+        done = dualnet("plan", DIGITS, *options)
+        assert done.returncode == 2 and message in done.stderr
+
+
+def test_a_cut_that_the_test_phase_has_not_is_none(workdir):
+    # In training pool2 is made of conv2 as ever; in the test phase nothing of that name is.
+    text = (workdir / DIGITS).read_text()
+    start = text.index('layer {\n  name: "pool2"')
+    end = text.index("layer {", start + 1)
+    pool2 = text[start:end].replace(
+        "  pooling_param", "  include { phase: TRAIN }\n  pooling_param"
+    )
+    other = pool2.replace("TRAIN", "TEST").replace("MAX", "AVE").replace('top: "pool2"', 'top: "p"')
+    conv3 = text[end : text.index("layer {", end + 1)]
+    train = conv3.replace("  convolution_param", "  include { phase: TRAIN }\n  convolution_param")
+    test = train.replace("TRAIN", "TEST").replace('bottom: "pool2"', 'bottom: "p"')
+    rest = text[end + len(conv3) :]
+    net = text[:start] + pool2 + other + train + test + rest
+    (workdir / "net_train_test.prototxt").write_text(net)
+    solver = (workdir / "prototxt/digits/single_solver.prototxt").read_text()
+    (workdir / "net_solver.prototxt").write_text(solver)
+    found = plan(Request("net_train_test.prototxt", batch=8, repeats=1))
+    assert "pool2" not in [cut.cut.at for cut in found.cuts]
+    assert "pool2" in [refusal.at for refusal in found.refusals]
+    assert "conv2" in [cut.cut.at for cut in found.cuts]

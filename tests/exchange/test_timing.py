@@ -1,0 +1,34 @@
+"""The carrier that is timed, and times in between."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from dualnet.errors import StorageFailed
+from dualnet.exchange.timing import Carrier, measure_carrier
+
+
+def test_messages_are_timed_and_nothing_stays(tmp_path):
+    carrier = measure_carrier(str(tmp_path), 300_000)
+    assert carrier.sizes == [1 << 12, 1 << 16, 300_000]
+    assert len(carrier.seconds) == 3 and all(seconds > 0 for seconds in carrier.seconds)
+    assert carrier.bytes_per_s > 0
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_small_plan_still_has_two_sizes(tmp_path):
+    assert measure_carrier(str(tmp_path), 8).sizes == [1 << 12, 1 << 13]
+
+
+def test_times_in_between_and_beyond():
+    carrier = Carrier([0, 100, 300], [1.0, 2.0, 6.0])
+    assert [carrier.one_way_s(size) for size in (0, 50, 100, 200, 300)] == [1, 1.5, 2, 4, 6]
+    assert carrier.bytes_per_s == 60
+    assert carrier.one_way_s(360) == pytest.approx(7)
+
+
+def test_a_missing_directory_is_named(tmp_path):
+    with pytest.raises(StorageFailed, match="nowhere: cannot exchange files there: No such file"):
+        measure_carrier(str(tmp_path / "nowhere"), 8)
