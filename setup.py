@@ -26,6 +26,7 @@ setup(
     extras_require={
         "engine": ["torch>=2.8"],
         "digits": ["scikit-learn>=0.23"],
+        "fast": ["blake3>=1.0"],
         "dev": ["pytest>=6.0", "hypothesis>=5.43", "ruff", "mypy", "import-linter", "types-PyYAML"],
     },
     entry_points={"console_scripts": ["dualnet = dualnet.cli:main"]},

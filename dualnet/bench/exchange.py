@@ -28,6 +28,7 @@ import numpy as np
 
 from dualnet.errors import TrainingFailed, UsageError
 from dualnet.exchange.channel import Message
+from dualnet.exchange.digest import check_digest
 from dualnet.exchange.factory import CARRIERS, open_channel
 from dualnet.exchange.settings import ExchangeSettings
 
@@ -43,6 +44,7 @@ class _Contender:
     name: str
     carrier: str
     verify: bool
+    digest: str
     folder: str
 
 
@@ -53,6 +55,7 @@ def bench_exchange(
     seconds: float = 0.3,
     unverified: bool = False,
     folder: str = "",
+    digests: Sequence[str] = ("sha256",),
 ) -> Iterator[dict[str, Any]]:
     """Time messages of several sizes over several carriers.
 
@@ -64,6 +67,7 @@ def bench_exchange(
         unverified: each carrier takes part once more without `exchange.verify`.
         folder: where the exchange directories are made; "" is the system's for temporary files.
             The carrier of files takes part once more on /dev/shm, where there is one.
+        digests: of `DIGESTS`: each carrier takes part with each.
 
     Yields:
         Records for JSON lines: one for each size and contender, times one way in milliseconds and
@@ -71,18 +75,21 @@ def bench_exchange(
 
     Raises:
         UsageError: no such carrier, or a number that makes no sense.
+        ConfigError: a digest that cannot be computed here.
         TrainingFailed: a contender's process failed.
     """
     unknown = [carrier for carrier in carriers if carrier not in CARRIERS]
     if unknown:
         raise UsageError(f"--carrier {unknown[0]}: expected one of {', '.join(CARRIERS)}")
+    for digest in digests:
+        check_digest(digest)
     if rounds < 1 or seconds <= 0 or not sizes_mb or min(sizes_mb) < 1:
         raise UsageError(
             f"--sizes {list(sizes_mb)}, --rounds {rounds}, --seconds {seconds:g}: sizes and rounds "
             "must be 1 or more, seconds above 0"
         )
     with tempfile.TemporaryDirectory(dir=folder or None) as disk:
-        contenders = list(_contenders(carriers, unverified, disk))
+        contenders = list(_contenders(carriers, digests, unverified, disk))
         pairs = {contender.name: _Pair(contender) for contender in contenders}
         try:
             for size_mb in sizes_mb:
@@ -92,13 +99,17 @@ def bench_exchange(
                 pair.end()
 
 
-def _contenders(carriers: Sequence[str], unverified: bool, disk: str) -> Iterator[_Contender]:
+def _contenders(
+    carriers: Sequence[str], digests: Sequence[str], unverified: bool, disk: str
+) -> Iterator[_Contender]:
+    ways = [(True, digest, "" if digest == "sha256" else f" {digest}") for digest in digests]
+    if unverified:
+        ways.append((False, "sha256", " unverified"))
     for carrier in carriers:
-        for verify in (True, False) if unverified else (True,):
-            name = carrier if verify else f"{carrier} unverified"
-            yield _Contender(name, carrier, verify, disk)
+        for verify, digest, suffix in ways:
+            yield _Contender(carrier + suffix, carrier, verify, digest, disk)
             if carrier == "files" and os.access("/dev/shm", os.W_OK):
-                yield _Contender(name.replace("files", "files on tmpfs"), carrier, verify, "")
+                yield _Contender(f"files on tmpfs{suffix}", carrier, verify, digest, "")
 
 
 def _contest(
@@ -199,7 +210,7 @@ class _Pair:
         self._processes = [
             subprocess.Popen(
                 [sys.executable, "-m", "dualnet.bench.exchange", role, run_dir, contender.carrier,
-                 "verify" if contender.verify else ""],
+                 contender.digest, "verify" if contender.verify else ""],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             )
             for role in ("net1", "net2")
@@ -228,11 +239,12 @@ class _Pair:
         self._folder.cleanup()
 
 
-def _play(role: str, run_dir: str, carrier: str, verify: str) -> None:
+def _play(role: str, run_dir: str, carrier: str, digest: str, verify: str) -> None:
     """One process of a pair: net1 is told sizes on standard input until that ends."""
     settings = ExchangeSettings(
         retain=0,
         verify=bool(verify),
+        digest=digest,
         hang_timeout_s=_PATIENCE_S,
         lock_dir=os.path.join(run_dir, "locks"),
     )

@@ -61,7 +61,7 @@ def _add_exchange(benches: Any) -> None:
     summary = "time messages of several sizes over each carrier, beside the machine's copy floor"
     command = benches.add_parser(
         "exchange", help=summary, description=summary,
-        epilog="example: dualnet bench exchange --carrier files tcp --sizes 2 8 --unverified",
+        epilog="example: dualnet bench exchange --sizes 2 8 --digest sha256 blake3",
     )  # fmt: skip
     command.set_defaults(run=_exchange)
     command.add_argument(
@@ -77,6 +77,10 @@ def _add_exchange(benches: Any) -> None:
     command.add_argument(
         "--unverified", action="store_true", help="also each carrier with exchange.verify=false"
     )
+    command.add_argument(
+        "--digest", nargs="+", default=["sha256"], metavar="NAME",
+        help="sha256, blake3: each carrier takes part with each (default: sha256)",
+    )  # fmt: skip
     command.add_argument("--dir", default="", help="where the exchange directories are made")
 
 
@@ -87,7 +91,7 @@ def _exchange(options: argparse.Namespace) -> None:
     print(json.dumps(machine()), flush=True)
     for record in bench_exchange(
         options.carrier, options.sizes, options.rounds, options.seconds, options.unverified,
-        options.dir,
+        options.dir, options.digest,
     ):  # fmt: skip
         print(json.dumps(record), flush=True)
 

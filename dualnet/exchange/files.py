@@ -82,7 +82,7 @@ class FileChannel(Channel):
         self._paths = paths = ExchangePaths.of_run(run_dir)
         self._process = process or ProcessId.current()
         care = care_for(run_dir, settings)
-        self._manifest = join_run(fs, paths, role, identity)
+        self._manifest = join_run(fs, paths, role, {**identity, "digest": settings.digest})
         run = self._manifest.run_id.hex()
         self._lock = NodeLock(fs, settings.lock_dir, run, role)
         try:
@@ -104,7 +104,7 @@ class FileChannel(Channel):
         self._storage = Storage(
             fs, paths.root, settings.storage_timeout_s, self.counters, self._heartbeat.set_state
         )
-        self._hasher = Hasher(settings.hash_threads)
+        self._hasher = Hasher(settings.hash_threads, settings.digest)
         self._kept = Kept(fs, paths, settings.disk_budget_bytes)
         self._outbox = Outbox(
             fs,

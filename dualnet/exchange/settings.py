@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 
 from dualnet.errors import ConfigError
 from dualnet.exchange.compress import DTYPES
+from dualnet.exchange.digest import check_digest
 
 __all__ = ["ExchangeSettings"]
 
@@ -44,6 +45,8 @@ class ExchangeSettings:
     filesystem: str = "auto"
     #: Check the digest of every array read. Size, shape, origin and order are checked in any case.
     verify: bool = True
+    #: How: "sha256", or "blake3", which is faster and needs the package of that name on both nodes.
+    digest: str = "sha256"
     #: Delete a message when this many durable checkpoints of both halves have passed it; 0 deletes
     #: it as soon as the partner has it, which makes a restart from a checkpoint impossible.
     retain: int = 2
@@ -91,6 +94,7 @@ class ExchangeSettings:
                 raise ConfigError(
                     f"exchange.{name}: expected one of {', '.join(DTYPES)}, got {dtype!r}"
                 )
+        check_digest(self.digest)
         if self.heartbeat_s == 0 or self.dead_after_s == 0:
             raise ConfigError(
                 "exchange.heartbeat_s, exchange.dead_after_s: must be positive, "

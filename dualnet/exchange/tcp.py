@@ -115,7 +115,9 @@ class TcpChannel(Channel):
         self._paths = paths = ExchangePaths.of_run(run_dir)
         self._process = process or ProcessId.current()
         care = care_for(run_dir, settings)
-        self._manifest = manifest = join_run(fs, paths, role, identity)
+        self._manifest = manifest = join_run(
+            fs, paths, role, {**identity, "digest": settings.digest}
+        )
         run = manifest.run_id.hex()
         self._lock = NodeLock(fs, settings.lock_dir, run, role)
         try:
@@ -133,7 +135,7 @@ class TcpChannel(Channel):
         self._storage = Storage(
             fs, paths.root, settings.storage_timeout_s, self.counters, self._heartbeat.set_state
         )
-        self._hasher = Hasher(settings.hash_threads)
+        self._hasher = Hasher(settings.hash_threads, settings.digest)
         self._kept = Kept(fs, paths, settings.disk_budget_bytes)
         self._outbox = Outbox(
             fs, paths, manifest, Publisher(fs, paths, role, epoch), self._storage, self._hasher,

@@ -46,6 +46,9 @@ __all__ = [
     "layout_digest",
 ]
 
+#: Objects, the hello among them, are digested alike whatever the halves are set to, so that halves
+#: with different settings can tell each other.
+_CONTROLS = Hasher(0)
 #: Longest body of a control frame.
 CONTROL_LIMIT = 1 << 17
 
@@ -163,7 +166,7 @@ class Connection:
                 f"{fields.get('type')}: {len(body)} bytes, at most {CONTROL_LIMIT} allowed"
             )
         header = self._next_header(_CONTROL, len(body))
-        stream = self._hasher.stream(b"")
+        stream = _CONTROLS.stream(b"")
         stream.add(memoryview(body))
         self._send(memoryview(self._begin(header) + body + self._end(header, stream.digest())))
 
@@ -232,7 +235,7 @@ class Connection:
         if kind != _CONTROL or length > CONTROL_LIMIT:
             raise Broken(f"a frame of kind {kind} and {length} bytes where an object was due")
         body = bytearray(length)
-        stream = self._hasher.stream(b"")
+        stream = _CONTROLS.stream(b"")
         self._receive(memoryview(body))
         stream.add(memoryview(body))
         self._check_end(header, stream.digest())

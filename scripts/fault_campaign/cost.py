@@ -20,6 +20,7 @@ import numpy as np
 
 from dualnet.errors import UsageError
 from dualnet.exchange.channel import Message
+from dualnet.exchange.digest import DIGESTS
 from dualnet.exchange.files import FileChannel
 from dualnet.exchange.mounts import find_mount
 from dualnet.exchange.settings import ExchangeSettings
@@ -28,6 +29,8 @@ from scripts.fault_campaign.ledger import Ledger
 __all__ = ["bench_exchange", "run_cost"]
 
 _MIB = 1 << 20
+#: With each digest, and unverified.
+_KINDS = (*DIGESTS, "none")
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def bench_exchange(
     hash_threads: int = ExchangeSettings.hash_threads,
     iteration_ms: float = 0.0,
 ) -> Iterator[dict[str, Any]]:
-    """Time messages of some sizes, with and without verification, and bare copies.
+    """Time messages of some sizes, with each digest and unverified, and bare copies.
 
     Args:
         folders: existing folders to measure in, one for each file system.
@@ -96,14 +99,14 @@ def _one_size(
     scratch: str, size_mib: float, rounds: int, hash_threads: int, iteration_ms: float
 ) -> Iterator[dict[str, Any]]:
     values = np.random.RandomState(0).rand(int(size_mib * _MIB) // 4).astype(np.float32)
-    lines = {verify: _Line(scratch, verify, hash_threads) for verify in (True, False)}
+    lines = {digest: _Line(scratch, digest, hash_threads) for digest in _KINDS}
     bare = _Bare(scratch, values)
-    taken: dict[str, list[Timing]] = {"bare": [], "True": [], "False": []}
+    taken: dict[str, list[Timing]] = {name: [] for name in ("bare", *_KINDS)}
     try:
         for number in range(rounds + 1):
             found = {"bare": bare.copy()}
-            for verify, line in lines.items():
-                found[str(verify)] = line.pass_on(number, values)
+            for digest, line in lines.items():
+                found[digest] = line.pass_on(number, values)
             if number:  # the first round warms up
                 for name, timing in found.items():
                     taken[name].append(timing)
@@ -112,14 +115,14 @@ def _one_size(
             line.close()
     with open("/proc/mounts", encoding="utf-8", errors="surrogateescape") as file:
         mount = find_mount(scratch, file.read())
-    for verify in (True, False):
-        ours = taken[str(verify)]
+    for digest in _KINDS:
+        ours = taken[digest]
         ratios = [one.wall_ms / other.wall_ms for one, other in zip(ours, taken["bare"])]
         record: dict[str, Any] = {
             "bench": "exchange",
             "file_system": mount.kind if mount is not None else "",
             "mib": size_mib,
-            "verify": verify,
+            "digest": digest,
             "hash_threads": hash_threads,
             "rounds": rounds,
             **_summary("message", ours),
@@ -146,14 +149,15 @@ def _summary(name: str, timings: Sequence[Timing]) -> dict[str, float]:
 class _Line:
     """Both ends of an exchange that keeps nothing."""
 
-    def __init__(self, scratch: str, verify: bool, hash_threads: int) -> None:
-        run_dir = os.path.join(scratch, f"verify-{verify}")
+    def __init__(self, scratch: str, digest: str, hash_threads: int) -> None:
+        run_dir = os.path.join(scratch, f"digest-{digest}")
         os.mkdir(run_dir)
         settings = ExchangeSettings(
-            verify=verify,
+            verify=digest != "none",
+            digest=digest if digest != "none" else "sha256",
             retain=0,
             hash_threads=hash_threads,
-            lock_dir=os.path.join(scratch, f"locks-{verify}"),
+            lock_dir=os.path.join(scratch, f"locks-{digest}"),
         )
         self._halves = [
             FileChannel(role, run_dir, settings, {"bench": "exchange"}) for role in ("net1", "net2")

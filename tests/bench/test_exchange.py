@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from dualnet.bench.exchange import bench_exchange
-from dualnet.errors import UsageError
+from dualnet.errors import ConfigError, UsageError
+
+
+def test_each_digest_takes_part() -> None:
+    pytest.importorskip("blake3")
+    records = bench_exchange(["files"], [1], 1, 0.01, digests=["sha256", "blake3"])
+    assert {"files", "files blake3"} <= {record["exchange"] for record in records}
 
 
 def test_every_contender_has_a_record_for_each_size() -> None:
@@ -26,3 +32,8 @@ def test_every_contender_has_a_record_for_each_size() -> None:
 def test_what_makes_no_sense(change: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         next(bench_exchange(**change))
+
+
+def test_a_digest_that_there_is_not() -> None:
+    with pytest.raises(ConfigError, match="md5"):
+        next(bench_exchange(digests=["md5"]))

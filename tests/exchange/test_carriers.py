@@ -78,7 +78,19 @@ def test_lockstep(play: Stage) -> None:
     assert net1.seq_sent == net1.seq_received == net2.seq_sent == net2.seq_received == 5
     assert net1.counters.bytes_sent == net2.counters.bytes_received == 5 * (192 + 16)
     assert net1.counters.messages_received == net2.counters.messages_sent == 5
-    assert net2.counters.damaged_reads == 0
+
+
+def test_lockstep_with_the_fast_digest(play: Stage) -> None:
+    pytest.importorskip("blake3")
+    net1, net2 = play.pair(digest="blake3")
+    lockstep(net1, net2, 0, 3)
+
+
+def test_halves_with_different_digests(play: Stage) -> None:
+    pytest.importorskip("blake3")
+    play.open("net1", digest="blake3")
+    with pytest.raises(ManifestMismatch, match="digest is 'blake3' there and 'sha256' here"):
+        play.open("net2")
 
 
 def test_several_messages_under_way(play: Stage) -> None:

@@ -26,6 +26,7 @@ from dualnet.exchange.settings import ExchangeSettings
         {"dtype": ""},
         {"dtype_up": "half"},
         {"error_feedback": 1},
+        {"digest": "md5"},
     ],
 )
 def test_bad_values(change: dict[str, Any]) -> None:
