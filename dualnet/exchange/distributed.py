@@ -258,7 +258,7 @@ class DistributedChannel(TcpChannel):
     #: interpreter has ended aborts the process.
     join_s = 8.0
 
-    def _make_link(self, addresses: Callable[[], list[Address]] | None) -> Link:
+    def _make_link(self) -> Link:
         rank = os.environ.get("RANK")
         if rank is not None and rank != str(ROLES.index(self.role)):
             raise ConfigError(

@@ -2,48 +2,31 @@
 
 from __future__ import annotations
 
-import logging
-from collections import deque
 from typing import Any
 
 from dualnet.errors import DamagedMessage, UsageError
-from dualnet.exchange.channel import PARTNER, Channel, Counters, Message
+from dualnet.exchange.channel import Message
 from dualnet.exchange.delivery import Delivery
-from dualnet.exchange.digest import Hasher
-from dualnet.exchange.heartbeat import Heartbeat, Pulse
 from dualnet.exchange.hello import read_hello, seal_hello
 from dualnet.exchange.host import ProcessId
 from dualnet.exchange.inbox import Inbox
 from dualnet.exchange.layout import MessageLayout
-from dualnet.exchange.lease import Lease, NodeLock
-from dualnet.exchange.manifest import join_run
-from dualnet.exchange.mounts import care_for
-from dualnet.exchange.outbox import Outbox, check_size
+from dualnet.exchange.member import Member
+from dualnet.exchange.outbox import check_size
 from dualnet.exchange.partner import Partner, Watch
-from dualnet.exchange.paths import ExchangePaths
 from dualnet.exchange.publish import Publisher
-from dualnet.exchange.retention import (
-    Kept,
-    Passage,
-    find_messages,
-    message_bytes,
-    remove_temporaries,
-)
+from dualnet.exchange.retention import find_messages, message_bytes
 from dualnet.exchange.settings import ExchangeSettings
-from dualnet.exchange.stage import StageRecord
-from dualnet.exchange.storage import Storage
 from dualnet.exchange.waiting import Waiting
 from dualnet.fs import Fs
 
 __all__ = ["FileChannel"]
 
-LOGGER = logging.getLogger(__name__)
-
 # While sending without receiving: time between two looks at what the partner needs.
 _GLANCE_S = 0.2
 
 
-class FileChannel(Channel):
+class FileChannel(Member):
     """One half's end of an exchange by files; opening it joins the run and takes the role.
 
     Args:
@@ -72,51 +55,8 @@ class FileChannel(Channel):
         process: ProcessId | None = None,
         beat: bool = True,
     ) -> None:
-        if role not in PARTNER:
-            raise UsageError(f"role {role!r}: expected one of {', '.join(PARTNER)}")
-        self.role = role
-        self.partner = PARTNER[role]
-        self.counters = Counters()
-        self._settings = settings
-        self._fs = fs = fs or Fs()
-        self._paths = paths = ExchangePaths.of_run(run_dir)
-        self._process = process or ProcessId.current()
-        care = care_for(run_dir, settings)
-        self._manifest = join_run(fs, paths, role, {**identity, "digest": settings.digest})
-        run = self._manifest.run_id.hex()
-        self._lock = NodeLock(fs, settings.lock_dir, run, role)
-        try:
-            self._lease = Lease.take(
-                fs, paths, self._manifest, role, self._process, settings.dead_after_s, LOGGER.info
-            )
-        except BaseException:
-            self._lock.release()
-            raise
-        epoch = self._lease.epoch
-        self._heartbeat = Heartbeat(
-            fs,
-            paths.heartbeat(role, epoch),
-            self._manifest.key,
-            Pulse(run, role, epoch),
-            settings.beat_s,
-            care.network,
-        )
-        self._storage = Storage(
-            fs, paths.root, settings.storage_timeout_s, self.counters, self._heartbeat.set_state
-        )
-        self._hasher = Hasher(settings.hash_threads, settings.digest)
-        self._kept = Kept(fs, paths, settings.disk_budget_bytes)
-        self._outbox = Outbox(
-            fs,
-            paths,
-            self._manifest,
-            Publisher(fs, paths, role, epoch),
-            self._storage,
-            self._hasher,
-            StageRecord(run, role, epoch),
-            self._kept,
-            care.network,
-        )
+        super().__init__(role, run_dir, settings, identity, fs, process)
+        fs, paths, care = self._fs, self._paths, self._care
         self._partner = Partner(fs, paths, self._manifest, self.partner, care)
         self._waiting = Waiting(
             fs, paths.root, self._storage, self.counters, care.poll_cap_s, self._look_after
@@ -142,20 +82,9 @@ class FileChannel(Channel):
             lambda seq: self._outbox.update(want=seq),
         )
         self._received = 0
-        self._passages: deque[Passage] = deque()
         self._served = (0, 0)
         self._glanced_s = -float("inf")
-        self._closed = False
-        try:
-            self._storage.attempt(
-                "list", paths.root, lambda: remove_temporaries(fs, paths, role, epoch)
-            )
-            self._heartbeat.set_state("running", now=True)
-            if beat:
-                self._heartbeat.start()
-        except BaseException as error:
-            self.close(f"failed: {error}")
-            raise
+        self._open(beat)
 
     @property
     def seq_sent(self) -> int:
@@ -166,11 +95,6 @@ class FileChannel(Channel):
     def seq_received(self) -> int:
         """Messages received, counted over all restarts."""
         return self._received
-
-    @property
-    def epoch(self) -> int:
-        """How many times this role has been started in this run."""
-        return self._lease.epoch
 
     def handshake(self, hello: dict[str, Any]) -> dict[str, Any]:
         """See `Channel.handshake`."""
@@ -260,51 +184,11 @@ class FileChannel(Channel):
         self._heartbeat.note(self.seq_sent, seq)
         return message
 
-    def checkpoint_passed(self, iteration: int) -> None:
-        """See `Channel.checkpoint_passed`."""
-        self._begin()
-        self._passages.append(Passage(iteration, self.seq_sent, self._received))
-        changes: dict[str, Any] = {"checkpoint": iteration, "received": self._received}
-        while len(self._passages) > max(self._settings.retain, 1):
-            self._passages.popleft()
-        if len(self._passages) >= self._settings.retain:
-            oldest = self._passages[0]
-            changes.update(passed_sent=oldest.sent, passed_received=oldest.received)
-        self._outbox.update(**changes)
-        self._delete()
-
-    def reserve(self, iteration_bytes: int, iterations: int) -> None:
-        """See `Channel.reserve`."""
-        kept = iteration_bytes * iterations * max(self._settings.retain, 1)
-        self._storage.attempt("look at", self._paths.root, lambda: self._kept.check_disk(kept))
-        self._kept.check_room(kept)
-
     def progress(self) -> None:
         """See `Channel.progress`."""
         self._lease.check()
         self._heartbeat.note(self.seq_sent, self._received)
         self._glance()
-
-    def report(self, state: str) -> None:
-        """See `Channel.report`."""
-        if not self._closed:  # how it ended is the last word
-            self._heartbeat.set_state(state, now=True)
-
-    def close(self, state: str = "done") -> None:
-        """See `Channel.close`."""
-        if self._closed:
-            return
-        try:
-            if state == "done":
-                self._drain()
-        except BaseException as error:
-            state = f"failed: {type(error).__name__}: {error}"
-            raise
-        finally:
-            self._closed = True
-            self._heartbeat.close(state)
-            self._hasher.close()
-            self._lock.release()
 
     # Waiting
 
@@ -312,15 +196,6 @@ class FileChannel(Channel):
         return Watch(self._fs, self._partner, self._process, self._settings, self._paths.root, what)
 
     # What is done in passing
-
-    def _begin(self) -> None:
-        self._check_open()
-        if self._outbox.record.base < 0:
-            self.resume(0, 0)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise UsageError(f"channel of {self.role}: closed already")
 
     def _look_after(self) -> None:
         """While waiting, leave if superseded, and help the partner to what it needs."""

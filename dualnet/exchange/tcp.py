@@ -9,38 +9,22 @@ has left.
 
 from __future__ import annotations
 
-import logging
 import socket
-from collections import deque
 from dataclasses import replace
 from typing import Any, Callable, TypeVar
 
 import numpy as np
 
 from dualnet.errors import ManifestMismatch, PartnerNeverCame, UsageError
-from dualnet.exchange.channel import PARTNER, Channel, Counters, Message
-from dualnet.exchange.digest import Hasher
-from dualnet.exchange.heartbeat import Heartbeat, Pulse
+from dualnet.exchange.channel import Message
 from dualnet.exchange.hello import seal_hello
 from dualnet.exchange.host import ProcessId
 from dualnet.exchange.layout import MessageLayout
-from dualnet.exchange.lease import Lease, NodeLock
-from dualnet.exchange.manifest import join_run
-from dualnet.exchange.mounts import care_for
-from dualnet.exchange.outbox import Outbox, check_size
+from dualnet.exchange.member import Member
+from dualnet.exchange.outbox import check_size
 from dualnet.exchange.partner import Watch
-from dualnet.exchange.paths import ExchangePaths
-from dualnet.exchange.publish import Publisher
-from dualnet.exchange.retention import (
-    Kept,
-    Passage,
-    find_messages,
-    message_bytes,
-    remove_temporaries,
-)
+from dualnet.exchange.retention import find_messages, message_bytes
 from dualnet.exchange.settings import ExchangeSettings
-from dualnet.exchange.stage import StageRecord
-from dualnet.exchange.storage import Storage
 from dualnet.exchange.tcp_address import (
     Address,
     find_addresses,
@@ -58,7 +42,6 @@ from dualnet.fs import Fs
 
 __all__ = ["TcpChannel"]
 
-LOGGER = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # A wait is woken by what it waits for; so often it looks after everything else.
@@ -71,7 +54,7 @@ _HANDSHAKE = "handshake"
 _UNDER_WAY_BYTES = 256 << 20
 
 
-class TcpChannel(Channel):
+class TcpChannel(Member):
     """One half's end of an exchange over TCP; opening it joins the run and takes the role.
 
     Args:
@@ -104,76 +87,45 @@ class TcpChannel(Channel):
         process: ProcessId | None = None,
         addresses: Callable[[], list[Address]] | None = None,
     ) -> None:
-        if role not in PARTNER:
-            raise UsageError(f"role {role!r}: expected one of {', '.join(PARTNER)}")
         if settings.address:
             parse_address(settings.address)
-        self.role, self.partner = role, PARTNER[role]
-        self.counters = Counters()
-        self._settings = settings
-        self._fs = fs = fs or Fs()
-        self._paths = paths = ExchangePaths.of_run(run_dir)
-        self._process = process or ProcessId.current()
-        care = care_for(run_dir, settings)
-        self._manifest = manifest = join_run(
-            fs, paths, role, {**identity, "digest": settings.digest}
-        )
-        run = manifest.run_id.hex()
-        self._lock = NodeLock(fs, settings.lock_dir, run, role)
-        try:
-            self._lease = Lease.take(
-                fs, paths, manifest, role, self._process, settings.dead_after_s, LOGGER.info
-            )
-        except BaseException:
-            self._lock.release()
-            raise
-        epoch = self._lease.epoch
-        self._heartbeat = Heartbeat(
-            fs, paths.heartbeat(role, epoch), manifest.key, Pulse(run, role, epoch),
-            settings.beat_s, care.network,
-        )  # fmt: skip
-        self._storage = Storage(
-            fs, paths.root, settings.storage_timeout_s, self.counters, self._heartbeat.set_state
-        )
-        self._hasher = Hasher(settings.hash_threads, settings.digest)
-        self._kept = Kept(fs, paths, settings.disk_budget_bytes)
-        self._outbox = Outbox(
-            fs, paths, manifest, Publisher(fs, paths, role, epoch), self._storage, self._hasher,
-            StageRecord(run, role, epoch), self._kept, care.network,
-        )  # fmt: skip
+        super().__init__(role, run_dir, settings, identity, fs, process)
+        fs, manifest = self._fs, self._manifest
+        limit = settings.max_message_bytes
         own, theirs = (
-            Shelf(fs, paths, manifest, self._hasher, care, whose, settings.max_message_bytes)
+            Shelf(fs, self._paths, manifest, self._hasher, self._care, whose, limit)
             for whose in (role, self.partner)
         )
         self._theirs = theirs
         self._store = Store(own.read)
         self._remote = RemoteHalf(self.partner, theirs.last_words)
         introduction = {
-            "epoch": epoch,
+            "epoch": self.epoch,
             "life": fs.random(8).hex(),
             "process": self._process.fields(),
             "identity": manifest.identity,
         }
         self._wire = Wire(introduction, self._remote, self._store, settings, self._hasher)
-        self._passages: deque[Passage] = deque()
         self._recorded_through = 0
         self._looked_s = self._shown_s = -float("inf")
+        self._addresses = addresses or self._find_addresses
         self._link: Link | None = None
-        self._closed = False
-        try:
-            self._storage.attempt(
-                "list", paths.root, lambda: remove_temporaries(fs, paths, role, epoch)
-            )
-            self._heartbeat.set_state("running", now=True)
-            self._heartbeat.start()
-            self._wire.start()
-            self._link = self._make_link(addresses)
-            self._link.start()
-        except BaseException as error:
-            self.close(f"failed: {error}")
-            raise
+        self._open()
 
-    def _make_link(self, addresses: Callable[[], list[Address]] | None) -> Link:
+    def _connect(self) -> None:
+        self._wire.start()
+        self._link = self._make_link()
+        self._link.start()
+
+    def _disconnect(self, state: str) -> None:
+        if self._link is not None:
+            self._link.close()
+        self._wire.close(state)
+        if self._link is not None:
+            # A thread that is left within a library would meet the interpreter's end there.
+            self._link.join(self.join_s)
+
+    def _make_link(self) -> Link:
         """What makes the connections."""
         fs, paths, manifest = self._fs, self._paths, self._manifest
         limit, verify = self._settings.max_message_bytes, self._settings.verify
@@ -190,15 +142,12 @@ class TcpChannel(Channel):
                 lambda: publish_address(fs, paths, manifest, self.role, self.epoch, port),
             )
             return Listener(self.role, manifest.key, serve, sock)
-        if self._settings.address and addresses is None:
-            fixed = [parse_address(self._settings.address)]
-            addresses = lambda: fixed  # noqa: E731
-        return Dialer(
-            self.role,
-            manifest.key,
-            serve,
-            addresses or (lambda: find_addresses(fs, paths, manifest, self.partner)),
-        )
+        return Dialer(self.role, manifest.key, serve, self._addresses)
+
+    def _find_addresses(self) -> list[Address]:
+        if self._settings.address:
+            return [parse_address(self._settings.address)]
+        return find_addresses(self._fs, self._paths, self._manifest, self.partner)
 
     @property
     def seq_sent(self) -> int:
@@ -209,11 +158,6 @@ class TcpChannel(Channel):
     def seq_received(self) -> int:
         """Messages received, counted over all restarts."""
         return self._wire.standing.received
-
-    @property
-    def epoch(self) -> int:
-        """How many times this role has been started in this run."""
-        return self._lease.epoch
 
     def handshake(self, hello: dict[str, Any]) -> dict[str, Any]:
         """See `Channel.handshake`."""
@@ -294,28 +238,17 @@ class TcpChannel(Channel):
 
     def checkpoint_passed(self, iteration: int) -> None:
         """See `Channel.checkpoint_passed`."""
-        self._begin()
-        self._passages.append(Passage(iteration, self.seq_sent, self.seq_received))
-        while len(self._passages) > max(self._settings.retain, 1):
-            self._passages.popleft()
-        changes: dict[str, Any] = {"checkpoint": iteration, "received": self.seq_received}
-        if len(self._passages) >= self._settings.retain:
-            oldest = self._passages[0]
-            changes.update(passed_sent=oldest.sent, passed_received=oldest.received)
-            with self._wire.cond:
-                self._wire.standing.passed_sent = oldest.sent
-                self._wire.standing.passed_received = oldest.received
-        self._outbox.update(**changes)
+        super().checkpoint_passed(iteration)
+        record = self._outbox.record
+        with self._wire.cond:
+            self._wire.standing.passed_sent = record.passed_sent
+            self._wire.standing.passed_received = record.passed_received
         self._wire.tell()
-        self._delete()
 
     def reserve(self, iteration_bytes: int, iterations: int) -> None:
-        """See `Channel.reserve`."""
-        if not self._settings.retain:
-            return
-        kept = iteration_bytes * iterations * self._settings.retain
-        self._storage.attempt("look at", self._paths.root, lambda: self._kept.check_disk(kept))
-        self._kept.check_room(kept)
+        """See `Channel.reserve`; without checkpoints nothing is kept on disk."""
+        if self._settings.retain:
+            super().reserve(iteration_bytes, iterations)
 
     def progress(self) -> None:
         """See `Channel.progress`."""
@@ -325,33 +258,6 @@ class TcpChannel(Channel):
             self._wire.standing.progress += 1
         self._heartbeat.note(self.seq_sent, self.seq_received)
         self._delete()
-
-    def report(self, state: str) -> None:
-        """See `Channel.report`."""
-        if not self._closed:  # how it ended is the last word
-            self._heartbeat.set_state(state, now=True)
-
-    def close(self, state: str = "done") -> None:
-        """See `Channel.close`."""
-        if self._closed:
-            return
-        try:
-            if state == "done":
-                self._drain()
-        except BaseException as error:
-            state = f"failed: {type(error).__name__}: {error}"
-            raise
-        finally:
-            self._closed = True
-            if self._link is not None:
-                self._link.close()
-            self._wire.close(state)
-            if self._link is not None:
-                # A thread that is left within a library would meet the interpreter's end there.
-                self._link.join(self.join_s)
-            self._heartbeat.close(state)
-            self._hasher.close()
-            self._lock.release()
 
     # Waiting.
 
@@ -441,12 +347,7 @@ class TcpChannel(Channel):
     def _begin(self) -> None:
         self._check_open()
         self._raise_fatal()
-        if self._wire.base < 0:
-            self.resume(0, 0)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise UsageError(f"channel of {self.role}: closed already")
+        super()._begin()
 
     def _put_on_disk(self, message: Message, layout: MessageLayout) -> None:
         """Keep a message for a restart; without checkpoints only say how far we are."""

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable
 
-from dualnet.exchange import files
+from dualnet.exchange import member
 from dualnet.exchange.host import ProcessId
 from dualnet.exchange.inbox import Inbox
 from scripts.fault_campaign.halves import COUPLINGS, ROLES, Lab, Training
@@ -234,10 +234,10 @@ def _one_zombie(lab: Lab, training: Training, role: str, chance: random.Random) 
 
 def _move_to_another_node(locks: Path) -> None:
     """Give this process another machine's name and disk: from here nothing is known of others."""
-    real, lock = ProcessId.current(), files.NodeLock
+    real, lock = ProcessId.current(), member.NodeLock
     there = replace(real, host="elsewhere", boot_id="another boot", pid_ns="pid:[2]")
     ProcessId.current = classmethod(lambda cls: there)  # type: ignore[method-assign,assignment]
-    files.NodeLock = lambda fs, folder, run, role: lock(  # type: ignore[misc,assignment]
+    member.NodeLock = lambda fs, folder, run, role: lock(  # type: ignore[misc,assignment]
         fs, str(locks), run, role
     )
 

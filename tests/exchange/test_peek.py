@@ -29,7 +29,7 @@ def test_running(open_half: OpenHalf, run_dir: Path) -> None:
     net2._heartbeat.beat()
     view = peek(str(run_dir))
     assert view.problems == []
-    assert view.identity == {"config": "c0ffee"}
+    assert view.identity == {"config": "c0ffee", "digest": "sha256"}
     first, second = view.halves["net1"], view.halves["net2"]
     assert (first.epoch, first.sent, first.stage, first.iteration) == (1, 1, "train", 7)
     assert (first.kept_files, first.kept_bytes) == (1, 256 + 16)
