@@ -26,7 +26,10 @@ _PARTS = ("kills", "points", "calls", "strace", "errors", "stops", "zombies", "f
 
 
 def write(output: Path, seed: int) -> Path:
-    """Write the summary of what is in `output`; returns its path."""
+    """Write the summary of what is in `output`; returns its path.
+
+    It ends with what a person has to say of these rows, in `remarks.md` beside them.
+    """
     rows = {part: _read(output / f"{part}.jsonl") for part in _PARTS}
     lines = [
         "# What the halves survive",
@@ -46,6 +49,9 @@ def write(output: Path, seed: int) -> Path:
         *_forty(rows),
         *_environment(seed),
     ]
+    remarks = output / "remarks.md"
+    if remarks.exists():
+        lines += ["", remarks.read_text(encoding="utf-8").rstrip()]
     path = output / "README.md"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
