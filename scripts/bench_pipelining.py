@@ -3,19 +3,25 @@
 
     dualnet data cifar10 --source PATH
     scripts/bench_pipelining.py                            # both on this machine, a fast link
-    sudo scripts/bench_pipelining.py --link --latency-ms 10 --gbit 1      # a slow link (netem)
+    sudo scripts/bench_pipelining.py --link --latency-ms 10 --gbit 1      # a slow link
 
 By turns, each in processes of its own on the same cores:
 
     plain, all     plain PyTorch, one process on all cores
     GPipe, 1F1B    torch.distributed.pipelining, two stages, gloo; the best number of micro-batches
     single, all    dualnet's single net, one process on all cores
-    files, tcp     dualnet's halves, overlapped; files only where both are on one machine
+    files, tcp     dualnet's halves, alternating or net1 so many batches ahead, over a carrier;
+                   files only where both are on one machine
 
 The plain net is dualnet/engine/bench/plain.py, cut into stages where dualnet's is cut. With --link
-the two processes of a contender run in two network namespaces, joined by a pair of virtual cards
-that netem delays (each way) and limits. Prints JSON lines; a table goes to stderr, and with -o to
-FILE.jsonl and FILE.md.
+the two processes of a contender run in two network namespaces (dualnet/bench/link.py). A packet is
+under way for --latency-ms, in each direction: a round trip takes twice as long. The kernel delays
+where it has netem; else a process does, which takes some processor time from whoever is measured:
+the output says how much. Before the contest a plain TCP socket measures the link.
+
+A number of micro-batches that is far behind the best in the first round is not tried again.
+
+Prints JSON lines; a table goes to stderr, and with -o to FILE.jsonl and FILE.md.
 """
 
 from __future__ import annotations
@@ -27,8 +33,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -36,20 +43,21 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from dualnet.bench.cuts import cases  # noqa: E402 (the path has to be set first)
+from dualnet.bench.link import ENDS, KINDS, Link, slow_link  # noqa: E402
+from dualnet.bench.link_check import check  # noqa: E402
 from dualnet.bench.machine import machine  # noqa: E402
 from dualnet.bench.turn import Place, run_turn  # noqa: E402
+from dualnet.errors import DualnetError  # noqa: E402
 
-#: Namespace, card and address of each end of the link.
-ENDS = (("dualnet-a", "dualnet-va", "10.231.77.1"), ("dualnet-b", "dualnet-vb", "10.231.77.2"))
+#: Of the pipelines; dualnet's is the next, the check of the link has the one after.
 PORT = 29517
+#: How far behind the best pipeline of the first round a pipeline has to be, to be left out then.
+HOPELESS = 1.25
 
 
 def main() -> int:
     """Run all rounds; returns the exit code."""
     options = parse()
-    if options.stage is not None:
-        stage(json.loads(options.stage))
-        return 0
     os.environ["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
     )
@@ -58,15 +66,22 @@ def main() -> int:
     if not 1 <= each <= len(allowed) // 2:
         raise SystemExit(f"--cores-each {each}: there are {len(allowed)} cores for two processes")
     cores = [allowed[:each], allowed[each : 2 * each]]
-    with tempfile.TemporaryDirectory() as scratch, link(options) if options.link else nullcontext():
-        settings = [f"train.batch_size={options.batch}"]
-        (case,) = cases(options.config, settings, [options.cut], scratch)
-        contenders = contenders_of(options, case, cores)
-        records = contest(options, contenders)
     head = {"bench": "peers", **machine(), "cores_each": each, "batch": options.batch,
             "cut": options.cut, "iterations": options.iterations, "rounds": options.rounds,
-            "link": {"latency_ms": options.latency_ms, "gbit": options.gbit}
-            if options.link else None}  # fmt: skip
+            "link": None}  # fmt: skip
+    on_link = (
+        slow_link(options.latency_ms, options.gbit, options.link) if options.link else nullcontext()
+    )
+    try:
+        with tempfile.TemporaryDirectory() as scratch, on_link as link:
+            if link is not None:
+                head["link"] = check(link, PORT + 2)
+                print(link_line(head["link"]), file=sys.stderr)
+            settings = [f"train.batch_size={options.batch}"]
+            (case,) = cases(options.config, settings, [options.cut], scratch)
+            records = contest(options, contenders_of(options, case, cores), link)
+    except DualnetError as error:
+        raise SystemExit(str(error)) from None
     lines = "".join(json.dumps(record) + "\n" for record in [head, *records])
     sys.stdout.write(lines)
     sys.stderr.write(table(head, records))
@@ -90,75 +105,109 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cores-each", type=int, help="of each half or stage (default: half)")
     parser.add_argument("--micro", nargs="+", type=int, default=[2, 4, 8], metavar="N",
                         help="numbers of micro-batches to try (default: 2 4 8)")  # fmt: skip
-    parser.add_argument("--staleness", nargs="+", type=int, default=[1, 2], metavar="S")
+    parser.add_argument("--staleness", nargs="+", type=int, default=[0, 1, 2], metavar="S",
+                        help="batches to be ahead; 0: alternating (default: 0 1 2)")  # fmt: skip
     parser.add_argument("--only", nargs="+", metavar="WORD", help="contenders that begin so")
-    parser.add_argument("--link", action="store_true", help="a slow link; needs root, iproute2")
+    parser.add_argument("--carriers", nargs="+", metavar="C",
+                        help="of dualnet (default: files tcp; over a link: tcp)")  # fmt: skip
+    parser.add_argument("--link", nargs="?", const="auto", choices=KINDS,
+                        help="a slow link, by the kernel's netem, or else by tun cards and a "
+                             "process; needs root and iproute2")  # fmt: skip
     parser.add_argument("--latency-ms", type=float, default=10.0, help="each way (default: 10)")
     parser.add_argument("--gbit", type=float, default=1.0, help="per second (default: 1)")
     parser.add_argument("-o", "--output", metavar="FILE", help="without its ending")
-    parser.add_argument("--stage", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-# Contenders: each is a function that trains once and returns the time of an iteration.
+# Contenders.
 
 
-def contenders_of(options: argparse.Namespace, case, cores) -> dict:
-    """Name to function."""
-    prefixes = [["ip", "netns", "exec", end[0]] if options.link else [] for end in ENDS]
+@dataclass
+class Contender:
+    """Who takes turns.
+
+    Attributes:
+        train: Trains once and returns the time of an iteration, in seconds.
+        iterations: All that it trains in a turn, those included that do not count.
+    """
+
+    train: Callable[[], float]
+    iterations: int
+
+
+def contenders_of(options: argparse.Namespace, case, cores) -> dict[str, Contender]:
+    """Name to contender."""
+    prefixes: list[list[str]] = [[], []]
+    if options.link:
+        # For the carrier torch: gloo asks nobody else which card to take.
+        prefixes = [[*end.prefix, "env", f"GLOO_SOCKET_IFNAME={end.card}"] for end in ENDS]
     both = [*cores[0], *cores[1]]
+    counted, tail = options.warm_up + options.iterations, max(options.staleness) + 1
 
-    def plain() -> float:
-        return torch_turn(options, "plain", 1, [both], [[]])
+    def pipeline(schedule: str, micro: int, cores: list, prefixes: list) -> Contender:
+        return Contender(lambda: torch_turn(options, schedule, micro, cores, prefixes), counted)
 
-    def pipeline(schedule: str, micro: int):
-        return lambda: torch_turn(options, schedule, micro, cores, prefixes)
-
-    def dual(roles: dict, settings: list[str]):
-        def run() -> float:
-            found = run_turn(case, settings, roles, options.iterations, options.warm_up,
-                             max(options.staleness) + 1)  # fmt: skip
+    def dual(roles: dict, settings: list[str]) -> Contender:
+        def train() -> float:
+            found = run_turn(case, settings, roles, options.iterations, options.warm_up, tail)
             return max(role.iteration_s for role in found.values())
 
-        return run
+        return Contender(train, counted + tail)
 
-    found = {"plain, all": plain}
+    found = {"plain, all": pipeline("plain", 1, [both], [[]])}
     for schedule in ("GPipe", "1F1B"):
         for micro in options.micro:
             # 1F1B needs as many micro-batches as stages.
             if options.batch % micro == 0 and micro >= 2:
-                found[f"{schedule} {micro}"] = pipeline(schedule, micro)
+                found[f"{schedule} {micro}"] = pipeline(schedule, micro, cores, prefixes)
     found["single, all"] = dual({"single": Place(both)}, [])
     halves = {role: Place(*place) for role, place in zip(("net1", "net2"), zip(cores, prefixes))}
-    address = [f"exchange.address={ENDS[0][2]}:{PORT + 1}"] if options.link else []
-    for carrier in ("tcp",) if options.link else ("files", "tcp"):
+    address = [f"exchange.address={ENDS[0].address}:{PORT + 1}"] if options.link else []
+    for carrier in options.carriers or (["tcp"] if options.link else ["files", "tcp"]):
         for staleness in options.staleness:
-            found[f"{carrier}, {staleness} ahead"] = dual(
+            schedule = ["train.schedule=overlapped", f"train.staleness={staleness}"]
+            name = f"{staleness} ahead" if staleness else "alternating"
+            found[f"{carrier}, {name}"] = dual(
                 halves,
-                ["train.schedule=overlapped", f"train.staleness={staleness}",
-                 f"exchange.carrier={carrier}", *(address if carrier == "tcp" else [])],
+                [*(schedule if staleness else []), f"exchange.carrier={carrier}",
+                 *(address if carrier != "files" else [])],
             )  # fmt: skip
     if options.only:
         found = {k: v for k, v in found.items() if k.startswith(tuple(options.only))}
     return found
 
 
-def contest(options: argparse.Namespace, contenders: dict) -> list[dict]:
+def contest(
+    options: argparse.Namespace, contenders: dict[str, Contender], link: Link | None
+) -> list[dict]:
     """Let them take turns; returns their records, best micro-batch count marked."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
-    names = list(contenders)
+    carrying: dict[str, list[float]] = {name: [] for name in contenders}
+    names, began_s, done = list(contenders), time.monotonic(), 0
     for number in range(options.rounds):
         shift = number % len(names)
-        for name in [*names[shift:], *names[:shift]]:
-            times[name].append(contenders[name]())
-            print(f"round {number + 1}: {name}: {times[name][-1] * 1e3:.1f} ms", file=sys.stderr)
-    pipelines = [name for name in names if name.startswith(("GPipe", "1F1B"))]
-    best = min(pipelines, key=lambda name: median(times[name]), default=None)
+        for place, name in enumerate([*names[shift:], *names[:shift]]):
+            before = link.carried() if link else None
+            times[name].append(contenders[name].train())
+            after = link.carried() if link else None
+            if before and after:
+                carrying[name].append((after.cpu_s - before.cpu_s) / contenders[name].iterations)
+            done += 1
+            left = len(names) * (options.rounds - number) - place - 1
+            left_s = (time.monotonic() - began_s) / done * left
+            print(
+                f"round {number + 1} of {options.rounds}: {name}: {times[name][-1] * 1e3:.1f} ms; "
+                f"{left} turns, some {left_s:.0f} s left", file=sys.stderr, flush=True,
+            )  # fmt: skip
+        names = hopeful(times, names)
+    best = min(filter(is_pipeline, names), key=lambda name: median(times[name]), default=None)
     records = []
-    for name in names:
+    for name in contenders:
         record = {"contender": name, "iteration_ms": round(median(times[name]) * 1e3, 2),
                   "iterations_ms": [round(t * 1e3, 2) for t in times[name]],
                   "samples_per_s": round(options.batch / median(times[name]), 1)}  # fmt: skip
+        if carrying[name]:
+            record["link_cpu_ms"] = round(median(carrying[name]) * 1e3, 2)
         for other, key in ((best, "over_best_pipeline"), ("plain, all", "over_plain")):
             if other in times:
                 pairs = zip(times[other], times[name])
@@ -167,7 +216,19 @@ def contest(options: argparse.Namespace, contenders: dict) -> list[dict]:
     return records
 
 
-# PyTorch's side: a process for each stage.
+def hopeful(times: dict[str, list[float]], names: list[str]) -> list[str]:
+    """Those of the names that the next round tries; the first round decides."""
+    pipelines_s = [times[name][0] for name in names if is_pipeline(name)]
+    return [
+        name
+        for name in names
+        if not is_pipeline(name) or times[name][0] <= HOPELESS * min(pipelines_s)
+    ]
+
+
+def is_pipeline(name: str) -> bool:
+    """Whether a contender is one of PyTorch's pipelines."""
+    return name.startswith(("GPipe", "1F1B"))
 
 
 def torch_turn(options, schedule: str, micro: int, cores: list, prefixes: list) -> float:
@@ -178,171 +239,62 @@ def torch_turn(options, schedule: str, micro: int, cores: list, prefixes: list) 
             spec = {"schedule": schedule, "micro": micro, "rank": rank, "cores": mine,
                     "batch": options.batch, "cut": options.cut.partition(":")[0],
                     "iterations": options.iterations, "warm_up": options.warm_up,
-                    "card": ENDS[rank][1] if options.link else "lo",
-                    "address": ENDS[0][2] if options.link else "127.0.0.1",
+                    "card": ENDS[rank].card if options.link else "lo",
+                    "address": ENDS[0].address if options.link else "127.0.0.1", "port": PORT,
                     "out": f"{scratch}/{rank}"}  # fmt: skip
             threads = {f"{n}_NUM_THREADS": str(len(mine)) for n in ("OMP", "MKL", "OPENBLAS")}
-            command = [*prefix, sys.executable, __file__, "--stage", json.dumps(spec)]
-            processes.append(subprocess.Popen(command, env={**os.environ, **threads}))
+            # Of its sockets c10d wants names, and warns that these addresses have none.
+            quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR"}
+            module = "dualnet.engine.bench.stage"
+            command = [*prefix, sys.executable, "-m", module, json.dumps(spec)]
+            processes.append(subprocess.Popen(command, env={**os.environ, **threads, **quiet}))
         codes = [process.wait() for process in processes]
         if any(codes):
             raise SystemExit(f"{schedule} with {micro} micro-batches: exit codes {codes}")
         return max(float(Path(f"{scratch}/{rank}").read_text()) for rank in range(len(cores)))
 
 
-def stage(spec: dict) -> None:
-    """One process: train, and write the time of an iteration."""
-    os.sched_setaffinity(0, spec["cores"])
-    import torch
-    from torch.nn import functional
-
-    from dualnet.engine.bench import plain
-    from dualnet.engine.memory import keep_freed_blocks
-
-    keep_freed_blocks()
-    torch.manual_seed(1)
-    net, batch = plain.build("cifar10"), spec["batch"]
-    images = torch.rand(batch, 3, 32, 32).contiguous(memory_format=torch.channels_last) - 0.5
-    labels = torch.randint(10, (batch,))
-    step = None
-    if spec["schedule"] != "plain":
-        net, step = pipelined(spec, net, images, labels)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.001, momentum=0.9, weight_decay=0.0005)
-
-    def iterate() -> None:
-        optimizer.zero_grad()
-        if step is not None:
-            step()
-        else:
-            functional.cross_entropy(net(images), labels).backward()
-        optimizer.step()
-
-    for _ in range(spec["warm_up"]):
-        iterate()
-    started_s = time.perf_counter()
-    for _ in range(spec["iterations"]):
-        iterate()
-    elapsed_s = time.perf_counter() - started_s
-    Path(spec["out"]).write_text(str(elapsed_s / spec["iterations"]))
-    if step is not None:
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
+# What is said.
 
 
-def pipelined(spec: dict, net, images, labels):
-    """This process's stage of the net, and what one training step of it is."""
-    import torch
-    from torch import distributed, nn
-    from torch.distributed import pipelining
-    from torch.nn import functional
-
-    class Order(torch.autograd.Function):
-        """(N, C, H, W) in one memory order on the way up, its gradient in one on the way down."""
-
-        @staticmethod
-        def forward(context, x, up, down):
-            context.down = down
-            return x.contiguous(memory_format=up)
-
-        @staticmethod
-        def backward(context, gradient):
-            return gradient.contiguous(memory_format=context.down), None, None
-
-    class Reordered(nn.Module):
-        def __init__(self, up, down) -> None:
-            super().__init__()
-            self.orders = (up, down)
-
-        def forward(self, x):
-            return Order.apply(x, *self.orders)
-
-    os.environ.update(MASTER_ADDR=spec["address"], MASTER_PORT=str(PORT),
-                      GLOO_SOCKET_IFNAME=spec["card"], TP_SOCKET_IFNAME=spec["card"])  # fmt: skip
-    distributed.init_process_group("gloo", rank=spec["rank"], world_size=2)
-    names = [name for name, _ in net.named_children()]
-    cut = names.index(spec["cut"]) + 1
-    # What gloo sends has to be contiguous; the layers of either side work on channels-last.
-    part = nn.Sequential(*net[:cut], Reordered(torch.contiguous_format, torch.channels_last))
-    if spec["rank"] == 1:
-        part = nn.Sequential(Reordered(torch.channels_last, torch.contiguous_format), *net[cut:])
-    piece = spec["batch"] // spec["micro"]
-    sample = torch.empty(piece, 3, 32, 32)
-    # A stage asks for the gradients of what its examples say has one.
-    crossing = net[:cut](sample).contiguous().detach().requires_grad_()
-    example = (sample, crossing) if spec["rank"] == 0 else (crossing, part(crossing))
-    own = pipelining.PipelineStage(
-        part, spec["rank"], 2, torch.device("cpu"), input_args=example[0], output_args=example[1]
+def link_line(link: dict) -> str:
+    """How the link is made, and what the check found."""
+    by = f"{link['kind']} in the kernel"
+    if link["kind"] == "tun":
+        by = f"a process between tun cards ({link['refusal'] or 'as asked'})"
+    up, down = link["mb_per_s"]
+    at_once = " and ".join(f"{rate:g}" for rate in link["mb_per_s_at_once"])
+    line = (
+        f"Link: {link['latency_ms']:g} ms each way, {link['gbit']:g} Gbit/s, by {by}. Measured "
+        f"with a TCP socket: round trip {link['rtt_ms']:g} ms; {up:g} MB/s up, {down:g} MB/s down; "
+        f"at once {at_once} MB/s."
     )
-    kinds = {"GPipe": pipelining.ScheduleGPipe, "1F1B": pipelining.Schedule1F1B}
-    schedule = kinds[spec["schedule"]](own, spec["micro"], loss_fn=functional.cross_entropy)
-    if spec["rank"] == 0:
-        return part, lambda: schedule.step(images)
-    return part, lambda: schedule.step(target=labels)
-
-
-# The slow link.
-
-
-@contextmanager
-def link(options: argparse.Namespace) -> Iterator[None]:
-    """Two network namespaces, joined by cards that netem delays."""
-    (a, card_a, _), (b, card_b, _) = ENDS
-    try:
-        for name in (a, b):
-            ip("netns", "add", name)
-        ip("link", "add", card_a, "netns", a, "type", "veth", "peer", "name", card_b, "netns", b)
-        for name, card, address in ENDS:
-            ip("-n", name, "addr", "add", f"{address}/24", "dev", card)
-            for one in ("lo", card):
-                ip("-n", name, "link", "set", one, "up")
-            ip("netns", "exec", name, "tc", "qdisc", "add", "dev", card, "root", *queue(options))
-        yield
-    finally:
-        for name in (a, b):
-            subprocess.run(["ip", "netns", "del", name], capture_output=True)
-
-
-def queue(options: argparse.Namespace) -> list[str]:
-    """What a card does to packets: netem delays and limits; without a delay, tbf limits."""
-    rate = ["rate", f"{options.gbit * 1000:g}mbit"]
-    if not options.latency_ms:
-        return ["tbf", *rate, "burst", "256kb", "latency", "100ms"]
-    # What is under way must fit: the bytes of four delays, in packets of 1500 and more.
-    packets = int(options.gbit * 1e9 / 8 * 4 * options.latency_ms / 1e3 / 1500) + 1000
-    return ["netem", "delay", f"{options.latency_ms}ms", *rate, "limit", str(packets)]
-
-
-def ip(*words: str) -> None:
-    """Run iproute2's command."""
-    try:
-        done = subprocess.run(["ip", *words], capture_output=True, text=True)
-    except FileNotFoundError:
-        raise SystemExit("--link needs the commands ip and tc; install iproute2") from None
-    if done.returncode:
-        said = (done.stderr.strip() or "no reason given").splitlines()[0]
-        if "qdisc kind is unknown" in said:
-            said += ": this kernel has no netem (sch_netem); take another machine for --link"
-        raise SystemExit(f"ip {' '.join(words)}: {said}")
+    if link["cpu_share"] is not None:
+        line += f" One way at the full rate takes {link['cpu_share']:.1%} of a core."
+    return line + (f" DOUBTFUL: {link['doubt']}." if link["doubt"] else "")
 
 
 def table(head: dict, records: list[dict]) -> str:
     """Markdown."""
-    where = "one machine"
+    where, link_lines = "one machine", []
     if head["link"]:
         link = head["link"]
         where = f"a link of {link['latency_ms']:g} ms each way, {link['gbit']:g} Gbit/s"
+        link_lines = [link_line(link), ""]
     lines = [
         f"# Dual training and PyTorch's pipelines: batch {head['batch']}, {where}", "",
         f"{head['cores_each']} cores each, {head['rounds']} rounds of {head['iterations']} "
         f"iterations, cut {head['cut']}; load {head['load'][0]:g}. Medians; ratios within a round.",
-        "", "| contender | iteration | images/s | over best pipeline | over plain, all |",
-        "|---|---:|---:|---:|---:|",
+        "", *link_lines,
+        "| contender | iteration | images/s | over best pipeline | over plain, all | link's CPU |",
+        "|---|---:|---:|---:|---:|---:|",
     ]  # fmt: skip
     for record in records:
         name = f"**{record['contender']}**" if record["best_pipeline"] else record["contender"]
         lines.append(
             f"| {name} | {record['iteration_ms']:.1f} ms | {record['samples_per_s']:.0f} "
-            f"| {record.get('over_best_pipeline', '')} | {record.get('over_plain', '')} |"
+            f"| {record.get('over_best_pipeline', '')} | {record.get('over_plain', '')} "
+            f"| {record.get('link_cpu_ms', 0):.1f} ms |"
         )
     return "\n".join(lines) + "\n"
 
