@@ -25,7 +25,7 @@ class Fault:
     remark: str = ""
 
 
-_TCP = "more in tests/exchange/test_carriers.py and test_tcp*.py"
+_TCP = "more in tests/exchange/test_carriers.py and tests/exchange/tcp"
 
 FORTY = (
     Fault(1, "SIGKILL before each call that publishes", "resume", ("calls", "strace")),

@@ -86,11 +86,11 @@ class Stage:
         half._heartbeat._wake.set()
         if self.carrier != "files":
             half._link.close()
-            half._wire._leave_at_s, half._wire._is_leaving = 0.0, True
-            half._wire._wake.set()
-            half._wire._beater.join()
-            if half._wire._flow is not None:
-                half._wire._flow.connection.close()
+            half._wire._leave_at_s = 0.0
+            sender = half._wire._sender
+            sender.stop(20)
+            if sender.flow is not None:
+                sender.flow.connection.close()
             half._link._thread.join(5)
         half._heartbeat._thread.join()
         os.close(half._lock._fd)

@@ -14,7 +14,7 @@ import pytest
 from dualnet.errors import PartnerNeverCame
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.tcp import TcpChannel
-from dualnet.exchange.tcp_address import Address
+from dualnet.exchange.tcp.address import Address
 from tests.exchange.carriers import QUICK
 from tests.exchange.cases.bench import Bench, assert_same, batch, case
 from tests.exchange.proxy import Proxy

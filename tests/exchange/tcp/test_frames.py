@@ -1,23 +1,22 @@
-"""Frames and the proof before them, over a pair of sockets."""
+"""Frames over a pair of sockets."""
 
 from __future__ import annotations
 
 import socket
-import threading
 import tracemalloc
 from collections.abc import Iterator
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 from dualnet.errors import DamagedMessage, UsageError
-from dualnet.exchange import tcp_auth
 from dualnet.exchange.channel import Message
 from dualnet.exchange.digest import Hasher
 from dualnet.exchange.layout import MessageLayout
-from dualnet.exchange.tcp_auth import WrongSecret, answer, ask
-from dualnet.exchange.tcp_frames import CONTROL_LIMIT, Broken, Connection, Keys, layout_digest
+from dualnet.exchange.tcp.connection import CONTROL_LIMIT, Broken
+from dualnet.exchange.tcp.frames import Keys, SocketConnection
+from dualnet.exchange.tcp.message import layout_digest
 
 ONE, TWO = Keys(b"a" * 32, b"b" * 32), Keys(b"b" * 32, b"a" * 32)
 HASHER = Hasher(0)
@@ -33,7 +32,9 @@ def wire() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 def ends(wire: tuple[socket.socket, socket.socket], limit: int = 1 << 20) -> Any:
     """Writer and reader."""
-    return Connection(wire[0], ONE, HASHER, limit), Connection(wire[1], TWO, HASHER, limit)
+    return SocketConnection(wire[0], ONE, HASHER, limit), SocketConnection(
+        wire[1], TWO, HASHER, limit
+    )
 
 
 def message() -> Message:
@@ -58,7 +59,7 @@ def recorded(count: int = 1) -> bytes:
     """The bytes of some messages."""
     one, two = socket.socketpair()
     with one, two:
-        writer = Connection(one, ONE, HASHER, 1 << 20)
+        writer = SocketConnection(one, ONE, HASHER, 1 << 20)
         for seq in range(count):
             writer.write_message(seq, message(), MessageLayout.of(message()))
         one.shutdown(socket.SHUT_WR)
@@ -75,7 +76,7 @@ def fate(wire: Any, data: bytes) -> str:
     """What a reader makes of bytes."""
     wire[0].sendall(data)
     wire[0].shutdown(socket.SHUT_WR)
-    reader = Connection(wire[1], TWO, HASHER, 1 << 20)
+    reader = SocketConnection(wire[1], TWO, HASHER, 1 << 20)
     with pytest.raises(Broken) as caught:
         while True:
             reader.read()
@@ -93,7 +94,7 @@ def test_each_flipped_bit_is_found() -> None:
             one.sendall(changed)
             one.shutdown(socket.SHUT_WR)
             with pytest.raises(Broken):
-                Connection(two, TWO, HASHER, 1 << 20).read()
+                SocketConnection(two, TWO, HASHER, 1 << 20).read()
 
 
 def test_repeated_left_out_and_cut(wire: Any) -> None:
@@ -156,74 +157,3 @@ def test_what_cannot_be_said(wire: Any) -> None:
         writer.write_control({"type": "x", "text": "x" * CONTROL_LIMIT})
     with pytest.raises(UsageError, match="plain JSON"):
         writer.write_control({"type": "x", "array": np.ones(2)})
-
-
-# The proof.
-
-
-def prove(wire: Any, role: str, secret: bytes) -> Callable[[], Any]:
-    """Answer as `role` in a thread; the function returned gives its keys or its error."""
-    outcome: list[Any] = []
-
-    def run() -> None:
-        try:
-            outcome.append(answer(wire[0], secret, role))
-        except Broken as error:
-            wire[0].close()
-            outcome.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-
-    def result() -> Any:
-        thread.join(20)
-        return outcome[0]
-
-    return result
-
-
-def test_both_get_the_same_keys_crosswise(wire: Any) -> None:
-    result = prove(wire, "net1", b"s" * 32)
-    ours = ask(wire[1], b"s" * 32, "net2")
-    theirs = result()
-    assert (ours.sending, ours.receiving) == (theirs.receiving, theirs.sending)
-    assert ours.sending != ours.receiving
-
-
-def test_other_secrets_and_roles(wire: Any) -> None:
-    result = prove(wire, "net1", b"s" * 32)
-    with pytest.raises(WrongSecret):
-        ask(wire[1], b"t" * 32, "net2")
-    wire[1].close()
-    assert isinstance(result(), Broken)
-
-
-def test_the_same_role_twice(wire: Any) -> None:
-    result = prove(wire, "net1", b"s" * 32)
-    with pytest.raises(Broken):
-        ask(wire[1], b"s" * 32, "net1")
-    assert "not net2" in str(result())
-
-
-def test_a_silent_caller(wire: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tcp_auth, "AUTH_DEADLINE_S", 0.2)
-    assert "did not prove itself" in str(prove(wire, "net1", b"s" * 32)())
-
-
-def test_an_echo_is_no_proof(wire: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stranger sends our own greeting and proof back to us."""
-    monkeypatch.setattr(tcp_auth, "AUTH_DEADLINE_S", 0.5)
-
-    def echo() -> None:
-        try:
-            while True:
-                data = wire[0].recv(1000)
-                if not data:
-                    return
-                wire[0].sendall(data)
-        except OSError:
-            return
-
-    threading.Thread(target=echo, daemon=True).start()
-    with pytest.raises(Broken):
-        ask(wire[1], b"s" * 32, "net2")

@@ -15,7 +15,7 @@ from tests.exchange import half_process
 from tests.exchange.carriers import stage
 
 pytest.importorskip("torch.distributed")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.slow

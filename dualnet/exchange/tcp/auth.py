@@ -20,7 +20,8 @@ from typing import Callable, TypeVar
 
 from dualnet.exchange.channel import PARTNER, ROLES
 from dualnet.exchange.records import MAC_BYTES, mac
-from dualnet.exchange.tcp_frames import Broken, Keys
+from dualnet.exchange.tcp.connection import Broken
+from dualnet.exchange.tcp.frames import Keys
 
 __all__ = ["AUTH_DEADLINE_S", "WrongSecret", "answer", "ask"]
 

@@ -28,30 +28,21 @@ from typing import Any, Callable
 
 import numpy as np
 
-from dualnet.errors import DamagedMessage, UsageError
+from dualnet.errors import UsageError
 from dualnet.exchange.channel import Message
 from dualnet.exchange.digest import LEAF_BYTES, Hasher
-from dualnet.exchange.layout import MOST_ARRAYS, MessageLayout
+from dualnet.exchange.layout import MessageLayout
 from dualnet.exchange.npy import ArrayLayout
 from dualnet.exchange.outbox import message_digest
 from dualnet.exchange.records import MAC_BYTES, mac
+from dualnet.exchange.tcp.connection import CONTROL_LIMIT, Broken
+from dualnet.exchange.tcp.message import announced_layout, announcement, bytes_of
 
-__all__ = [
-    "CONTROL_LIMIT",
-    "Broken",
-    "Connection",
-    "Keys",
-    "Left",
-    "announced_layout",
-    "layout_digest",
-]
+__all__ = ["Keys", "SocketConnection"]
 
 #: Objects, the hello among them, are digested alike whatever the halves are set to, so that halves
 #: with different settings can tell each other.
 _CONTROLS = Hasher(0)
-#: Longest body of a control frame.
-CONTROL_LIMIT = 1 << 17
-
 _HEADER = struct.Struct("<4sBxxxQQ")
 _MAGIC = b"DNF1"
 _CONTROL, _ARRAY = 1, 2
@@ -62,14 +53,6 @@ _TICK_S = 0.5
 _MORE = getattr(socket, "MSG_MORE", 0)
 
 
-class Broken(Exception):
-    """The connection is of no use any more; says why."""
-
-
-class Left(Broken):
-    """The other side has said that it leaves, and waits to hear that we have read it."""
-
-
 @dataclass(frozen=True)
 class Keys:
     """One key for each direction, made in the handshake."""
@@ -78,44 +61,8 @@ class Keys:
     receiving: bytes
 
 
-def _bytes_of(array: np.ndarray) -> memoryview:
-    return array.reshape(-1).view(np.uint8).data
-
-
-def layout_digest(message: Message, layout: MessageLayout, hasher: Hasher) -> str:
-    """The digest of a message, C-contiguous arrays, in hex."""
-    digests = []
-    for array in layout.arrays:
-        stream = hasher.stream(array.header())
-        data = _bytes_of(message.arrays[array.name])
-        for start in range(0, len(data), LEAF_BYTES):
-            stream.add(data[start : start + LEAF_BYTES])
-        digests.append(stream.digest())
-    return message_digest(digests)
-
-
-def announced_layout(fields: dict[str, Any], limit_bytes: int) -> MessageLayout:
-    """The layout of the message that a control object announces, before memory is taken for it.
-
-    Raises:
-        DamagedMessage: it is larger than we accept, which no new connection would change.
-        KeyError, TypeError, ValueError, UsageError: the object is none of ours.
-    """
-    arrays = tuple(ArrayLayout(n, d, tuple(s)) for n, d, s in fields["arrays"])
-    layout = MessageLayout(str(fields["stage"]), arrays)
-    if layout.nbytes > limit_bytes:
-        raise DamagedMessage(
-            f"the partner announces {layout.nbytes} bytes for {layout.stage} "
-            f"{fields['iteration']}, exchange.max_message_bytes is {limit_bytes}; raise "
-            f"it for both halves"
-        )
-    if not 1 <= len(arrays) <= MOST_ARRAYS:
-        raise ValueError(f"{len(arrays)} arrays")
-    return layout
-
-
-class Connection:
-    """Frames over one connected socket. One thread writes and one reads at a time.
+class SocketConnection:
+    """Frames over one connected socket; see `Connection`.
 
     Args:
         sock: connected and authenticated.
@@ -123,10 +70,6 @@ class Connection:
         hasher: makes digests.
         limit_bytes: the largest message to accept.
         verify: compare the digests of arrays that are read.
-
-    Attributes:
-        is_idle: asked when nothing has moved for a while; if true, the connection is given up.
-        on_heard: called whenever bytes have arrived.
     """
 
     def __init__(
@@ -138,7 +81,6 @@ class Connection:
         self._limit_bytes = limit_bytes
         self._verify = verify
         self._written = self._read = 0
-        #: When the last object or message began to come.
         self.began_s = 0.0
         self.is_idle: Callable[[], bool] = lambda: False
         self.on_heard: Callable[[], None] = lambda: None
@@ -151,12 +93,7 @@ class Connection:
     # Writing.
 
     def write_control(self, fields: dict[str, Any]) -> None:
-        """Send an object.
-
-        Raises:
-            Broken: the connection is gone.
-            UsageError: it is too long, or no JSON.
-        """
+        """See `Connection.write_control`."""
         try:
             body = json.dumps(fields, separators=(",", ":"), allow_nan=False).encode("ascii")
         except (TypeError, ValueError) as error:
@@ -171,20 +108,8 @@ class Connection:
         self._send(memoryview(self._begin(header) + body + self._end(header, stream.digest())))
 
     def write_message(self, seq: int, message: Message, layout: MessageLayout) -> str:
-        """Send a message with C-contiguous arrays; returns its digest in hex.
-
-        Raises:
-            Broken: the connection is gone.
-        """
-        self.write_control(
-            {
-                "type": "message",
-                "seq": seq,
-                "stage": message.stage,
-                "iteration": message.iteration,
-                "arrays": [[a.name, a.dtype, list(a.shape)] for a in layout.arrays],
-            }
-        )
+        """See `Connection.write_message`."""
+        self.write_control(announcement(seq, message, layout))
         digests = [self._write_array(message.arrays[a.name], a) for a in layout.arrays]
         return message_digest(digests)
 
@@ -192,7 +117,7 @@ class Connection:
         header = self._next_header(_ARRAY, layout.nbytes)
         self._send(memoryview(self._begin(header)), _MORE)
         stream = self._hasher.stream(layout.header())
-        data = _bytes_of(array)
+        data = bytes_of(array)
         for start in range(0, len(data), LEAF_BYTES):
             piece = data[start : start + LEAF_BYTES]
             stream.add(piece)
@@ -224,12 +149,7 @@ class Connection:
     # Reading.
 
     def read(self) -> dict[str, Any] | tuple[int, Message, str]:
-        """The next object, or the next message with its number and digest.
-
-        Raises:
-            Broken: the connection is gone, or what came is not what the partner would send.
-            DamagedMessage: it is larger than we accept.
-        """
+        """See `Connection.read`."""
         header, kind, length = self._read_header()
         self.began_s = time.monotonic()
         if kind != _CONTROL or length > CONTROL_LIMIT:
@@ -262,7 +182,7 @@ class Connection:
             raise Broken(f"{layout.name}: {length} bytes where {layout.nbytes} were announced")
         array = np.empty(layout.shape, layout.dtype)
         stream = self._hasher.stream(layout.header())
-        data = _bytes_of(array)
+        data = bytes_of(array)
         for start in range(0, len(data), LEAF_BYTES):
             piece = data[start : start + LEAF_BYTES]
             self._receive(piece)
@@ -315,11 +235,7 @@ class Connection:
     # The end.
 
     def finish(self) -> bool:
-        """Nothing more will be written; what was written still arrives.
-
-        Returns:
-            Whether the other side has yet to take it.
-        """
+        """See `Connection.finish`."""
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
@@ -327,7 +243,7 @@ class Connection:
         return True
 
     def close(self) -> None:
-        """Break it off; a thread that reads or writes finds it broken."""
+        """See `Connection.close`."""
         try:
             self._sock.shutdown(socket.SHUT_RDWR)
         except OSError:

@@ -1,21 +1,14 @@
-"""The exchange over TCP (docs/carriers.md): messages go from memory to memory.
-
-The run's directory stays: the manifest and the secret, the lease of each role, the heartbeat that
-`dualnet status` shows and, where there are checkpoints, the messages that a restart needs are files
-as with the carrier of files, and the same code writes them. A directory that both halves see is a
-convenience here: it tells net2 where net1 listens, and lets a half be replayed after its partner
-has left.
-"""
+"""What a training loop sees of the exchange over TCP."""
 
 from __future__ import annotations
 
 import socket
 from dataclasses import replace
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable
 
 import numpy as np
 
-from dualnet.errors import ManifestMismatch, PartnerNeverCame, UsageError
+from dualnet.errors import ManifestMismatch, UsageError
 from dualnet.exchange.channel import Message
 from dualnet.exchange.hello import seal_hello
 from dualnet.exchange.host import ProcessId
@@ -25,31 +18,29 @@ from dualnet.exchange.outbox import check_size
 from dualnet.exchange.partner import Watch
 from dualnet.exchange.retention import find_messages, message_bytes
 from dualnet.exchange.settings import ExchangeSettings
-from dualnet.exchange.tcp_address import (
+from dualnet.exchange.tcp.address import (
     Address,
     find_addresses,
     listen,
     parse_address,
     publish_address,
 )
-from dualnet.exchange.tcp_frames import Connection, Keys, layout_digest
-from dualnet.exchange.tcp_link import Dialer, Link, Listener
-from dualnet.exchange.tcp_partner import RemoteHalf
-from dualnet.exchange.tcp_shelf import Shelf
-from dualnet.exchange.tcp_store import Store
-from dualnet.exchange.tcp_wire import Arrival, Wire
+from dualnet.exchange.tcp.arrivals import Arrival
+from dualnet.exchange.tcp.frames import Keys, SocketConnection
+from dualnet.exchange.tcp.link import Dialer, Link, Listener
+from dualnet.exchange.tcp.message import layout_digest
+from dualnet.exchange.tcp.partner import RemoteHalf
+from dualnet.exchange.tcp.shelf import Shelf
+from dualnet.exchange.tcp.store import Store
+from dualnet.exchange.tcp.waiting import Waiting
+from dualnet.exchange.tcp.wire import Wire
 from dualnet.fs import Fs
 
 __all__ = ["TcpChannel"]
 
-T = TypeVar("T")
-
-# A wait is woken by what it waits for; so often it looks after everything else.
-_TICK_S = 0.05
 # Time between two looks for the partner's files, and between two stage records for `status`.
 _LOOK_S = 0.5
 _SHOW_S = 1.0
-_HANDSHAKE = "handshake"
 #: Sent, not yet arrived and only in memory: more makes the sender wait.
 _UNDER_WAY_BYTES = 256 << 20
 
@@ -106,6 +97,9 @@ class TcpChannel(Member):
             "identity": manifest.identity,
         }
         self._wire = Wire(introduction, self._remote, self._store, settings, self._hasher)
+        self._waiting = Waiting(
+            fs, self._wire, self._remote, self.counters, self._trouble, self._look_after
+        )
         self._recorded_through = 0
         self._looked_s = self._shown_s = -float("inf")
         self._addresses = addresses or self._find_addresses
@@ -131,7 +125,7 @@ class TcpChannel(Member):
         limit, verify = self._settings.max_message_bytes, self._settings.verify
 
         def serve(sock: socket.socket, keys: Keys) -> None:
-            self._wire.serve(Connection(sock, keys, self._hasher, limit, verify))
+            self._wire.serve(SocketConnection(sock, keys, self._hasher, limit, verify))
 
         if self.role == "net1":
             sock = listen(self._settings.address)
@@ -166,7 +160,9 @@ class TcpChannel(Member):
         self._wire.say(hello)
         self.awaited = "the handshake"
         try:
-            return self._wait(lambda: self._remote.hello, _HANDSHAKE)
+            return self._waiting.until(
+                lambda: self._remote.hello, self._watch("handshake"), is_handshake=True
+            )
         finally:
             self.awaited = ""
 
@@ -219,7 +215,7 @@ class TcpChannel(Member):
         started_s = self._fs.monotonic()
         self.awaited = f"{stage} {iteration}"
         what = f"{stage} {iteration} (message {seq})"
-        arrival = self._wait(lambda: self._find(seq), what, count=False)
+        arrival = self._waiting.until(lambda: self._find(seq), self._watch(what), is_counted=False)
         self.awaited = ""
         message, counters = arrival.message, self.counters
         if (message.stage, message.iteration) != (stage, iteration):
@@ -261,36 +257,12 @@ class TcpChannel(Member):
 
     # Waiting.
 
-    def _wait(self, look: Callable[[], T | None], what: str, count: bool = True) -> T:
-        """Wait until there is something, or the partner is given up."""
-        started_s = self._fs.monotonic()
+    def _watch(self, what: str) -> Watch:
         where = self._settings.address or self._paths.root
-        watch = Watch(self._fs, self._remote, self._process, self._settings, where, what)
-        cond = self._wire.cond
-        try:
-            while True:
-                with cond:
-                    result = look()
-                    if result is None and self._wire.fatal is None:
-                        cond.wait(_TICK_S)
-                        result = look()
-                if result is not None:
-                    return result
-                self._look_after()
-                if what != _HANDSHAKE:  # before it, what is there may be what a dead one left
-                    self._remote.look_for_last_words()
-                error = watch.look()
-                if error is not None:
-                    result = look()
-                    if result is not None:
-                        return result
-                    trouble = self._link.trouble if self._link is not None else ""
-                    if isinstance(error, PartnerNeverCame) and trouble:
-                        raise PartnerNeverCame(f"{error} ({trouble})")
-                    raise error
-        finally:
-            if count:
-                self.counters.wait_s += self._fs.monotonic() - started_s
+        return Watch(self._fs, self._remote, self._process, self._settings, where, what)
+
+    def _trouble(self) -> str:
+        return self._link.trouble if self._link is not None else ""
 
     def _look_after(self) -> None:
         self._raise_fatal()
@@ -321,7 +293,10 @@ class TcpChannel(Member):
         """While replaying, go on only when the partner has said that it got the same."""
         if self._wire.is_claimed(seq):
             self.awaited = f"{self.partner} to compare message {seq}"
-            self._wait(lambda: None if self._wire.is_claimed(seq) else True, f"proof of {seq}")
+            self._waiting.until(
+                lambda: None if self._wire.is_claimed(seq) else True,
+                self._watch(f"proof of {seq}"),
+            )
             self.awaited = ""
         self._raise_fatal()
         compared = self._outbox.replays_verified
@@ -339,7 +314,7 @@ class TcpChannel(Member):
             is_done = pulse is not None and pulse.state == "done"
             return True if told.received >= self.seq_sent or is_done else None
 
-        self._wait(look, "the end")
+        self._waiting.until(look, self._watch("the end"))
         self._delete()
 
     # What is done in passing.
@@ -372,9 +347,9 @@ class TcpChannel(Member):
                 self._delete()
                 self._kept.check_room(nbytes)
         elif self._store.nbytes > _UNDER_WAY_BYTES:
-            self._wait(
+            self._waiting.until(
                 lambda: True if self._store.nbytes <= _UNDER_WAY_BYTES else None,
-                "room for the next message",
+                self._watch("room for the next message"),
             )
 
     def _delete(self) -> None:

@@ -12,9 +12,10 @@ import socket
 import threading
 from typing import Callable
 
-from dualnet.exchange.tcp_address import Address
-from dualnet.exchange.tcp_auth import answer, ask
-from dualnet.exchange.tcp_frames import Broken, Keys
+from dualnet.exchange.tcp.address import Address
+from dualnet.exchange.tcp.auth import answer, ask
+from dualnet.exchange.tcp.connection import Broken
+from dualnet.exchange.tcp.frames import Keys
 
 __all__ = ["Dialer", "Link", "Listener"]
 

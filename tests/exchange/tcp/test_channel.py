@@ -23,7 +23,7 @@ from dualnet.errors import (
 from dualnet.exchange.channel import Message
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.tcp import TcpChannel
-from dualnet.exchange.tcp_address import Address
+from dualnet.exchange.tcp.address import Address
 from tests.exchange.carriers import QUICK, Stage, stage
 from tests.exchange.proxy import Proxy
 from tests.exchange.test_carriers import answer, assert_same, batch, lockstep
