@@ -1,4 +1,4 @@
-"""Plans: the recommendation, the table, the record, the figure and the command."""
+"""Plans: the recommendation and the command."""
 
 from __future__ import annotations
 
@@ -6,29 +6,11 @@ import json
 
 import pytest
 
-from dualnet.cut.plan import Plan, Request, plan, recommend
-from dualnet.cut.plan.cuts import find_cuts
-from dualnet.cut.plan.estimate import Estimate, HalfCost, estimate, single_cost
-from dualnet.cut.plan.figure import check_output, draw_plan
-from dualnet.cut.plan.memory import Memory
-from dualnet.cut.plan.table import to_record, to_text
-from dualnet.errors import ConfigError, StorageFailed, UsageError
-from tests.cut.plan.planning import BUILT, CARRIER, TIMES, learning, wired
+from dualnet.cut.plan import Request, plan, recommend
+from dualnet.cut.plan.estimate import Estimate, HalfCost
+from dualnet.errors import ConfigError, StorageFailed
 
 DIGITS = "prototxt/digits/single_train_test.prototxt"
-
-
-@pytest.fixture(params=[False, True], ids=["own cores", "shared cores"])
-def small(request):
-    """A plan of the small net, from chosen numbers."""
-    wiring = wired()
-    memory = Memory(wiring, BUILT, "SGD")
-    cuts, refusals = find_cuts(wiring, learning(wiring))
-    estimates = [estimate(c, BUILT, TIMES, CARRIER, memory, request.param) for c in cuts]
-    single = single_cost(wiring, BUILT, TIMES, memory)
-    best, reason = recommend(estimates, single, "alternating")
-    asked = Request("net.prototxt", shared=request.param)
-    return Plan(asked, "small", 4, single, 0, estimates, refusals, CARRIER, best, reason)
 
 
 def costing(memory, alternating, overlapped):
@@ -52,54 +34,6 @@ def test_memory_decides_and_then_time():
     best, reason = recommend(cuts[2:], HalfCost(1, 1.0, 1.0, 1.0, 120 << 20), "alternating")
     assert "no less than the single" in reason and "the only such" in reason
     assert recommend([], whole, "alternating") == (None, "the net cannot be cut in two")
-
-
-def test_table(small):
-    text = to_text(small)
-    lines = text.splitlines()
-    assert lines[0] == "small: batches of 4, CPU, 1 thread a half"
-    rows = [line for line in lines if line[:3].strip() in ("", "*") and " / " in line]
-    assert [row.split()[0 if row[0] == " " else 1] for row in rows] == [
-        "ip1", "ip2", "ip3", "sum"
-    ]  # fmt: skip
-    assert sum(line.startswith("*") for line in lines) == 1
-    assert any(" ip3 (+1)  sum+ip4  " in row for row in rows)
-    assert f"Recommended: {small.best.cut.at}. Its larger half" in text
-    assert "  dualnet split net.prototxt --at" in text
-    assert ("share the cores" in text) == small.request.shared
-    assert "  ip4    no layer that learns stands between it and the loss" in lines
-    assert max(map(len, lines)) < 160
-
-
-def test_record_is_json_able_and_whole(small):
-    record = json.loads(json.dumps(to_record(small)))
-    assert [cut["at"] for cut in record["cuts"]] == ["ip1", "ip2", "ip3", "sum"]
-    cut = record["cuts"][0]
-    assert cut["up_bytes"] == 112 and cut["net1"]["parameters"] == 89
-    assert cut["alternating_s"] == small.cuts[0].alternating_s
-    assert record["cores"] == ("shared" if small.request.shared else "own")
-    assert record["recommended"] == small.best.cut.at and record["refused"]["loss"]
-
-
-@pytest.mark.parametrize(("form", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml")])
-def test_figure(small, tmp_path, form, start):
-    path = tmp_path / f"plan.{form}"
-    draw_plan(small, str(path))
-    assert path.read_bytes().startswith(start)
-
-
-def test_mistakes_of_figures(small, tmp_path):
-    path = str(tmp_path / "plan.png")
-    with pytest.raises(UsageError, match="valid formats are png, svg, pdf"):
-        draw_plan(small, str(tmp_path / "plan.gif"))
-    (tmp_path / "plan.png").write_text("precious")
-    with pytest.raises(UsageError, match="plan.png exists already: give --force"):
-        check_output(path)
-    with pytest.raises(UsageError, match="plan.png exists already: give --force"):
-        draw_plan(small, path)
-    draw_plan(small, path, force=True)
-    with pytest.raises(StorageFailed, match="cannot write the figure"):
-        draw_plan(small, str(tmp_path / "nowhere" / "plan.png"))
 
 
 def test_a_real_net_is_planned(workdir):

@@ -1,0 +1,34 @@
+"""Plans for people and for programs."""
+
+from __future__ import annotations
+
+import json
+
+from dualnet.cut.plan.table import to_record, to_text
+
+
+def test_table(small):
+    text = to_text(small)
+    lines = text.splitlines()
+    assert lines[0] == "small: batches of 4, CPU, 1 thread a half"
+    rows = [line for line in lines if line[:3].strip() in ("", "*") and " / " in line]
+    assert [row.split()[0 if row[0] == " " else 1] for row in rows] == [
+        "ip1", "ip2", "ip3", "sum"
+    ]  # fmt: skip
+    assert sum(line.startswith("*") for line in lines) == 1
+    assert any(" ip3 (+1)  sum+ip4  " in row for row in rows)
+    assert f"Recommended: {small.best.cut.at}. Its larger half" in text
+    assert "  dualnet split net.prototxt --at" in text
+    assert ("share the cores" in text) == small.request.shared
+    assert "  ip4    no layer that learns stands between it and the loss" in lines
+    assert max(map(len, lines)) < 160
+
+
+def test_record_is_json_able_and_whole(small):
+    record = json.loads(json.dumps(to_record(small)))
+    assert [cut["at"] for cut in record["cuts"]] == ["ip1", "ip2", "ip3", "sum"]
+    cut = record["cuts"][0]
+    assert cut["up_bytes"] == 112 and cut["net1"]["parameters"] == 89
+    assert cut["alternating_s"] == small.cuts[0].alternating_s
+    assert record["cores"] == ("shared" if small.request.shared else "own")
+    assert record["recommended"] == small.best.cut.at and record["refused"]["loss"]
