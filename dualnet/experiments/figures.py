@@ -1,9 +1,10 @@
-"""The figure of an experiment: the curves of its first seed, and each rule's accuracy."""
+"""An experiment's figures: curves of its first seed, each rule's accuracy, and what it costs."""
 
 from __future__ import annotations
 
 import io
 import os
+from typing import Any
 
 from dualnet.atomic import write_atomically
 from dualnet.experiments.plan import Experiment
@@ -11,7 +12,7 @@ from dualnet.experiments.runner import Outcome
 from dualnet.experiments.summary import Row
 from dualnet.report.plot import plot_runs
 
-__all__ = ["draw_accuracies", "draw_curves"]
+__all__ = ["draw_accuracies", "draw_costs", "draw_curves"]
 
 
 def draw_curves(experiment: Experiment, done: list[Outcome], path: str) -> None:
@@ -57,6 +58,47 @@ def draw_accuracies(experiment: Experiment, rows: list[Row], path: str) -> None:
     axis.grid(axis="x", color="#d9d9d9", linewidth=0.6)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
+    _save(figure, path)
+
+
+def draw_costs(experiment: Experiment, rows: list[Row], path: str) -> None:
+    """Mean accuracy of each rule over what it costs: MiB an iteration both ways, and seconds."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.5, 4.2), dpi=150, constrained_layout=True)
+    panels = figure.subplots(1, 2, sharey=True)
+    names = [variant.name for variant in experiment.variants]
+    for name, color in zip(names, _colors(len(names))):
+        known = [
+            row for row in rows if row.outcome.variant.name == name and row.accuracy is not None
+        ]
+        if not known:
+            continue
+        accuracy = sum(100 * (row.accuracy or 0.0) for row in known) / len(known)
+        seconds = sum(row.seconds for row in known) / len(known)
+        style: dict[str, Any] = {"color": color, "markersize": 6, "label": name}
+        if known[0].mib_up is not None and known[0].mib_down is not None:
+            panels[0].plot([known[0].mib_up + known[0].mib_down], [accuracy], "o", **style)
+        panels[1].plot([seconds], [accuracy], "o", **style)
+    panels[0].set_xlabel("MiB sent an iteration, both ways, tests included")
+    panels[0].set_ylabel("test accuracy, %")
+    panels[1].set_xlabel("seconds for the whole run")
+    for axis in panels:
+        axis.grid(color="#d9d9d9", linewidth=0.6)
+        axis.set_xlim(left=0)
+        for side in ("top", "right"):
+            axis.spines[side].set_visible(False)
+    panels[1].legend(bbox_to_anchor=(1.02, 1), loc="upper left", fontsize=8, frameon=False)
+    _save(figure, path)
+
+
+def _colors(count: int) -> list[Any]:
+    from matplotlib import cm
+
+    return [cm.tab20((number % 20) / 19.5) for number in range(count)]
+
+
+def _save(figure: Any, path: str) -> None:
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     os.makedirs(os.path.dirname(path), exist_ok=True)

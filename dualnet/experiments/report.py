@@ -8,7 +8,7 @@ import shutil
 from dualnet.atomic import write_atomically
 from dualnet.config import load
 from dualnet.cut.drawing.draw import load_graphs
-from dualnet.experiments.figures import draw_accuracies, draw_curves
+from dualnet.experiments.figures import draw_accuracies, draw_costs, draw_curves
 from dualnet.experiments.plan import Experiment
 from dualnet.experiments.runner import outcomes
 from dualnet.experiments.summary import measure, to_csv, to_markdown
@@ -17,7 +17,7 @@ __all__ = ["write_report"]
 
 
 def write_report(experiment: Experiment, root: str, directory: str, command: str) -> list[str]:
-    """Write README.md, runs.csv, curves.png and accuracy.png into `directory`/NAME.
+    """Write README.md, runs.csv and the figures into `directory`/NAME.
 
     Args:
         experiment: What was run.
@@ -41,8 +41,9 @@ def write_report(experiment: Experiment, root: str, directory: str, command: str
     write_atomically(paths[1], to_csv(experiment, rows).encode())
     draw_curves(experiment, done, paths[2])
     if any(row.accuracy is not None for row in rows):
-        paths.append(os.path.join(target, "accuracy.png"))
-        draw_accuracies(experiment, rows, paths[-1])
+        for name, draw in (("accuracy.png", draw_accuracies), ("costs.png", draw_costs)):
+            paths.append(os.path.join(target, name))
+            draw(experiment, rows, paths[-1])
     return paths
 
 

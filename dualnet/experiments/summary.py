@@ -92,7 +92,8 @@ def to_markdown(experiment: Experiment, rows: list[Row], command: str) -> str:
         rows: Its runs.
         command: What makes them again.
     """
-    columns = ["run", "accuracy", "test loss", "training loss", "MiB up/down", *experiment.columns]
+    columns = ["run", "accuracy", "test loss", "training loss", "MiB up/down", "seconds"]
+    columns += experiment.columns
     lines = [
         f"# {experiment.title}",
         "",
@@ -105,13 +106,16 @@ def to_markdown(experiment: Experiment, rows: list[Row], command: str) -> str:
         mine = [row for row in rows if row.outcome.variant.name == variant.name]
         if mine:
             lines.append(f"| {' | '.join(_cells(experiment, mine))} |")
+    has_accuracy = any(row.accuracy is not None for row in rows)
     seeds = sorted({row.outcome.seed for row in rows})
     lines += [
         "",
         f"Mean and sample standard deviation over seeds {', '.join(map(str, seeds))}; MiB are what "
-        "each half sends an iteration, tests included. Every run is in `runs.csv`.",
+        "each half sends an iteration, tests included; seconds are of the whole run, on a machine "
+        "that other runs shared. Every run is in `runs.csv`.",
         "",
         "![curves](curves.png)",
+        *(["![accuracy](accuracy.png)", "![costs](costs.png)"] if has_accuracy else []),
         "",
         "```",
         command,
@@ -145,6 +149,7 @@ def _cells(experiment: Experiment, rows: list[Row]) -> list[str]:
         _spread([row.test_loss for row in rows], 3),
         _spread([row.train_loss for row in rows], 3),
         traffic,
+        f"{np.mean([row.seconds for row in rows]):.0f}",
         *(_spread([row.extra[column] for row in rows], 3) for column in experiment.columns),
     ]
 

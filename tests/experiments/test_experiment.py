@@ -52,7 +52,7 @@ def test_experiment_from_its_file_to_its_report(experiment, dualnet):
     done = dualnet("experiment", "small", "--runs", "runs", "-o", "out", "--seeds", "1")
     assert done.returncode == 0, done.stderr
     assert "[1/3] small: single, seed 1" in done.stderr
-    names = ["README.md", "accuracy.png", "curves.png", "runs.csv"]
+    names = ["README.md", "accuracy.png", "costs.png", "curves.png", "runs.csv"]
     assert sorted(os.listdir("out/small")) == names
     with open("out/small/runs.csv") as file:
         rows = {row["run"]: row for row in csv.DictReader(file)}
