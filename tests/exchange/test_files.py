@@ -14,7 +14,6 @@ from dualnet.errors import (
     ManifestMismatch,
     PartnerDied,
     StorageFailed,
-    Superseded,
     UsageError,
 )
 from dualnet.exchange.channel import Message
@@ -212,33 +211,6 @@ def test_out_of_step(pair: tuple[FileChannel, FileChannel, VirtualFs]) -> None:
     assert_same(batch(0), net2.receive("train", 0))
 
 
-def test_other_configuration_is_refused(open_half: OpenHalf) -> None:
-    open_half("net1", identity={"config": "a"})
-    with pytest.raises(ManifestMismatch, match="config is 'a' there and 'b' here"):
-        open_half("net2", identity={"config": "b"})
-
-
-def test_second_copy_is_refused_at_once(open_half: OpenHalf) -> None:
-    first = open_half("net1")
-    fs = VirtualFs()
-    with pytest.raises(Superseded, match="another net1"):
-        open_half("net1", fs=fs)
-    assert fs.slept_s == []
-    first.send(batch(0))
-
-
-def test_role_and_run_dir(open_half: OpenHalf, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="net3"):
-        open_half("net3")
-
-
-def test_closed(open_half: OpenHalf) -> None:
-    net1 = open_half("net1")
-    net1.close()
-    with pytest.raises(UsageError, match="closed"):
-        net1.send(batch(0))
-
-
 def truncate(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
@@ -400,17 +372,6 @@ def test_vanished_directory(
         net2.receive("train", 0)
     assert not (run_dir / "exchange").exists()
     assert fs.now_s - 1000.0 < 3.0
-
-
-def test_half_written_files_of_a_dead_start_are_removed(open_half: OpenHalf, run_dir: Path) -> None:
-    open_half("net1").close("failed: killed")
-    root = run_dir / "exchange"
-    for name in (".tmp.net1.e000001.1.ab", ".tmp.net2.e000001.1.ab", "notes.txt"):
-        (root / name).write_text("x")
-    open_half("net1")
-    left = {path.name for path in root.iterdir()}
-    assert ".tmp.net1.e000001.1.ab" not in left
-    assert {".tmp.net2.e000001.1.ab", "notes.txt"} <= left
 
 
 def test_done_means_that_the_partner_has_all(open_half: OpenHalf, run_dir: Path) -> None:
