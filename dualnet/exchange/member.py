@@ -135,6 +135,7 @@ class Member(Channel):
             oldest = self._passages[0]
             changes.update(passed_sent=oldest.sent, passed_received=oldest.received)
         self._outbox.update(**changes)
+        self._tell_passed()
         self._delete()
 
     def reserve(self, iteration_bytes: int, iterations: int) -> None:
@@ -182,6 +183,9 @@ class Member(Channel):
 
     def _disconnect(self, state: str) -> None:
         """Stop that, and say how this half ended."""
+
+    def _tell_passed(self) -> None:
+        """Tell the partner what it need not keep; one that reads our record knows it by that."""
 
     @abstractmethod
     def _drain(self) -> None:

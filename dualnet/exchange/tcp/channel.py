@@ -232,9 +232,7 @@ class TcpChannel(Member):
         self._heartbeat.note(self.seq_sent, seq)
         return message
 
-    def checkpoint_passed(self, iteration: int) -> None:
-        """See `Channel.checkpoint_passed`."""
-        super().checkpoint_passed(iteration)
+    def _tell_passed(self) -> None:
         record = self._outbox.record
         with self._wire.cond:
             self._wire.standing.passed_sent = record.passed_sent
