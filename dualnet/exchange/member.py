@@ -134,8 +134,8 @@ class Member(Channel):
         if len(self._passages) >= self._settings.retain:
             oldest = self._passages[0]
             changes.update(passed_sent=oldest.sent, passed_received=oldest.received)
+            self._tell_passed(oldest)
         self._outbox.update(**changes)
-        self._tell_passed()
         self._delete()
 
     def reserve(self, iteration_bytes: int, iterations: int) -> None:
@@ -184,8 +184,12 @@ class Member(Channel):
     def _disconnect(self, state: str) -> None:
         """Stop that, and say how this half ended."""
 
-    def _tell_passed(self) -> None:
-        """Tell the partner what it need not keep; one that reads our record knows it by that."""
+    def _tell_passed(self, oldest: Passage) -> None:
+        """Tell the partner what it need not keep; one that reads our record knows it by that.
+
+        Args:
+            oldest: the oldest checkpoint that is kept.
+        """
 
     @abstractmethod
     def _drain(self) -> None:

@@ -16,7 +16,7 @@ from dualnet.exchange.layout import MessageLayout
 from dualnet.exchange.member import Member
 from dualnet.exchange.outbox import check_size
 from dualnet.exchange.partner import Watch
-from dualnet.exchange.retention import find_messages, message_bytes
+from dualnet.exchange.retention import Passage, find_messages, message_bytes
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.tcp.address import (
     Address,
@@ -232,11 +232,10 @@ class TcpChannel(Member):
         self._heartbeat.note(self.seq_sent, seq)
         return message
 
-    def _tell_passed(self) -> None:
-        record = self._outbox.record
+    def _tell_passed(self, oldest: Passage) -> None:
         with self._wire.cond:
-            self._wire.standing.passed_sent = record.passed_sent
-            self._wire.standing.passed_received = record.passed_received
+            self._wire.standing.passed_sent = oldest.sent
+            self._wire.standing.passed_received = oldest.received
         self._wire.tell()
 
     def reserve(self, iteration_bytes: int, iterations: int) -> None:
