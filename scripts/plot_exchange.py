@@ -57,7 +57,7 @@ def draw(times: dict[str, dict[int, tuple[float, float]]], path: str) -> None:
     axes.set_xlabel("message, MB")
     axes.set_ylabel("best time one way, ms")
     axes.grid(True, which="both", alpha=0.3)
-    axes.legend()
+    axes.legend(loc="upper left", fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
 

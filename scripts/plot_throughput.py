@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""Draw what `dualnet bench overlap` or scripts/bench_pipelining.py printed: images a second.
+
+Usage: scripts/plot_throughput.py RECORDS.jsonl [RECORDS.jsonl] -o FIGURE.png [--table]
+
+Each file is a panel. Where a contender's limit is known (net1 and net2 each busy all the time), a
+line marks it.
+
+Example:
+  dualnet bench overlap configs/cifar10.yaml --cut pool1:conv2 > overlap.jsonl
+  scripts/plot_throughput.py overlap.jsonl -o overlap.png --table
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+
+def main() -> None:
+    """Read the records, draw, and print the table of overlaps."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("records", nargs="+", type=Path)
+    parser.add_argument("-o", "--output", required=True)
+    parser.add_argument("--table", action="store_true", help="print `bench overlap`'s as Markdown")
+    options = parser.parse_args()
+    panels = {path.stem: _read(path) for path in options.records}
+    draw(panels, options.output)
+    if options.table:
+        for name, records in panels.items():
+            print(f"\n{name}\n\n{table(records)}")
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [record for record in map(json.loads, lines) if "contender" in record]
+
+
+def draw(panels: dict[str, list[dict[str, Any]]], path: str) -> None:
+    """Bars, a panel for each file."""
+    most = max(map(len, panels.values()))
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(6.4 * len(panels), 0.9 + 0.3 * most), squeeze=False
+    )
+    for axis, (name, records) in zip(axes[0], panels.items()):
+        labels = [_label(record) for record in records]
+        values = [record["samples_per_s"] for record in records]
+        axis.barh(labels, values, color=[_color(record) for record in records])
+        for place, record in enumerate(records):
+            axis.annotate(f" {values[place]:.0f}", (values[place], place), va="center", fontsize=8)
+            if "limit_over_alternating" in record:
+                limit = values[place] * record["limit_over_alternating"]
+                limit /= record["over_alternating"]
+                axis.plot([limit, limit], [place - 0.4, place + 0.4], color="black", linewidth=1.2)
+        axis.invert_yaxis()
+        axis.set_xlim(0, 1.15 * max(values))
+        axis.set_xlabel("images per second")
+        axis.set_title(name, fontsize=10)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+def _label(record: dict[str, Any]) -> str:
+    return f"{record['cut']}: {record['contender']}" if "cut" in record else record["contender"]
+
+
+def _color(record: dict[str, Any]) -> str:
+    name = record["contender"]
+    if name.startswith(("plain", "GPipe", "1F1B")):
+        return "#E69F00"
+    return "#999999" if name.startswith("single") else "#56B4E9"
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    """Medians; what each half waits and exchanges, as shares of the iteration."""
+    lines = [
+        "| cut | contender | ms | over alternating | its limit | net1 waits | net2 waits "
+        "| exchange net1, net2 | over single |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for record in records:
+        if "net1" not in record:
+            time = f"{record['iteration_ms']:.0f}"
+            lines.append(f"| {record['cut']} | single, all cores | {time} |||||||")
+            continue
+        halves = record["net1"], record["net2"]
+        waits = [f"{half['wait_share']:.0%}" for half in halves]
+        exchanges = ", ".join(f"{half['exchange_share']:.1%}" for half in halves)
+        gain = f"{record['over_alternating']:.2f}" if "over_alternating" in record else ""
+        limit = record.get("limit_over_alternating", "")
+        lines.append(
+            f"| {record['cut']} | {record['contender']} | {record['iteration_ms']:.0f} | {gain} "
+            f"| {limit} | {waits[0]} | {waits[1]} | {exchanges} | {record['over_single']:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
