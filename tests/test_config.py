@@ -76,6 +76,7 @@ def test_later_override_wins(yaml_file):
         ("coupling: {target: admm}\ntrain: {schedule: overlapped}", ["train.schedule", "admm"]),
         ("train: {staleness: -1}", ["train.staleness", "-1 is not within 0 and 99"]),
         ("train: {local_steps: 0}", ["train.local_steps", "0 is not within 1 and 99"]),
+        ("update: {rule: manual, ascend: net3}", ["update.ascend", "net1"]),
         ("update: {ascend: true}", ["update.ascend", "rule solver", "manual"]),
         ("net2: {learning_rate: -1}", ["net2.learning_rate", "-1.0 is negative"]),
         ("liveness: {frozen: shout}", ["liveness.frozen", "'shout'", "ignore, warn, stop"]),

@@ -94,7 +94,7 @@ def _build(cls: type[Any], raw: Any, prefix: str, source: str) -> Any:
         if allowed and getattr(built, f.name) not in allowed:
             raise ConfigError(
                 f"{source}: {prefix}{f.name}: {getattr(built, f.name)!r} is none of "
-                f"{', '.join(allowed)}"
+                f"{', '.join(map(str, allowed))}"
             )
     return built
 

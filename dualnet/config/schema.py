@@ -168,8 +168,11 @@ class Update:
     rule: str = _one_of(*RULES, default="solver")
     #: Replaces the solver's base_lr.
     learning_rate: Optional[float] = None
-    #: Go uphill: w <- w + lr*diff, the thesis's experiment of figure 10.5 (rule manual only).
-    ascend: bool = False
+    #: Go uphill: w <- w + lr*diff, the thesis's experiment of figure 10.5 (rule manual only); true,
+    #: or the one half that does.
+    ascend: Union[bool, str] = field(
+        default=False, metadata={"one_of": (False, True, "net1", "net2")}
+    )
 
 
 @dataclass(frozen=True)

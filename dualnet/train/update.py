@@ -87,9 +87,8 @@ def make_update(update: cfg.Update, resolved: Resolved, solver: Any) -> Any:
             if layer.param
         }
         settings = resolved.solver
-        return ManualUpdate(
-            solver.net, settings.base_lr, lr_mult, settings.iter_size, update.ascend
-        )
+        ascend = update.ascend in (True, resolved.role)
+        return ManualUpdate(solver.net, settings.base_lr, lr_mult, settings.iter_size, ascend)
     if not hasattr(solver, "apply_update"):
         raise ConfigError("update.rule: solver needs apply_update (Caffe of June 2018); use manual")
     return SolverUpdate(solver)

@@ -135,6 +135,15 @@ def test_rule_is_chosen_by_the_config(workdir):
     assert load().update.rule == "solver"
 
 
+@pytest.mark.parametrize(
+    ("ascend", "signs"), [("false", (1, 1)), ("true", (-1, -1)), ("net1", (-1, 1))]
+)
+def test_who_goes_uphill(workdir, ascend, signs):
+    settings = ("update.rule=manual", f"update.ascend={ascend}")
+    halves = [make_half(role, role, *settings) for role in ("net1", "net2")]
+    assert tuple(half.update_rule.sign for half in halves) == signs
+
+
 def test_solver_of_an_old_caffe_is_refused():
     with pytest.raises(ConfigError, match=r"update\.rule: solver needs apply_update.*use manual"):
         make_update(Update(rule="solver"), None, SimpleNamespace(net=None))
