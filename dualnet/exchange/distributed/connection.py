@@ -14,7 +14,7 @@ from dualnet.errors import UsageError
 from dualnet.exchange.channel import Message
 from dualnet.exchange.digest import Hasher
 from dualnet.exchange.layout import MessageLayout
-from dualnet.exchange.tcp.connection import CONTROL_LIMIT, Broken, Left
+from dualnet.exchange.tcp.connection import CONTROL_LIMIT, Broken, Left, Spoiled
 from dualnet.exchange.tcp.message import announced_layout, announcement, layout_digest
 
 __all__ = ["GlooConnection"]
@@ -114,7 +114,8 @@ class GlooConnection:
         message = Message(layout.stage, int(fields["iteration"]), received)
         digest = str(fields["digest"])
         if self._verify and layout_digest(message, layout, self._hasher) != digest:
-            raise Broken("a message has another digest than it states")
+            what = f"{message.stage} {message.iteration}"
+            raise Spoiled(f"{what}: a message has another digest than it states")
         return int(fields["seq"]), message, digest
 
     def _send(self, tensor: torch.Tensor, is_awaited: bool = True) -> None:

@@ -24,10 +24,13 @@ class Arrivals:
 
     Attributes:
         nbytes: of the messages that nobody has taken yet.
+        spoiled: copies of messages that failed a check.
     """
 
     def __init__(self) -> None:
-        self.nbytes = 0
+        self.nbytes = self.spoiled = 0
+        #: When the first bad copy of the next message came, with no good one since.
+        self._spoiled_s: float | None = None
         self._unread: dict[int, Arrival] = {}
         #: Digests of what has come, as long as the partner may have to prove them.
         self._digests: dict[int, str] = {}
@@ -35,8 +38,16 @@ class Arrivals:
     def add(self, seq: int, arrival: Arrival) -> None:
         """Message `seq`, the next one, has come."""
         self._unread[seq] = arrival
+        self._spoiled_s = None
         self.nbytes += arrival.message.nbytes
         self._digests[seq] = arrival.digest
+
+    def spoil(self, now_s: float) -> float:
+        """A copy of the next message has failed a check; returns for how long they have."""
+        self.spoiled += 1
+        if self._spoiled_s is None:
+            self._spoiled_s = now_s
+        return now_s - self._spoiled_s
 
     def peek(self, seq: int) -> Arrival | None:
         """Message `seq`, if it has come and was not taken."""

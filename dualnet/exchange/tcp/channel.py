@@ -228,6 +228,7 @@ class TcpChannel(Member):
         counters.exchange_s += max(0.0, arrival.ended_s - max(started_s, arrival.began_s))
         counters.bytes_received += message.nbytes
         counters.messages_received += 1
+        counters.damaged_reads = self._wire.spoiled
         self._wire.take(seq)
         self._heartbeat.note(self.seq_sent, seq)
         return message

@@ -7,7 +7,7 @@ from typing import Any, Callable, Protocol
 from dualnet.exchange.channel import Message
 from dualnet.exchange.layout import MessageLayout
 
-__all__ = ["CONTROL_LIMIT", "Broken", "Connection", "Left"]
+__all__ = ["CONTROL_LIMIT", "Broken", "Connection", "Left", "Spoiled"]
 
 #: Longest JSON of an object, bytes.
 CONTROL_LIMIT = 1 << 17
@@ -15,6 +15,10 @@ CONTROL_LIMIT = 1 << 17
 
 class Broken(Exception):
     """The connection is of no use any more; says why."""
+
+
+class Spoiled(Broken):
+    """A message that has come fails a check; another copy of it may pass."""
 
 
 class Left(Broken):
@@ -54,6 +58,7 @@ class Connection(Protocol):
 
         Raises:
             Broken: the connection is gone, or what came is not what the partner would send.
+            Spoiled: a message fails a check.
             DamagedMessage: it is larger than we accept.
         """
 

@@ -35,7 +35,7 @@ from dualnet.exchange.layout import MessageLayout
 from dualnet.exchange.npy import ArrayLayout
 from dualnet.exchange.outbox import message_digest
 from dualnet.exchange.records import MAC_BYTES, mac
-from dualnet.exchange.tcp.connection import CONTROL_LIMIT, Broken
+from dualnet.exchange.tcp.connection import CONTROL_LIMIT, Broken, Spoiled
 from dualnet.exchange.tcp.message import announced_layout, announcement, bytes_of
 
 __all__ = ["Keys", "SocketConnection"]
@@ -59,6 +59,10 @@ class Keys:
 
     sending: bytes
     receiving: bytes
+
+
+class _Wrong(Broken):
+    """A frame fails a check."""
 
 
 class SocketConnection:
@@ -171,7 +175,11 @@ class SocketConnection:
         layout = announced_layout(fields, self._limit_bytes)
         arrays, digests = {}, []
         for array in layout.arrays:
-            arrays[array.name], digest = self._read_array(array)
+            try:
+                arrays[array.name], digest = self._read_array(array)
+            except _Wrong as error:
+                what = f"{layout.stage} {fields['iteration']}, {array.name}"
+                raise Spoiled(f"{what}: {error}") from error
             digests.append(digest)
         message = Message(layout.stage, int(fields["iteration"]), arrays)
         return int(fields["seq"]), message, message_digest(digests)
@@ -195,7 +203,7 @@ class SocketConnection:
         self._receive(memoryview(head))
         header = bytes(head[: _HEADER.size])
         if not hmac.compare_digest(head[_HEADER.size :], mac(self._keys.receiving, "head", header)):
-            raise Broken("a frame's header has a wrong MAC")
+            raise _Wrong("a frame's header has a wrong MAC")
         magic, kind, number, length = _HEADER.unpack(header)
         if magic != _MAGIC or number != self._read:
             raise Broken(f"frame {number} where frame {self._read} was due")
@@ -209,9 +217,9 @@ class SocketConnection:
         stated = bytes(end[:_DIGEST_BYTES])
         expected = mac(self._keys.receiving, "body", header + stated)
         if not hmac.compare_digest(end[_DIGEST_BYTES:], expected):
-            raise Broken("a frame has a wrong MAC")
+            raise _Wrong("a frame has a wrong MAC")
         if digest is not None and not hmac.compare_digest(digest, stated):
-            raise Broken("a frame's body has another digest than it states")
+            raise _Wrong("a frame's body has another digest than it states")
         return stated
 
     def _receive(self, buffer: memoryview) -> None:

@@ -27,7 +27,7 @@ from dualnet.errors import (
 from dualnet.exchange.digest import Hasher
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.tcp.arrivals import Arrival, Arrivals
-from dualnet.exchange.tcp.connection import Broken, Connection, Left
+from dualnet.exchange.tcp.connection import Broken, Connection, Left, Spoiled
 from dualnet.exchange.tcp.partner import RemoteHalf, Standing
 from dualnet.exchange.tcp.sender import Flow, Sender
 from dualnet.exchange.tcp.store import Store
@@ -91,6 +91,11 @@ class Wire:
     def resends(self) -> int:
         """Messages sent again because they did not arrive."""
         return self._sender.resends
+
+    @property
+    def spoiled(self) -> int:
+        """Copies of messages that came and failed a check."""
+        return self._arrivals.spoiled
 
     def start(self) -> None:
         """Begin to beat."""
@@ -193,6 +198,8 @@ class Wire:
                 self._take_in(flow, connection.read())
         except Left:
             self._sender.finish(connection)
+        except Spoiled as error:
+            self._bear(error)
         except Broken as error:
             LOGGER.info("%s of %s", error, self._partner.role)
         except DualnetError as error:
@@ -286,6 +293,22 @@ class Wire:
             ):
                 self.cond.wait(0.1)
                 self._heard_s = time.monotonic()
+
+    def _bear(self, error: Spoiled) -> None:
+        """Have a message sent anew by a new connection, unless that has been in vain for long."""
+        role = self._partner.role
+        with self.cond:
+            spent_s = self._arrivals.spoil(time.monotonic())
+            seq = self.standing.arrived + 1
+        if spent_s == 0:
+            LOGGER.warning("message %d of %s is damaged: %s; asking for it anew", seq, role, error)
+        elif spent_s > self._settings.resend_timeout_s:
+            self._fail(
+                DamagedMessage(
+                    f"message {seq} of {role}: damaged even when sent anew for {spent_s:.0f} s "
+                    f"({error}); check the memory of both nodes and what lies between them"
+                )
+            )
 
     def _obey(self, flow: Flow, item: dict[str, Any]) -> None:
         kind = item["type"]

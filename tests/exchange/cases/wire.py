@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Callable
 
+import numpy as np
 import pytest
 
-from dualnet.errors import PartnerNeverCame
+from dualnet.errors import DamagedMessage, PartnerNeverCame
+from dualnet.exchange.channel import Message
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.tcp import TcpChannel
 from dualnet.exchange.tcp.address import Address
@@ -164,6 +166,32 @@ def flipped_bit(bench: Bench, chance: random.Random) -> None:
             line.pass_on()
         line.pass_on(2)
         assert line.proxy.connections == 2
+    finally:
+        line.close()
+
+
+@case(37, "TCP: every copy of a message is damaged", "asked for anew, then given up by name: 73")
+def spoiled(bench: Bench, chance: random.Random) -> None:
+    line = Line(bench, resend_timeout_s=0.2)
+    array = np.frombuffer(bytes(1 << 20), np.uint8)
+    place = chance.randrange(1 << 18, 1 << 19)  # of each connection's bytes: within the array
+
+    def change(way: str, passed: int, data: bytes) -> bytes:
+        if way != "down" or not passed <= place < passed + len(data):
+            return data
+        changed = bytearray(data)
+        changed[place - passed] ^= 1 << chance.randrange(8)
+        return bytes(changed)
+
+    try:
+        line.proxy.change = change
+        line.net1.send(Message("train", 0, {"x": array}))
+        why = r"^message 1 of net1: damaged even when sent anew for \d+ s \(train 0, x: a frame"
+        with pytest.raises(DamagedMessage, match=why) as caught:
+            line.net2.receive("train", 0)
+        assert caught.value.exit_code == 73
+        assert line.proxy.connections >= 2
+        assert line.net2.seq_received == 0
     finally:
         line.close()
 

@@ -123,6 +123,34 @@ def test_every_flipped_bit_is_found(line: Line) -> None:
     assert line.proxy.connections >= 15
 
 
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_a_damaged_copy_counts_only_until_a_good_one_comes(play: Stage, way: str) -> None:
+    """With no time for a second bad copy in a row, one bad copy of each message does no harm."""
+    line = Line(play, retain=0, resend_timeout_s=0.0)
+    array = np.random.RandomState(2).rand(1 << 18)
+    is_armed = False
+
+    def change(direction: str, passed: int, data: bytes) -> bytes | None:
+        nonlocal is_armed
+        # What a large piece has in its middle is the array, whatever frames begin or end in it.
+        if direction != way or not is_armed or len(data) < 1 << 14:
+            return data
+        is_armed = False
+        changed = bytearray(data)
+        changed[len(data) // 2] ^= 1
+        return bytes(changed)
+
+    line.proxy.change = change
+    one, other = (line.net1, line.net2) if way == "down" else (line.net2, line.net1)
+    for iteration in range(3):
+        is_armed = True
+        one.send(Message(way, iteration, {"x": array + iteration}))
+        got = other.receive(way, iteration).arrays["x"]
+        np.testing.assert_array_equal(got, array + iteration)
+        assert not is_armed and other.counters.damaged_reads == iteration + 1
+    line.proxy.close()
+
+
 def test_recorded_bytes_prove_nothing(line: Line) -> None:
     """Everything that net2 has ever sent is played to net1 again."""
     recorded: list[bytes] = []
