@@ -9,7 +9,7 @@ from dualnet.cli.cores import pin, share
 from dualnet.cli.settings import add_config, load, run_dir
 from dualnet.cli.terminal import say
 from dualnet.errors import UsageError
-from dualnet.train.stopping import Stopper
+from dualnet.train.stopping import Stopper, stop_at_end_of_input
 
 __all__ = ["add"]
 
@@ -33,6 +33,11 @@ def add(commands: Any) -> None:
             command.add_argument(
                 "--resume", action="store_true",
                 help="fail if the run has no snapshot to continue from",
+            )  # fmt: skip
+        if name in ("net1", "net2"):
+            command.add_argument(
+                "--stop-at-eof", action="store_true",
+                help="stop as on SIGTERM when standard input ends: it comes from who started this",
             )  # fmt: skip
         if name == "train":
             command.add_argument(
@@ -63,6 +68,8 @@ def _single(options: argparse.Namespace) -> None:
 
 
 def _half(options: argparse.Namespace) -> None:
+    if options.stop_at_eof:
+        stop_at_end_of_input()
     loaded = load(options)
     pin(loaded.half(options.role))
     with Stopper(loaded.train.stop_within_s) as stopper:

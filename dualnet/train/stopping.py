@@ -1,13 +1,15 @@
-"""SIGTERM and SIGUSR1: a scheduler wants the machine back, and the training is to go on later.
+"""SIGTERM, SIGUSR1 and SIGHUP: the machine is wanted back, and the training is to go on later.
 
 The first signal asks: the iteration is finished, a checkpoint written, the partner told. That may
 take `within_s`, less than the 30 s that batch systems commonly leave between SIGTERM and SIGKILL.
 Then the process leaves as it is, and the run goes on from the last checkpoint. Further signals
 change nothing: batch systems signal every process of a job, and the launcher passes its own on.
+A launcher that dies without passing anything on is noticed by the end of standard input.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -15,9 +17,14 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Optional
 
-__all__ = ["Stopped", "Stopper", "STOP_SIGNALS"]
+__all__ = ["Stopped", "Stopper", "STOP_SIGNALS", "stop_at_end_of_input"]
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+#: SIGHUP, the terminal was closed, unless this process was told to ignore that, as by nohup.
+STOP_SIGNALS = (
+    signal.SIGTERM,
+    signal.SIGUSR1,
+    *([signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else []),
+)
 
 
 class Stopped(BaseException):
@@ -115,3 +122,23 @@ class Stopper:
             self._is_late = True
         else:
             raise self.error()
+
+
+def stop_at_end_of_input() -> None:
+    """From now on the end of standard input stops this process as SIGTERM to this thread does.
+
+    For a pipe whose other end one process holds and never writes to: however that process ends, the
+    system closes it. Linux's PR_SET_PDEATHSIG would mean the thread that started us, and come too
+    late for one that has ended before we asked.
+    """
+    caller = threading.get_ident()
+
+    def watch() -> None:
+        try:
+            while os.read(0, 1 << 12):
+                pass  # whatever it says
+        except OSError:
+            pass  # nothing can come from there any more
+        signal.pthread_kill(caller, signal.SIGTERM)
+
+    threading.Thread(target=watch, name="dualnet-input", daemon=True).start()
