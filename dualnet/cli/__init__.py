@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 from dualnet import __version__
 from dualnet.cli import bench, caffe, cut, data, doctor, experiment, nets, runs, training
-from dualnet.cli.terminal import say
+from dualnet.cli.terminal import let_go, say
 from dualnet.errors import DualnetError
 from dualnet.train.stopping import STOP_SIGNALS, Stopped
 
@@ -40,9 +40,19 @@ def main(arguments: Optional[list[str]] = None) -> int:
     if words[:1] == ["caffe"]:
         return caffe.run(words[1:])  # its flags are gflags', with one dash or two
     options = _parser().parse_args(words)
+    _handle_stops(_terminate)
+    code = _run(options)
+    let_go()
+    return code
+
+
+def _handle_stops(handler: Any) -> None:
     if threading.current_thread() is threading.main_thread():
         for number in STOP_SIGNALS:
-            signal.signal(number, _terminate)
+            signal.signal(number, handler)
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         options.run(options)
     except DualnetError as error:
@@ -52,6 +62,8 @@ def main(arguments: Optional[list[str]] = None) -> int:
         say("dualnet: interrupted")
         return 128 + signal.SIGINT
     except Stopped as error:
+        # A job's processes may all be signalled, and then by the launcher again: all is done.
+        _handle_stops(signal.SIG_IGN)
         say(f"dualnet: {error}")
         return error.exit_code
     except BrokenPipeError:

@@ -22,6 +22,7 @@ from dualnet.exchange.publish import Publisher
 from dualnet.exchange.records import BadRecord, seal, unseal
 from dualnet.exchange.safefile import Damaged, read_small
 from dualnet.exchange.stage import StageRecord
+from dualnet.exchange.storage import remedy
 from dualnet.fs import Fs
 
 __all__ = ["GENERATION_LIMIT", "Lease", "NodeLock", "read_generation"]
@@ -176,7 +177,8 @@ class Lease:
             except OSError as error:
                 code = errno.errorcode.get(error.errno or 0, "EIO")
                 raise StorageFailed(
-                    f"cannot become {role} in {paths.root}: {code} ({error.strerror})"
+                    f"cannot become {role} in {paths.root}: {code} ({error.strerror}); "
+                    f"{remedy(error)}"
                 ) from error
             # Another copy was faster. Look at it: if it is alive, it stays.
 

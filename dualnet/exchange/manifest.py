@@ -20,6 +20,7 @@ from dualnet.exchange.paths import ExchangePaths
 from dualnet.exchange.publish import Publisher
 from dualnet.exchange.records import mac
 from dualnet.exchange.safefile import Damaged, read_small
+from dualnet.exchange.storage import remedy
 from dualnet.fs import Fs
 
 __all__ = ["PROTOCOL_VERSION", "Manifest", "join_run", "read_key", "read_manifest"]
@@ -69,11 +70,11 @@ def join_run(fs: Fs, paths: ExchangePaths, role: str, identity: dict[str, Any]) 
             return _join(fs, paths, role, canonical)
     except OSError as error:
         code = errno.errorcode.get(error.errno or 0, "EIO")
-        hint = ""
+        hint = remedy(error)
         if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
-            hint = "; the exchange needs a file system with hard links"
+            hint = "the exchange needs a file system with hard links"
         raise StorageFailed(
-            f"cannot prepare {paths.root}: {code} ({error.strerror}){hint}"
+            f"cannot prepare {paths.root}: {code} ({error.strerror}); {hint}"
         ) from error
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections import deque
+from functools import partial
 from typing import Any
 
 from dualnet.errors import UsageError
@@ -25,7 +26,7 @@ from dualnet.exchange.publish import Publisher
 from dualnet.exchange.retention import Kept, Passage, remove_temporaries
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.stage import StageRecord
-from dualnet.exchange.storage import Storage
+from dualnet.exchange.storage import Storage, wait_for_room
 from dualnet.fs import Fs
 
 __all__ = ["Member"]
@@ -71,14 +72,17 @@ class Member(Channel):
         self._paths = paths = ExchangePaths.of_run(run_dir)
         self._process = process or ProcessId.current()
         self._care = care_for(run_dir, settings)
-        self._manifest = manifest = join_run(
-            fs, paths, role, {**identity, "digest": settings.digest}
+        room = partial(wait_for_room, timeout_s=settings.storage_timeout_s, fs=fs)
+        self._manifest = manifest = room(
+            lambda: join_run(fs, paths, role, {**identity, "digest": settings.digest})
         )
         run = manifest.run_id.hex()
-        self._lock = NodeLock(fs, settings.lock_dir, run, role)
+        self._lock = room(lambda: NodeLock(fs, settings.lock_dir, run, role))
         try:
-            self._lease = Lease.take(
-                fs, paths, manifest, role, self._process, settings.dead_after_s, LOGGER.info
+            self._lease = room(
+                lambda: Lease.take(
+                    fs, paths, manifest, role, self._process, settings.dead_after_s, LOGGER.info
+                )
             )
         except BaseException:
             self._lock.release()

@@ -7,6 +7,7 @@ checkpoint that each half keeps has it behind itself.
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 
@@ -96,7 +97,7 @@ class Kept:
             raise StorageFailed(
                 f"{self._paths.root}: {free} bytes free, {2 * nbytes} wanted (twice what is kept "
                 f"between two checkpoints); free space, or write checkpoints more often"
-            )
+            ) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def message_bytes(data_bytes: int, arrays: int) -> int:

@@ -13,9 +13,9 @@ from typing import Callable, TypeVar
 
 from dualnet.errors import StorageFailed
 from dualnet.exchange.channel import Counters
-from dualnet.fs import Fs
+from dualnet.fs import SYSTEM, Fs
 
-__all__ = ["Storage"]
+__all__ = ["Storage", "remedy", "wait_for_room"]
 
 LOGGER = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -37,6 +37,9 @@ _REMEDIES = {
     errno.ENOENT: "the directory was removed or renamed; restore it and start again",
     errno.ENOTDIR: "the directory was replaced; restore it and start again",
 }
+
+#: What a start waits for.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Storage:
@@ -120,7 +123,52 @@ class Storage:
 
     def _failed(self, what: str, path: str, error: OSError, spent_s: float) -> StorageFailed:
         code = errno.errorcode.get(error.errno or 0, "EIO")
-        remedy = _REMEDIES.get(error.errno or 0, "check the disk, then start this half again")
         return StorageFailed(
-            f"cannot {what} {path}: {code} ({error.strerror}) for {spent_s:.0f} s; {remedy}"
+            f"cannot {what} {path}: {code} ({error.strerror}) for {spent_s:.0f} s; {remedy(error)}"
         )
+
+
+def remedy(error: OSError) -> str:
+    """What to do about an error of the disk."""
+    return _REMEDIES.get(error.errno or 0, "check the disk, then start this half again")
+
+
+def wait_for_room(
+    operation: Callable[[], T],
+    timeout_s: float,
+    fs: Fs = SYSTEM,
+    on_blocked: Callable[[str], None] = lambda state: None,
+) -> T:
+    """Do what a start does on the disk; if that is full, wait for room as a running half would.
+
+    All other faults end a start at once: a path that is wrong or not ours does not mend itself.
+
+    Args:
+        operation: raises OSError, or StorageFailed from one, and leaves nothing half-written then.
+        timeout_s: how long to try.
+        fs: the clock.
+        on_blocked: as for `Storage`.
+
+    Raises:
+        OSError, StorageFailed: what `operation` raised last.
+    """
+    started_s = fs.monotonic()
+    pause_s = FIRST_PAUSE_S
+    blocked = ""
+    while True:
+        try:
+            result = operation()
+        except (OSError, StorageFailed) as error:
+            code = getattr(error if isinstance(error, OSError) else error.__cause__, "errno", None)
+            if code not in _FULL or fs.monotonic() - started_s + pause_s > timeout_s:
+                raise
+            if not blocked:
+                LOGGER.warning("%s; waiting for room, %g s at most", error, timeout_s)
+            blocked = f"blocked:{errno.errorcode[code]}"
+            on_blocked(blocked)
+            fs.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            continue
+        if blocked:
+            on_blocked("running")
+        return result

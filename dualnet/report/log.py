@@ -39,6 +39,7 @@ class CaffeLog:
         display: Iterations between two calls of `training`, for the first one's "s/N iters".
         echo: Also write each message here, as to a terminal; without the prefix.
         clock: Gives the seconds since 1970.
+        attempt: Runs what opens the file, or writes a line; it may run that again after an OSError.
 
     Raises:
         StorageFailed: The file cannot be opened or written.
@@ -50,24 +51,32 @@ class CaffeLog:
         display: int = 1,
         echo: TextIO | None = None,
         clock: Callable[[], float] = time.time,
+        attempt: Callable[[Callable[[], None]], None] = lambda write: write(),
     ) -> None:
         #: Where the log is.
         self.path = Path(path)
-        #: Runs what writes a line; may run it again after an OSError, where it then goes on.
-        self.attempt: Callable[[Callable[[], None]], None] = lambda write: write()
+        #: As given; may be changed.
+        self.attempt = attempt
         self._display = display
         self._echo = echo
         self._clock = clock
         self._last_time_s = clock()
         self._last_iteration: int | None = None
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 (closed by close)
+            self.attempt(self._open)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _open(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 (closed by close)
+        try:
             if _ends_within_a_line(self.path):
                 # A process that was killed, or a disk that was full, left half a line.
                 self._file.write(b"\n")
-        except OSError as error:
-            raise self._failed(error) from error
+        except OSError:
+            self._file.close()
+            raise
 
     def close(self) -> None:
         """Close the file; further lines are errors."""

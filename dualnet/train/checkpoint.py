@@ -19,6 +19,7 @@ from dualnet.backend import caffe_pb2
 from dualnet.cut.below import data_layers
 from dualnet.cut.graph import NetGraph
 from dualnet.errors import UsageError
+from dualnet.exchange.storage import wait_for_room
 from dualnet.fs import SYSTEM, Fs
 from dualnet.train.driver import NetDriver
 from dualnet.train.half import Half
@@ -114,6 +115,7 @@ def restore(
     run_dir: str,
     test_batches: int = 0,
     progress: Callable[[], None] = lambda: None,
+    on_blocked: Callable[[str], None] = lambda state: None,
 ) -> None:
     """Load weights and solver history, and bring the data layers to where they stood.
 
@@ -123,9 +125,11 @@ def restore(
         run_dir: The run.
         test_batches: Test batches that were read before it.
         progress: Called after each batch that is passed over.
+        on_blocked: Told when a full disk holds it up, and when no more; see `Storage`.
 
     Raises:
         UsageError: There is no such snapshot.
+        OSError: As the system says.
     """
     for path in (
         model_path(run_dir, half.role, iteration),
@@ -135,7 +139,7 @@ def restore(
             raise UsageError(
                 f"{path}: missing; {half.role} cannot continue from iteration {iteration}"
             )
-    _restore_solver(half, iteration, run_dir)
+    _restore_solver(half, iteration, run_dir, on_blocked)
     _skip(half.train, half.resolved.train, iteration * half.resolved.solver.iter_size, progress)
     if test_batches:
         _skip(half.test, half.resolved.test, test_batches, progress)
@@ -149,7 +153,9 @@ def _skip(net: NetDriver, graph: NetGraph, batches: int, progress: Callable[[], 
         progress()
 
 
-def _restore_solver(half: Half, iteration: int, run_dir: str) -> None:
+def _restore_solver(
+    half: Half, iteration: int, run_dir: str, on_blocked: Callable[[str], None]
+) -> None:
     """Restore from a copy that says where the caffemodel is now.
 
     A solverstate names its caffemodel as it was called then; once the run directory has been moved,
@@ -159,7 +165,11 @@ def _restore_solver(half: Half, iteration: int, run_dir: str) -> None:
         message = caffe_pb2.SolverState.FromString(file.read())
     message.learned_net = model_path(run_dir, half.role, iteration)
     copy = f"{half.resolved.solver.snapshot_prefix}_restore.solverstate"
-    write_atomically(copy, message.SerializeToString())
+    wait_for_room(
+        lambda: write_atomically(copy, message.SerializeToString()),
+        half.config.exchange.storage_timeout_s,
+        on_blocked=on_blocked,
+    )
     try:
         half.solver.restore(copy)
     finally:

@@ -25,6 +25,7 @@ from dualnet.errors import (
     StorageFailed,
     TrainingFailed,
 )
+from dualnet.exchange.peek import peek
 from dualnet.train.stopping import Stopped, Stopper
 
 __all__ = ["launch"]
@@ -197,8 +198,10 @@ def _blame(
         code = TrainingFailed.exit_code
     else:
         reason = f"exit code {code}"
+        if code == StorageFailed.exit_code:
+            reason += " (the disk is full or fails)"  # and may have no room for more words
     where = _output_path(run_dir, first)
-    line = _telling_line(where)
+    line = _telling_line(where) or _last_words(first, run_dir)
     if line.startswith(_ERROR):
         message = line[len(_ERROR) :]
         # Some name their half by themselves.
@@ -223,6 +226,12 @@ def _end(processes: dict[str, subprocess.Popen[bytes]], grace_s: float) -> None:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+
+
+def _last_words(role: str, run_dir: str) -> str:
+    """What a half's heartbeat says of its end; a full disk has room for that, not for output."""
+    state = peek(run_dir).halves[role].state
+    return state if state.startswith("failed") else ""
 
 
 def _output_path(run_dir: str, role: str) -> str:

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import time
+from contextlib import suppress
 from typing import Optional
 
 from tqdm import tqdm
@@ -41,6 +42,10 @@ class ProgressBar:
             done: Iterations completed.
             facts: Name to value, shown behind.
         """
+        with suppress(OSError):  # a closed terminal or a full disk ends no training
+            self._show(done, facts)
+
+    def _show(self, done: int, facts: dict[str, str]) -> None:
         self._bar.set_postfix(facts, refresh=False)
         self._bar.update(done - self._done)
         now = time.monotonic()
@@ -56,7 +61,8 @@ class ProgressBar:
 
     def close(self) -> None:
         """Leave the bar as it is and go to the next line."""
-        self._bar.close()
+        with suppress(OSError):
+            self._bar.close()
 
 
 class LogWatcher:

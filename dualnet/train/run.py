@@ -18,6 +18,7 @@ from dualnet.config import CONFIG_NAME, Config, load
 from dualnet.errors import StorageFailed, UsageError
 from dualnet.exchange import Channel, ExchangeSettings, open_channel
 from dualnet.exchange.peek import peek
+from dualnet.exchange.storage import wait_for_room
 from dualnet.report.log import CaffeLog
 from dualnet.train import checkpoint, commit, handshake, retained
 from dualnet.train.fidelity import PREFIX
@@ -43,20 +44,27 @@ _LOOK_S, _QUIET_S = 0.3, 5.0
 def claim(config: Config, run_dir: str, resolved: Resolved) -> None:
     """Make the run directory and put the resolved config there, unless somebody has.
 
+    On a full disk it waits for room, `exchange.storage_timeout_s` at most.
+
     Raises:
         UsageError: The directory holds another run, or this role has trained there already and
             cannot go on.
         StorageFailed: It cannot be written.
     """
     path = os.path.join(run_dir, CONFIG_NAME)
-    try:
-        os.makedirs(run_dir, exist_ok=True)
-        if not os.path.exists(path):
-            write_atomically(path, config.to_yaml().encode())
-    except OSError as error:
-        raise StorageFailed(
-            f"{run_dir}: cannot write the run directory: {error.strerror}"
-        ) from error
+
+    def prepare() -> None:
+        try:
+            os.makedirs(run_dir, exist_ok=True)
+            if not os.path.exists(path):
+                write_atomically(path, config.to_yaml().encode())
+        except OSError as error:
+            raise StorageFailed(
+                f"{run_dir}: cannot write the run directory: {error.strerror}; check the path and "
+                "the disk"
+            ) from error
+
+    _room(config)(prepare)
     if load(path).identity() != config.identity():
         raise UsageError(
             f"{path}: another configuration runs here; give both halves the same CONFIG and --set, "
@@ -69,11 +77,28 @@ def claim(config: Config, run_dir: str, resolved: Resolved) -> None:
         if role == "single"
         else commit.complete(run_dir, role)
     )
-    if os.path.exists(log) and not can_go_on:
+    if not can_go_on and _has_begun(log):
         raise UsageError(
             f"{run_dir}: {role} has trained here already ({log}) and left no checkpoint to go on "
             "from; choose another run directory, and set train.snapshot to have checkpoints"
         )
+
+
+def _has_begun(log: str) -> bool:
+    """Whether a training has begun here, and not just found no room or no partner."""
+    try:
+        with open(log, "rb") as file:
+            return any(b"] Solving " in line for line in file)
+    except FileNotFoundError:
+        return False
+
+
+def _room(
+    config: Config, on_blocked: Callable[[str], None] = lambda state: None
+) -> Callable[[Callable[[], None]], None]:
+    """Runs what a start writes, with patience while the disk is full."""
+    timeout_s = config.exchange.storage_timeout_s
+    return partial(wait_for_room, timeout_s=timeout_s, on_blocked=on_blocked)
 
 
 def log_path(run_dir: str, role: str) -> str:
@@ -103,13 +128,14 @@ def train_single(
     resolved = resolve(config, "single", run_dir)
     with _stoppable(config, resolved, stopper) as stopper:
         claim(config, run_dir, resolved)
-        with CaffeLog(log_path(run_dir, "single"), display=resolved.display) as log:
+        room, path = _room(config), log_path(run_dir, "single")
+        with CaffeLog(path, display=resolved.display, attempt=room) as log:
             found = commit.latest(run_dir, "single", log.warning)
             if found is not None and found.complete:
                 return None
             checkpoint.clean(run_dir, "single")
             checkpoint.set_apart(resolved, os.getpid())
-            write(resolved)
+            room(partial(write, resolved))
             with stopper.held():
                 half = Half(config, resolved)
             session = Session(half, log, run_dir, stopper=stopper)
@@ -144,7 +170,8 @@ def train_half(
         identity = {"config": config.identity()}
         with open_channel(config.exchange.carrier, role, run_dir, settings, identity) as channel:
             try:
-                with CaffeLog(log_path(run_dir, role), display=resolved.display) as log:
+                path, room = log_path(run_dir, role), _room(config, channel.report)
+                with CaffeLog(path, display=resolved.display, attempt=room) as log:
                     session = _train_with(
                         channel, config, resolved, run_dir, log, stopper, progress
                     )
@@ -165,7 +192,7 @@ def _mark_complete(session: Session) -> None:
     """Note that nothing is left to do, in the last checkpoint's record."""
     role, run_dir, iteration = session.half.role, session.run_dir, session.iteration
     marking = partial(commit.mark_complete, run_dir, role, iteration)
-    session.storage.attempt("write", commit.record_path(run_dir, role, iteration), marking)
+    session.quiet_storage.attempt("write", commit.record_path(run_dir, role, iteration), marking)
 
 
 @contextmanager
@@ -220,7 +247,8 @@ def _train_with(
     epoch = peek(run_dir).halves[role].epoch
     checkpoint.clean(run_dir, role)
     checkpoint.set_apart(resolved, epoch)
-    write(resolved)
+    room = _room(config, channel.report)
+    room(partial(write, resolved))
     with stopper.held():
         half = Half(config, resolved)
     session = Session(half, log, run_dir, channel, stopper)
@@ -234,7 +262,13 @@ def _train_with(
         hello = handshake.describe(half, session)
         handshake.check(hello, channel.handshake(hello), config)
     if session.snapshot_interval and found is None:
-        channel.reserve(retained.iteration_bytes(half, session), session.snapshot_interval)
+        reserve = partial(
+            channel.reserve, retained.iteration_bytes(half, session), session.snapshot_interval
+        )
+        if epoch > 1:
+            room(reserve)
+        else:  # a first start that will not fit is refused at once: nothing is lost
+            reserve()
     channel.resume(*((found.sent, found.received) if found is not None else (0, 0)))
     if found is not None:
         channel.checkpoint_passed(found.iteration)

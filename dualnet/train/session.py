@@ -71,9 +71,9 @@ class Session:
         )
         #: Tries checkpoints again while the disk is full or fails.
         self.storage = storage(self._on_blocked)
-        # A line of the log that finds no room is part of the loss log all the same.
-        self._log_storage = storage(self._report)
-        log.attempt = partial(self._log_storage.attempt, "write", str(log.path))
+        #: The same without a line in the log: for the log's own lines, and when it is closed.
+        self.quiet_storage = storage(self._report)
+        log.attempt = partial(self.quiet_storage.attempt, "write", str(log.path))
         self._state = "running"
         #: How often this half was started in this run.
         self.epoch = 1
@@ -182,7 +182,8 @@ class Session:
             progress: Called again and again while data are passed over.
         """
         tests = sum(map(self.is_test_due, range(iteration)))
-        checkpoint.restore(self.half, iteration, self.run_dir, tests * self.test_iter, progress)
+        batches = tests * self.test_iter
+        checkpoint.restore(self.half, iteration, self.run_dir, batches, progress, self._report)
         self.iteration = self._snapshot_at = iteration
         self.is_continued = True
         path = checkpoint.state_path(self.run_dir, self.half.role, iteration)
@@ -256,7 +257,7 @@ class Session:
         """
         self.is_stopped = True
         # There is no time to wait for a full disk.
-        self.storage.timeout_s = self._log_storage.timeout_s = 0.0
+        self.storage.timeout_s = self.quiet_storage.timeout_s = 0.0
         self.stopper.release()
         if self._place is not None and not self.is_ahead and self._snapshot_at != self.iteration:
             self.snapshot()

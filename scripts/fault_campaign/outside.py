@@ -133,7 +133,7 @@ def _fill_once(lab: Lab, number: int, chance: random.Random) -> dict[str, Any] |
 
             for role in ROLES:
                 training.start(role, arm)
-            # A start on a full disk ends at once, with 74; this is about a training under way.
+            # A start waits for room as well; this is about a training under way.
             target = chance.randrange(2, 30)
             while min(map(training.reached, ROLES)) < target and training.running("net1"):
                 time.sleep(0.005)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +106,63 @@ def test_room_is_checked_before_it_is_needed(open_half: OpenHalf) -> None:
     net1.reserve(50, 10)
     with pytest.raises(StorageFailed, match="1002 more exceed exchange.disk_budget_bytes 1000"):
         net1.reserve(501, 1)
+
+
+# A full disk at the start.
+
+
+class FullFs(VirtualFs):
+    """No file can be made until `free_s`; what is there can be written over.
+
+    Attributes:
+        room: files that can be made all the same.
+    """
+
+    free_s = float("inf")
+    room = 0
+
+    def open(self, path: str, flags: int, mode: int = 0o600) -> int:
+        if flags & os.O_CREAT and self.now_s < self.free_s and not os.path.exists(path):
+            if not self.room:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+            self.room -= 1
+        return super().open(path, flags, mode)
+
+
+@pytest.mark.parametrize("room", range(6))
+def test_a_start_waits_until_there_is_room(open_half: OpenHalf, room: int) -> None:
+    """Secret, manifest, lock, heartbeat, record, generation: each may be the one without room."""
+    for start in (1, 2):
+        fs = FullFs()
+        fs.room, fs.free_s = room, fs.now_s + 100.0
+        half = open_half("net1", fs=fs)
+        # A restart makes four of them.
+        assert bool(fs.slept_s) == (start == 1 or room < 4)
+        assert half.epoch == start
+        half.send(batch(0))
+        half.close("stopped")
+
+
+#: Files that starts find room for, one after the other; secret and manifest stay from those before.
+@pytest.mark.parametrize(("start", "rooms"), [(1, (0, 1, 1, 1, 2, 3)), (2, (0, 1, 2, 3))])
+def test_a_start_without_room_leaves_nothing_half_done(
+    open_half: OpenHalf, run_dir: Path, tmp_path: Path, start: int, rooms: tuple[int, ...]
+) -> None:
+    """The one without room is in turn secret, manifest, lock, heartbeat, record and generation."""
+    if start == 2:
+        open_half("net1").close("stopped")
+    root = run_dir / "exchange"
+    for room in rooms:
+        fs = FullFs()
+        fs.room = room
+        with pytest.raises(StorageFailed, match="ENOSPC|No space left") as caught:
+            open_half("net1", fs=fs, storage_timeout_s=60.0)
+        assert caught.value.exit_code == 74
+        assert 30 < sum(fs.slept_s) <= 60
+        assert not [path.name for path in root.iterdir() if path.name.startswith(".tmp")]
+        assert all(path.stat().st_size for path in root.iterdir())
+        assert not list((tmp_path / "locks").glob("*"))
+    assert (root / f"net1.e{start:06d}.stage").exists(), "only the generation file was missing"
+    half = open_half("net1")
+    assert half.epoch == start
+    half.send(batch(0))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import Any, Callable
 
 import pytest
 
 from dualnet.errors import StorageFailed
 from dualnet.exchange.channel import Counters
-from dualnet.exchange.storage import Storage
+from dualnet.exchange.storage import Storage, wait_for_room
 from tests.exchange.fakes import VirtualFs
 
 
@@ -85,3 +86,58 @@ def test_other_errors_pass_through(tmp_path: Path) -> None:
 
     with pytest.raises(KeyError):
         storage.attempt("write", "file", broken)
+
+
+# At a start.
+
+
+def said(operation: Flaky) -> Callable[[], str]:
+    """The same, with words of its own for the error."""
+
+    def run() -> str:
+        try:
+            return operation()
+        except OSError as error:
+            raise StorageFailed("no room for the secret") from error
+
+    return run
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("wording", [lambda operation: operation, said])
+def test_a_start_waits_for_room(error: int, wording: Any, caplog: pytest.LogCaptureFixture) -> None:
+    fs, states = VirtualFs(), []
+    assert wait_for_room(wording(Flaky(4, error)), 300.0, fs, states.append) == "done"
+    assert fs.slept_s == [1.0, 2.0, 4.0, 8.0]
+    assert states == [f"blocked:{errno.errorcode[error]}"] * 4 + ["running"]
+    assert [line.rpartition("; ")[2] for line in caplog.messages] == [
+        "waiting for room, 300 s at most"
+    ]
+
+
+def test_a_start_gives_up_with_what_it_met_last() -> None:
+    fs = VirtualFs()
+    with pytest.raises(StorageFailed, match="^no room for the secret$"):
+        wait_for_room(said(Flaky(10**6, errno.ENOSPC)), 100.0, fs)
+    assert 60 < sum(fs.slept_s) <= 100
+    with pytest.raises(OSError, match="No space left"):
+        wait_for_room(Flaky(10**6, errno.ENOSPC), 0.0, fs)
+
+
+@pytest.mark.parametrize("error", [errno.EACCES, errno.EROFS, errno.ENOENT, errno.EIO])
+def test_a_start_meets_other_faults_at_once(error: int) -> None:
+    fs, states = VirtualFs(), []
+    for operation in (Flaky(1, error), said(Flaky(1, error))):
+        with pytest.raises((OSError, StorageFailed)):
+            wait_for_room(operation, 300.0, fs, states.append)
+    assert fs.slept_s == [] and states == []
+
+
+def test_a_start_meets_a_failure_without_a_fault_at_once() -> None:
+    def refuse() -> None:
+        raise StorageFailed("belongs to somebody else")
+
+    fs = VirtualFs()
+    with pytest.raises(StorageFailed, match="belongs"):
+        wait_for_room(refuse, 300.0, fs)
+    assert fs.slept_s == []

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 
 from dualnet.errors import DualnetError, StorageFailed
+from dualnet.exchange.files import FileChannel
+from dualnet.exchange.settings import ExchangeSettings
 from dualnet.train import commit
 from dualnet.train.digest import digest
 from dualnet.train.launch import launch
@@ -168,6 +170,18 @@ def test_traceback_tells_its_last_line(halves):
 def test_silent_failure(halves):
     halves("pass", "sys.exit(5)")
     assert failure() == ("net2: exit code 5; no output (more in run/net2.out)", 5)
+
+
+def test_half_that_had_no_room_for_its_output_speaks_by_its_heartbeat(halves):
+    settings = {"lock_dir": os.path.abspath("locks"), "hash_threads": 0}
+    FileChannel("net2", "run", ExchangeSettings(**settings), {}).close("failed: no room for it")
+    halves("pass", "sys.exit(74)")
+    message, code = failure()
+    assert code == 74
+    assert message == (
+        "net2: exit code 74 (the disk is full or fails); failed: no room for it "
+        "(more in run/net2.out)"
+    )
 
 
 def test_abort_of_caffe_tells_its_check_not_the_stack(halves):

@@ -1,0 +1,167 @@
+"""A start on a full disk: it waits for room, or gives up and can be made again."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from dualnet.errors import PartnerNeverCame, StorageFailed
+from dualnet.exchange import storage
+from dualnet.fs import Fs
+from dualnet.train.run import train_half, train_single
+from tests.train.halves import load
+from tests.train.test_restart import SHORT, Crash, equal, one_by_one, run_both
+
+__all__ = ["one_by_one"]  # a fixture
+
+
+class Disk:
+    """Where making a file fails or not, as `has_room` says.
+
+    Attributes:
+        full: how often it has failed.
+    """
+
+    def __init__(self, monkeypatch, has_room):
+        self.full = 0
+        real = Fs.open
+
+        def open_file(fs, path, flags, mode=0o600):
+            if flags & os.O_CREAT and not os.path.exists(path) and not has_room():
+                self.full += 1
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+            return real(fs, path, flags, mode)
+
+        monkeypatch.setattr(Fs, "open", open_file)
+
+
+def fickle(monkeypatch):
+    """A disk that has room for one file in two, and short pauses."""
+    monkeypatch.setattr(storage, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(storage, "_LONGEST_PAUSE_S", 0.004)
+    chance = random.Random(74)
+    return Disk(monkeypatch, lambda: chance.random() < 0.5)
+
+
+def test_a_disk_that_is_full_now_and_then_changes_nothing(workdir, monkeypatch):
+    run_both("whole", *SHORT)
+    disk = fickle(monkeypatch)
+    run_both("parts", *SHORT, net1=(1, 6, 9), net2=(1, 7))
+    assert disk.full > 50
+    equal("whole", "parts")
+
+
+def test_the_single_net_waits_for_room_too(workdir, monkeypatch):
+    train_single(load(*SHORT), "whole")
+    disk = fickle(monkeypatch)
+
+    def arm(session):
+        def look(done):
+            if done == 5:
+                raise Crash
+
+        session.on_progress = look
+
+    with pytest.raises(Crash):
+        train_single(load(*SHORT), "parts", progress=arm)
+    train_single(load(*SHORT), "parts")
+    assert disk.full > 10
+    equal("whole", "parts", ["single"])
+
+
+@pytest.mark.parametrize("snapshot", [0, 2])
+def test_a_start_that_found_no_room_leaves_nothing_in_the_way(workdir, monkeypatch, snapshot):
+    """It gives up before its first file, its second, and so on, until it waits for the partner."""
+    settings = (*SHORT, f"train.snapshot={snapshot}")
+    run_both("whole", *settings)
+    hasty = load(*settings, "exchange.storage_timeout_s=0", "exchange.partner_timeout_s=0")
+    places = set()
+    with monkeypatch.context() as patch:
+        left = 0
+
+        def has_room():
+            nonlocal left
+            left -= 1
+            return left >= 0
+
+        Disk(patch, has_room)
+        for room in range(40):
+            left = room
+            try:
+                train_half(hasty, "net1", "parts")
+            except StorageFailed as error:
+                assert error.exit_code == 74 and "\n" not in str(error)
+                places.add(str(error).split(":")[0])
+            except PartnerNeverCame:
+                break
+            left_over = [name for _, _, names in os.walk("parts") for name in names]
+            assert not [name for name in left_over if "tmp" in name]
+    assert room >= 7 and len(places) >= 5, places
+    run_both("parts", *settings)
+    equal("whole", "parts")
+
+
+#: In a mount name space of its own, on a tmpfs of its own: $1 is where, $2 is Python.
+REAL = """
+    disk=$1 python=$2 run=$1/run
+    mount -t tmpfs -o size=32m tmpfs "$disk" || exit 99
+    fill() { dd if=/dev/zero of="$disk/ballast" bs=64k 2> /dev/null; }
+    dualnet() {
+      exec "$python" -m dualnet "$1" configs/digits.yaml --run-dir "$run" --set train.snapshot=5 \
+        --set train.max_iter=400 --set train.display=1 --set "exchange.storage_timeout_s=$2"
+    }
+    until_it_says() { until grep -qs "$1" "$2"; do kill -0 $! || exit 98; sleep 0.1; done; }
+    fill
+    (dualnet train 1 2> given-up); echo "given up: $?, $(ls -A "$run" | wc -l) files"
+    dualnet train 300 2> waited & launcher=$!
+    until_it_says 'waiting for room' waited
+    rm "$disk/ballast"
+    until_it_says 'Iteration 12 (' "$run/net2.log"
+    kill -TERM $launcher; wait $launcher; echo "stopped: $?"
+    fill
+    (dualnet net1 1 2> given-up-again); echo "given up again: $?"
+    find "$run" -name '*tmp*'
+    dualnet net1 300 2> waited-again & net1=$!
+    until_it_says 'waiting for room' waited-again
+    rm "$disk/ballast"
+    (dualnet net2 300 2> /dev/null); echo "net2: $?"
+    wait $net1; echo "net1: $?"
+    "$python" -m dualnet digest "$run"
+    umount "$disk"
+"""
+
+
+@pytest.mark.slow
+def test_a_real_disk_that_is_full(dualnet, workdir):
+    unshare = ["unshare", "--user", "--map-root-user", "--mount"]
+    mounting = ["mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    if not shutil.which("unshare") or subprocess.run([*unshare, *mounting]).returncode:
+        pytest.skip("no tmpfs may be mounted here (user name spaces are off)")
+    (workdir / "disk").mkdir()
+    script = textwrap.dedent(REAL)
+    done = subprocess.run(
+        [*unshare, "bash", "-c", script, "bash", workdir / "disk", sys.executable],
+        stdout=subprocess.PIPE, text=True, timeout=120,
+    )  # fmt: skip
+    *lines, last = done.stdout.splitlines()
+    assert lines == [
+        "given up: 74, 0 files", "stopped: 0", "given up again: 74", "net2: 0", "net1: 0",
+    ]  # fmt: skip
+    for said, why in (
+        ("given-up", "disk/run: cannot write the run directory: No space left on device"),
+        ("given-up-again", "cannot become net1 in "),
+    ):
+        final = Path(said).read_text().splitlines()[-1]
+        assert final.startswith("dualnet: ") and why in final
+    settings = ["--set", "train.snapshot=5", "--set", "train.max_iter=400"]
+    whole = dualnet("train", "configs/digits.yaml", "--run-dir", "whole", *settings)
+    assert whole.returncode == 0
+    assert last == dualnet("digest", "whole").stdout.splitlines()[-1]
