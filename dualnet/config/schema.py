@@ -119,6 +119,10 @@ class Train:
     #: What is done with the activations that wait for their answer: `keep` them (memory), or
     #: `recompute` them (time).
     stale_activations: str = _one_of("keep", "recompute", default="keep")
+    #: net1's momentum when answers come late: `interleaved` adds each gradient to the momentum of
+    #: 2 staleness + 1 updates ago, which stays stable (dualnet/train/late_momentum.py); `solver` is
+    #: Caffe's as it is.
+    stale_momentum: str = _one_of("interleaved", "solver", default="interleaved")
     #: Updates of net2 on each batch; the first pass gives the answer.
     local_steps: int = 1
     #: Caffemodels to start from, copied by layer name into every net that has the layers.

@@ -20,12 +20,14 @@ from typing import Any, Callable, Optional, TypeVar, Union
 
 from dualnet.atomic import read_blocks, read_whole, write_atomically
 from dualnet.fs import SYSTEM, Fs
+from dualnet.train import extra_state
 
 __all__ = ["Commit", "complete", "latest", "mark_complete", "prune", "record_path", "write"]
 
 T = TypeVar("T")
 
 _VERSION = 1
+_EXTRAS = tuple(f"{kind}.npz" for kind in extra_state.KINDS)
 #: Pauses between tries to read what the disk refuses to give: a server that is busy for a moment
 #: must not cost the checkpoint that it keeps.
 _PAUSES_S = (0.1, 0.4, 1.6)
@@ -143,7 +145,7 @@ def prune(run_dir: str, role: str, keep: int, newest: int, fs: Fs = SYSTEM) -> N
     for iteration in older[:-keep] if keep else []:
         record = record_path(run_dir, role, iteration)
         stem = record[: -len(".checkpoint.json")]
-        for ending in ("checkpoint.json", "caffemodel", "solverstate", "exchange.npz"):
+        for ending in ("checkpoint.json", "caffemodel", "solverstate", *_EXTRAS):
             try:
                 fs.unlink(f"{stem}.{ending}")
             except OSError:

@@ -10,6 +10,7 @@ from dualnet.config import Config
 from dualnet.cut.below import layers_below
 from dualnet.errors import ConfigError
 from dualnet.train.driver import NetDriver
+from dualnet.train.late_momentum import LateMomentum
 from dualnet.train.resolve import Resolved
 from dualnet.train.update import make_update
 
@@ -41,6 +42,13 @@ class Half:
         if len(self.solver.test_nets):
             self._test = NetDriver(self.solver.test_nets[0], resolved.net_path)
         self.update_rule = make_update(config.update, resolved, self.solver)
+        if resolved.is_late:
+            self.update_rule = LateMomentum(
+                self.update_rule,
+                self.train,
+                resolved.solver.momentum,
+                config.train.batches_ahead,
+            )
 
     @property
     def test(self) -> NetDriver:

@@ -34,6 +34,7 @@ from dualnet.cut.graph import (
     solver_states,
 )
 from dualnet.errors import ConfigError
+from dualnet.train.late_momentum import is_late
 
 __all__ = ["NEVER", "Resolved", "resolve", "write"]
 
@@ -82,6 +83,8 @@ class Resolved:
     display: int
     #: Updates that one iteration makes; the solver counts updates.
     updates_per_iteration: int = 1
+    #: Whether momentum has to bear late gradients (late_momentum.py).
+    is_late: bool = False
 
     @property
     def max_iter(self) -> int:
@@ -162,6 +165,7 @@ def resolve(config: Config, role: str, run_dir: str) -> Resolved:
         compared=compared_blobs(config, role, train),
         display=display,
         updates_per_iteration=updates,
+        is_late=is_late(config, role, solver, source),
     )
 
 

@@ -20,7 +20,7 @@ from dualnet.exchange import Channel, Counters
 from dualnet.exchange.storage import Storage
 from dualnet.fs import SYSTEM
 from dualnet.report.log import CaffeLog
-from dualnet.train import channel_state, checkpoint, commit
+from dualnet.train import checkpoint, commit, extra_state
 from dualnet.train.convergence import has_converged
 from dualnet.train.driver import Output
 from dualnet.train.half import Half
@@ -193,7 +193,8 @@ class Session:
     def continue_from(self, found: commit.Commit, progress: Callable[[], None]) -> None:
         """Continue from a checkpoint, to the bit."""
         self.restore(found.iteration, progress)
-        channel_state.restore(self.channel, self.run_dir, self.half.role, found.iteration)
+        for kind, owner in self._extras():
+            extra_state.restore(kind, owner, self.run_dir, self.half.role, found.iteration)
         self._losses.extend(found.losses)
         if found.converged:
             self.end_after(found.iteration - 1)
@@ -229,9 +230,17 @@ class Session:
                 role, iteration, self.epoch, sent, received, list(self._losses),
                 converged=self.has_converged and iteration == self.max_iter,
             )  # fmt: skip
-            extra = channel_state.save(self.channel, self.run_dir, role, iteration)
+            extra = [
+                path
+                for kind, owner in self._extras()
+                for path in extra_state.save(kind, owner, self.run_dir, role, iteration)
+            ]
             commit.write(self.run_dir, record, *paths, *extra)
             commit.prune(self.run_dir, role, self.half.config.train.keep, iteration)
+
+    def _extras(self) -> list[tuple[str, Optional[extra_state.Stateful]]]:
+        """What a checkpoint holds beside Caffe's files."""
+        return [("exchange", self.channel), ("momentum", self.half.update_rule)]
 
     def _on_blocked(self, state: str) -> None:
         """The disk refuses a checkpoint, or takes it again: say so to whoever looks."""

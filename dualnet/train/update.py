@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from dualnet import config as cfg
 from dualnet.errors import ConfigError
 from dualnet.train.resolve import Resolved
@@ -11,7 +13,18 @@ from dualnet.train.resolve import Resolved
 __all__ = ["ManualUpdate", "SolverUpdate", "make_update"]
 
 
-class ManualUpdate:
+class _Stateless:
+    """Keeps nothing that Caffe's own snapshot has not."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Nothing."""
+        return {}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Nothing to take back."""
+
+
+class ManualUpdate(_Stateless):
     """w <- w - lr * lr_mult * diff (7.1): plain gradient descent at a constant rate.
 
     With `ascend`, w <- w + …: the sign that the thesis flipped for its figure 10.5.
@@ -59,7 +72,7 @@ class ManualUpdate:
                 data -= self.sign * self.learning_rate * multiplier / self.iter_size * diff
 
 
-class SolverUpdate:
+class SolverUpdate(_Stateless):
     """Caffe's own: apply_update, with the solver's momentum, weight decay and lr policy."""
 
     def __init__(self, solver: Any) -> None:

@@ -50,7 +50,7 @@ def session(tmp_path, monkeypatch):
             ),
             role="net2",
             train=SimpleNamespace(outputs=lambda: []),
-            update_rule=SimpleNamespace(rate=lambda: 0.5),
+            update_rule=SimpleNamespace(rate=lambda: 0.5, state=dict),
         )  # fmt: skip
         logs.append(CaffeLog(tmp_path / "log"))
         return Session(half, logs[-1], str(tmp_path))

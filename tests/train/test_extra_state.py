@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from dualnet.exchange.codec import CodecChannel
-from dualnet.train import channel_state, commit
+from dualnet.train import commit, extra_state
 from tests.train.memory_channel import Line, MemoryChannel
 
 
@@ -19,18 +19,18 @@ def test_there_and_back(tmp_path):
     before, after = channel(), channel()
     values = np.random.RandomState(1).randn(3, 2, 2).astype(np.float32)
     before.restore({"up/pool2": values, "up/file": values[:1]})
-    (path,) = channel_state.save(before, str(tmp_path), "net1", 7)
+    (path,) = extra_state.save("exchange", before, str(tmp_path), "net1", 7)
     assert os.listdir(tmp_path) == ["net1_iter_7.exchange.npz"]
-    channel_state.restore(after, str(tmp_path), "net1", 7)
+    extra_state.restore("exchange", after, str(tmp_path), "net1", 7)
     assert set(after.state()) == {"up/pool2", "up/file"}
     np.testing.assert_array_equal(after.state()["up/pool2"], values)
-    assert path == channel_state.state_path(str(tmp_path), "net1", 7)
+    assert path == extra_state.state_path(str(tmp_path), "net1", 7, "exchange")
 
 
 def test_nothing_to_hold_is_no_file(tmp_path):
-    assert channel_state.save(channel(), str(tmp_path), "net1", 7) == []
-    assert channel_state.save(None, str(tmp_path), "net1", 7) == []
-    channel_state.restore(channel(), str(tmp_path), "net1", 7)
+    assert extra_state.save("exchange", channel(), str(tmp_path), "net1", 7) == []
+    assert extra_state.save("exchange", None, str(tmp_path), "net1", 7) == []
+    extra_state.restore("exchange", channel(), str(tmp_path), "net1", 7)
     assert os.listdir(tmp_path) == []
 
 
@@ -40,14 +40,14 @@ def test_it_belongs_to_the_checkpoint(tmp_path):
     for iteration in (1, 2, 3):
         half = channel()
         half.restore({"up/pool2": np.full((2, 2), iteration, np.float32)})
-        paths = channel_state.save(half, run_dir, "net1", iteration)
+        paths = extra_state.save("exchange", half, run_dir, "net1", iteration)
         commit.write(run_dir, commit.Commit("net1", iteration), *paths)
         commit.prune(run_dir, "net1", 2, iteration)
     assert sorted(name for name in os.listdir(run_dir) if name.endswith(".npz")) == [
         "net1_iter_2.exchange.npz",
         "net1_iter_3.exchange.npz",
     ]
-    with open(channel_state.state_path(run_dir, "net1", 3), "r+b") as file:
+    with open(extra_state.state_path(run_dir, "net1", 3, "exchange"), "r+b") as file:
         file.truncate(100)
     found = commit.latest(run_dir, "net1")
     assert found is not None and found.iteration == 2

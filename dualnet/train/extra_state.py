@@ -1,0 +1,74 @@
+"""What belongs in a checkpoint beside Caffe's files: `<role>_iter_<N>.<KIND>.npz`, where needed.
+
+`exchange` is the channel's (what error feedback has left over), `momentum` the update rule's.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import Optional, Protocol
+
+import numpy as np
+
+from dualnet.atomic import write_atomically
+
+__all__ = ["KINDS", "Stateful", "restore", "save", "state_path"]
+
+KINDS = ("exchange", "momentum")
+
+
+class Stateful(Protocol):
+    """What may have something to keep."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Arrays by name; none if there is nothing to keep."""
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Take them back."""
+
+
+def state_path(run_dir: str, role: str, iteration: int, kind: str) -> str:
+    """Where it is."""
+    return os.path.join(run_dir, f"{role}_iter_{iteration}.{kind}.npz")
+
+
+def save(
+    kind: str, owner: Optional[Stateful], run_dir: str, role: str, iteration: int
+) -> list[str]:
+    """Write it.
+
+    Args:
+        kind: One of `KINDS`.
+        owner: Whose state it is; None has none.
+        run_dir: The run.
+        role: The half.
+        iteration: Of the checkpoint.
+
+    Returns:
+        The paths of what was written.
+
+    Raises:
+        OSError: As the system says.
+    """
+    state = owner.state() if owner is not None else {}
+    if not state:
+        return []
+    content = io.BytesIO()
+    np.savez(content, **state)  # type: ignore[arg-type]  # names that savez has parameters for
+    path = state_path(run_dir, role, iteration, kind)
+    write_atomically(path, content.getvalue())
+    return [path]
+
+
+def restore(kind: str, owner: Optional[Stateful], run_dir: str, role: str, iteration: int) -> None:
+    """Give it back; to a channel before `Channel.resume`. The arguments are those of `save`.
+
+    Raises:
+        OSError: As the system says.
+    """
+    path = state_path(run_dir, role, iteration, kind)
+    if owner is None or not os.path.exists(path):
+        return
+    with np.load(path, allow_pickle=False) as state:
+        owner.restore({name: state[name] for name in state.files})
