@@ -105,6 +105,9 @@ class ByLoss(_Learning):
     def __init__(self, half: Half, channel: Channel, session: Session) -> None:
         super().__init__(half, channel, session)
         self.sends_output = half.config.coupling.target == "prox"
+        #: Where answers come late, what lies beyond the cut is computed once they are there, with
+        #: the weights of then: conv3p, its counterpart, has seen more updates than the batch.
+        self.is_put_off = half.config.train.batches_ahead > 0 and not self.sends_output
         self.is_frozen = half.resolved.is_frozen
         train = half.resolved.train
         self.losses = [loss_layer(train, blob, wire).name for wire, blob in self.compared.items()]
@@ -114,17 +117,26 @@ class ByLoss(_Learning):
 
     @property
     def last_kept(self) -> Optional[str]:
-        return self.last_output
+        return self.cut_layer if self.is_put_off else self.last_output
 
     def begin(self, net: NetDriver, iteration: int) -> float:
-        after = net.layer_after(self.cut_layer)
-        loss = 0.0 if after == self.first_loss else net.forward(after, self.last_output)
+        if self.is_put_off:
+            return 0.0
+        loss = self.forward_dual(net)
         if self.sends_output:
             self.send_output(net, "x", iteration)
         return loss
 
+    def forward_dual(self, net: NetDriver) -> float:
+        """Run the layers between the cut and the loss."""
+        after = net.layer_after(self.cut_layer)
+        return 0.0 if after == self.first_loss else net.forward(after, self.last_output)
+
     def learn(self, net: NetDriver, iteration: int, loss: float) -> None:
         answer = self.receive("down", iteration)
+        if self.is_put_off:
+            self.half.seed(iteration)
+            loss += self.forward_dual(net)
         self.note_residual(net, answer)
         net.feed(answer)
         loss += net.forward(self.first_loss)

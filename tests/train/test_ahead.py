@@ -203,3 +203,16 @@ def test_local_steps_keep_the_schedule_in_iterations(workdir):
     np.testing.assert_allclose(
         rates, [row.learning_rate for row in parse_log("plain/net2.log").train], rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("activations", ["keep", "recompute"])
+def test_dual_layers_meet_the_answer_with_the_weights_of_its_time(workdir, activations):
+    # Tied after every update, conv3 is conv3p when the answer comes, but not when the batch went
+    # up; and with so small a gamma the pull of x - y would turn the gradient away.
+    train_both(
+        "run", *AHEAD, "train.staleness=2", "train.max_iter=6", "coupling.fidelity_interval=1",
+        "coupling.target=gradient", "coupling.tie=every", "coupling.gamma=1",
+        f"train.stale_activations={activations}", "net1.learning_rate=0.0001",
+    )  # fmt: skip
+    _, cosine = parse_log("run/net1.log").series("fidelity_cosine")
+    np.testing.assert_allclose(cosine, 1.0, atol=1e-3)
