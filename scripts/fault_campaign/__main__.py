@@ -24,7 +24,7 @@ TRAINING: dict[str, tuple[Run, int]] = {
     "points": (moments.run_points, 2),
     "calls": (calls.run_kills, 0),
     "strace": (outside.run_strace, 12),
-    "errors": (calls.run_errors, 250),
+    "errors": (calls.run_errors, 2),
     "stops": (moments.run_stops, 100),
     "zombies": (moments.run_zombies, 60),
     "full": (outside.run_full, 12),

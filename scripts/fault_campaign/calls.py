@@ -1,13 +1,15 @@
-"""Every call that changes the disk is met once by SIGKILL, and once by an error.
+"""Every call that changes the disk is met by SIGKILL, and every call at all by errors.
 
-The calls of a small training are counted, then the training is repeated once for each: in the first
-life of a half, and in the life after a death in the middle of the training.
+The calls of a small training are counted by their sites, then the training is repeated for each: in
+the first life of a half, and in the life after a death in the middle of the training.
 """
 
 from __future__ import annotations
 
 import errno
 import signal
+import zlib
+from collections import Counter
 from functools import partial
 from typing import Callable
 
@@ -26,6 +28,9 @@ SMALL = (
     "update.learning_rate=0.01",
 )  # fmt: skip
 LIVES = ("first", "restart")
+#: Where a half dies before its restart: the third checkpoint of three is not yet one.
+_DEATH = ("rename: atomic.write_atomically < commit._write < commit.write < "
+          "session._write_checkpoint", 2)  # fmt: skip
 ERRORS = (errno.ENOSPC, errno.EIO, errno.ESTALE, errno.EDQUOT, errno.EACCES, errno.EROFS,
           errno.EFBIG, errno.EINTR)  # fmt: skip
 #: Codes with which a half may answer an error of the disk. 75: its own old heartbeat could not be
@@ -34,8 +39,8 @@ _ANSWERS = {0, 74, 75}
 #: While the disk fails, a training waits so long, in pauses of this length, before it gives up.
 _PATIENCE_S, _PAUSE_S = 0.4, 0.05
 
-#: Makes the wire that acts at a call.
-Make = Callable[[int], Tripwire]
+#: Makes the wire that acts at a site's call of that number; without a site one that counts.
+Make = Callable[[str, int], Tripwire]
 
 
 def run_kills(lab: Lab, ledger: Ledger, seed: int, count: int) -> None:
@@ -45,7 +50,7 @@ def run_kills(lab: Lab, ledger: Ledger, seed: int, count: int) -> None:
         lab: where.
         ledger: rows so far, and where new ones go.
         seed: unused: nothing is drawn.
-        count: at most about so many calls of each half and life; 0 is all.
+        count: at most so many calls of each site, the first and the last of them; 0 is all.
     """
     for life in LIVES:
         _each_call(lab, ledger, life, count, Tripwire, "kill", _kill_once)
@@ -61,8 +66,9 @@ def run_errors(lab: Lab, ledger: Ledger, seed: int, count: int) -> None:
     """
     for lasting in (False, True):
 
-        def make(number: int, lasting: bool = lasting) -> Tripwire:
-            return Tripwire(number, ERRORS[(number + seed) % len(ERRORS)], lasting, reading=True)
+        def make(site: str, number: int, lasting: bool = lasting) -> Tripwire:
+            error = ERRORS[(zlib.crc32(site.encode()) + number + seed) % len(ERRORS)]
+            return Tripwire(site, number, error, lasting, reading=True)
 
         kind = "lasting" if lasting else "once"
         _each_call(lab, ledger, "first", count, make, kind, partial(_fail_once, lasting=lasting))
@@ -79,38 +85,44 @@ def _each_call(
 ) -> None:
     lab.whole(SMALL)
     known = {
-        (row["provider"], row["role"], row["life"], row["kind"], row["call"]) for row in ledger.rows
+        (row["provider"], row["role"], row["life"], row["kind"], row["at"], row.get("number"))
+        for row in ledger.rows
     }
     for role in ROLES:
-        first = _count(lab, role, make, "first", 0)
-        # Behind the second checkpoint of three.
-        death = first * 2 // 3
-        calls = first if life == "first" else _count(lab, role, make, life, death)
-        numbers = range(0, calls, max(1, calls // count) if count else 1)
+        sites = _count(lab, role, make, life)
+        calls = [(site, number) for site in sites for number in _chosen(sites[site], count)]
         title = f"{kind} at calls of {role}, {life} life ({lab.provider})"
-        with ledger.progress(len(numbers), title) as bar:
-            for number in numbers:
-                if (lab.provider, role, life, kind, number) not in known:
-                    wire = make(number)
-                    with lab.training(f"{kind}-{role}-{life}-{number}", SMALL) as training:
-                        _start(training, role, life, wire, death)
+        with ledger.progress(len(calls), title) as bar:
+            for place, (site, number) in enumerate(calls):
+                if (lab.provider, role, life, kind, site, number) not in known:
+                    wire = make(site, number)
+                    with lab.training(f"{kind}-{role}-{life}-{place}", SMALL) as training:
+                        _start(training, role, life, wire)
                         wrong = act(lab, training, role)
                     ledger.add({
                         "provider": lab.provider, "role": role, "life": life, "kind": kind,
-                        "call": number, "error": wire.error, "hits": wire.hits, "at": wire.label,
-                        "code": training.first_code, "wrong": wrong,
+                        "at": site, "number": number, "of": sites[site], "error": wire.error,
+                        "hits": wire.hits, "code": training.first_code, "wrong": wrong,
                     })  # fmt: skip
                     if not wrong:
                         lab.remove(training)
                 bar.update()
 
 
-def _start(training: Training, role: str, life: str, wire: Tripwire, death: int) -> None:
+def _chosen(calls: int, count: int) -> list[int]:
+    """Which of a site's calls are met: all, or `count` from the first to the last."""
+    if not count or calls <= count:
+        return list(range(calls))
+    return [round(i * (calls - 1) / max(1, count - 1)) for i in range(count)]
+
+
+def _start(training: Training, role: str, life: str, wire: Tripwire) -> None:
     """Start both halves, so that `role` lives the given life with the wire laid."""
     training.start(next(other for other in ROLES if other != role))
     if life == "restart":
-        training.start(role, Tripwire(death).lay)
-        training.wait(role)
+        training.start(role, Tripwire(*_DEATH).lay)
+        if training.wait(role) != -signal.SIGKILL:
+            raise RuntimeError(f"{role} was to die at {_DEATH[0]}: {training.errors(role)}")
 
     def arm() -> None:
         storage.FIRST_PAUSE_S = _PAUSE_S
@@ -119,16 +131,16 @@ def _start(training: Training, role: str, life: str, wire: Tripwire, death: int)
     training.start(role, arm, f"exchange.storage_timeout_s={_PATIENCE_S}")
 
 
-def _count(lab: Lab, role: str, make: Make, life: str, death: int) -> int:
-    """Calls of a life that nothing happens to."""
-    wire = make(-1)
+def _count(lab: Lab, role: str, make: Make, life: str) -> Counter[str]:
+    """Calls of each site in a life that nothing happens to."""
+    wire = make("", 0)
     with lab.training(f"count-{role}-{life}", SMALL) as training:
-        _start(training, role, life, wire, death)
+        _start(training, role, life, wire)
         wrong = lab.verdict(training)
     if wrong:
         raise RuntimeError(f"a training that only counts went wrong: {wrong}")
     lab.remove(training)
-    return wire.calls
+    return wire.sites
 
 
 def _kill_once(lab: Lab, training: Training, role: str) -> str:

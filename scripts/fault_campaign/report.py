@@ -146,7 +146,8 @@ def _calls(rows: dict[str, list[Row]]) -> list[str]:
         "`calls`: SIGKILL before the call, in the first life of a half and in its restart. "
         "`errors`: the call fails once, or it and all later ones do (the half gives up after 0.4 s "
         "here, and is started again). A site is a call by its operation and the functions that led "
-        "to it. A part that was run with `--count` met evenly spaced calls and not every one.",
+        "to it; of each, the first and the last call are met, or all (`--count`). Rows without a "
+        "`number` are older: they met evenly spaced calls.",
         "",
         *_table(head, body),
     ]

@@ -1,7 +1,11 @@
-"""A wire across the door to the file system: the call with a given number kills, or fails.
+"""A wire across the door to the file system: a chosen call kills, or fails.
 
 It is laid in a half's own process before its command runs. Calls of the heartbeat's thread are not
 counted: they come by the clock, and the random kills meet them.
+
+A call is chosen by its site, the operation and the functions that led there, and its number among
+the calls of that site: how often a half looks for its partner is no matter of the program, so that
+the number among all calls would mean another one in each training.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import signal
 import struct
 import sys
 import threading
+from collections import Counter
 from typing import Any, Callable, Optional
 
 from dualnet.fs import Fs
@@ -23,7 +28,8 @@ CHANGING = ("mkdir", "open", "allocate", "write", "pwrite", "fsync", "close", "r
             "unlink", "flock")  # fmt: skip
 READING = ("readinto", "pread", "fstat", "lstat", "statvfs", "listdir")
 
-_LABEL_BYTES = 400
+#: Room for the sites of all calls of a life, a line each.
+_SITES_BYTES = 4 << 20
 _COUNTS = struct.Struct("<qq")
 
 
@@ -31,26 +37,29 @@ class Tripwire:
     """Counts calls, and acts at one of them.
 
     Args:
-        at: number of the call, from 0; -1 only counts.
+        site: where it acts, as `sites` names it; "" only counts.
+        number: which of the site's calls, from 0.
         error: errno to fail with; 0 kills the process with SIGKILL instead.
         lasting: fail all calls from there on.
         reading: count calls that change nothing, too.
     """
 
     def __init__(
-        self, at: int = -1, error: int = 0, lasting: bool = False, reading: bool = False
+        self,
+        site: str = "",
+        number: int = 0,
+        error: int = 0,
+        lasting: bool = False,
+        reading: bool = False,
     ) -> None:
-        self._at, self.error, self._lasting = at, error, lasting
+        self.site, self.number = site, number
+        self.error, self._lasting = error, lasting
         self._names = CHANGING + (READING if reading else ())
         self._reading = reading
         # Shared with the parent, which looks at it when the process is gone.
-        self._memory = mmap.mmap(-1, _COUNTS.size + _LABEL_BYTES)
+        self._memory = mmap.mmap(-1, _COUNTS.size + (0 if site else _SITES_BYTES))
         self._writable: set[int] = set()
-
-    @property
-    def calls(self) -> int:
-        """Calls so far."""
-        return int(_COUNTS.unpack_from(self._memory)[0])
+        self._met = 0
 
     @property
     def hits(self) -> int:
@@ -58,9 +67,10 @@ class Tripwire:
         return int(_COUNTS.unpack_from(self._memory)[1])
 
     @property
-    def label(self) -> str:
-        """The call at which it acted first: operation and the functions that led there."""
-        return self._memory[_COUNTS.size :].rstrip(b"\0").decode()
+    def sites(self) -> Counter[str]:
+        """Calls of each site, in the order of their first; of a wire that only counts."""
+        end = _COUNTS.size + int(_COUNTS.unpack_from(self._memory)[0])
+        return Counter(self._memory[_COUNTS.size : end].decode().splitlines())
 
     def lay(self) -> None:
         """Lay the wire in this process."""
@@ -96,15 +106,20 @@ class Tripwire:
         return call
 
     def _step(self, name: str) -> None:
-        calls, hits = _COUNTS.unpack_from(self._memory)
-        _COUNTS.pack_into(self._memory, 0, calls + 1, hits)
-        due = calls >= self._at if self._lasting else calls == self._at
-        if self._at < 0 or not due:
-            return
-        if not hits:
-            label = f"{name}: {_path(sys._getframe(2))}".encode()[:_LABEL_BYTES]
-            self._memory[_COUNTS.size : _COUNTS.size + len(label)] = label
-        _COUNTS.pack_into(self._memory, 0, calls + 1, hits + 1)
+        used, hits = _COUNTS.unpack_from(self._memory)
+        if not (self._lasting and hits):
+            site = f"{name}: {_path(sys._getframe(2))}"
+            if not self.site:
+                line = f"{site}\n".encode()
+                self._memory[_COUNTS.size + used : _COUNTS.size + used + len(line)] = line
+                _COUNTS.pack_into(self._memory, 0, used + len(line), 0)
+                return
+            if site != self.site:
+                return
+            self._met += 1
+            if self._met != self.number + 1:
+                return
+        _COUNTS.pack_into(self._memory, 0, used, hits + 1)
         if not self.error:
             os.kill(os.getpid(), signal.SIGKILL)
         raise OSError(self.error, os.strerror(self.error))
