@@ -18,7 +18,8 @@ so that neither half waits for the other's turn:
     net2           | [2] 0   | [2] 1         | [2] 2         ...
 
 Before a test and before a checkpoint it waits for every answer: both halves must stand between the
-same two iterations there.
+same two iterations there. conv3 is computed in [4] then, with the weights that meet conv3p's of that
+time, and momentum is that of late_momentum.py.
 """
 
 from __future__ import annotations
