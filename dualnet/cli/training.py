@@ -34,11 +34,10 @@ def add(commands: Any) -> None:
                 "--resume", action="store_true",
                 help="fail if the run has no snapshot to continue from",
             )  # fmt: skip
-        if name in ("net1", "net2"):
-            command.add_argument(
-                "--stop-at-eof", action="store_true",
-                help="stop as on SIGTERM when standard input ends: it comes from who started this",
-            )  # fmt: skip
+        command.add_argument(
+            "--stop-at-eof", action="store_true",
+            help="stop as on SIGTERM when standard input ends: it comes from who started this",
+        )  # fmt: skip
         if name == "train":
             command.add_argument(
                 "--restarts", type=int, default=0, metavar="N",
@@ -53,6 +52,7 @@ def add(commands: Any) -> None:
 
 
 def _single(options: argparse.Namespace) -> None:
+    _heed_input(options)
     loaded = load(options)
     pin(loaded.single)
     directory = run_dir(options, loaded)
@@ -68,8 +68,7 @@ def _single(options: argparse.Namespace) -> None:
 
 
 def _half(options: argparse.Namespace) -> None:
-    if options.stop_at_eof:
-        stop_at_end_of_input()
+    _heed_input(options)
     loaded = load(options)
     pin(loaded.half(options.role))
     with Stopper(loaded.train.stop_within_s) as stopper:
@@ -83,12 +82,18 @@ def _half(options: argparse.Namespace) -> None:
     say(f"trained {options.role} to iteration {session.iteration}{_accuracy(session)}")
 
 
+def _heed_input(options: argparse.Namespace) -> None:
+    if options.stop_at_eof:
+        stop_at_end_of_input()
+
+
 def _accuracy(session: Any) -> str:
     accuracy = session.test_outputs.get("accuracy")
     return "" if accuracy is None else f", test accuracy {accuracy:.4f}"
 
 
 def _train(options: argparse.Namespace) -> None:
+    _heed_input(options)
     loaded = load(options)
     from dualnet.train.launch import launch
     from dualnet.train.progress import LogWatcher

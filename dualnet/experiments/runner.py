@@ -126,7 +126,8 @@ def _run(
         overrides.append(f"train.weights=[{', '.join(initial)}]")
     if os.path.isdir(run_dir) and not cfg.load(experiment.config, overrides).train.snapshot:
         shutil.rmtree(run_dir)  # the remains of a run that was stopped and cannot go on
-    arguments = [variant.command, experiment.config, "--run-dir", run_dir, *_sets(overrides)]
+    arguments = [variant.command, experiment.config, "--run-dir", run_dir, "--stop-at-eof"]
+    arguments += _sets(overrides)
     done = _dualnet(arguments)
     if done.returncode and _diverged_at(run_dir) is None:
         match = _DIVERGED.search(done.stderr)
@@ -143,7 +144,10 @@ def _sets(overrides: list[str]) -> list[str]:
 def _dualnet(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     # Progress goes to the terminal only where a person may be looking; the errors are needed here.
     command = [sys.executable, "-m", "dualnet", *arguments]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # Its standard input ends when this process does, however: nothing trains on without us.
+    lifeline, held = os.pipe()
+    process = subprocess.Popen(command, stdin=lifeline, stderr=subprocess.PIPE, text=True)
+    os.close(lifeline)
     try:
         _, errors = process.communicate()
     except BaseException:
@@ -151,6 +155,8 @@ def _dualnet(arguments: list[str]) -> subprocess.CompletedProcess[str]:
         process.terminate()
         process.wait()
         raise
+    finally:
+        os.close(held)
     return subprocess.CompletedProcess(command, process.returncode, "", errors)
 
 

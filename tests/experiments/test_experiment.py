@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from dualnet.errors import DualnetError
 from dualnet.experiments.plan import load_experiment
 from dualnet.experiments.runner import outcomes, run_all
 from dualnet.train.evaluate import evaluate
+from tests.processes import children_of, is_alive, wait_for
 
 YAML = """
 title: A small comparison
@@ -106,3 +109,28 @@ def test_a_run_that_fails_otherwise_ends_the_experiment(experiment, child_python
     with pytest.raises(DualnetError, match="pool9"):
         run_all(load_experiment("small"), "runs", lambda line: None)
     assert outcomes(load_experiment("small"), "runs") == []
+
+
+@pytest.mark.parametrize("command", ["single", "gradient"])
+def test_a_training_stops_when_its_experiment_is_killed(experiment, child_python, command):
+    (experiment / "configs/experiments/small.yaml").write_text(
+        YAML.replace("max_iter=6", "max_iter=5000").replace(
+            "runs:\n", "runs:\n" if command == "single" else "runs:\n  first: {}\n"
+        )
+    )
+    runner = subprocess.Popen(
+        [sys.executable, "-m", "dualnet", "experiment", "small", "--runs", "runs", "-o", "out"],
+        stderr=subprocess.DEVNULL,
+    )
+    name, log = ("single", "single.log") if command == "single" else ("first", "net2.log")
+    path = experiment / "runs" / "small" / f"{name}-seed1" / log
+    started = []
+    try:
+        wait_for(lambda: path.exists() and "Iteration 2" in path.read_text())
+        for child in children_of(runner.pid):
+            started += [child, *children_of(child)]
+    finally:
+        runner.kill()
+        runner.wait()
+    assert len(started) == (1 if command == "single" else 3)
+    wait_for(lambda: not any(map(is_alive, started)))

@@ -11,7 +11,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from dualnet.train import commit
 from dualnet.train.digest import digest
 from dualnet.train.launch import launch
 from dualnet.train.stopping import Stopped, Stopper
+from tests.processes import LIMIT_S, children_of, is_alive, wait_for
 
 FAKE = """
 import sys
@@ -35,7 +35,6 @@ SLEEP = "import time; open(role + '.runs', 'w').close(); time.sleep(600)\n"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SLEEP
 #: Ends as soon as the other half runs.
 WAIT = "import os, time\nwhile not os.path.exists('{}.runs'): time.sleep(0.01)\n"
-LIMIT_S = 60.0
 
 
 @pytest.fixture
@@ -66,34 +65,6 @@ def failure(**settings):
         run(**settings)
     assert "\n" not in str(caught.value)
     return str(caught.value), caught.value.exit_code
-
-
-def is_alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def children_of(pid):
-    """The processes that `pid` has started, from /proc."""
-    found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{name}/stat") as file:
-                if int(file.read().rpartition(")")[2].split()[1]) == pid:
-                    found.append(int(name))
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return found
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < deadline, "waited for too long"
-        time.sleep(0.02)
 
 
 # Both run to their end.
