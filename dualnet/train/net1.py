@@ -18,8 +18,8 @@ so that neither half waits for the other's turn:
     net2           | [2] 0   | [2] 1         | [2] 2         ...
 
 Before a test and before a checkpoint it waits for every answer: both halves must stand between the
-same two iterations there. With answers that come late, conv3 is computed in [4], with weights as old
-as conv3p's, and momentum is that of late_momentum.py.
+same two iterations there. With late answers conv3 is computed in [4], by weights that are as old as
+conv3p's, and momentum is that of late_momentum.py.
 """
 
 from __future__ import annotations
