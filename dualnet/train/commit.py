@@ -88,11 +88,14 @@ def mark_complete(run_dir: str, role: str, iteration: int, fs: Fs = SYSTEM) -> N
     """Say in the last checkpoint's record that nothing is left to do.
 
     Raises:
-        OSError: As the system says.
+        OSError: As the system says; EIO for a record that is not what was written.
     """
-    commit = _read(record_path(run_dir, role, iteration), role, iteration, fs)
-    if isinstance(commit, Commit):
-        _write(run_dir, replace(commit, complete=True), fs)
+    path = record_path(run_dir, role, iteration)
+    commit = _read(path, role, iteration, fs)
+    if isinstance(commit, str):
+        # Passed over in silence, the run would never be complete, and nobody would know.
+        raise OSError(errno.EIO, commit, path)
+    _write(run_dir, replace(commit, complete=True), fs)
 
 
 def latest(

@@ -23,6 +23,7 @@ import dualnet.cli
 from dualnet import backend
 from dualnet.data.sets import prepare
 from dualnet.report.parse import parse_log
+from dualnet.train import commit
 from dualnet.train.digest import digest
 
 __all__ = ["COUPLINGS", "Lab", "Training", "same"]
@@ -268,6 +269,8 @@ def same(one: str, other: str) -> str:
     for role in ROLES:
         if _rows(one, role) != _rows(other, role):
             return f"the losses of {role} differ"
+        if commit.complete(one, role) and not commit.complete(other, role):
+            return f"{role} is not marked as complete"
     # One that dies while it writes the config before anybody else cannot know whose file that is.
     left = [name for name in os.listdir(other) if "tmp" in name and "config.yaml" not in name]
     left += [name for name in os.listdir(f"{other}/exchange") if name.startswith(".tmp")]

@@ -113,6 +113,18 @@ def test_complete(tmp_path):
     assert commit.latest(str(tmp_path), "net1").complete
 
 
+def test_a_record_that_cannot_be_read_is_not_passed_over(tmp_path):
+    make(tmp_path, 5)
+    record = tmp_path / "net1_iter_5.checkpoint.json"
+    content = record.read_bytes()
+    record.write_bytes(content.replace(b"net1", b"net2"))
+    with pytest.raises(OSError, match="damaged"):
+        commit.mark_complete(str(tmp_path), "net1", 5)
+    record.write_bytes(content)
+    commit.mark_complete(str(tmp_path), "net1", 5)
+    assert commit.complete(str(tmp_path), "net1")
+
+
 @pytest.mark.parametrize(("keep", "left"), [(2, [20, 30]), (3, [10, 20, 30]), (0, [5, 10, 20, 30])])
 def test_old_ones_go(tmp_path, keep, left):
     for iteration in (5, 10, 20, 30):
@@ -144,7 +156,7 @@ def test_record_goes_first(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "unlink", unlink)
     commit.prune(str(tmp_path), "net1", 2, 7)
-    assert removed[0] == "net1_iter_5.checkpoint.json" and len(removed) == 4
+    assert removed[0] == "net1_iter_5.checkpoint.json" and len(removed) == 5
 
 
 def test_record_names_no_path(tmp_path):
