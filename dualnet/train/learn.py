@@ -139,6 +139,8 @@ class ByLoss(_Learning):
             loss += self.forward_dual(net)
         self.note_residual(net, answer)
         net.feed(answer)
+        # As large as conv3p, and the backward pass is where memory peaks.
+        del answer
         loss += net.forward(self.first_loss)
         self.session.show_training(
             iteration,
