@@ -10,8 +10,9 @@ By turns, each in processes of its own on the same cores:
     plain, all     plain PyTorch, one process on all cores
     GPipe, 1F1B    torch.distributed.pipelining, two stages, gloo; the best number of micro-batches
     single, all    dualnet's single net, one process on all cores
-    files, tcp     dualnet's halves, alternating or net1 so many batches ahead, over a carrier;
-                   files only where both are on one machine
+    files, tcp     dualnet's halves, alternating or net1 so many batches ahead, over a carrier
+                   (--carriers, torch too), files only where both are on one machine, and by
+                   a target (--targets)
 
 The plain net is dualnet/engine/bench/plain.py, cut into stages where dualnet's is cut. With --link
 the two processes of a contender run in two network namespaces (dualnet/bench/link.py). A packet is
@@ -36,6 +37,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from statistics import median
 
@@ -47,6 +49,7 @@ from dualnet.bench.link import ENDS, KINDS, Link, slow_link  # noqa: E402
 from dualnet.bench.link_check import check  # noqa: E402
 from dualnet.bench.machine import machine  # noqa: E402
 from dualnet.bench.turn import Place, run_turn  # noqa: E402
+from dualnet.config.schema import CARRIERS, TARGETS  # noqa: E402
 from dualnet.errors import DualnetError  # noqa: E402
 
 #: Of the pipelines; dualnet's is the next, the check of the link has the one after.
@@ -108,8 +111,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--staleness", nargs="+", type=int, default=[0, 1, 2], metavar="S",
                         help="batches to be ahead; 0: alternating (default: 0 1 2)")  # fmt: skip
     parser.add_argument("--only", nargs="+", metavar="WORD", help="contenders that begin so")
-    parser.add_argument("--carriers", nargs="+", metavar="C",
+    parser.add_argument("--carriers", nargs="+", metavar="C", choices=CARRIERS,
                         help="of dualnet (default: files tcp; over a link: tcp)")  # fmt: skip
+    parser.add_argument("--targets", nargs="+", default=["gradient"], metavar="T",
+                        choices=TARGETS,
+                        help="of dualnet, as gradient backprop; backprop sends what a pipeline "
+                             "sends, and has no dual layer (default: gradient)")  # fmt: skip
     parser.add_argument("--link", nargs="?", const="auto", choices=KINDS,
                         help="a slow link, by the kernel's netem, or else by tun cards and a "
                              "process; needs root and iproute2")  # fmt: skip
@@ -163,15 +170,16 @@ def contenders_of(options: argparse.Namespace, case, cores) -> dict[str, Contend
     found["single, all"] = dual({"single": Place(both)}, [])
     halves = {role: Place(*place) for role, place in zip(("net1", "net2"), zip(cores, prefixes))}
     address = [f"exchange.address={ENDS[0].address}:{PORT + 1}"] if options.link else []
-    for carrier in options.carriers or (["tcp"] if options.link else ["files", "tcp"]):
-        for staleness in options.staleness:
-            schedule = ["train.schedule=overlapped", f"train.staleness={staleness}"]
-            name = f"{staleness} ahead" if staleness else "alternating"
-            found[f"{carrier}, {name}"] = dual(
-                halves,
-                [*(schedule if staleness else []), f"exchange.carrier={carrier}",
-                 *(address if carrier != "files" else [])],
-            )  # fmt: skip
+    carriers = options.carriers or (["tcp"] if options.link else ["files", "tcp"])
+    for target, carrier, staleness in product(options.targets, carriers, options.staleness):
+        schedule = ["train.schedule=overlapped", f"train.staleness={staleness}"]
+        name = f"{staleness} ahead" if staleness else "alternating"
+        of = "" if target == "gradient" else f"{target}, "
+        found[f"{carrier}, {of}{name}"] = dual(
+            halves,
+            [*(schedule if staleness else []), f"exchange.carrier={carrier}",
+             f"coupling.target={target}", *(address if carrier != "files" else [])],
+        )  # fmt: skip
     if options.only:
         found = {k: v for k, v in found.items() if k.startswith(tuple(options.only))}
     return found

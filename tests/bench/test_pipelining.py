@@ -39,13 +39,17 @@ def test_every_contender_trains(script, workdir):
     done = script(
         "--config", "configs/digits.yaml", "--batch", "8", "--iterations", "1", "--warm-up", "1",
         "--rounds", "1", "--micro", "2", "--staleness", "1", "--cores-each", "1",
-        "--only", "plain", "GPipe", "1F1B", "files", "-o", "peers",
+        "--only", "plain", "GPipe", "1F1B", "files", "torch, backprop", "-o", "peers",
+        "--carriers", "files", "torch", "--targets", "gradient", "backprop",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     head, *records = [json.loads(line) for line in done.stdout.splitlines()]
     assert head["cores_each"] == 1 and head["link"] is None
     names = [record["contender"] for record in records]
-    assert names == ["plain, all", "GPipe 2", "1F1B 2", "files, 1 ahead"]
+    assert names == [
+        "plain, all", "GPipe 2", "1F1B 2", "files, 1 ahead", "files, backprop, 1 ahead",
+        "torch, backprop, 1 ahead",
+    ]  # fmt: skip
     assert sum(record["best_pipeline"] for record in records) == 1
     best = next(record for record in records if record["best_pipeline"])
     for record in records:
