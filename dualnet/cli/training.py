@@ -9,7 +9,8 @@ from dualnet.cli.cores import pin, share
 from dualnet.cli.settings import add_config, load, run_dir
 from dualnet.cli.terminal import say
 from dualnet.errors import UsageError
-from dualnet.train.stopping import Stopper, stop_at_end_of_input
+from dualnet.train.lifeline import FLAG, stop_at_end_of_input
+from dualnet.train.stopping import Stopper
 
 __all__ = ["add"]
 
@@ -34,10 +35,7 @@ def add(commands: Any) -> None:
                 "--resume", action="store_true",
                 help="fail if the run has no snapshot to continue from",
             )  # fmt: skip
-        command.add_argument(
-            "--stop-at-eof", action="store_true",
-            help="stop as on SIGTERM when standard input ends: it comes from who started this",
-        )  # fmt: skip
+        _add_lifeline(command)
         if name == "train":
             command.add_argument(
                 "--restarts", type=int, default=0, metavar="N",
@@ -49,6 +47,14 @@ def add(commands: Any) -> None:
     add_config(command)
     command.add_argument("roles", nargs="+", choices=("single", "net1", "net2"), metavar="ROLE")
     command.add_argument("-o", "--output", required=True, metavar="DIR")
+    _add_lifeline(command)
+
+
+def _add_lifeline(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        FLAG, action="store_true", dest="heeds_input",
+        help="stop as on SIGTERM when standard input ends: it comes from who started this",
+    )  # fmt: skip
 
 
 def _single(options: argparse.Namespace) -> None:
@@ -83,7 +89,7 @@ def _half(options: argparse.Namespace) -> None:
 
 
 def _heed_input(options: argparse.Namespace) -> None:
-    if options.stop_at_eof:
+    if options.heeds_input:
         stop_at_end_of_input()
 
 
@@ -130,6 +136,7 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _init(options: argparse.Namespace) -> None:
+    _heed_input(options)
     loaded = load(options)
     from dualnet.train.initial import save_initial_weights
 

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Callable, Optional
@@ -15,6 +14,7 @@ from dualnet import config as cfg
 from dualnet.errors import DualnetError, UsageError
 from dualnet.experiments.plan import Experiment, Variant
 from dualnet.report.parse import parse_log
+from dualnet.train.lifeline import Lifeline
 
 __all__ = ["Outcome", "outcomes", "run_all"]
 
@@ -126,8 +126,7 @@ def _run(
         overrides.append(f"train.weights=[{', '.join(initial)}]")
     if os.path.isdir(run_dir) and not cfg.load(experiment.config, overrides).train.snapshot:
         shutil.rmtree(run_dir)  # the remains of a run that was stopped and cannot go on
-    arguments = [variant.command, experiment.config, "--run-dir", run_dir, "--stop-at-eof"]
-    arguments += _sets(overrides)
+    arguments = [variant.command, experiment.config, "--run-dir", run_dir, *_sets(overrides)]
     done = _dualnet(arguments)
     if done.returncode and _diverged_at(run_dir) is None:
         match = _DIVERGED.search(done.stderr)
@@ -142,22 +141,17 @@ def _sets(overrides: list[str]) -> list[str]:
 
 
 def _dualnet(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    # Progress goes to the terminal only where a person may be looking; the errors are needed here.
-    command = [sys.executable, "-m", "dualnet", *arguments]
-    # Its standard input ends when this process does, however: nothing trains on without us.
-    lifeline, held = os.pipe()
-    process = subprocess.Popen(command, stdin=lifeline, stderr=subprocess.PIPE, text=True)
-    os.close(lifeline)
-    try:
-        _, errors = process.communicate()
-    except BaseException:
-        # Killed, it could not end its halves, which would train on.
-        process.terminate()
-        process.wait()
-        raise
-    finally:
-        os.close(held)
-    return subprocess.CompletedProcess(command, process.returncode, "", errors)
+    with Lifeline() as lifeline:
+        # Progress goes to the terminal only where a person may look; the errors are needed here.
+        process = lifeline.start(arguments, stderr=subprocess.PIPE, text=True)
+        try:
+            _, errors = process.communicate()
+        except BaseException:
+            # Killed, it could not end its halves, which would train on.
+            process.terminate()
+            process.wait()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, "", errors)
 
 
 def _last_line(done: subprocess.CompletedProcess[str]) -> str:

@@ -1,8 +1,4 @@
-"""net1 and net2 as two processes of this machine: started, watched and ended together.
-
-Their standard input is a pipe that nobody writes to. Its other end is held by this process alone,
-so it ends when this process does, SIGKILL included, and the halves stop as on SIGTERM.
-"""
+"""net1 and net2 as two processes of this machine: started, watched and ended together."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -26,6 +21,7 @@ from dualnet.errors import (
     TrainingFailed,
 )
 from dualnet.exchange.peek import peek
+from dualnet.train.lifeline import Lifeline
 from dualnet.train.stopping import Stopped, Stopper
 
 __all__ = ["launch"]
@@ -78,26 +74,24 @@ def launch(
             code is its own.
     """
     processes: dict[str, subprocess.Popen[bytes]] = {}
-    lifeline, held = os.pipe()  # only `lifeline` is passed on
-    start = partial(_start, run_dir=run_dir, arguments=arguments, lifeline=lifeline)
-    try:
-        for role in ROLES:
-            processes[role] = start(role)
-        while True:
-            failed = _wait(processes, watch, grace_s, poll_s, restarts > 0, stopper)
-            if stopper is not None and stopper.requested:
-                _stop(processes, watch, grace_s, poll_s, stopper)
-            if not failed:
-                return
-            if restarts == 0 or not all(_may_restart(processes[role]) for role in failed):
-                raise _blame(failed, processes, run_dir)
-            restarts -= 1
-            processes[failed[0]] = start(failed[0], again=True)
-    finally:
-        # Also on Ctrl-C and SIGTERM (an exception too, see stopping.py): no half is left behind.
-        _end(processes, grace_s)
-        os.close(lifeline)
-        os.close(held)
+    with Lifeline() as lifeline:
+        start = partial(_start, run_dir=run_dir, arguments=arguments, lifeline=lifeline)
+        try:
+            for role in ROLES:
+                processes[role] = start(role)
+            while True:
+                failed = _wait(processes, watch, grace_s, poll_s, restarts > 0, stopper)
+                if stopper is not None and stopper.requested:
+                    _stop(processes, watch, grace_s, poll_s, stopper)
+                if not failed:
+                    return
+                if restarts == 0 or not all(_may_restart(processes[role]) for role in failed):
+                    raise _blame(failed, processes, run_dir)
+                restarts -= 1
+                processes[failed[0]] = start(failed[0], again=True)
+        finally:
+            # Also on Ctrl-C and SIGTERM, an exception too (stopping.py): no half is left behind.
+            _end(processes, grace_s)
 
 
 def _may_restart(process: subprocess.Popen[bytes]) -> bool:
@@ -135,14 +129,11 @@ def _stop(
 
 
 def _start(
-    role: str, run_dir: str, arguments: Sequence[str], lifeline: int, again: bool = False
+    role: str, run_dir: str, arguments: Sequence[str], lifeline: Lifeline, again: bool = False
 ) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "dualnet", role, *arguments, "--stop-at-eof"]
     try:
         with open(_output_path(run_dir, role), "ab" if again else "wb") as output:
-            return subprocess.Popen(
-                command, stdin=lifeline, stdout=output, stderr=subprocess.STDOUT
-            )
+            return lifeline.start([role, *arguments], stdout=output, stderr=subprocess.STDOUT)
     except OSError as error:
         raise StorageFailed(f"{run_dir}: cannot start {role}: {error.strerror}") from error
 

@@ -4,12 +4,11 @@ The first signal asks: the iteration is finished, a checkpoint written, the part
 take `within_s`, less than the 30 s that batch systems commonly leave between SIGTERM and SIGKILL.
 Then the process leaves as it is, and the run goes on from the last checkpoint. Further signals
 change nothing: batch systems signal every process of a job, and the launcher passes its own on.
-A launcher that dies without passing anything on is noticed by the end of standard input.
+What becomes of those whose launcher dies without passing anything on: lifeline.py.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Optional
 
-__all__ = ["Stopped", "Stopper", "STOP_SIGNALS", "stop_at_end_of_input"]
+__all__ = ["Stopped", "Stopper", "STOP_SIGNALS"]
 
 #: SIGHUP, the terminal was closed, unless this process was told to ignore that, as by nohup.
 STOP_SIGNALS = (
@@ -122,23 +121,3 @@ class Stopper:
             self._is_late = True
         else:
             raise self.error()
-
-
-def stop_at_end_of_input() -> None:
-    """From now on the end of standard input stops this process as SIGTERM to this thread does.
-
-    For a pipe whose other end one process holds and never writes to: however that process ends, the
-    system closes it. Linux's PR_SET_PDEATHSIG would mean the thread that started us, and come too
-    late for one that has ended before we asked.
-    """
-    caller = threading.get_ident()
-
-    def watch() -> None:
-        try:
-            while os.read(0, 1 << 12):
-                pass  # whatever it says
-        except OSError:
-            pass  # nothing can come from there any more
-        signal.pthread_kill(caller, signal.SIGTERM)
-
-    threading.Thread(target=watch, name="dualnet-input", daemon=True).start()

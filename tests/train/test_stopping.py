@@ -99,33 +99,6 @@ def test_a_stop_that_can_go_on_is_a_success():
     assert str(error) == "stopped by SIGUSR1; iteration 7; the same command continues"
 
 
-INPUT = """
-import time
-from dualnet.train.stopping import Stopped, Stopper, stop_at_end_of_input
-stop_at_end_of_input()
-try:
-    with Stopper(60.0):
-        print("runs", flush=True)
-        time.sleep(600)
-except Stopped as error:
-    print(error)
-"""
-
-
-def test_end_of_input_is_a_signal(repository):
-    half = subprocess.Popen(
-        [sys.executable, "-c", INPUT], cwd=repository, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
-    with half:
-        assert half.stdout.readline() == "runs\n"
-        half.stdin.write("what is said there does not matter\n")
-        half.stdin.flush()
-        half.stdin.close()
-        assert half.stdout.read() == "ended by SIGTERM\n"
-    assert half.returncode == 0
-
-
 def test_a_closed_terminal_stops_but_for_those_that_ignore_it(repository):
     telling = "from dualnet.train.stopping import STOP_SIGNALS as s; print(*[n.name for n in s])"
     for command, expected in (
