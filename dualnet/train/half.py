@@ -41,7 +41,7 @@ class Half:
         self._test: Optional[NetDriver] = None
         if len(self.solver.test_nets):
             self._test = NetDriver(self.solver.test_nets[0], resolved.net_path)
-        self.update_rule = make_update(config.update, resolved, self.solver)
+        self.update_rule = make_update(config.update, resolved, self.solver, self.train)
         if resolved.is_late:
             self.update_rule = LateMomentum(
                 self.update_rule,
@@ -67,10 +67,17 @@ class Half:
         """Seed dropout and its like from (seed, iteration), so that a restart repeats them."""
         caffe.set_random_seed((self.config.seed * 1000003 + iteration) % (2**31))
 
-    def update(self) -> None:
-        """Apply the update rule to the parameter diffs, then clear them."""
-        self.update_rule.apply()
-        self.train.net.clear_param_diffs()
+    def update(self, holder: Optional[NetDriver] = None) -> None:
+        """Apply the update rule to the parameter diffs, then clear them.
+
+        Args:
+            holder: The net whose diffs they are, default the one in training; it shares that one's
+                weights.
+        """
+        holder = holder or self.train
+        self.update_rule.apply(holder)
+        for net in {self.train, holder}:
+            net.net.clear_param_diffs()
 
     def share_weights(self) -> None:
         """Let the test net use the weights of the net in training, as Caffe does for a test."""

@@ -80,7 +80,7 @@ class LateMomentum:
 
     Args:
         inner: Caffe's update, with the same momentum.
-        net: The net whose parameters it changes.
+        net: The one whose gradients `inner` applies.
         momentum: m.
         staleness: S, 1 or more.
     """
@@ -95,17 +95,17 @@ class LateMomentum:
         """The learning rate of the next update."""
         return float(self.inner.rate())
 
-    def apply(self) -> None:
-        """One update."""
+    def apply(self, holder: NetDriver) -> None:
+        """One update by the gradients in `holder`."""
         oldest, latest = self.velocities[0], self.velocities[-1]
-        new = self.net.parameter_diffs()
+        new = holder.parameter_diffs()
         for name, values in oldest.items():
             new[name] += self.momentum * values
         self.velocities = [*self.velocities[1:], new]
         self.net.set_parameter_diffs(
             {name: v - self.momentum * latest[name] for name, v in new.items()} if latest else new
         )
-        self.inner.apply()
+        self.inner.apply(self.net)
 
     def state(self) -> dict[str, np.ndarray]:
         """What a checkpoint has to keep beside Caffe's own history."""

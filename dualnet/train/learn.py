@@ -73,12 +73,8 @@ class _Learning:
 
     def update(self, net: NetDriver, iteration: int) -> None:
         """Change the weights by the gradients in `net`, under the eyes of the liveness check."""
-        if net is not self.half.train:
-            # They share weights; the solver knows only its own net's gradients.
-            self.half.train.set_parameter_diffs(net.parameter_diffs())
-            net.net.clear_param_diffs()
         self.liveness.before_update(net, iteration)
-        self.half.update()
+        self.half.update(net)
         self.liveness.after_update(iteration)
 
     def note_residual(self, net: NetDriver, z: dict[str, np.ndarray]) -> None:

@@ -50,12 +50,12 @@ class LivenessCheck:
         return self.settings.interval > 0 and iteration % self.settings.interval == 0
 
     def before_update(self, net: NetDriver, iteration: int) -> None:
-        """Take note of weights, gradients and outputs; `net` holds the last."""
+        """Take note of weights, gradients and outputs; `net` holds the last two."""
         if not self.is_due(iteration):
             return
         self._weights = self._copy()
         self._diffs = {
-            name: diff for name, diff in self.net.parameter_diffs().items() if name in self._weights
+            name: diff for name, diff in net.parameter_diffs().items() if name in self._weights
         }
         length = sum(net.length(blob) for blob in self.outputs)
         self._largest = max(self._largest, length)

@@ -1,4 +1,8 @@
-"""Weight update rules: thesis equation (7.1) by hand, or the solver's own."""
+"""Weight update rules: thesis equation (7.1) by hand, or the solver's own.
+
+The gradients may stand in another net than the one that the rule knows, which shares its weights: a
+rule takes them from there at once. On a GPU each copy of theirs crosses the bus.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import numpy as np
 
 from dualnet import config as cfg
 from dualnet.errors import ConfigError
+from dualnet.train.driver import NetDriver
 from dualnet.train.resolve import Resolved
 
 __all__ = ["ManualUpdate", "SolverUpdate", "make_update"]
@@ -32,7 +37,7 @@ class ManualUpdate(_Stateless):
     Momentum, decay and the lr policy of the solver prototxt play no part.
 
     Args:
-        net: The net whose parameters change.
+        net: Has the parameters that change.
         learning_rate: lr.
         lr_mult: Layer name to the multipliers of its parameters; missing ones are 1.
         iter_size: Batches whose diffs have been added up; the update takes their mean.
@@ -41,7 +46,7 @@ class ManualUpdate(_Stateless):
 
     def __init__(
         self,
-        net: Any,
+        net: NetDriver,
         learning_rate: float,
         lr_mult: dict[str, list[float]],
         iter_size: int = 1,
@@ -57,13 +62,17 @@ class ManualUpdate(_Stateless):
         """The learning rate of the next update."""
         return self.learning_rate
 
-    def apply(self) -> None:
-        """Change every parameter once, parameters shared between layers too."""
+    def apply(self, holder: NetDriver) -> None:
+        """Change every parameter once, parameters shared between layers too.
+
+        Args:
+            holder: Has their gradients.
+        """
         seen = set()
-        for layer, blobs in self.net.params.items():
+        for layer, blobs in self.net.net.params.items():
             multipliers = self.lr_mult.get(layer, [])
-            for i, blob in enumerate(blobs):
-                data, diff = blob.data, blob.diff
+            for i, (blob, held) in enumerate(zip(blobs, holder.net.params[layer])):
+                data, diff = blob.data, held.diff
                 address = data.ctypes.data
                 if address in seen:
                     continue
@@ -73,22 +82,30 @@ class ManualUpdate(_Stateless):
 
 
 class SolverUpdate(_Stateless):
-    """Caffe's own: apply_update, with the solver's momentum, weight decay and lr policy."""
+    """Caffe's own: apply_update, with the solver's momentum, weight decay and lr policy.
 
-    def __init__(self, solver: Any) -> None:
-        self.solver = solver
+    Args:
+        solver: Caffe's.
+        net: Its net.
+    """
+
+    def __init__(self, solver: Any, net: NetDriver) -> None:
+        self.solver, self.net = solver, net
 
     def rate(self) -> float:
         """The learning rate of the next update."""
         return float(self.solver.lr)
 
-    def apply(self) -> None:
-        """One update; the solver counts its iterations itself."""
+    def apply(self, holder: NetDriver) -> None:
+        """One update by the gradients in `holder`; the solver counts its iterations itself."""
+        if holder is not self.net:
+            # The solver knows only its own net's.
+            self.net.set_parameter_diffs(holder.parameter_diffs())
         self.solver.apply_update()
 
 
-def make_update(update: cfg.Update, resolved: Resolved, solver: Any) -> Any:
-    """The rule that `update.rule` names, for this solver.
+def make_update(update: cfg.Update, resolved: Resolved, solver: Any, net: NetDriver) -> Any:
+    """The rule that `update.rule` names, for this solver and its net.
 
     Raises:
         ConfigError: The provider's solver cannot be stepped by hand.
@@ -101,7 +118,7 @@ def make_update(update: cfg.Update, resolved: Resolved, solver: Any) -> Any:
         }
         settings = resolved.solver
         ascend = update.ascend in (True, resolved.role)
-        return ManualUpdate(solver.net, settings.base_lr, lr_mult, settings.iter_size, ascend)
+        return ManualUpdate(net, settings.base_lr, lr_mult, settings.iter_size, ascend)
     if not hasattr(solver, "apply_update"):
         raise ConfigError("update.rule: solver needs apply_update (Caffe of June 2018); use manual")
-    return SolverUpdate(solver)
+    return SolverUpdate(solver, net)

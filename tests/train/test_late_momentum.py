@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from dualnet.errors import ConfigError
+from dualnet.train.driver import NetDriver
 from dualnet.train.late_momentum import LateMomentum, period_of
-from tests.train.halves import make_half, weights_of
+from tests.train.halves import make_half, train_both, weights_of
 
 AHEAD = ("train.schedule=overlapped", "train.batch_size=8", "train.max_iter=1000")
 
@@ -51,7 +52,7 @@ class Quadratic:
     def rate(self):
         return self.lr
 
-    def apply(self):
+    def apply(self, holder):
         self.history = self.momentum * self.history + self.lr * self.diff
         self.w = self.w - self.history
 
@@ -66,7 +67,7 @@ def test_late_descent_converges_where_one_momentum_diverges(staleness, rate):
         for _ in range(300):
             late = [*late[1:], net.w]
             net.diff = late[0].copy()
-            rule.apply()
+            rule.apply(net)
             if abs(net.w[0]) > 1e6:
                 break
         ends.append(abs(float(net.w[0])))
@@ -102,6 +103,32 @@ def test_caffe_makes_the_interleaved_momenta(workdir):
             np.testing.assert_allclose(after, expected, atol=2e-4, err_msg=name)
 
 
+@pytest.mark.parametrize("activations", ["keep", "recompute"])
+def test_gradients_are_fetched_once_and_handed_over_once(workdir, monkeypatch, activations):
+    # On a GPU each of the two crosses the bus.
+    moves = []
+
+    def note(name):
+        real = getattr(NetDriver, name)
+
+        def noted(driver, *values):
+            moves.append((name, "net1" in driver.path))
+            return real(driver, *values)
+
+        monkeypatch.setattr(NetDriver, name, noted)
+
+    note("parameter_diffs")
+    note("set_parameter_diffs")
+    run = train_both(
+        "run", *AHEAD, "train.max_iter=5", "train.staleness=2", "liveness.interval=0",
+        f"train.stale_activations={activations}",
+    )  # fmt: skip
+    assert run.halves["net1"].resolved.is_late
+    assert [name for name, is_mine in moves if is_mine] == [
+        "parameter_diffs", "set_parameter_diffs"
+    ] * 5  # fmt: skip
+
+
 def test_state_is_all_that_another_one_needs():
     random = np.random.RandomState(1)
     gradients = random.randn(12, 1).astype(np.float32)
@@ -109,7 +136,7 @@ def test_state_is_all_that_another_one_needs():
     def run(first, rule, net):
         for gradient in first:
             net.diff = gradient.copy()
-            rule.apply()
+            rule.apply(net)
 
     whole = Quadratic(0.9, 0.1)
     run(gradients, LateMomentum(whole, whole, 0.9, 2), whole)

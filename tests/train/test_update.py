@@ -10,6 +10,9 @@ import pytest
 from dualnet.backend import caffe
 from dualnet.config import Update
 from dualnet.errors import ConfigError
+from dualnet.train.ahead import make_memory
+from dualnet.train.driver import NetDriver
+from dualnet.train.late_momentum import LateMomentum
 from dualnet.train.update import ManualUpdate, SolverUpdate, make_update
 from tests.train.halves import load, make_half, weights_of
 
@@ -76,9 +79,9 @@ def test_manual_update_heeds_lr_mult(workdir):
 
 def test_manual_update_takes_the_mean_of_accumulated_batches(workdir):
     half = make_half("single", "run", "update.rule=manual", "update.learning_rate=0.3")
-    rule = ManualUpdate(half.train.net, 0.3, {}, iter_size=4)
+    rule = ManualUpdate(half.train, 0.3, {}, iter_size=4)
     before, diffs = weights_of(half), run_backward(half, times=4)
-    rule.apply()
+    rule.apply(half.train)
     after = weights_of(half)["ip1.0"]
     expected = before["ip1.0"] - 0.3 * diffs["ip1.0"] / 4
     np.testing.assert_allclose(after, expected, rtol=1e-6, atol=1e-9)
@@ -96,7 +99,8 @@ def test_shared_parameters_change_once(tmp_path, is_shared):
     before = {layer: np.array(net.params[layer][0].data) for layer in layers}
     diffs = {layer: np.array(net.params[layer][0].diff) for layer in layers}
     assert np.array_equal(before["a"], before["b"]) == is_shared
-    ManualUpdate(net, 0.5, {}).apply()
+    driver = NetDriver(net, str(path))
+    ManualUpdate(driver, 0.5, {}).apply(driver)
     for layer in layers:
         expected = before[layer] - np.float32(0.5) * diffs[layer]
         np.testing.assert_array_equal(net.params[layer][0].data, expected)
@@ -129,6 +133,32 @@ def test_update_leaves_no_diffs_behind(workdir, rule):
             assert not blob.diff.any()
 
 
+@pytest.mark.parametrize("rule", ["manual", "solver", "late"])
+def test_gradients_may_stand_in_another_net_with_the_same_weights(workdir, rule):
+    settings = (
+        "train.schedule=overlapped", "train.staleness=1", "train.stale_activations=keep",
+        f"update.rule={'manual' if rule == 'manual' else 'solver'}",
+        f"train.stale_momentum={'interleaved' if rule == 'late' else 'solver'}",
+    )  # fmt: skip
+    after = []
+    for is_held_apart in (False, True):
+        half = make_half("net1", f"run-{is_held_apart}", *settings)
+        assert isinstance(half.update_rule, LateMomentum) == (rule == "late")
+        holder = make_memory(half).nets[1] if is_held_apart else half.train
+        random = np.random.RandomState(5)
+        before = weights_of(half)
+        for _ in range(4):
+            gradients = {n: random.randn(*w.shape).astype(np.float32) for n, w in before.items()}
+            holder.set_parameter_diffs(gradients)
+            half.update(holder)
+            for net in (half.train, holder):
+                assert not any(diff.any() for diff in net.parameter_diffs().values())
+        after.append(weights_of(half))
+        assert all((after[-1][name] != values).any() for name, values in before.items())
+    for name, values in after[0].items():
+        np.testing.assert_array_equal(after[1][name], values, name)
+
+
 def test_rule_is_chosen_by_the_config(workdir):
     assert isinstance(make_half("single", "a", "update.rule=manual").update_rule, ManualUpdate)
     assert isinstance(make_half("single", "b", "update.rule=solver").update_rule, SolverUpdate)
@@ -146,4 +176,4 @@ def test_who_goes_uphill(workdir, ascend, signs):
 
 def test_solver_of_an_old_caffe_is_refused():
     with pytest.raises(ConfigError, match=r"update\.rule: solver needs apply_update.*use manual"):
-        make_update(Update(rule="solver"), None, SimpleNamespace(net=None))
+        make_update(Update(rule="solver"), None, SimpleNamespace(), None)
