@@ -101,10 +101,10 @@ def _accuracy(session: Any) -> str:
 def _train(options: argparse.Namespace) -> None:
     _heed_input(options)
     loaded = load(options)
+    from dualnet.train.claim import claim, log_path
     from dualnet.train.launch import launch
     from dualnet.train.progress import LogWatcher
     from dualnet.train.resolve import resolve
-    from dualnet.train.run import claim, log_path
 
     directory = run_dir(options, loaded)
     resolved = [resolve(loaded, role, directory) for role in ("net1", "net2")]

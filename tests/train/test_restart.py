@@ -188,7 +188,7 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(workdir, damage):
 
 
 def test_survivor_that_gave_up_waiting_goes_on_with_the_other(workdir, monkeypatch):
-    monkeypatch.setattr(run_module, "_QUIET_S", 0.2)
+    monkeypatch.setattr("dualnet.train.absence._QUIET_S", 0.2)
     run_both("whole", *SHORT)
     settings = (*SHORT, "exchange.restart_grace_s=1.5")
     errors, crashes = [], [7]

@@ -1,0 +1,58 @@
+"""Whose a run directory is; how a start waits for room there is in test_run.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dualnet.config import CONFIG_NAME
+from dualnet.config import load as load_config
+from dualnet.errors import UsageError
+from dualnet.train.claim import claim, log_path
+from dualnet.train.resolve import resolve
+from tests.train.halves import load
+
+
+def start(role, *overrides):
+    config = load(*overrides)
+    claim(config, "run", resolve(config, role, "run"))
+    return config
+
+
+def test_first_one_leaves_its_config_and_further_starts_of_it_are_welcome(workdir):
+    config = start("net1")
+    path = Path("run") / CONFIG_NAME
+    written = path.read_bytes()
+    assert load_config(str(path)).identity() == config.identity()
+    for role in ("net2", "net1"):
+        start(role)
+    assert path.read_bytes() == written
+
+
+def test_another_config_is_refused_and_changes_nothing(workdir):
+    start("net1")
+    written = (Path("run") / CONFIG_NAME).read_bytes()
+    with pytest.raises(UsageError, match="another configuration runs here"):
+        start("net2", "coupling.gamma=7")
+    assert (Path("run") / CONFIG_NAME).read_bytes() == written
+
+
+@pytest.mark.parametrize(
+    ("line", "snapshot", "is_refused"),
+    [
+        ("Solving net1\n", 0, True),
+        ("Solving net1\n", 2, False),
+        ("waiting for net2\n", 0, False),
+    ],
+)
+def test_what_has_begun_and_cannot_go_on_is_refused(workdir, line, snapshot, is_refused):
+    settings = ("train.max_iter=9", f"train.snapshot={snapshot}")
+    start("net1", *settings)
+    Path(log_path("run", "net1")).write_text("I0101 00:00:00.000000 1 solver.cpp:1] " + line)
+    start("net2", *settings)  # only the one that has trained
+    if not is_refused:
+        start("net1", *settings)
+        return
+    with pytest.raises(UsageError, match=r"net1 has trained here already \(run/net1.log\)"):
+        start("net1", *settings)
