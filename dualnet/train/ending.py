@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from typing import Any, Callable, Optional
 
 from dualnet.config import Config
 from dualnet.errors import StorageFailed
-from dualnet.train import commit
 from dualnet.train.resolve import Resolved
 from dualnet.train.session import Session
 from dualnet.train.stopping import Stopped, Stopper
 
-__all__ = ["Progress", "mark_complete", "stoppable", "train_to_end"]
+__all__ = ["Progress", "stoppable", "train_to_end"]
 
 #: Told of the session before its first iteration.
 Progress = Optional[Callable[[Session], None]]
@@ -76,13 +74,6 @@ def train_to_end(session: Session, loop: Any, progress: Progress) -> None:
             f"iteration {session.iteration}; the same command continues {session.half.role} from "
             f"{where}",
         ) from error
-
-
-def mark_complete(session: Session) -> None:
-    """Note that nothing is left to do, in the last checkpoint's record."""
-    role, run_dir, iteration = session.half.role, session.run_dir, session.iteration
-    marking = partial(commit.mark_complete, run_dir, role, iteration)
-    session.quiet_storage.attempt("write", commit.record_path(run_dir, role, iteration), marking)
 
 
 def _can_go_on(resolved: Resolved) -> bool:

@@ -17,7 +17,7 @@ from dualnet.report.log import CaffeLog
 from dualnet.train import checkpoint, commit, handshake, retained
 from dualnet.train.absence import watch_waits
 from dualnet.train.claim import claim, log_path, patience
-from dualnet.train.ending import Progress, mark_complete, stoppable, train_to_end
+from dualnet.train.ending import Progress, stoppable, train_to_end
 from dualnet.train.fidelity import PREFIX
 from dualnet.train.half import Half
 from dualnet.train.net1 import Net1
@@ -66,7 +66,7 @@ def train_single(
             elif resume:
                 session.restore(checkpoint.find(run_dir)[0])
             train_to_end(session, Single(session.half, session), progress)
-        mark_complete(session)
+        session.checkpoints.mark_complete()
     return session
 
 
@@ -103,7 +103,7 @@ def train_half(
                 # One that was suspended and replaced finds its half-written files cleaned away.
                 channel.progress()
                 raise
-        mark_complete(session)
+        session.checkpoints.mark_complete()
         if commit.complete(run_dir, channel.partner):
             retained.remove(run_dir)
     return session

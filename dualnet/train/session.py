@@ -16,11 +16,10 @@ from typing import Callable, Optional
 import numpy as np
 
 from dualnet.errors import TrainingFailed
-from dualnet.exchange import Channel, Counters
-from dualnet.exchange.storage import Storage
-from dualnet.fs import SYSTEM
+from dualnet.exchange import Channel
 from dualnet.report.log import CaffeLog
-from dualnet.train import checkpoint, commit, extra_state
+from dualnet.train import commit
+from dualnet.train.checkpointer import Checkpointer
 from dualnet.train.convergence import has_converged
 from dualnet.train.driver import Output
 from dualnet.train.half import Half
@@ -62,19 +61,8 @@ class Session:
         self.stop_on_nan = half.config.train.stop_on_nan
         self.vitals = Vitals(run_dir, half.role, self.max_iter, channel)
         self.iteration = 0
-        storage = partial(
-            Storage,
-            SYSTEM,
-            run_dir,
-            half.config.exchange.storage_timeout_s,
-            channel.counters if channel is not None else Counters(),
-        )
-        #: Tries checkpoints again while the disk is full or fails.
-        self.storage = storage(self._on_blocked)
-        #: The same without a line in the log: for the log's own lines, and when it is closed.
-        self.quiet_storage = storage(self._report)
-        log.attempt = partial(self.quiet_storage.attempt, "write", str(log.path))
-        self._state = "running"
+        self.checkpoints = Checkpointer(half, log, run_dir, channel, self.stopper, self._report)
+        log.attempt = partial(self.checkpoints.quiet_storage.attempt, "write", str(log.path))
         #: How often this half was started in this run.
         self.epoch = 1
         #: Whether it continues from a checkpoint; what comes before iteration 0 is done then.
@@ -95,7 +83,6 @@ class Session:
         )
         self._test_sums: list[Output] = []
         self._test_batches = 0
-        self._snapshot_at = -1
         #: Whether the present iteration has a line in the log.
         self._is_shown = False
         #: Messages sent and received when the iteration began; None while it changes the net.
@@ -127,7 +114,7 @@ class Session:
         self._stand()
         while self.iteration < self.max_iter:
             yield self.iteration
-        if self._snapshot_at != self.iteration:
+        if self.checkpoints.latest != self.iteration:
             self.snapshot()
 
     def horizon(self, iteration: int, staleness: int) -> int:
@@ -182,19 +169,14 @@ class Session:
             progress: Called again and again while data are passed over.
         """
         tests = sum(map(self.is_test_due, range(iteration)))
-        batches = tests * self.test_iter
-        checkpoint.restore(self.half, iteration, self.run_dir, batches, progress, self._report)
-        self.iteration = self._snapshot_at = iteration
+        self.checkpoints.restore(iteration, tests * self.test_iter, progress)
+        self.iteration = iteration
         self.is_continued = True
-        path = checkpoint.state_path(self.run_dir, self.half.role, iteration)
-        # Caffe's words (tools/caffe.cpp); readers of the log drop the lines that come again.
-        self.log.info(f"Restoring previous solver status from {path}")
 
     def continue_from(self, found: commit.Commit, progress: Callable[[], None]) -> None:
         """Continue from a checkpoint, to the bit."""
         self.restore(found.iteration, progress)
-        for kind, owner in self._extras():
-            extra_state.restore(kind, owner, self.run_dir, self.half.role, found.iteration)
+        self.checkpoints.restore_extras(found.iteration)
         self._losses.extend(found.losses)
         if found.converged:
             self.end_after(found.iteration - 1)
@@ -212,45 +194,16 @@ class Session:
         if self.channel is not None and not self.is_stopped:
             # One that was suspended and replaced must not write over its successor's files.
             self.channel.progress()
-        write = partial(self._write_checkpoint, *self._place)
-        what = f"{self.half.role}'s checkpoint of iteration {self.iteration}"
-        self.storage.attempt("write", f"{what} in {self.run_dir}", write)
-        with self.stopper.held():
-            self._snapshot_at = self.iteration
-            if self.channel is not None and not self.is_stopped:
+        sent, received = self._place
+        self.checkpoints.write(
+            commit.Commit(
+                self.half.role, self.iteration, self.epoch, sent, received, list(self._losses),
+                converged=self.has_converged and self.iteration == self.max_iter,
+            )
+        )  # fmt: skip
+        if self.channel is not None and not self.is_stopped:
+            with self.stopper.held():
                 self.channel.checkpoint_passed(self.iteration)
-
-    def _write_checkpoint(self, sent: int, received: int) -> None:
-        role, iteration = self.half.role, self.iteration
-        # Held here and not around all tries: a signal may end the waiting for a full disk.
-        with self.stopper.held():
-            paths = checkpoint.save(self.half, iteration, self.run_dir)
-            self.log.snapshot(*paths)
-            record = commit.Commit(
-                role, iteration, self.epoch, sent, received, list(self._losses),
-                converged=self.has_converged and iteration == self.max_iter,
-            )  # fmt: skip
-            extra = [
-                path
-                for kind, owner in self._extras()
-                for path in extra_state.save(kind, owner, self.run_dir, role, iteration)
-            ]
-            commit.write(self.run_dir, record, *paths, *extra)
-            commit.prune(self.run_dir, role, self.half.config.train.keep, iteration)
-
-    def _extras(self) -> list[tuple[str, Optional[extra_state.Stateful]]]:
-        """What a checkpoint holds beside Caffe's files."""
-        return [("exchange", self.channel), ("momentum", self.half.update_rule)]
-
-    def _on_blocked(self, state: str) -> None:
-        """The disk refuses a checkpoint, or takes it again: say so to whoever looks."""
-        if state != self._state:
-            self._state = state
-            if state == "running":
-                self.log.info("Writing the checkpoint works again")
-            else:
-                self.log.warning(f"Cannot write the checkpoint ({state}); trying on")
-        self._report(state)
 
     def _report(self, state: str) -> None:
         """Show what holds this half up, but for the log, which may be just that."""
@@ -265,14 +218,14 @@ class Session:
             Whether there is one of this very iteration.
         """
         self.is_stopped = True
-        # There is no time to wait for a full disk.
-        self.storage.timeout_s = self.quiet_storage.timeout_s = 0.0
+        self.checkpoints.hurry()
         self.stopper.release()
-        if self._place is not None and not self.is_ahead and self._snapshot_at != self.iteration:
+        is_whole = self._place is not None and not self.is_ahead
+        if is_whole and self.checkpoints.latest != self.iteration:
             self.snapshot()
         self.log.info("Optimization stopped early.")
         self.vitals.show(self.iteration, self.loss, now=True)
-        return self._snapshot_at == self.iteration
+        return self.checkpoints.latest == self.iteration
 
     # Training lines.
 

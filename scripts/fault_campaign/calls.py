@@ -30,7 +30,7 @@ SMALL = (
 LIVES = ("first", "restart")
 #: Where a half dies before its restart: the third checkpoint of three is not yet one.
 _DEATH = ("rename: atomic.write_atomically < commit._write < commit.write < "
-          "session._write_checkpoint", 2)  # fmt: skip
+          "checkpointer._try_to_write", 2)  # fmt: skip
 ERRORS = (errno.ENOSPC, errno.EIO, errno.ESTALE, errno.EDQUOT, errno.EACCES, errno.EROFS,
           errno.EFBIG, errno.EINTR)  # fmt: skip
 #: Codes with which a half may answer an error of the disk. 75: its own old heartbeat could not be
