@@ -8,8 +8,9 @@ has left.
 
     channel.py ---- what a training loop sees; waiting.py waits
        |
-    wire.py ------- both directions, whatever happens to the connection: sender.py and arrivals.py
-       |            store.py and shelf.py keep what was sent, partner.py what was heard
+    wire.py ------- both directions, whatever happens to the connection: sender.py and incoming.py
+       |            arrivals.py keeps what came, store.py and shelf.py what was sent, partner.py
+       |            what was heard
        |
     connection.py - what carries objects and messages until it breaks: frames.py on a socket
        |

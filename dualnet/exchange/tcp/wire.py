@@ -8,26 +8,26 @@ is the sender's (sender.py).
 A connection begins with a `hello` from each side. The partner's `arrived` says where to go on: what
 it lacks is sent, from memory or from disk; what it has already from an earlier process of ours is
 claimed by digest alone (`claim`), and it answers whether that is what it got (`verdict`).
+What comes is put in order and compared in incoming.py.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from typing import Any
 
 from dualnet.errors import (
     DamagedMessage,
-    DeterminismViolated,
     DualnetError,
     ManifestMismatch,
     Superseded,
 )
 from dualnet.exchange.digest import Hasher
 from dualnet.exchange.settings import ExchangeSettings
-from dualnet.exchange.tcp.arrivals import Arrival, Arrivals
+from dualnet.exchange.tcp.arrivals import Arrival
 from dualnet.exchange.tcp.connection import Broken, Connection, Left, Spoiled
+from dualnet.exchange.tcp.incoming import Incoming
 from dualnet.exchange.tcp.partner import RemoteHalf, Standing
 from dualnet.exchange.tcp.sender import Flow, Sender
 from dualnet.exchange.tcp.store import Store
@@ -40,8 +40,6 @@ LOGGER = logging.getLogger(__name__)
 _WINDOW_BYTES = 256 << 20
 # A half that leaves gives its last words this long.
 _LEAVE_S = 3.0
-# Digests that are remembered where no half can be started again.
-_FEW = 64
 
 
 class Wire:
@@ -57,8 +55,6 @@ class Wire:
     Attributes:
         cond: notified when anything has come or changed.
         standing: where this half stands; change it under `cond`.
-        fatal: what ends the exchange.
-        verified: numbers of messages that equalled those of an earlier process of ours.
     """
 
     def __init__(
@@ -69,16 +65,14 @@ class Wire:
         settings: ExchangeSettings,
         hasher: Hasher,
     ) -> None:
-        self.cond = threading.Condition()
         self.standing = Standing()
-        self.fatal: DualnetError | None = None
-        self.verified: set[int] = set()
         self._introduction = introduction
         self._partner = partner
         self._store = store
         self._settings = settings
-        self._arrivals = Arrivals()
         self._sender = Sender(self.standing, store, hasher, settings.beat_s)
+        self._incoming = Incoming(self.standing, partner, self._sender, settings)
+        self.cond = self._incoming.cond
         self._heard_s = 0.0
         self._leave_at_s = float("inf")
 
@@ -95,7 +89,17 @@ class Wire:
     @property
     def spoiled(self) -> int:
         """Copies of messages that came and failed a check."""
-        return self._arrivals.spoiled
+        return self._incoming.arrivals.spoiled
+
+    @property
+    def fatal(self) -> DualnetError | None:
+        """What ends the exchange."""
+        return self._incoming.fatal
+
+    @property
+    def verified(self) -> set[int]:
+        """Numbers of messages that equalled those of an earlier process of ours."""
+        return self._incoming.verified
 
     def start(self) -> None:
         """Begin to beat."""
@@ -128,34 +132,15 @@ class Wire:
 
     def peek(self, seq: int) -> Arrival | None:
         """Message `seq`, if it has come."""
-        return self._arrivals.peek(seq)
+        return self._incoming.peek(seq)
 
     def take(self, seq: int) -> None:
         """Message `seq` has been read."""
-        with self.cond:
-            self._arrivals.take(seq)
-            self.standing.received = seq
-            self.standing.progress += 1
-            self.cond.notify_all()
+        self._incoming.take(seq)
 
     def put(self, seq: int, arrival: Arrival) -> None:
-        """A message has come, by whatever way; one that is there already must be the same.
-
-        Raises:
-            Broken: one before it is missing.
-        """
-        with self.cond:
-            if seq > self.standing.arrived + 1 or self.standing.arrived < 0:
-                raise Broken(f"message {seq} where {self.standing.arrived + 1} was due")
-            if seq <= self.standing.arrived:
-                if self._arrivals.judge(seq, arrival.digest) == "different":
-                    self._sender.reply(_verdict(seq, "different"))
-                return
-            self._arrivals.add(seq, arrival)
-            self.standing.arrived = seq
-            self._arrivals.forget(self._proved_through())
-            self.cond.notify_all()
-        self._sender.tell()
+        """See `Incoming.put`."""
+        self._incoming.put(seq, arrival)
 
     def tell(self) -> None:
         """Tell the partner soon where we stand."""
@@ -199,11 +184,11 @@ class Wire:
         except Left:
             self._sender.finish(connection)
         except Spoiled as error:
-            self._bear(error)
+            self._incoming.bear(error)
         except Broken as error:
             LOGGER.info("%s of %s", error, self._partner.role)
         except DualnetError as error:
-            self._fail(error)
+            self._incoming.fail(error)
         finally:
             self._lose(connection)
 
@@ -228,7 +213,7 @@ class Wire:
             raise Broken(f"not a hello of ours: {error}") from error
         if identity != self._introduction["identity"]:
             ours = self._introduction["identity"]
-            self._fail(
+            self._incoming.fail(
                 ManifestMismatch(
                     f"{partner.role} runs {identity} and this half {ours}; use the same "
                     f"configuration for both halves"
@@ -265,16 +250,11 @@ class Wire:
                 self._partner.is_connected = False
             self.cond.notify_all()
 
-    def _fail(self, error: DualnetError) -> None:
-        with self.cond:
-            self.fatal = self.fatal or error
-            self.cond.notify_all()
-
     def _take_in(self, flow: Flow, item: Any) -> None:
         if not isinstance(item, dict):
             seq, message, digest = item
             now_s = time.monotonic()
-            self.put(seq, Arrival(message, digest, flow.connection.began_s, now_s))
+            self._incoming.put(seq, Arrival(message, digest, flow.connection.began_s, now_s))
             self._rest(flow)
             return
         try:
@@ -287,28 +267,12 @@ class Wire:
         sender = self._sender
         with self.cond:
             while (
-                self._arrivals.nbytes > _WINDOW_BYTES
+                self._incoming.arrivals.nbytes > _WINDOW_BYTES
                 and not sender.is_pushing
                 and sender.flow is flow
             ):
                 self.cond.wait(0.1)
                 self._heard_s = time.monotonic()
-
-    def _bear(self, error: Spoiled) -> None:
-        """Have a message sent anew by a new connection, unless that has been in vain for long."""
-        role = self._partner.role
-        with self.cond:
-            spent_s = self._arrivals.spoil(time.monotonic())
-            seq = self.standing.arrived + 1
-        if spent_s == 0:
-            LOGGER.warning("message %d of %s is damaged: %s; asking for it anew", seq, role, error)
-        elif spent_s > self._settings.resend_timeout_s:
-            self._fail(
-                DamagedMessage(
-                    f"message {seq} of {role}: damaged even when sent anew for {spent_s:.0f} s "
-                    f"({error}); check the memory of both nodes and what lies between them"
-                )
-            )
 
     def _obey(self, flow: Flow, item: dict[str, Any]) -> None:
         kind = item["type"]
@@ -323,13 +287,11 @@ class Wire:
                 flow.there = there
                 self._sender.tell()
         elif kind == "claim":
-            with self.cond:
-                verdict = self._arrivals.judge(int(item["seq"]), str(item["digest"]))
-            self._sender.reply(_verdict(item["seq"], verdict))
+            self._incoming.judge(int(item["seq"]), str(item["digest"]))
         elif kind == "verdict":
-            self._accept(int(item["seq"]), str(item["is"]))
+            self._incoming.accept(int(item["seq"]), str(item["is"]))
         elif kind == "lost":
-            self._fail(
+            self._incoming.fail(
                 DamagedMessage(
                     f"message {item['seq']} of {self._partner.role} was deleted, this half would "
                     f"need it to continue; start from a later checkpoint, or with a new run "
@@ -337,31 +299,6 @@ class Wire:
                 )
             )
         elif kind == "refused":
-            self._fail(Superseded(f"{item['why']}; nothing to do, the run goes on without it"))
-
-    # Proofs.
-
-    def _accept(self, seq: int, verdict: str) -> None:
-        if verdict == "different":
-            self._fail(
-                DeterminismViolated(
-                    f"message {seq} differs from the one that {self._partner.role} got before the "
-                    f"restart; use the same machine type, threads and libraries, or a new run "
-                    f"directory"
-                )
+            self._incoming.fail(
+                Superseded(f"{item['why']}; nothing to do, the run goes on without it")
             )
-        with self.cond:
-            if verdict == "same":
-                self.verified.add(seq)
-            self._sender.proved = max(self._sender.proved, seq)
-            self.cond.notify_all()
-
-    def _proved_through(self) -> int:
-        """The last message that the partner will not have to prove any more."""
-        if self._settings.retain:
-            return self._partner.standing.passed_sent
-        return self.standing.arrived - _FEW
-
-
-def _verdict(seq: int, verdict: str) -> dict[str, Any]:
-    return {"type": "verdict", "seq": seq, "is": verdict}
