@@ -73,6 +73,7 @@ def test_later_override_wins(yaml_file):
         ("coupling: {target: frozen, loss: euclidean}", ["coupling.loss", "target frozen"]),
         ("coupling: {target: prox, loss: none}", ["coupling.loss: none", "target prox"]),
         ("coupling: {target: admm}\nexchange: {dtype: int8}", ["exchange.dtype: int8", "admm"]),
+        ("coupling: {target: prox}\nexchange: {dtype_up: int8}", ["exchange.dtype: int8", "rho"]),
         ("coupling: {target: admm}\ntrain: {schedule: overlapped}", ["train.schedule", "admm"]),
         ("train: {staleness: -1}", ["train.staleness", "-1 is not within 0 and 99"]),
         ("train: {local_steps: 0}", ["train.local_steps", "0 is not within 1 and 99"]),

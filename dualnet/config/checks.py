@@ -43,7 +43,13 @@ def check_values(config: Config, source: str) -> None:
         raise ConfigError(
             f"{source}: exchange.dtype: {', '.join(sorted(dtypes))} with target admm, whose halves "
             "both keep the multipliers and need the same numbers for them; use float32, or target "
-            "prox"
+            "gradient"
+        )
+    if config.coupling.target == "prox" and "int8" in dtypes:
+        raise ConfigError(
+            f"{source}: exchange.dtype: int8 with target prox, which learns from x - z: that is g "
+            f"over rho ({config.coupling.rho:g}), less than a step of int8; use float32, or target "
+            "gradient, which spends the bits on g"
         )
     if not train.stop_within_s >= 0:
         raise ConfigError(f"{source}: train.stop_within_s: {train.stop_within_s} is negative")
