@@ -87,7 +87,10 @@ def _read(path: str, message: Any, kind: str) -> Any:
         text_format.Parse(text, message)
     except text_format.ParseError as error:
         # protobuf's message begins with line:column, which joins the path to path:line:column.
-        raise ConfigError(f"{path}:{' '.join(str(error).split())} ({kind} prototxt)") from error
+        where = f"{path}:{' '.join(str(error).split())} ({kind} prototxt)"
+        if path.endswith((".yaml", ".yml")):
+            where += f"; this is a run's YAML: give the {kind} prototxt that it names"
+        raise ConfigError(where) from error
     return message
 
 

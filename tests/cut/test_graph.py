@@ -73,6 +73,13 @@ def test_mistakes_name_the_file_and_the_place(prototxt, text, expected):
         assert part in message
 
 
+def test_config_in_the_place_of_a_net(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("# both halves\nname: cifar10\n")
+    with pytest.raises(ConfigError, match="this is a run.s YAML: give the net prototxt"):
+        read_net(str(path))
+
+
 def test_net_that_is_a_solver_and_the_other_way_round(prototxt):
     with pytest.raises(ConfigError, match="base_lr"):
         read_net(prototxt("base_lr: 0.1"))
