@@ -14,8 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Any, Optional
+from typing import Any
 
 __all__ = ["FLAG", "Lifeline", "stop_at_end_of_input"]
 
@@ -31,12 +30,7 @@ class Lifeline:
         self._given, self._held = os.pipe()
         return self
 
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         os.close(self._given)
         os.close(self._held)
 

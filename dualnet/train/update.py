@@ -1,7 +1,7 @@
 """Weight update rules: thesis equation (7.1) by hand, or the solver's own.
 
-The gradients may stand in another net than the one that the rule knows, which shares its weights: a
-rule takes them from there at once. On a GPU each copy of theirs crosses the bus.
+The gradients may stand in another net than the one in training, which shares its weights: a rule
+takes them from there at once. On a GPU each copy of theirs crosses the bus.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ class ManualUpdate(_Stateless):
     Momentum, decay and the lr policy of the solver prototxt play no part.
 
     Args:
-        net: Has the parameters that change.
         learning_rate: lr.
         lr_mult: Layer name to the multipliers of its parameters; missing ones are 1.
         iter_size: Batches whose diffs have been added up; the update takes their mean.
@@ -46,13 +45,11 @@ class ManualUpdate(_Stateless):
 
     def __init__(
         self,
-        net: NetDriver,
         learning_rate: float,
         lr_mult: dict[str, list[float]],
         iter_size: int = 1,
         ascend: bool = False,
     ) -> None:
-        self.net = net
         self.sign = -1.0 if ascend else 1.0
         self.iter_size = iter_size
         self.learning_rate = learning_rate
@@ -66,13 +63,13 @@ class ManualUpdate(_Stateless):
         """Change every parameter once, parameters shared between layers too.
 
         Args:
-            holder: Has their gradients.
+            holder: Has the gradients; its parameters are those of the net in training.
         """
         seen = set()
-        for layer, blobs in self.net.net.params.items():
+        for layer, blobs in holder.net.params.items():
             multipliers = self.lr_mult.get(layer, [])
-            for i, (blob, held) in enumerate(zip(blobs, holder.net.params[layer])):
-                data, diff = blob.data, held.diff
+            for i, blob in enumerate(blobs):
+                data, diff = blob.data, blob.diff
                 address = data.ctypes.data
                 if address in seen:
                     continue
@@ -118,7 +115,7 @@ def make_update(update: cfg.Update, resolved: Resolved, solver: Any, net: NetDri
         }
         settings = resolved.solver
         ascend = update.ascend in (True, resolved.role)
-        return ManualUpdate(net, settings.base_lr, lr_mult, settings.iter_size, ascend)
+        return ManualUpdate(settings.base_lr, lr_mult, settings.iter_size, ascend)
     if not hasattr(solver, "apply_update"):
         raise ConfigError("update.rule: solver needs apply_update (Caffe of June 2018); use manual")
     return SolverUpdate(solver, net)

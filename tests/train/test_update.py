@@ -79,7 +79,7 @@ def test_manual_update_heeds_lr_mult(workdir):
 
 def test_manual_update_takes_the_mean_of_accumulated_batches(workdir):
     half = make_half("single", "run", "update.rule=manual", "update.learning_rate=0.3")
-    rule = ManualUpdate(half.train, 0.3, {}, iter_size=4)
+    rule = ManualUpdate(0.3, {}, iter_size=4)
     before, diffs = weights_of(half), run_backward(half, times=4)
     rule.apply(half.train)
     after = weights_of(half)["ip1.0"]
@@ -100,7 +100,7 @@ def test_shared_parameters_change_once(tmp_path, is_shared):
     diffs = {layer: np.array(net.params[layer][0].diff) for layer in layers}
     assert np.array_equal(before["a"], before["b"]) == is_shared
     driver = NetDriver(net, str(path))
-    ManualUpdate(driver, 0.5, {}).apply(driver)
+    ManualUpdate(0.5, {}).apply(driver)
     for layer in layers:
         expected = before[layer] - np.float32(0.5) * diffs[layer]
         np.testing.assert_array_equal(net.params[layer][0].data, expected)
