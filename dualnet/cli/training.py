@@ -140,5 +140,5 @@ def _init(options: argparse.Namespace) -> None:
     loaded = load(options)
     from dualnet.train.initial import save_initial_weights
 
-    for path in save_initial_weights(loaded, options.roles, options.output):
+    for path in save_initial_weights(loaded, options.roles, options.output, say):
         print(path)

@@ -125,7 +125,8 @@ class Train:
     stale_momentum: str = _one_of("interleaved", "solver", default="interleaved")
     #: Updates of net2 on each batch; the first pass gives the answer.
     local_steps: int = 1
-    #: Caffemodels to start from, copied by layer name into every net that has the layers.
+    #: Caffemodels, or Caffe's .h5, to start from, copied by layer name into every net that has the
+    #: layers; net2's dual layers take net1's where no file has theirs.
     weights: list[str] = field(default_factory=list)
 
     @property

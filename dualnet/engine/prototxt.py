@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError, Message
 
 from dualnet.engine import upgrade
 from dualnet.engine.errors import PrototxtError, quoted
+from dualnet.engine.file_kind import guess_kind
 from dualnet.engine.proto import caffe_pb2
 
 __all__ = ["Path", "parse_text", "read_binary", "read_net", "read_solver"]
@@ -70,7 +71,8 @@ def read_binary(path: Path, message_type: type[M]) -> M:
         raise PrototxtError(f"{os.fspath(path)!r} is no file name: {error}") from error
     except DecodeError as error:
         raise PrototxtError(
-            f"'{os.fspath(path)}' is not a binary {message.DESCRIPTOR.name}: {error}"
+            f"'{os.fspath(path)}' is not a binary {message.DESCRIPTOR.name}: "
+            + (f"it is {kind}" if (kind := guess_kind(content)) else str(error))
         ) from error
     return message
 

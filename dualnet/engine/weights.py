@@ -12,8 +12,9 @@ from dualnet.engine import log
 from dualnet.engine.blob import Blob
 from dualnet.engine.blob_proto import blob_from_proto, blob_to_proto
 from dualnet.engine.build import Plan
-from dualnet.engine.errors import DataError, WeightsError
+from dualnet.engine.errors import DataError, WeightsError, quoted
 from dualnet.engine.hdf5_file import read_values, reading, writing
+from dualnet.engine.node import Node
 from dualnet.engine.proto import caffe_pb2
 from dualnet.engine.prototxt import Path, read_binary
 from dualnet.engine.upgrade import upgrade_net
@@ -31,6 +32,8 @@ __all__ = [
 def copy_from(plan: Plan, path: Path) -> None:
     """Copies the weights of all layers that a stored net has too, by layer name.
 
+    As in Caffe a file of which nothing fits is no error, but there is a warning.
+
     Raises:
         WeightsError: a layer of that name has other parameters.
     """
@@ -39,7 +42,8 @@ def copy_from(plan: Plan, path: Path) -> None:
         return
     stored = read_binary(path, caffe_pb2.NetParameter)
     upgrade_net(stored, os.fspath(path))
-    nodes = {node.name: node for node in plan.nodes}
+    nodes = _first_of_each_name(plan)
+    copied = 0
     for layer in stored.layer:
         node = nodes.get(layer.name)
         if node is None:
@@ -54,6 +58,25 @@ def copy_from(plan: Plan, path: Path) -> None:
         for index, blob in enumerate(blobs):
             where = f"'{os.fspath(path)}', layer '{layer.name}', parameter {index}"
             blob_from_proto(blob, layer.blobs[index], where)
+        copied += bool(blobs)
+    _warn_of_nothing(plan, path, copied, [layer.name for layer in stored.layer if layer.blobs])
+
+
+def _first_of_each_name(plan: Plan) -> dict[str, Node]:
+    """Layers by name; of several with one name the first, as Caffe looks for them."""
+    nodes: dict[str, Node] = {}
+    for node in plan.nodes:
+        nodes.setdefault(node.name, node)
+    return nodes
+
+
+def _warn_of_nothing(plan: Plan, path: Path, copied: int, stored: Sequence[str]) -> None:
+    needs = [node.name for node in plan.nodes if node.layer.blobs]
+    if needs and not copied:
+        log.warning(
+            f"'{os.fspath(path)}' gave no weights: those of its layers that have some are "
+            f"{quoted(stored[:8])}, the net's are {quoted(needs[:8])}; they are copied by name"
+        )
 
 
 def save_binary(plan: Plan, path: Path, write_diff: bool = False) -> None:
@@ -89,8 +112,14 @@ def save_hdf5(plan: Plan, path: Path, write_diff: bool = False) -> None:
         data = stream.create_group("data")
         diff = stream.create_group("diff") if write_diff else None
         for node in plan.nodes:
-            group = data.create_group(node.name)
-            diffs = diff.create_group(node.name) if diff is not None else None
+            # It may be there: layers without weights share names, and `a/b` makes `a`.
+            group = data.require_group(node.name)
+            diffs = diff.require_group(node.name) if diff is not None else None
+            if "0" in group and node.param_ids:
+                raise WeightsError(
+                    f"'{os.fspath(path)}': two layers with weights are called '{node.name}'; HDF5 "
+                    "holds one of each name: rename one"
+                )
             for index, number in enumerate(node.param_ids):
                 param = plan.params[number]
                 if param.owner == number:  # parameters that share memory are stored once
@@ -107,20 +136,31 @@ def load_hdf5(plan: Plan, path: Path) -> None:
     """
     with reading(os.fspath(path)) as stream:
         data = stream["data"]
-        nodes = {node.name: node for node in plan.nodes}
-        for name, group in data.items():
-            node = nodes.get(name)
-            if node is None:
+        nodes = _first_of_each_name(plan)
+        # A slash in a layer's name makes groups within groups.
+        known = {name.split("/")[0] for name in nodes}
+        for name in data:
+            if name not in known:
                 log.info(f"Ignoring source layer {name}")
+        copied = 0
+        for name, node in nodes.items():
+            group = data.get(name)
+            if group is None:
                 continue
             blobs: Sequence[Blob] = node.layer.blobs
-            if len(group) > len(blobs):
+            # What is no number is the group of a layer called NAME/KEY.
+            stored = [key for key in group if key.isdigit()]
+            if len(stored) > len(blobs):
                 raise WeightsError(
-                    f"'{os.fspath(path)}', layer '{name}': {len(group)} parameters are stored, "
+                    f"'{os.fspath(path)}', layer '{name}': {len(stored)} parameters are stored, "
                     f"the net's layer has {len(blobs)}"
                 )
+            if not stored and len(group):
+                continue
             for index, number in enumerate(node.param_ids):
                 _load_dataset(plan, group, index, number, f"'{os.fspath(path)}', layer '{name}'")
+            copied += len(stored) > 0
+        _warn_of_nothing(plan, path, copied, list(data))
 
 
 def _load_dataset(plan: Plan, group: Any, index: int, number: int, where: str) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Optional
+from typing import Callable, Optional
 
 from dualnet.backend import caffe
 from dualnet.config import Config
 from dualnet.cut.below import layers_below
 from dualnet.errors import ConfigError
 from dualnet.train.driver import NetDriver
+from dualnet.train.finetune import start_from
 from dualnet.train.late_momentum import LateMomentum
 from dualnet.train.resolve import Resolved
 from dualnet.train.update import make_update
@@ -83,10 +83,21 @@ class Half:
         """Let the test net use the weights of the net in training, as Caffe does for a test."""
         self.test.net.share_with(self.train.net)
 
-    def copy_weights(self, paths: Sequence[str]) -> None:
-        """Start from caffemodels: parameters are copied by layer name, absent layers ignored."""
-        for path in paths:
-            self.train.net.copy_from(path)
+    def copy_weights(
+        self,
+        say: Callable[[str], None] = lambda line: None,
+        warn: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """Start from `train.weights`; see finetune.py.
+
+        Args:
+            say: Takes what the log should say.
+            warn: Takes warnings.
+
+        Raises:
+            ConfigError: A file cannot be read, or does not fit.
+        """
+        start_from(self.config, self.resolved, self.train.net, say, warn)
 
 
 def _use_device(device: str | int) -> None:

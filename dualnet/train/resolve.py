@@ -85,6 +85,8 @@ class Resolved:
     updates_per_iteration: int = 1
     #: Whether momentum has to bear late gradients (late_momentum.py).
     is_late: bool = False
+    #: Files of weights to start from: the solver's own `weights`, then `train.weights`.
+    weights: tuple[str, ...] = ()
 
     @property
     def max_iter(self) -> int:
@@ -126,11 +128,7 @@ def resolve(config: Config, role: str, run_dir: str) -> Resolved:
     others = [field.name for field, _ in solver.ListFields() if field.name in _OTHER_NETS]
     if others:
         raise ConfigError(f"{source}: {others[0]} beside net; keep net alone, with phases in it")
-    for path in config.train.weights:
-        if not os.path.isfile(path):
-            raise ConfigError(
-                f"train.weights: {path}: no such file; name caffemodels to start from"
-            )
+    weights = _weights(solver, config, source)
     net_source, states = solver.net, solver_states(solver)
     net = read_net(net_source)
     _fill_solver(solver, config, role, run_dir, source)
@@ -166,7 +164,22 @@ def resolve(config: Config, role: str, run_dir: str) -> Resolved:
         display=display,
         updates_per_iteration=updates,
         is_late=is_late(config, role, solver, source),
+        weights=weights,
     )
+
+
+def _weights(solver: Any, config: Config, source: str) -> tuple[str, ...]:
+    """Take the files to start from out of the solver, and add the config's.
+
+    Caffe's solver would load its own while it is built, and say so only in its own log.
+    """
+    own = [name.strip() for names in solver.weights for name in names.split(",")]
+    solver.ClearField("weights")
+    for key, paths in ((f"{source}: weights", own), ("train.weights", config.train.weights)):
+        for path in paths:
+            if not os.path.isfile(path):
+                raise ConfigError(f"{key}: {path}: no such file; name caffemodels to start from")
+    return (*own, *config.train.weights)
 
 
 def _dual(config: Config, role: str) -> list[str]:

@@ -60,7 +60,8 @@ def train_single(
             found = commit.latest(run_dir, "single", log.warning)
             if found is not None and found.complete:
                 return None
-            session = _set_up(config, resolved, run_dir, log, stopper)
+            is_continued = found is not None or resume
+            session = _set_up(config, resolved, run_dir, log, stopper, is_continued=is_continued)
             if found is not None:
                 session.continue_from(found, lambda: None)
             elif resume:
@@ -130,7 +131,8 @@ def _train_with(
 ) -> Session:
     """Build a half, bring it to where it was, and train it to the end or to a signal."""
     found = commit.latest(run_dir, resolved.role, log.warning)
-    session = _set_up(config, resolved, run_dir, log, stopper, channel)
+    is_continued = found is not None
+    session = _set_up(config, resolved, run_dir, log, stopper, channel, is_continued)
     watch_waits(channel, session)
     if found is not None:
         session.continue_from(found, channel.progress)
@@ -149,6 +151,7 @@ def _set_up(
     log: CaffeLog,
     stopper: Stopper,
     channel: Optional[Channel] = None,
+    is_continued: bool = False,
 ) -> Session:
     """Build a role's nets with the weights that they begin with, and the session of their run."""
     role = resolved.role
@@ -161,7 +164,7 @@ def _set_up(
         half = Half(config, resolved)
     session = Session(half, log, run_dir, channel, stopper)
     session.epoch = epoch
-    _introduce(session)
+    _introduce(session, is_continued)
     return session
 
 
@@ -202,8 +205,8 @@ def _sum_up(counters: Counters, log: CaffeLog, iterations: int) -> None:
         log.info(f"Exchange: {counters.replays_verified} messages sent again, equal to the bit")
 
 
-def _introduce(session: Session) -> None:
-    """Say what runs, and load the weights that it begins with."""
+def _introduce(session: Session, is_continued: bool) -> None:
+    """Say what runs, and load the weights that it begins with, unless it continues."""
     half, log = session.half, session.log
     coupling = half.config.coupling
     start = f", start {session.epoch}" if session.epoch > 1 else ""
@@ -215,7 +218,10 @@ def _introduce(session: Session) -> None:
         log.info(f"Coupling: target {coupling.target}, loss {coupling.loss}, tie {coupling.tie}")
     if half.role == "net1" and half.resolved.is_frozen:
         log.warning("net1's loss has no loss_weight: net1 is frozen and only net2 learns")
-    half.copy_weights(half.config.train.weights)
+    if half.resolved.weights and is_continued:
+        log.info("files of weights are left alone: the checkpoint has what became of them")
+    else:
+        half.copy_weights(log.info, log.warning)
 
 
 def _device(half: Half) -> str:

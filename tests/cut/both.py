@@ -161,7 +161,7 @@ def _half(role: str, config: cfg.Config, run_dir: str) -> Half:
     resolved = resolve(config, role, run_dir)
     write(resolved)
     half = Half(config, resolved)
-    half.copy_weights(config.train.weights)
+    half.copy_weights()
     return half
 
 

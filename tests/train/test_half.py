@@ -1,4 +1,4 @@
-"""A net in training with its solver: device, seeds, test net, starting weights."""
+"""A net in training with its solver: device, seeds, test net."""
 
 from __future__ import annotations
 
@@ -76,15 +76,3 @@ def test_solver_without_tests_has_no_test_net(workdir):
     half = make_half("single", "run", "single.solver=solver.prototxt")
     with pytest.raises(ConfigError, match="single_solver.prototxt: no test_iter"):
         half.share_weights()
-
-
-def test_starting_weights_reach_the_layers_of_their_name(workdir):
-    single = make_half("single", "one", "seed=5")
-    single.train.net.save("start.caffemodel")
-    source = weights_of(single)
-    for role in ("net1", "net2"):
-        half = make_half(role, "two")
-        before = weights_of(half)
-        half.copy_weights(["start.caffemodel"])
-        for name, values in weights_of(half).items():
-            np.testing.assert_array_equal(values, source.get(name, before[name]), name)
