@@ -18,9 +18,10 @@ code exception                meaning
   74 StorageFailed            the shared directory could not be read or written
   75 Superseded               another copy of this half runs, or took over
   76 DeterminismViolated      a replayed message differs from the recorded one
+  77 OutOfMemory              the machine had no memory left, or none for another thread
 ==== ======================== =====================================================
 
-70 to 76 leave the codes of the shell (126 and up) and of Python (1, 2) alone, and 74 and 75 are
+70 to 77 leave the codes of the shell (126 and up) and of Python (1, 2) alone, and 74 and 75 are
 `EX_IOERR` and `EX_TEMPFAIL` of sysexits.h, which batch systems know.
 """
 
@@ -32,6 +33,7 @@ __all__ = [
     "DeterminismViolated",
     "DualnetError",
     "ManifestMismatch",
+    "OutOfMemory",
     "PartnerDied",
     "PartnerHung",
     "PartnerNeverCame",
@@ -113,3 +115,9 @@ class DeterminismViolated(DualnetError):
     """A message sent again after a restart differs from the one recorded before it."""
 
     exit_code = 76
+
+
+class OutOfMemory(DualnetError):
+    """The machine refused memory, or room for another thread or process."""
+
+    exit_code = 77

@@ -12,7 +12,8 @@ from typing import Any, Optional
 from dualnet import __version__
 from dualnet.cli import bench, caffe, cut, data, doctor, experiment, nets, runs, training
 from dualnet.cli.terminal import let_go, say
-from dualnet.errors import DualnetError
+from dualnet.errors import DualnetError, OutOfMemory
+from dualnet.scarcity import is_scarcity
 from dualnet.train.stopping import STOP_SIGNALS, Stopped
 
 __all__ = ["main"]
@@ -28,6 +29,11 @@ EXAMPLES = """examples:
   dualnet plot runs/a runs/b -o losses.png
 """
 
+_SCARCE = (
+    "this machine has no memory left: lower train.batch_size or end other programs, or raise the "
+    "limit that ulimit -v or the batch system sets; then start the same command again"
+)
+
 
 def _terminate(number: int, frame: Any) -> None:
     # As an exception it lets a half tell its partner, and `train` end its halves.
@@ -39,9 +45,7 @@ def main(arguments: Optional[list[str]] = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     if words[:1] == ["caffe"]:
         return caffe.run(words[1:])  # its flags are gflags', with one dash or two
-    options = _parser().parse_args(words)
-    _handle_stops(_terminate)
-    code = _run(options)
+    code = _run(words)
     let_go()
     return code
 
@@ -52,8 +56,10 @@ def _handle_stops(handler: Any) -> None:
             signal.signal(number, handler)
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(words: list[str]) -> int:
     try:
+        options = _parser().parse_args(words)
+        _handle_stops(_terminate)
         options.run(options)
     except DualnetError as error:
         say(f"dualnet: {error}")
@@ -71,6 +77,10 @@ def _run(options: argparse.Namespace) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        # A ValueError is about what was asked for, as a layer larger than the machine.
+        if is_scarcity(error) and not isinstance(error, ValueError):
+            say(f"dualnet: {_in_one_line(error)}; {_SCARCE}")
+            return OutOfMemory.exit_code
         # The engine and its layers raise their own one-line errors; it cannot know ours.
         from dualnet.engine.errors import CaffeError
 
@@ -79,6 +89,10 @@ def _run(options: argparse.Namespace) -> int:
         say(f"dualnet: {error}")
         return 2
     return 0
+
+
+def _in_one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _parser() -> argparse.ArgumentParser:

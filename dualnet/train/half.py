@@ -12,7 +12,7 @@ from dualnet.train.driver import NetDriver
 from dualnet.train.finetune import start_from
 from dualnet.train.late_momentum import LateMomentum
 from dualnet.train.resolve import Resolved
-from dualnet.train.update import make_update
+from dualnet.train.update import NoUpdate, make_update
 
 __all__ = ["Half"]
 
@@ -49,6 +49,8 @@ class Half:
                 resolved.solver.momentum,
                 config.train.batches_ahead,
             )
+        if self.role == "net1" and (resolved.is_frozen or config.coupling.target == "frozen"):
+            self.update_rule = NoUpdate()
 
     @property
     def test(self) -> NetDriver:

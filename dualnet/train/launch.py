@@ -14,6 +14,7 @@ from typing import Callable, Optional
 from dualnet.errors import (
     DamagedMessage,
     DualnetError,
+    OutOfMemory,
     PartnerDied,
     PartnerHung,
     PartnerNeverCame,
@@ -31,7 +32,14 @@ ROLES = ("net1", "net2")
 #: Exit codes of halves that are worth another start.
 _PASSING = {
     error.exit_code
-    for error in (PartnerNeverCame, PartnerDied, PartnerHung, DamagedMessage, StorageFailed)
+    for error in (
+        PartnerNeverCame,
+        PartnerDied,
+        PartnerHung,
+        DamagedMessage,
+        StorageFailed,
+        OutOfMemory,
+    )
 }
 
 #: What the command's error lines begin with.

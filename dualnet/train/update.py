@@ -15,7 +15,7 @@ from dualnet.errors import ConfigError
 from dualnet.train.driver import NetDriver
 from dualnet.train.resolve import Resolved
 
-__all__ = ["ManualUpdate", "SolverUpdate", "make_update"]
+__all__ = ["ManualUpdate", "NoUpdate", "SolverUpdate", "make_update"]
 
 
 class _Stateless:
@@ -27,6 +27,17 @@ class _Stateless:
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Nothing to take back."""
+
+
+class NoUpdate(_Stateless):
+    """What a frozen net1 does: nothing. Its solver never steps, and so has no rate to speak of."""
+
+    def rate(self) -> float:
+        """0, whatever the solver's policy says: after a restart that would say something else."""
+        return 0.0
+
+    def apply(self, holder: NetDriver) -> None:
+        """Nothing."""
 
 
 class ManualUpdate(_Stateless):

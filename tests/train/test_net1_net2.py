@@ -7,6 +7,7 @@ import pytest
 
 from dualnet.errors import ManifestMismatch, PartnerDied
 from dualnet.exchange.channel import Message
+from dualnet.report.parse import parse_log
 from tests.train import halves
 from tests.train.halves import train_both
 from tests.train.memory_channel import Line, MemoryChannel
@@ -163,6 +164,14 @@ def test_frozen_net1_does_not_move_even_under_weight_decay(workdir, rule):
     for name, values in first.items():
         np.testing.assert_array_equal(last[name], values, name)
     assert not np.array_equal(run.weights["net2"][0]["ip1.0"], run.weights["net2"][-1]["ip1.0"])
+
+
+@pytest.mark.parametrize("how", ["coupling.loss=none", "coupling.target=frozen"])
+def test_frozen_net1_shows_no_rate_that_a_restart_would_change(workdir, how):
+    # Its solver never steps, and a restored one stands at the iteration of its checkpoint.
+    train_both("run", how, "train.display=1", "train.max_iter=3")
+    assert [row.learning_rate for row in parse_log("run/net1.log").train] == [0.0] * 3
+    assert all(row.learning_rate > 0 for row in parse_log("run/net2.log").train)
 
 
 def test_net1_learns_from_a_loss_with_weight(workdir):

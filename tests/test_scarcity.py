@@ -1,0 +1,109 @@
+"""Out of memory, in the words of Python, PyTorch and the system."""
+
+from __future__ import annotations
+
+import errno
+import resource
+import threading
+
+import numpy as np
+import pytest
+
+from dualnet import cli
+from dualnet.errors import OutOfMemory
+from dualnet.scarcity import is_scarcity
+from dualnet.train import launch
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("can't start new thread"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate "
+                     "memory: you tried to allocate 80000000000 bytes."),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    ],
+)  # fmt: skip
+def test_words_for_it(error):
+    assert is_scarcity(error)
+    wrapped = RuntimeError("layer 'data' cannot run forward")
+    wrapped.__cause__ = error
+    assert is_scarcity(wrapped)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("the halves are out of step"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        ValueError("out of memory"),  # what a file says, say
+    ],
+)
+def test_other_errors_are_not(error):
+    assert not is_scarcity(error)
+
+
+def test_an_array_larger_than_the_machine():
+    with pytest.raises(MemoryError) as caught:
+        np.empty(1 << 59, np.float32)
+    assert is_scarcity(caught.value)
+
+
+def test_an_error_that_hides_its_cause_is_taken_at_its_word():
+    with pytest.raises(ValueError) as caught:
+        try:
+            raise MemoryError
+        except MemoryError:
+            raise ValueError("4 GiB of weights; use a smaller net") from None
+    assert not is_scarcity(caught.value)
+
+
+def command(monkeypatch, capsys, run):
+    """What the command says and exits with whose work is `run`."""
+    monkeypatch.setattr("dualnet.report.status.status", run)
+    code = cli.main(["status", "nowhere"])
+    return code, capsys.readouterr().err
+
+
+def test_the_command_says_it_in_one_line(monkeypatch, capsys):
+    def run(*words, **options):
+        raise RuntimeError("can't start new thread")
+
+    code, said = command(monkeypatch, capsys, run)
+    assert code == OutOfMemory.exit_code == 77
+    assert said.count("\n") == 1 and "can't start new thread" in said and "ulimit -v" in said
+
+
+def test_a_thread_that_finds_no_room_for_its_stack(monkeypatch, capsys):
+    def run(*words, **options):
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        before = threading.stack_size(1 << 29)
+        with open("/proc/self/statm") as file:
+            size = int(file.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (size + (1 << 28), hard))
+        try:
+            threading.Thread(target=int).start()
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+            threading.stack_size(before)
+
+    code, said = command(monkeypatch, capsys, run)
+    assert code == 77 and said.count("\n") == 1
+
+
+def test_a_half_without_memory_is_worth_another_start():
+    class Ended:
+        returncode = OutOfMemory.exit_code
+
+    assert launch._may_restart(Ended())
+
+
+def test_ctrl_c_within_the_reading_of_the_arguments(monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_parser", interrupted)
+    assert cli.main(["status", "nowhere"]) == 130
+    assert capsys.readouterr().err == "dualnet: interrupted\n"
