@@ -43,10 +43,12 @@ class _Answer:
         self.channel.send(Message(stage, iteration, arrays))
 
     def notes(self, iteration: int) -> Blobs:
-        """What goes beside the answer: that it is the last one, and dL/dp for net1's meter."""
+        """What goes beside the answer: which is the last one, and dL/dp for net1's meter."""
         notes: Blobs = {}
-        if self.session.max_iter == iteration + 1 and self.session.has_converged:
-            notes[CONVERGED] = np.ones(1, np.float32)
+        last = self.session.max_iter - 1
+        if self.session.has_converged and last == iteration + self.half.config.train.batches_ahead:
+            # Said when it is found: net1 sends nothing that would not be trained with.
+            notes[CONVERGED] = np.array([last], np.int64)
         if is_due(self.coupling.fidelity_interval, iteration):
             notes.update({PREFIX + b: self.net.diff(b).copy() for b in self.cut.blobs})
         return notes

@@ -48,7 +48,9 @@ class Commit:
         losses: what the next displayed loss is averaged over and convergence is judged by, oldest
             first.
         files: name of each file of the checkpoint to its SHA-256 in hex.
-        converged: the convergence criterion is met: no iteration is to follow.
+        converged: the convergence criterion is met: `last` is known.
+        last: completed updates at which the training ends then; 0: at this very checkpoint.
+        residual: net1's |x - z| / |x| of the last answer, which it sends up with the next batch.
         complete: the run has come to its end, tests and exchange included.
     """
 
@@ -61,6 +63,8 @@ class Commit:
     files: dict[str, str] = field(default_factory=dict)
     converged: bool = False
     complete: bool = False
+    last: int = 0
+    residual: float = 0.0
 
 
 def record_path(run_dir: str, role: str, iteration: int) -> str:

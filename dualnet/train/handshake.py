@@ -29,7 +29,8 @@ def describe(half: Half, session: Session) -> dict[str, Any]:
         "net": half.resolved.net_path,
         "provider": backend.provider,
         "config": half.config.identity(),
-        "max_iter": session.max_iter,
+        # As configured: one that goes on from where it has converged knows of an earlier end.
+        "max_iter": half.resolved.max_iter,
         "test_iter": session.test_iter,
         "test_interval": session.test_interval,
         "test_initialization": session.test_initialization,

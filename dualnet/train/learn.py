@@ -36,8 +36,6 @@ class _Learning:
         self.cut_layer = half.resolved.cut_layer(half.resolved.train)
         self.meter = FidelityMeter(half)
         self.liveness = LivenessCheck(half, session.log)
-        #: |x - z| / |x| of the last answer; where nothing is compared, nothing is apart.
-        self.residual = 0.0
         self.wants_residual = half.config.convergence.residual is not None
 
     @property
@@ -67,8 +65,7 @@ class _Learning:
         """net2's answer, without what net2 says beside it."""
         arrays = dict(self.channel.receive(stage, iteration).arrays)
         if CONVERGED in arrays:
-            del arrays[CONVERGED]
-            self.session.end_after(iteration)
+            self.session.end_after(int(arrays.pop(CONVERGED)[0]))
         return self.meter.take(arrays)
 
     def update(self, net: NetDriver, iteration: int) -> None:
@@ -80,7 +77,7 @@ class _Learning:
     def note_residual(self, net: NetDriver, z: dict[str, np.ndarray]) -> None:
         """Measure how far x is from its target, if the convergence criterion asks."""
         if self.wants_residual:
-            self.residual = max(
+            self.session.residual = max(
                 relative_residual(net.data(self.compared[wire]), z[wire]) for wire in z
             )
 

@@ -100,7 +100,7 @@ class Net1:
         """What goes beside a batch: how near net1 came to its target, if net2 is to judge by it."""
         if not self.learning.wants_residual:
             return {}
-        return {RESIDUAL: np.array([self.learning.residual], np.float32)}
+        return {RESIDUAL: np.array([self.session.residual], np.float32)}
 
     def batch(self, net: NetDriver) -> dict[str, np.ndarray]:
         """What of the batch just forwarded goes up."""

@@ -77,6 +77,8 @@ class Session:
         self.on_progress: Optional[Callable[[int], None]] = None
         #: Whether the convergence criterion, and not the solver, has set max_iter.
         self.has_converged = False
+        #: net1's |x - z| / |x| of the last answer; where nothing is compared, nothing is apart.
+        self.residual = 0.0
         self._average = max(1, solver.average_loss)
         self._losses: deque[float] = deque(
             maxlen=max(self._average, 2 * half.config.convergence.window)
@@ -178,8 +180,9 @@ class Session:
         self.restore(found.iteration, progress)
         self.checkpoints.restore_extras(found.iteration)
         self._losses.extend(found.losses)
+        self.residual = found.residual
         if found.converged:
-            self.end_after(found.iteration - 1)
+            self.end_after((found.last or found.iteration) - 1)
 
     def snapshot(self) -> None:
         """Write a checkpoint: weights and solver state under the number of completed updates.
@@ -198,7 +201,8 @@ class Session:
         self.checkpoints.write(
             commit.Commit(
                 self.half.role, self.iteration, self.epoch, sent, received, list(self._losses),
-                converged=self.has_converged and self.iteration == self.max_iter,
+                converged=self.has_converged, last=self.max_iter if self.has_converged else 0,
+                residual=self.residual,
             )
         )  # fmt: skip
         if self.channel is not None and not self.is_stopped:

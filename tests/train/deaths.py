@@ -1,0 +1,186 @@
+"""Deaths of halves at named points, in one process: as SIGKILL leaves them, or as an error does.
+
+What a killed process can no longer do (a last heartbeat, a farewell) is left out, and the system
+says that the process is gone: no partner can tell it from a real one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from dataclasses import replace
+
+from dualnet.exchange.host import ProcessId
+from dualnet.exchange.member import Member
+from dualnet.train import commit, ending
+from dualnet.train import run as run_module
+from dualnet.train.checkpointer import Checkpointer
+from dualnet.train.net1 import Net1
+from dualnet.train.net2 import Net2
+from dualnet.train.run import train_half, train_single
+
+ROLES = ("net1", "net2")
+
+#: Moments of a half's end, in their order.
+POINTS = (
+    "last iteration",
+    "last checkpoint",
+    "last checkpoint written",
+    "last test",
+    "close",
+    "closed",
+    "complete",
+    "marked complete",
+    "remove",
+)
+
+
+class Killed(BaseException):
+    """By SIGKILL, which runs no handler: nothing is said any more."""
+
+
+class Deaths:
+    """Who dies where: for each role some points, at each of which it dies once.
+
+    Args:
+        monkeypatch: pytest's.
+        plan: Role to points; an error instead of a kill where the point ends with "!".
+    """
+
+    def __init__(self, monkeypatch, plan):
+        self.plan = {role: list(points) for role, points in plan.items()}
+        self.dead, self.errors, self.deaths = set(), [], 0
+        #: Role to starts, and to what its last start returned.
+        self.starts, self.ended = {}, {}
+        self._numbers = itertools.count(10**7)
+        self._here = threading.local()
+        self._patch(monkeypatch)
+
+    def at(self, point):
+        """The present half has come to a point: does it die there?"""
+        role = getattr(self._here, "role", None)
+        for due in self.plan.get(role, []):
+            if due.rstrip("!") == point:
+                self.plan[role].remove(due)
+                self.deaths += 1
+                raise RuntimeError("an error") if due.endswith("!") else Killed
+
+    def train(self, config, role, run_dir, limit=20):
+        """Start a half again and again until its training is over."""
+        self._here.role = role
+        for _ in range(limit):
+            self.starts[role] = self.starts.get(role, 0) + 1
+            try:
+                self.ended[role] = train_half(config, role, run_dir, self._arm)
+                return
+            except (Killed, RuntimeError):
+                continue
+            except BaseException as error:  # handed to the test
+                self.errors.append((role, error))
+                return
+
+    def both(self, config, run_dir):
+        """Train both halves in two threads."""
+        threads = [
+            threading.Thread(target=self.train, args=(config, role, run_dir), daemon=True)
+            for role in ROLES
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(100)
+            assert not thread.is_alive(), "a half hangs"
+
+    def single(self, config, run_dir):
+        """Start the uncut net once.
+
+        Raises:
+            Killed: it died.
+        """
+        self._here.role = "single"
+        train_single(config, run_dir, progress=self._arm)
+
+    def _arm(self, session):
+        self._here.session = session
+
+        def look(done):
+            if done == session.max_iter:
+                self.at("last iteration")
+
+        session.on_progress = look
+
+    def _patch(self, monkeypatch):
+        deaths, lock = self, threading.Lock()
+
+        def around(owner, name, before="", after="", only=lambda *arguments: True):
+            real = getattr(owner, name)
+
+            def call(*arguments, **settings):
+                if before and only(*arguments):
+                    deaths.at(before)
+                result = real(*arguments, **settings)
+                if after and only(*arguments):
+                    deaths.at(after)
+                return result
+
+            monkeypatch.setattr(owner, name, call)
+
+        def is_last(checkpointer, record):
+            return record.iteration == deaths._here.session.max_iter
+
+        def at_end(loop, iteration):
+            return iteration == loop.session.max_iter
+
+        around(Checkpointer, "write", "last checkpoint", "last checkpoint written", is_last)
+        for loop in (Net1, Net2):
+            around(loop, "test", "last test", only=at_end)
+        around(ending, "train_to_end", after="close")
+        monkeypatch.setattr(run_module, "train_to_end", ending.train_to_end)
+        around(commit, "mark_complete", "complete", "marked complete")
+        around(run_module.retained, "remove", "remove")
+        # Caffe's random numbers belong to the process: one net at a time.
+        build = run_module.Half
+        monkeypatch.setattr(run_module, "Half", lambda *a: _with(lock, build, *a))
+        self._patch_processes(monkeypatch)
+
+    def _patch_processes(self, monkeypatch):
+        """Each start is a process of its own, and the system knows which are dead."""
+        deaths, current, close = self, ProcessId.current, Member.close
+
+        def begin():
+            return replace(current(), pid=next(deaths._numbers))
+
+        def die(member, state="done"):
+            if not state.startswith("failed: Killed"):
+                close(member, state)
+                if state == "done":
+                    deaths.at("closed")
+                return
+            deaths.dead.add(member._process.pid)
+            monkeypatch.setattr(member._heartbeat, "set_state", lambda *a, **k: None)
+            member._disconnect = lambda state: deaths._drop(member)
+            close(member, state)
+
+        monkeypatch.setattr("dualnet.exchange.member.ProcessId.current", staticmethod(begin))
+        monkeypatch.setattr(ProcessId, "alive", lambda self, me: self.pid not in deaths.dead)
+        monkeypatch.setattr(Member, "close", die)
+
+    @staticmethod
+    def _drop(member):
+        """As the system does with a dead process's connections."""
+        link = getattr(member, "_link", None)
+        if link is None:
+            return
+        link.close()
+        wire = member._wire
+        wire._leave_at_s = 0.0
+        flow = wire._sender.flow
+        wire._sender.stop(1.0)
+        if flow is not None:
+            flow.connection.close()
+        link.join(member.join_s)
+
+
+def _with(lock, build, *arguments):
+    with lock:
+        return build(*arguments)
