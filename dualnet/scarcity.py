@@ -6,10 +6,12 @@ import errno
 
 __all__ = ["is_scarcity"]
 
-#: Parts of messages: of Python for a thread whose stack has no room, of PyTorch's allocators, of
-#: C++'s, and of CUDA's.
+#: Parts of messages: of Python for a thread whose stack has no room, of the system as libraries
+#: pass it on (a database, a module that is loaded), of PyTorch's allocators, C++'s, and CUDA's.
 _PHRASES = (
     "can't start new thread",
+    "cannot allocate memory",
+    "failed to map segment from shared object",
     "can't allocate memory",
     "not enough memory",
     "std::bad_alloc",
@@ -31,7 +33,7 @@ def is_scarcity(error: BaseException) -> bool:
             return True
         if isinstance(link, OSError) and link.errno == errno.ENOMEM:
             return True
-        if isinstance(link, RuntimeError) and any(p in str(link).lower() for p in _PHRASES):
+        if isinstance(link, (RuntimeError, ImportError)) and any(p in str(link).lower() for p in _PHRASES):
             return True
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return False

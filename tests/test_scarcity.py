@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dualnet import cli
-from dualnet.errors import OutOfMemory
+from dualnet.errors import OutOfMemory, StorageFailed
 from dualnet.scarcity import is_scarcity
 from dualnet.train import launch
 
@@ -24,6 +24,8 @@ from dualnet.train import launch
         RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate "
                      "memory: you tried to allocate 80000000000 bytes."),
         RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("cannot open 'train_lmdb' as LMDB: train_lmdb: Cannot allocate memory"),
+        ImportError("blake3.so: failed to map segment from shared object"),
     ],
 )  # fmt: skip
 def test_words_for_it(error):
@@ -74,6 +76,18 @@ def test_the_command_says_it_in_one_line(monkeypatch, capsys):
     code, said = command(monkeypatch, capsys, run)
     assert code == OutOfMemory.exit_code == 77
     assert said.count("\n") == 1 and "can't start new thread" in said and "ulimit -v" in said
+
+
+def test_an_error_of_ours_that_memory_has_caused(monkeypatch, capsys):
+    def run(*words, **options):
+        try:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        except OSError as error:
+            raise StorageFailed("net1: Cannot allocate memory; check the disk") from error
+
+    assert command(monkeypatch, capsys, run) == (
+        77, "dualnet: net1: Cannot allocate memory; check the disk\n",
+    )  # fmt: skip
 
 
 def test_a_thread_that_finds_no_room_for_its_stack(monkeypatch, capsys):

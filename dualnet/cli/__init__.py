@@ -63,7 +63,7 @@ def _run(words: list[str]) -> int:
         options.run(options)
     except DualnetError as error:
         say(f"dualnet: {error}")
-        return error.exit_code
+        return OutOfMemory.exit_code if is_scarcity(error) else error.exit_code
     except KeyboardInterrupt:
         say("dualnet: interrupted")
         return 128 + signal.SIGINT

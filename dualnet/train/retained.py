@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 
+from dualnet.exchange.channel import ROLES
 from dualnet.exchange.paths import DataName, ExchangePaths
 from dualnet.fs import Fs
+from dualnet.train import commit
 from dualnet.train.half import Half
 from dualnet.train.session import Session
 
-__all__ = ["iteration_bytes", "remove"]
+__all__ = ["iteration_bytes", "remove_when_over"]
 
 
 def iteration_bytes(half: Half, session: Session) -> int:
@@ -36,11 +38,14 @@ def iteration_bytes(half: Half, session: Session) -> int:
     return sent
 
 
-def remove(run_dir: str) -> None:
-    """Both halves have come to their end: no message is needed any more.
+def remove_when_over(run_dir: str) -> None:
+    """Where both halves have come to their end, no message is needed any more.
 
+    Also for a half that finds itself complete: the one that died right after it was has not.
     A file that cannot be deleted is left: it does no harm but to the disk.
     """
+    if not all(commit.complete(run_dir, role) for role in ROLES):
+        return
     fs, paths = Fs(), ExchangePaths.of_run(run_dir)
     try:
         names = fs.listdir(paths.root)

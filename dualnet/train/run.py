@@ -87,6 +87,7 @@ def train_half(
     with stoppable(config, resolved, stopper) as stopper:
         claim(config, run_dir, resolved)
         if commit.complete(run_dir, role) and commit.latest(run_dir, role) is not None:
+            retained.remove_when_over(run_dir)
             return None
         settings = _settings(config, resolved)
         identity = {"config": config.identity()}
@@ -105,8 +106,7 @@ def train_half(
                 channel.progress()
                 raise
         session.checkpoints.mark_complete()
-        if commit.complete(run_dir, channel.partner):
-            retained.remove(run_dir)
+        retained.remove_when_over(run_dir)
     return session
 
 
