@@ -33,7 +33,8 @@ def is_scarcity(error: BaseException) -> bool:
             return True
         if isinstance(link, OSError) and link.errno == errno.ENOMEM:
             return True
-        if isinstance(link, (RuntimeError, ImportError)) and any(p in str(link).lower() for p in _PHRASES):
+        has_words = isinstance(link, (RuntimeError, ImportError))
+        if has_words and any(phrase in str(link).lower() for phrase in _PHRASES):
             return True
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return False
