@@ -131,7 +131,8 @@ class Transformer:
             (K, H, W) float32 (with the usual transpose (2, 0, 1)).
         """
         self._check_input(in_)
-        image = data.astype(np.float32, copy=False)
+        # A copy: pycaffe changes the caller's image where it is float32 and of the right size.
+        image = data.astype(np.float32)
         size = tuple(self.inputs[in_])[2:]
         if image.shape[:2] != size:
             image = resize_image(image, size)
@@ -139,12 +140,13 @@ class Transformer:
             image = image.transpose(self.transpose[in_])
         if in_ in self.channel_swap:
             image = image[list(self.channel_swap[in_]), :, :]
+        # In place, so that it stays float32 whatever the mean and the factors are.
         if in_ in self.raw_scale:
-            image = image * np.float32(self.raw_scale[in_])
+            image *= _factor(self.raw_scale[in_])
         if in_ in self.mean:
-            image = image - self.mean[in_]
+            image -= self.mean[in_]
         if in_ in self.input_scale:
-            image = image * np.float32(self.input_scale[in_])
+            image *= _factor(self.input_scale[in_])
         return image
 
     def deprocess(self, in_: str, data: np.ndarray) -> np.ndarray:
@@ -189,24 +191,38 @@ class Transformer:
         self.raw_scale[in_] = scale
 
     def set_mean(self, in_: str, mean: np.ndarray) -> None:
-        """Sets the mean: (K,) for channels, or (K, H, W) of the input's size."""
+        """Sets the mean: (K,) for channels, (K, H, W), (1, H, W), or (H, W) for a single channel.
+
+        A mean image (K, H, W) of another size than the input's is resized to it, as `resize_image`
+        does, and becomes float32; otherwise it is kept as it is.
+
+        Raises:
+            ValueError: the mean has other channels than the input, or no such shape.
+        """
         self._check_input(in_)
+        channels, *size = (int(n) for n in self.inputs[in_][1:])
         if mean.ndim == 1:
-            if mean.shape[0] != self.inputs[in_][1]:
+            if mean.shape[0] != channels:
                 raise ValueError(
                     f"Mean channels incompatible with input: {mean.shape[0]}, the input has "
-                    f"{self.inputs[in_][1]}"
+                    f"{channels}"
                 )
             mean = mean[:, np.newaxis, np.newaxis]
         else:
             shape = mean.shape if mean.ndim != 2 else (1, *mean.shape)
             if len(shape) != 3:
-                raise ValueError(f"Mean shape invalid: {mean.shape}, expected (K, H, W)")
-            if shape != tuple(self.inputs[in_][1:]):
                 raise ValueError(
-                    f"Mean shape incompatible with input shape: {shape}, the input is "
-                    f"{tuple(self.inputs[in_][1:])}"
+                    f"Mean shape invalid: {mean.shape}, expected (K, H, W); of an array as "
+                    "blobproto_to_array gives it, (1, K, H, W), take [0]"
                 )
+            is_flat = mean.ndim == 2 and list(shape) != [channels, *size]
+            if is_flat or shape[0] not in (1, channels):
+                raise ValueError(
+                    f"Mean shape incompatible with input shape: {mean.shape}, the input is "
+                    f"{(channels, *size)}"
+                )
+            if list(shape[1:]) != size:
+                mean = _resize_mean(mean, size)
         self.mean[in_] = mean
 
     def set_input_scale(self, in_: str, scale: float) -> None:
@@ -215,30 +231,64 @@ class Transformer:
         self.input_scale[in_] = scale
 
 
+def _factor(scale: float | np.ndarray) -> np.float32 | np.ndarray:
+    """A scale as a factor that does not make float64 of float32."""
+    return np.float32(scale) if np.ndim(scale) == 0 else np.asarray(scale)
+
+
+def _resize_mean(mean: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """A mean image of another size, (K, H', W') float32."""
+    low, high = float(mean.min()), float(mean.max())
+    if low == high:  # pycaffe divides by zero here, and all is NaN
+        return np.full((mean.shape[0], *size), low, np.float32)
+    normal = (mean.astype(np.float64) - low) / (high - low)
+    resized = resize_image(normal.transpose(1, 2, 0), size).transpose(2, 0, 1)
+    return resized * np.float32(high - low) + np.float32(low)
+
+
 def load_image(filename: str, color: bool = True) -> np.ndarray:
-    """Reads an image file.
+    """Reads an image file, a JPEG turned upright as its EXIF data say.
 
     Args:
         filename: the file.
         color: three channels, or else one.
 
     Returns:
-        (H, W, 3) or (H, W, 1) float32 in [0, 1]; an alpha channel is dropped.
+        (H, W, 3) or (H, W, 1) float32 in [0, 1], or as they are from a file of floats. An alpha
+        channel is dropped in colour; in grey, transparent pixels become white.
     """
-    from PIL import Image
+    values = _read_image(filename)
+    if values.ndim == 2:
+        return np.repeat(values[:, :, np.newaxis], 3 if color else 1, axis=2).astype(np.float32)
+    if color:
+        return values[:, :, :3].astype(np.float32)
+    if values.shape[2] == 4:
+        alpha = values[:, :, 3:]
+        values = values[:, :, :3] * alpha + (1 - alpha)
+    return (values @ _LUMINANCE[:, np.newaxis]).astype(np.float32)
+
+
+def _read_image(filename: str) -> np.ndarray:
+    """An image file's pixels, (H, W), (H, W, 3) or (H, W, 4) float64."""
+    from PIL import Image, ImageOps
 
     with Image.open(filename) as image:
-        known = image.mode in ("L", "RGB", "RGBA", "I;16")
-        pixels = np.asarray(image if known else image.convert("RGB"))
-    values = pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
-    if values.ndim == 2:
-        return np.repeat(values[:, :, np.newaxis], 3 if color else 1, axis=2)
-    values = values[:, :, :3]
-    return values if color else values @ _LUMINANCE[:, np.newaxis]
+        upright = ImageOps.exif_transpose(image) if image.format == "JPEG" else image
+        if upright.mode == "F":
+            return np.asarray(upright, np.float64)
+        if upright.mode in ("1", "L") and "transparency" not in upright.info:
+            return np.asarray(upright.convert("L")) / 255
+        if upright.mode.startswith("I"):
+            pixels = np.asarray(upright)
+            # Older Pillows read a PNG of 16 bits into integers of 32.
+            is_short = image.format == "PNG" or pixels.dtype.itemsize == 2
+            return pixels / float(np.iinfo(np.uint16 if is_short else np.int32).max)
+        has_alpha = upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info
+        return np.asarray(upright.convert("RGBA" if has_alpha else "RGB")) / 255
 
 
 #: Weights of red, green and blue in a grey image, as scikit-image has them.
-_LUMINANCE = np.array([0.2125, 0.7154, 0.0721], dtype=np.float32)
+_LUMINANCE = np.array([0.2125, 0.7154, 0.0721])
 
 
 def resize_image(im: np.ndarray, new_dims: Sequence[int], interp_order: int = 1) -> np.ndarray:
@@ -251,7 +301,15 @@ def resize_image(im: np.ndarray, new_dims: Sequence[int], interp_order: int = 1)
 
     Returns:
         (H', W', K) float32.
+
+    Raises:
+        ShapeError: the image has no axis of channels.
     """
+    if im.ndim != 3:
+        raise ShapeError(
+            f"resize_image needs an image (H, W, K), it is {im.shape}; one of a single channel is "
+            "image[:, :, np.newaxis]"
+        )
     rows, columns = int(new_dims[0]), int(new_dims[1])
     if im.shape[2] not in (1, 3):
         return resize.zoom(im, rows, columns, interp_order).astype(np.float32)

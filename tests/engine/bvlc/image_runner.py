@@ -55,6 +55,59 @@ def mend_detector(detector):
     return detector
 
 
+def transform_all(found):
+    """Transformers with every kind of mean, image and option; errors are kept by their kind."""
+    draw = np.random.RandomState(3)
+    means = {
+        "none": None,
+        "channels": draw.uniform(90, 160, 3),
+        "same": draw.uniform(90, 160, (3, 6, 7)),
+        "larger": draw.uniform(90, 160, (3, 11, 9)),
+        "smaller": draw.uniform(90, 160, (3, 3, 4)),
+        "one-plane": draw.uniform(90, 160, (1, 10, 10)),
+        "flat": draw.uniform(90, 160, (6, 7)),
+        "two-channels": draw.uniform(90, 160, 2),
+        "four-axes": draw.uniform(90, 160, (1, 3, 6, 7)),
+        "flat-of-other-size": draw.uniform(90, 160, (9, 9)),
+    }
+    images = {"same": draw.rand(6, 7, 3), "larger": draw.rand(12, 10, 3)}
+    options = ({}, {"raw": 255, "swap": (2, 1, 0), "scale": 0.017}, {"scale": np.float64(3)})
+    for mean_name, mean in means.items():
+        for mean_type in (np.float32, np.float64, np.uint8):
+            for image_name, image in images.items():
+                for image_type in (np.float32, np.float64, np.uint8):
+                    for number, option in enumerate(options):
+                        pixels = image * 255 if image_type == np.uint8 else image
+                        given = None if mean is None else mean.astype(mean_type)
+                        key = [
+                            "transform", mean_name, np.dtype(mean_type).name, image_name,
+                            np.dtype(image_type).name, str(number),
+                        ]  # fmt: skip
+                        transform(":".join(key), given, pixels.astype(image_type), option, found)
+
+
+def transform(key, mean, image, option, found):
+    """One image there and back."""
+    transformer = caffe.io.Transformer({"data": (1, 3, 6, 7)})
+    transformer.set_transpose("data", (2, 0, 1))
+    if "raw" in option:
+        transformer.set_raw_scale("data", option["raw"])
+    if "swap" in option:
+        transformer.set_channel_swap("data", option["swap"])
+    if "scale" in option:
+        transformer.set_input_scale("data", option["scale"])
+    try:
+        if mean is not None:
+            transformer.set_mean("data", mean)
+            found[key + ":mean"] = transformer.mean["data"]
+        there = transformer.preprocess("data", image.copy())
+    except ValueError:
+        found[key] = np.array("ValueError")
+        return
+    found[key] = there
+    found[key + ":back"] = transformer.deprocess("data", there)
+
+
 def main():
     """See the module."""
     mend_load_image()
@@ -97,6 +150,23 @@ def main():
     transformer.set_input_scale("data", 0.25)
     found["preprocess"] = transformer.preprocess("data", images[0])
     found["deprocess"] = transformer.deprocess("data", found["preprocess"])
+    for name in ("float64", "uint8"):
+        image = (draw.rand(6, 9, 3) * 255).astype(name)
+        for size in ((3, 4), (14, 11)):
+            found[f"resize:{name}:{size[0]}x{size[1]}"] = caffe.io.resize_image(image, size)
+    found["oversample:uint8"] = caffe.io.oversample([image.astype(np.uint8)] * 2, (3, 4))
+    for name in sorted(os.listdir(os.path.join(folder, "loaded"))):
+        for color in (True, False):
+            image = caffe.io.load_image(os.path.join(folder, "loaded", name), color)
+            found[f"load:{name}:{color}"] = image
+    for size in (6, 8, 13):  # the net's input is 8 x 8
+        other = {**settings, "mean": np.random.RandomState(size).uniform(90, 160, (3, size, size))}
+        classifier = caffe.Classifier(*net, image_dims=(12, 10), **other)
+        found[f"classify:mean:{size}"] = classifier.predict(images)
+        detector = mend_detector(caffe.Detector(*net, context_pad=1, **other))
+        results = detector.detect_windows([(names[0], windows)])
+        found[f"detect:mean:{size}"] = np.array([r["prediction"] for r in results])
+    transform_all(found)
     np.savez(result, **found)
 
 
