@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from dualnet.bench.gauge import Gauge
+from dualnet.cut.graph import solver_states
+from dualnet.cut.inserted import places_of
 from dualnet.cut.plan.memory import Memory
-from dualnet.cut.shapes import Built
+from dualnet.cut.shapes import built_of
 from dualnet.cut.wiring import Wiring
 from dualnet.train.half import Half
 
@@ -18,6 +19,8 @@ __all__ = ["count_layers", "layer_table"]
 _MIB = 2.0**20
 #: Blobs of solver history for each weight (src/caffe/solvers).
 _SLOTS = {"AdaDelta": 2, "Adam": 2}
+#: In the place of a layer: the update.
+_UPDATE = -1
 
 
 def layer_table(half: Half, gauge: Gauge) -> list[dict[str, Any]]:
@@ -33,24 +36,20 @@ def layer_table(half: Half, gauge: Gauge) -> list[dict[str, Any]]:
     """
     rows = count_layers(half)
     workspace = _workspaces(half, gauge)
-    for row in rows:
-        row["workspace"] = workspace.get(row["layer"])
+    for place, row in enumerate(rows):
+        row["workspace"] = workspace.get(place)
     update = {"layer": "(update)", "type": half.resolved.solver.type or "SGD"}
     zero = dict.fromkeys(("data", "diff", "params", "history"), 0.0)
-    return [*rows, {**update, **zero, "workspace": workspace.get("(update)")}]
+    return [*rows, {**update, **zero, "workspace": workspace.get(_UPDATE)}]
 
 
 def count_layers(half: Half) -> list[dict[str, Any]]:
     """The rows without workspace: a blob counts where it is made, and once."""
     net = half.train.net
-    wiring = Wiring(half.resolved.net, half.resolved.net_path, ("TRAIN",))
-    built = Built(
-        {str(name): [int(size) for size in blob.shape] for name, blob in net.blobs.items()},
-        {
-            str(name): [[int(size) for size in blob.shape] for blob in net.params[name]]
-            for name in net.params
-        },
+    wiring = Wiring(
+        half.resolved.net, half.resolved.net_path, ("TRAIN",), solver_states(half.resolved.solver)
     )
+    built = built_of(net, wiring, "TRAIN")
     solver_type = half.resolved.solver.type or "SGD"
     memory = Memory(wiring, built, solver_type)
     used = wiring.used["TRAIN"]
@@ -65,7 +64,7 @@ def count_layers(half: Half) -> list[dict[str, Any]]:
         seen |= made
         data = sum(4 * int(np.prod(built.blobs[name], dtype=np.int64)) for name in made)
         weights = 4 * sum(
-            int(np.prod(shape, dtype=np.int64)) for shape in built.parameters.get(layer.name, [])
+            int(np.prod(shape, dtype=np.int64)) for shape in built.parameters.get(number, [])
         )
         history = weights * _SLOTS.get(solver_type, 1)
         parts = {"data": data, "diff": grown - data - 2 * weights - history,
@@ -76,16 +75,15 @@ def count_layers(half: Half) -> list[dict[str, Any]]:
     return rows
 
 
-def _workspaces(half: Half, gauge: Gauge) -> dict[str, float]:
-    """Layer to the most that was in use while it ran, beyond what was before and after, in MiB."""
+def _workspaces(half: Half, gauge: Gauge) -> dict[int, float]:
+    """A layer's place to the most that was in use while it ran, beyond before and after, MiB."""
     net = half.train.net
-    names = [str(name) for name in net._layer_names]
-    owners = _owners(names, [str(layer.type) for layer in net.layers])
-    found: dict[str, float] = {}
+    owners = places_of(net)
+    found: dict[int, float] = {}
     for is_measured in (False, True):
-        steps = [(owners[i], net._forward, i) for i in range(len(names))]
-        steps += [(owners[i], net._backward, i) for i in reversed(range(len(names)))]
-        steps.append(("(update)", lambda first, last: half.update(), 0))
+        steps = [(owners[i], net._forward, i) for i in range(len(owners))]
+        steps += [(owners[i], net._backward, i) for i in reversed(range(len(owners)))]
+        steps.append((_UPDATE, lambda first, last: half.update(), 0))
         for owner, run, i in steps:
             if not gauge.reset():
                 return {}
@@ -95,11 +93,3 @@ def _workspaces(half: Half, gauge: Gauge) -> dict[str, float]:
             if is_measured:
                 found[owner] = max(found.get(owner, 0.0), extra)
     return found
-
-
-def _owners(names: Sequence[str], types: Sequence[str]) -> list[str]:
-    """The layer that each belongs to: Split layers to the one before them."""
-    owners: list[str] = []
-    for name, kind in zip(names, types):
-        owners.append(owners[-1] if kind == "Split" and owners else name)
-    return owners

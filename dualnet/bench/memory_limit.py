@@ -32,7 +32,7 @@ def memory_limit(case: Case, batch: int) -> float:
         set_batch_size(layer, batch)
     wiring = Wiring(net, path, ("TRAIN",), solver_states(solver))
     built = build(wiring, "TRAIN", {})
-    learning = {n for n in wiring.used["TRAIN"] if built.learns(wiring.layers[n])}
+    learning = built.learning(wiring)
     sides = find_sides(wiring, config.cut.blobs, list(config.cut.dual))
     flow = find_flow(sides, learning)
     memory = Memory(wiring, built, solver.type or "SGD")

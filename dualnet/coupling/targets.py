@@ -21,8 +21,8 @@ class NetOfLayers(Protocol):
     def diff(self, blob: str) -> np.ndarray:
         """Live gradient of a blob."""
 
-    def run(self, layers: Sequence[str]) -> float:
-        """Run some layers forward, in the net's order."""
+    def run(self, layers: Sequence[int]) -> float:
+        """Run some layers forward, given by their places, in the net's order."""
 
 
 class Target(Protocol):
@@ -55,7 +55,7 @@ class UpdatedTarget:
 
     needs_update = True
 
-    def __init__(self, net: NetOfLayers, compared: dict[str, str], layers: Sequence[str]) -> None:
+    def __init__(self, net: NetOfLayers, compared: dict[str, str], layers: Sequence[int]) -> None:
         self.net, self.compared, self.layers = net, compared, layers
 
     def make(self) -> dict[str, np.ndarray]:
@@ -82,7 +82,7 @@ class GradientTarget:
 
 
 def make_target(
-    coupling: Coupling, net: NetOfLayers, compared: dict[str, str], layers: Sequence[str]
+    coupling: Coupling, net: NetOfLayers, compared: dict[str, str], layers: Sequence[int]
 ) -> Target:
     """The rule that `coupling.target` names: `activation`, `updated` or `gradient`.
 
@@ -90,7 +90,7 @@ def make_target(
         coupling: The settings.
         net: net2's net.
         compared: Name on the way down to net2's blob.
-        layers: net2's dual layers in forward order.
+        layers: Places of net2's dual layers, in forward order.
     """
     if coupling.target == "activation":
         return ActivationTarget(net, compared)

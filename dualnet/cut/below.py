@@ -1,4 +1,7 @@
-"""Which layers of a net lead to a blob."""
+"""Which layers of a net lead to a blob.
+
+Layers are given by their place among those of a phase: several may have one name, or none.
+"""
 
 from __future__ import annotations
 
@@ -12,26 +15,27 @@ __all__ = ["FEEDS", "data_layers", "last_maker", "layers_below", "sources"]
 FEEDS = ("MemoryData", "Input")
 
 
-def layers_below(graph: NetGraph, blobs: Iterable[str]) -> list[str]:
+def layers_below(graph: NetGraph, blobs: Iterable[str]) -> list[int]:
     """The layers that make the blobs, and those that these depend on, in the net's order."""
     wanted, found = set(blobs), []
-    for layer in reversed(graph.layers):
+    for place in reversed(range(len(graph.layers))):
+        layer = graph.layers[place]
         if wanted & set(layer.top):
-            found.append(layer.name)
+            found.append(place)
             wanted.update(layer.bottom)
     return found[::-1]
 
 
-def sources(graph: NetGraph) -> list[str]:
+def sources(graph: NetGraph) -> list[int]:
     """The layers that read no blob: running one again would fetch the next batch."""
-    return [layer.name for layer in graph.layers if not layer.bottom]
+    return [place for place, layer in enumerate(graph.layers) if not layer.bottom]
 
 
-def data_layers(graph: NetGraph) -> list[str]:
+def data_layers(graph: NetGraph) -> list[int]:
     """The sources that fetch batches by themselves: all but those that a program fills."""
-    return [layer.name for layer in graph.layers if not layer.bottom and layer.type not in FEEDS]
+    return [place for place in sources(graph) if graph.layers[place].type not in FEEDS]
 
 
-def last_maker(graph: NetGraph, blobs: Iterable[str]) -> str:
+def last_maker(graph: NetGraph, blobs: Iterable[str]) -> int:
     """The last layer that works on any of the blobs, in place or not."""
-    return max((graph.producers[blob][-1].name for blob in blobs), key=graph.index)
+    return max(graph.place(graph.producers[blob][-1]) for blob in blobs)

@@ -58,14 +58,14 @@ def check_net1(config: Config, train: NetGraph, test: NetGraph) -> None:
                 f"{train.path}: {wire} comes from layer {feed.name} of type {feed.type}; net2's "
                 "output needs a MemoryData or Input layer of that name"
             )
-        if feed.type == "MemoryData" and train.index(feed.name) != 0:
+        if feed.type == "MemoryData" and train.place(feed) != 0:
             raise ConfigError(
-                f"{train.path}: MemoryData layer {feed.name} is layer {train.index(feed.name)}; "
+                f"{train.path}: MemoryData layer {feed.name} is layer {train.place(feed)}; "
                 "pycaffe feeds layer 0 only, so move it before the data layer, or use an Input "
                 "layer"
             )
         loss = loss_layer(train, blob, wire)
-        if train.index(loss.name) < train.index(maker.name):
+        if train.place(loss) < train.place(maker):
             raise ConfigError(
                 f"{train.path}: loss {loss.name} stands before layer {maker.name}; move it below"
             )
@@ -84,10 +84,10 @@ def check_net2(config: Config, train: NetGraph, test: NetGraph) -> None:
                     f"{graph.path}: {blob} comes from layer {feed.name} of type {feed.type} in "
                     f"phase {graph.phase}; what net1 sends needs a MemoryData or Input layer"
                 )
-            if feed.type == "MemoryData" and graph.index(feed.name) != 0:
+            if feed.type == "MemoryData" and graph.place(feed) != 0:
                 raise ConfigError(
                     f"{graph.path}: MemoryData layer {feed.name} is layer "
-                    f"{graph.index(feed.name)} in phase {graph.phase}; pycaffe feeds layer 0 only, "
+                    f"{graph.place(feed)} in phase {graph.phase}; pycaffe feeds layer 0 only, "
                     "so move it to the top"
                 )
         if uses_dual(config):
@@ -136,7 +136,7 @@ def _check_dual(train: NetGraph, names: list[str], blobs: list[str]) -> None:
             f"{train.path}: layer {names[0]} does not read {', '.join(blobs)} but "
             f"{', '.join(layers[0].bottom)}; the dual layer must stand on the cut blob"
         )
-    in_order = sorted(names, key=train.index)
+    in_order = [layer.name for layer in sorted(layers, key=train.place)]
     if names != in_order:
         raise ConfigError(
             f"{train.path}: cut.dual lists {', '.join(names)}, and the layers stand in the order "

@@ -128,15 +128,27 @@ class NetGraph:
                 self.consumers.setdefault(bottom, []).append(layer)
 
     def layer(self, name: str, key: str) -> Any:
-        """The layer of that name. `key` is the config key that asks for it, for the message."""
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
-        names = ", ".join(layer.name for layer in self.layers)
-        raise ConfigError(
-            f"{self.path}: no layer {name} in phase {self.phase}, which {key} names; "
-            f"its layers: {names}"
-        )
+        """The layer of that name. `key` is the config key that asks for it, for the message.
+
+        Raises:
+            ConfigError: No layer is called so, or several are.
+        """
+        found = [layer for layer in self.layers if layer.name == name]
+        if not found:
+            names = ", ".join(layer.name for layer in self.layers)
+            raise ConfigError(
+                f"{self.path}: no layer {name} in phase {self.phase}, which {key} names; "
+                f"its layers: {names}"
+            )
+        if len(found) > 1:
+            kinds = " and ".join(
+                f"layer {self.place(layer)} of type {layer.type}" for layer in found
+            )
+            raise ConfigError(
+                f"{self.path}: {len(found)} layers named {name!r} in phase {self.phase}, where "
+                f"{key} needs one: {kinds}; give one of them another name"
+            )
+        return found[0]
 
     def require_blob(self, name: str, key: str) -> Any:
         """The first layer that produces the blob."""
@@ -147,14 +159,18 @@ class NetGraph:
             )
         return self.producers[name][0]
 
+    def place(self, layer: Any) -> int:
+        """Where one of `layers` stands among them: what tells layers of one name apart."""
+        return next(i for i, one in enumerate(self.layers) if one is layer)
+
     def index(self, name: str) -> int:
         """Position of the layer of that name among the layers of this phase."""
-        return next(i for i, layer in enumerate(self.layers) if layer.name == name)
+        return self.place(self.layer(name, "a place"))
 
     def overwriter(self, blob: str, after: Any) -> Optional[Any]:
         """The layer that writes `blob` in place after the layer `after`, if one does."""
         writers = self.producers.get(blob, [])
-        later = [layer for layer in writers if self.index(layer.name) > self.index(after.name)]
+        later = [layer for layer in writers if self.place(layer) > self.place(after)]
         return later[0] if later else None
 
 

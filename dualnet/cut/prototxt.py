@@ -68,7 +68,7 @@ class Source:
         if block is None:
             return Written(format_layer(wanted), 0)
         values = {
-            "name": [wanted.name],
+            "name": [wanted.name] if wanted.HasField("name") else [],
             "bottom": list(wanted.bottom),
             "top": list(wanted.top),
         }

@@ -20,10 +20,11 @@ from google.protobuf import text_format
 from dualnet import backend
 from dualnet.backend import caffe, caffe_pb2
 from dualnet.cut.graph import batch_size_of
+from dualnet.cut.inserted import numbers_of
 from dualnet.cut.wiring import Wiring
 from dualnet.errors import ConfigError
 
-__all__ = ["Built", "build", "build_phases"]
+__all__ = ["Built", "build", "build_phases", "built_of"]
 
 Shape = list[int]
 
@@ -41,19 +42,25 @@ class Built(NamedTuple):
 
     Attributes:
         blobs: Blob to shape.
-        parameters: Layer to the shapes of its parameters, where it has any.
+        parameters: A layer's number in the prototxt to the shapes of its parameters, where it has
+            any.
     """
 
     blobs: dict[str, Shape]
-    parameters: dict[str, list[Shape]]
+    parameters: dict[int, list[Shape]]
 
-    def learns(self, layer: Any) -> bool:
+    def learns(self, wiring: Wiring, number: int) -> bool:
         """Whether training changes a layer's parameters."""
+        layer = wiring.layers[number]
         if layer.type == "BatchNorm":  # its three blobs are statistics (batch_norm_layer.cpp)
             return False
         rates = [spec.lr_mult for spec in layer.param]
-        count = len(self.parameters.get(layer.name, []))
+        count = len(self.parameters.get(number, []))
         return any(i >= len(rates) or rates[i] != 0 for i in range(count))
+
+    def learning(self, wiring: Wiring) -> set[int]:
+        """Numbers of the layers whose parameters training changes."""
+        return {number for number in wiring.used["TRAIN"] if self.learns(wiring, number)}
 
 
 def build(wiring: Wiring, phase: str, given: Mapping[str, Sequence[int]]) -> Built:
@@ -72,7 +79,8 @@ def build_phases(
         given: Blob of a data layer to the shape of one sample, for data that is not here.
 
     Raises:
-        ConfigError: Data is missing, or Caffe refuses the net.
+        ConfigError: Data is missing, Caffe refuses the net, or layers that share a name have
+            weights.
     """
     with tempfile.TemporaryDirectory() as scratch:
         paths = {}
@@ -81,7 +89,34 @@ def build_phases(
             with open(paths[phase], "w", encoding="utf-8") as file:
                 file.write(text_format.MessageToString(_phase(wiring, phase, given)))
         found = (_build_apart if backend.provider == "bvlc" else _build_here)(paths, wiring)
-    return {phase: Built(*one) for phase, one in zip(paths, found)}
+    return {
+        phase: _by_number(wiring, phase, blobs, parameters)
+        for phase, (blobs, parameters) in zip(paths, found)
+    }
+
+
+def built_of(net: Any, wiring: Wiring, phase: str) -> Built:
+    """What a net that is built already shows, `wiring` being its prototxt's."""
+    return _by_number(wiring, phase, *_shapes_of(net))
+
+
+def _by_number(
+    wiring: Wiring, phase: str, blobs: dict[str, Shape], parameters: list[list[Shape]]
+) -> Built:
+    """Parameters by the layer's number, none of whose names is ambiguous."""
+    numbers = wiring.used[phase]
+    built = Built(blobs, {number: shapes for number, shapes in zip(numbers, parameters) if shapes})
+    for number in built.parameters:
+        name = wiring.layers[number].name
+        same = [n for n in numbers if wiring.layers[n].name == name]
+        if len(same) > 1:
+            layers = " and ".join(f"layer {n} ({wiring.layers[n].type})" for n in same)
+            raise ConfigError(
+                f"{wiring.path}: {len(same)} layers named {name!r} in phase {phase}, {layers}, "
+                f"and layer {number} has weights, which a caffemodel knows by the layer's name; "
+                "give one of them another name"
+            )
+    return built
 
 
 def _phase(wiring: Wiring, phase: str, given: Mapping[str, Sequence[int]]) -> Any:
@@ -129,11 +164,15 @@ def _build_apart(paths: Mapping[str, str], wiring: Wiring) -> list[Any]:
     return found
 
 
-def _look(path: str, phase: str) -> tuple[dict[str, Shape], dict[str, list[Shape]]]:
-    net = caffe.Net(path, getattr(caffe, phase))
+def _look(path: str, phase: str) -> tuple[dict[str, Shape], list[list[Shape]]]:
+    return _shapes_of(caffe.Net(path, getattr(caffe, phase)))
+
+
+def _shapes_of(net: Any) -> tuple[dict[str, Shape], list[list[Shape]]]:
+    """Shapes of the blobs by name, and of each of the prototxt's layers' parameters in order."""
     blobs = {str(name): _shape(blob) for name, blob in net.blobs.items()}
-    parameters = {str(name): [_shape(blob) for blob in net.params[name]] for name in net.params}
-    return blobs, parameters
+    layers = net.layers
+    return blobs, [[_shape(blob) for blob in layers[n].blobs] for n in numbers_of(net)]
 
 
 def _shape(blob: Any) -> Shape:

@@ -57,8 +57,7 @@ class Wiring:
         streams: Every stream, in the order in which they are made.
 
     Raises:
-        ConfigError: A layer reads what no layer before it makes, two layers make one blob, or two
-            layers of one phase have the same name.
+        ConfigError: A layer reads what no layer before it makes, or two layers make one blob.
     """
 
     def __init__(
@@ -94,6 +93,24 @@ class Wiring:
         """The layers of that name; a layer may stand once for each phase."""
         return [number for number in self.numbers if self.layers[number].name == name]
 
+    def has_own_name(self, number: int) -> bool:
+        """Whether a layer has a name, and is the only one with it in each phase."""
+        name = str(self.layers[number].name)
+        return bool(name) and not self.is_shared(name)
+
+    def is_shared(self, name: str) -> bool:
+        """Whether several layers of one phase have this name, as those without weights may."""
+        same = {n for n, layer in enumerate(self.layers) if layer.name == name}
+        return any(len(same.intersection(used)) > 1 for used in self.used.values())
+
+    def label(self, number: int) -> str:
+        """A layer in messages: its name; where it has none of its own, what tells it apart."""
+        layer = self.layers[number]
+        if self.has_own_name(number):
+            return str(layer.name)
+        name = f"{layer.name} " if layer.name else ""
+        return f"{name}({layer.type}, number {number})"
+
     def last(self, blob: str) -> Optional[Stream]:
         """The stream that a blob's name stands for at the end of the net."""
         found = [stream for stream in self.streams if stream.name == blob]
@@ -115,18 +132,11 @@ class Wiring:
     def _wire(self, phase: str, state: Any) -> None:
         """Follow the blobs through the layers of one phase."""
         current: dict[str, Stream] = {}
-        names: set[str] = set()
         self.used[phase] = []
         for number in included_layers(self.net, phase, self.path, state):
             layer = self.layers[number]
-            if layer.name in names:
-                raise ConfigError(
-                    f"{self.path}: two layers named {layer.name} in phase {phase}; weights are "
-                    "copied by name, so give one of them another"
-                )
-            names.add(layer.name)
             self.used[phase].append(number)
-            reads = [self._read(layer, blob, current, phase) for blob in layer.bottom]
+            reads = [self._read(number, blob, current, phase) for blob in layer.bottom]
             reads = self._join(self.reads, number, reads, current)
             for slot, stream in enumerate(reads):
                 if (number, slot) not in stream.readers:
@@ -135,7 +145,7 @@ class Wiring:
             for top, blob in enumerate(layer.top):
                 if blob in current and not self.is_in_place((number, top)):
                     raise ConfigError(
-                        f"{self.path}: layer {layer.name} makes {blob}, which layer "
+                        f"{self.path}: layer {self.label(number)} makes {blob}, which layer "
                         f"{self._maker(current[blob])} makes already, in phase {phase}; rename "
                         "one of them"
                     )
@@ -149,11 +159,11 @@ class Wiring:
                 if stream not in self.streams:
                     self.streams.append(stream)
 
-    def _read(self, layer: Any, blob: str, current: dict[str, Stream], phase: str) -> Stream:
+    def _read(self, number: int, blob: str, current: dict[str, Stream], phase: str) -> Stream:
         if blob not in current:
             raise ConfigError(
-                f"{self.path}: layer {layer.name} reads {blob} in phase {phase}, and no layer "
-                f"before it makes that{nearest(blob, current)}"
+                f"{self.path}: layer {self.label(number)} reads {blob} in phase {phase}, and no "
+                f"layer before it makes that{nearest(blob, current)}"
             )
         return current[blob]
 
@@ -184,7 +194,7 @@ class Wiring:
                 current[blob] = old
 
     def _maker(self, stream: Stream) -> str:
-        return str(self.layers[stream.makers[0][0]].name)
+        return self.label(stream.makers[0][0])
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

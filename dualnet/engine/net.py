@@ -65,7 +65,8 @@ class Net:
         with torch.no_grad():
             self._plan = plan = Plan(message)
         self._debug_info: bool = message.debug_info
-        self._layer_indices = {node.name: i for i, node in enumerate(plan.nodes)}
+        # Of layers with one name, start= and end= mean the first (pycaffe.py, list.index).
+        self._layer_indices = {node.name: i for i, node in reversed(list(enumerate(plan.nodes)))}
         self._before_forward: list[Callback] = []
         self._after_forward: list[Callback] = []
         self._before_backward: list[Callback] = []
@@ -329,7 +330,7 @@ class Net:
 
     def share_with(self, other: Net) -> None:
         """Uses the weights of another net's layers of the same names, memory and all."""
-        own = {node.name: node for node in self._plan.nodes}
+        own = weights.first_of_each_name(self._plan)
         for source in other._plan.nodes:
             if source.name not in own:
                 continue

@@ -22,6 +22,7 @@ from dualnet.engine.upgrade import upgrade_net
 __all__ = [
     "check_same_parameters",
     "copy_from",
+    "first_of_each_name",
     "load_hdf5",
     "save_binary",
     "save_hdf5",
@@ -42,7 +43,7 @@ def copy_from(plan: Plan, path: Path) -> None:
         return
     stored = read_binary(path, caffe_pb2.NetParameter)
     upgrade_net(stored, os.fspath(path))
-    nodes = _first_of_each_name(plan)
+    nodes = first_of_each_name(plan)
     copied = 0
     for layer in stored.layer:
         node = nodes.get(layer.name)
@@ -62,7 +63,7 @@ def copy_from(plan: Plan, path: Path) -> None:
     _warn_of_nothing(plan, path, copied, [layer.name for layer in stored.layer if layer.blobs])
 
 
-def _first_of_each_name(plan: Plan) -> dict[str, Node]:
+def first_of_each_name(plan: Plan) -> dict[str, Node]:
     """Layers by name; of several with one name the first, as Caffe looks for them."""
     nodes: dict[str, Node] = {}
     for node in plan.nodes:
@@ -112,6 +113,13 @@ def save_hdf5(plan: Plan, path: Path, write_diff: bool = False) -> None:
         data = stream.create_group("data")
         diff = stream.create_group("diff") if write_diff else None
         for node in plan.nodes:
+            if not node.name:
+                if node.param_ids:
+                    raise WeightsError(
+                        f"'{os.fspath(path)}': a {node.param.type} layer with weights has no name, "
+                        "by which HDF5 would hold them: name it"
+                    )
+                continue
             # It may be there: layers without weights share names, and `a/b` makes `a`.
             group = data.require_group(node.name)
             diffs = diff.require_group(node.name) if diff is not None else None
@@ -136,7 +144,7 @@ def load_hdf5(plan: Plan, path: Path) -> None:
     """
     with reading(os.fspath(path)) as stream:
         data = stream["data"]
-        nodes = _first_of_each_name(plan)
+        nodes = first_of_each_name(plan)
         # A slash in a layer's name makes groups within groups.
         known = {name.split("/")[0] for name in nodes}
         for name in data:
@@ -144,7 +152,7 @@ def load_hdf5(plan: Plan, path: Path) -> None:
                 log.info(f"Ignoring source layer {name}")
         copied = 0
         for name, node in nodes.items():
-            group = data.get(name)
+            group = data.get(name) if name else None
             if group is None:
                 continue
             blobs: Sequence[Blob] = node.layer.blobs

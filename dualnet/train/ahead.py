@@ -28,14 +28,10 @@ class Present:
         self.half, self.net = half, half.train
         self.sources = sources(half.resolved.train)
         self.data_layers = data_layers(half.resolved.train)
-        self.tops = [
-            str(top)
-            for layer in half.resolved.train.layers
-            if layer.name in self.data_layers
-            for top in layer.top
-        ]
+        layers = half.resolved.train.layers
+        self.tops = [str(top) for place in self.data_layers for top in layers[place].top]
 
-    def load(self, iteration: int, last: str) -> tuple[NetDriver, float]:
+    def load(self, iteration: int, last: int) -> tuple[NetDriver, float]:
         """Read the next batch and run it up to a layer.
 
         Returns:
@@ -43,7 +39,7 @@ class Present:
         """
         return self.net, self.net.forward(last=last)
 
-    def recall(self, iteration: int, last: Optional[str]) -> NetDriver:
+    def recall(self, iteration: int, last: Optional[int]) -> NetDriver:
         """The net that holds a batch's activations up to layer `last`."""
         return self.net
 
@@ -64,7 +60,7 @@ class Kept(Present):
         super().__init__(half)
         self.nets = [half.train, *(_twin(half) for _ in range(staleness))]
 
-    def load(self, iteration: int, last: str) -> tuple[NetDriver, float]:
+    def load(self, iteration: int, last: int) -> tuple[NetDriver, float]:
         net = self.nets[iteration % len(self.nets)]
         if net is self.half.train:
             self.half.train.run(self.data_layers)
@@ -77,7 +73,7 @@ class Kept(Present):
             net.net.share_with(self.half.train.net)
         return net, net.forward_without(self.sources, last)
 
-    def recall(self, iteration: int, last: Optional[str]) -> NetDriver:
+    def recall(self, iteration: int, last: Optional[int]) -> NetDriver:
         return self.nets[iteration % len(self.nets)]
 
 
@@ -88,11 +84,11 @@ class Recomputed(Present):
         super().__init__(half)
         self.batches: dict[int, dict[str, np.ndarray]] = {}
 
-    def load(self, iteration: int, last: str) -> tuple[NetDriver, float]:
+    def load(self, iteration: int, last: int) -> tuple[NetDriver, float]:
         self.batches[iteration] = self.read()
         return self.net, self.net.forward_without(self.sources, last)
 
-    def recall(self, iteration: int, last: Optional[str]) -> NetDriver:
+    def recall(self, iteration: int, last: Optional[int]) -> NetDriver:
         _put(self.net, self.batches.pop(iteration))
         self.half.seed(iteration)  # the same dropout
         self.net.forward_without(self.sources, last)

@@ -59,7 +59,9 @@ class WithTarget(_Answer):
 
     def __init__(self, half: Half, channel: Channel, session: Session) -> None:
         super().__init__(half, channel, session)
-        self.target = make_target(self.coupling, self.net, self.compared, half.resolved.dual)
+        train = half.resolved.train
+        dual = [train.place(train.layer(name, "cut.dual")) for name in half.resolved.dual]
+        self.target = make_target(self.coupling, self.net, self.compared, dual)
 
     def answer_and_update(self, iteration: int, loss: float) -> None:
         notes = self.notes(iteration)

@@ -6,13 +6,17 @@ What pycaffe asks for in between is hidden here (thesis section 7.4 is a list of
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import numpy as np
 
+from dualnet.cut.inserted import blobs_of, numbers_of
 from dualnet.errors import ConfigError
 
-__all__ = ["NetDriver", "Output", "net_state"]
+__all__ = ["Layer", "NetDriver", "Output", "net_state"]
+
+#: A layer: its place among the prototxt's layers of the phase, or its name if no other has it.
+Layer = Union[int, str]
 
 #: (name, values, loss weight) of an output blob.
 Output = tuple[str, np.ndarray, float]
@@ -36,17 +40,20 @@ class NetDriver:
         self.path = path
         self._names: list[str] = [str(name) for name in net._layer_names]
         self._types: list[str] = [str(layer.type) for layer in net.layers]
+        self._tops, self._bottoms = blobs_of(net, "top"), blobs_of(net, "bottom")
+        #: Of each of the prototxt's layers, its number in the net, where Caffe's own come between.
+        self._numbers = numbers_of(net)
         self._buffers: dict[str, np.ndarray] = {}
 
-    # Running a stretch of layers. Names are the prototxt's; the Split layers that Caffe inserts
-    # go with the layer before them.
+    # Running a stretch of layers. They are given as the prototxt has them (`Layer`); the Split
+    # layers that Caffe inserts go with the layer before them.
 
-    def forward(self, first: Optional[str] = None, last: Optional[str] = None) -> float:
+    def forward(self, first: Optional[Layer] = None, last: Optional[Layer] = None) -> float:
         """Run the layers from `first` to `last`, both included, and return their weighted loss.
 
         By default from the first layer that is not fed (see `feed`) to the end.
         """
-        start = self._first_unfed() if first is None else self._names.index(first)
+        start = self._first_unfed() if first is None else self._number(first)
         end = len(self._names) - 1 if last is None else self._end_of(last)
         return float(self.net._forward(start, end)) if start <= end else 0.0
 
@@ -54,11 +61,11 @@ class NetDriver:
         """Run every layer backward from the loss; parameter diffs are added to."""
         self.net._backward(len(self._names) - 1, 0)
 
-    def run(self, layers: Sequence[str]) -> float:
+    def run(self, layers: Sequence[Layer]) -> float:
         """Run some layers forward, each with its Split layers, in the order given."""
         return sum(self.forward(layer, layer) for layer in layers)
 
-    def forward_without(self, layers: Collection[str], last: Optional[str] = None) -> float:
+    def forward_without(self, layers: Collection[Layer], last: Optional[Layer] = None) -> float:
         """Run all layers but some, whose results stay as they are, and return the weighted loss.
 
         Split layers are run, theirs too: they hand on what stands in the blob.
@@ -67,7 +74,7 @@ class NetDriver:
         ranges = self._ranges(layers, end)
         return float(sum(self.net._forward(start, stop) for start, stop in ranges))
 
-    def backward_without(self, layers: Collection[str]) -> None:
+    def backward_without(self, layers: Collection[Layer]) -> None:
         """Run all layers but some backward from the loss; parameter diffs are added to."""
         for start, stop in reversed(self._ranges(layers, len(self._names) - 1)):
             self.net._backward(stop, start)
@@ -91,19 +98,31 @@ class NetDriver:
             if places[blob] >= end:
                 self.net._backward(places[blob], end)
 
-    def layer_after(self, name: str) -> str:
-        """The layer that follows `name` and its Split layers; `name` must not be the last."""
-        return self._names[self._end_of(name) + 1]
+    def layer_after(self, layer: Layer) -> int:
+        """The layer that follows `layer` and its Split layers; `layer` must not be the last."""
+        return self._numbers.index(self._end_of(layer) + 1)
 
-    def layer_before(self, name: str) -> str:
-        """The layer above `name` in the net's order, Split layers included."""
-        return self._names[self._names.index(name) - 1]
+    def layer_before(self, layer: Layer) -> int:
+        """The layer above `layer` in the prototxt's order."""
+        return self._numbers.index(self._number(layer)) - 1
 
-    def _ranges(self, without: Collection[str], end: int) -> list[tuple[int, int]]:
+    def _number(self, layer: Layer) -> int:
+        """Which of the net's layers one of the prototxt's is."""
+        if isinstance(layer, int):
+            return self._numbers[layer]
+        if self._names.count(layer) != 1:
+            raise ConfigError(
+                f"{self.path}: {self._names.count(layer)} layers named {layer!r}, and one is "
+                "needed; give it a name of its own"
+            )
+        return self._names.index(layer)
+
+    def _ranges(self, without: Collection[Layer], end: int) -> list[tuple[int, int]]:
         """Stretches of layers up to `end` that leave some layers out, as (first, last)."""
         ranges: list[tuple[int, int]] = []
-        for i, name in enumerate(self._names[: end + 1]):
-            if name in without:
+        left_out = {self._number(layer) for layer in without}
+        for i in range(end + 1):
+            if i in left_out:
                 continue
             if ranges and ranges[-1][1] == i - 1:
                 ranges[-1] = (ranges[-1][0], i)
@@ -113,26 +132,25 @@ class NetDriver:
 
     def _last_maker(self, blob: str) -> int:
         """Index of the last layer that writes a blob, in place or not."""
-        makers = [i for i, name in enumerate(self._names) if blob in self.net.top_names[name]]
-        return makers[-1]
+        return [number for number, tops in enumerate(self._tops) if blob in tops][-1]
 
     def _split_tops(self, blob: str) -> list[str]:
         """What Caffe's Split layers make of a blob that several layers read."""
         return [
-            str(top)
-            for name, kind in zip(self._names, self._types)
-            if kind == "Split" and blob in self.net.bottom_names[name]
-            for top in self.net.top_names[name]
+            top
+            for number, kind in enumerate(self._types)
+            if kind == "Split" and blob in self._bottoms[number]
+            for top in self._tops[number]
         ]
 
-    def _end_of(self, name: str) -> int:
-        end = self._names.index(name)
+    def _end_of(self, layer: Layer) -> int:
+        end = self._number(layer)
         while end + 1 < len(self._names) and self._types[end + 1] == "Split":
             end += 1
         return end
 
     def _first_unfed(self) -> int:
-        return self._end_of(self._names[0]) + 1 if self._types[0] == "MemoryData" else 0
+        return self._end_of(0) + 1 if self._types[0] == "MemoryData" else 0
 
     # What goes in and out.
 
@@ -166,7 +184,7 @@ class NetDriver:
         asked for afresh each time because only that call marks it as changed on a GPU.
         """
         if blob not in self._buffers:
-            tops = [str(top) for top in self.net.top_names[self._names[0]]]
+            tops = self._tops[0]
             if self._types[0] != "MemoryData" or blob not in tops:
                 return np.asarray(self.net.blobs[blob].data)
             data = np.zeros(tuple(self.net.blobs[tops[0]].shape), np.float32)
@@ -216,10 +234,10 @@ class NetDriver:
             layer, _, index = name.rpartition(".")
             self.net.params[layer][int(index)].diff[...] = array
 
-    def set_loss_weight(self, layer: str, weight: float) -> None:
+    def set_loss_weight(self, layer: Layer, weight: float) -> None:
         """Weigh a loss layer anew: Caffe keeps the weight in its top's diff (net.cpp)."""
-        for top in self.net.top_names[layer]:
-            self.net.blobs[str(top)].diff[...] = weight
+        for top in self._tops[self._number(layer)]:
+            self.net.blobs[top].diff[...] = weight
 
     def outputs(self) -> list[Output]:
         """Every output blob, in the order in which Caffe's solver prints them."""

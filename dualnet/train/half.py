@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 from dualnet.backend import caffe
 from dualnet.config import Config
@@ -38,6 +38,7 @@ class Half:
         caffe.set_random_seed(config.seed)
         self.solver = caffe.get_solver(resolved.solver_path)
         self.train = NetDriver(self.solver.net, resolved.net_path)
+        _check_names(self.solver.net, resolved.net_path)
         self._test: Optional[NetDriver] = None
         if len(self.solver.test_nets):
             self._test = NetDriver(self.solver.test_nets[0], resolved.net_path)
@@ -62,8 +63,10 @@ class Half:
     @property
     def learning_below_cut(self) -> list[str]:
         """net1's layers with parameters that lead to what crosses the cut, in the net's order."""
-        below = layers_below(self.resolved.train, self.resolved.cut_blobs)
-        return [name for name in below if name in self.train.net.params]
+        graph = self.resolved.train
+        below = layers_below(graph, self.resolved.cut_blobs)
+        names = [str(graph.layers[place].name) for place in below]
+        return [name for name in names if name in self.train.net.params]
 
     def seed(self, iteration: int) -> None:
         """Seed dropout and its like from (seed, iteration), so that a restart repeats them."""
@@ -100,6 +103,18 @@ class Half:
             ConfigError: A file cannot be read, or does not fit.
         """
         start_from(self.config, self.resolved, self.train.net, say, warn)
+
+
+def _check_names(net: Any, path: str) -> None:
+    """Refuse layers that have weights and share a name: snapshots know weights by layer names."""
+    names = [str(name) for name in net._layer_names]
+    for name, layer in zip(names, net.layers):
+        if len(layer.blobs) and names.count(name) > 1:
+            raise ConfigError(
+                f"{path}: {names.count(name)} layers named {name!r}, one of them of type "
+                f"{str(layer.type)} and with weights, which a snapshot knows by the layer's name; "
+                "give one of them another name"
+            )
 
 
 def _use_device(device: str | int) -> None:

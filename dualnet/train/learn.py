@@ -39,7 +39,7 @@ class _Learning:
         self.wants_residual = half.config.convergence.residual is not None
 
     @property
-    def last_kept(self) -> Optional[str]:
+    def last_kept(self) -> Optional[int]:
         """The last layer whose result `learn` needs; None: none beyond the cut."""
         return self.cut_layer
 
@@ -103,13 +103,15 @@ class ByLoss(_Learning):
         self.is_put_off = half.config.train.batches_ahead > 0 and not self.sends_output
         self.is_frozen = half.resolved.is_frozen
         train = half.resolved.train
-        self.losses = [loss_layer(train, blob, wire).name for wire, blob in self.compared.items()]
+        self.losses = [
+            train.place(loss_layer(train, blob, wire)) for wire, blob in self.compared.items()
+        ]
         #: Where the layers begin that need the answer.
-        self.first_loss: str = min(self.losses, key=train.index)
+        self.first_loss = min(self.losses)
         self.last_output = half.train.layer_before(self.first_loss)
 
     @property
-    def last_kept(self) -> Optional[str]:
+    def last_kept(self) -> Optional[int]:
         return self.cut_layer if self.is_put_off else self.last_output
 
     def begin(self, net: NetDriver, iteration: int) -> float:

@@ -93,8 +93,8 @@ class Resolved:
         """Iterations of the training."""
         return int(self.solver.max_iter) // self.updates_per_iteration
 
-    def cut_layer(self, graph: NetGraph) -> str:
-        """The last layer that works on what net1 sends up, in place or not.
+    def cut_layer(self, graph: NetGraph) -> int:
+        """The place of the last layer that works on what net1 sends up, in place or not.
 
         Args:
             graph: net1's, of either phase.

@@ -270,3 +270,68 @@ def test_arguments_are_checked(make, tmp_path):
         Net(tmp_path / "net.prototxt", TEST, wheights="x")
     with pytest.raises(CaffeError, match="unknown type 'Relu'; the types are: .*ReLU"):
         make(SIMPLE.replace('"ReLU"', '"Relu"'))
+
+
+# Layers that share a name or have none.
+
+SHARED_NAMES = (
+    SIMPLE
+    + """
+layer { name: "relu" type: "Power" bottom: "ip2" top: "a" power_param { scale: 2 } }
+layer { type: "Power" bottom: "a" top: "b" power_param { scale: 3 } }
+layer { type: "Power" bottom: "b" top: "c" power_param { scale: 5 } }
+"""
+)
+
+
+def test_of_layers_with_one_name_start_and_end_mean_the_first(make):
+    """As pycaffe's `list(self._layer_names).index(start)`; the dicts keep the last."""
+    net = make(SHARED_NAMES)
+    fill(net)
+    net.forward()
+    before = net.blobs["a"].data.copy()
+    net.blobs["ip1"].data[...] = 1
+    net.forward(end="relu")
+    np.testing.assert_array_equal(net.blobs["a"].data, before)
+    net.blobs["ip1"].data[...] = 1
+    assert set(net.forward(start="relu")) == {"c"}
+    np.testing.assert_allclose(net.blobs["relu"].data, 1)
+    assert net.layer_dict["relu"].type == "Power" and net.top_names["relu"] == ["a"]
+
+
+@pytest.mark.parametrize("kind", ["save", "save_hdf5"])
+def test_weights_of_a_net_with_shared_names_come_back(make, tmp_path, kind):
+    net, other = make(SHARED_NAMES), make(SHARED_NAMES)
+    path = str(tmp_path / "weights")
+    getattr(net, kind)(path)
+    for blob in [*other.params["ip1"], *other.params["ip2"]]:
+        blob.data[...] = 7
+    other.copy_from(path)
+    for layer in ("ip1", "ip2"):
+        for one, two in zip(net.params[layer], other.params[layer]):
+            np.testing.assert_array_equal(one.data, two.data)
+    make(SHARED_NAMES, TEST).share_with(net)
+
+
+def test_weights_find_the_first_layer_of_a_name(make, tmp_path):
+    """Net::CopyTrainedLayersFrom looks from the front: a later layer of that name is not found."""
+    path = str(tmp_path / "weights")
+    make(SIMPLE).save(path)
+    again = f'layer {{ name: "ip2" type: "InnerProduct" bottom: "ip2" top: "ip3" {IP} }}'
+    net = make(SIMPLE + again)
+    first, second = net.layers[3], net.layers[4]
+    kept = second.blobs[0].data.copy()
+    first.blobs[0].data[...] = 7
+    net.copy_from(path)
+    assert not (first.blobs[0].data == 7).any()
+    np.testing.assert_array_equal(second.blobs[0].data, kept)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [('name: "ip2"', "two layers with weights are called 'ip2'"), ("", "layer .* has no name")],
+)
+def test_hdf5_says_which_layer_needs_a_name(make, tmp_path, name, message):
+    again = f'layer {{ {name} type: "InnerProduct" bottom: "ip2" top: "ip3" {IP} }}'
+    with pytest.raises(WeightsError, match=message):
+        make(SIMPLE + again).save_hdf5(str(tmp_path / "weights.h5"))

@@ -120,19 +120,46 @@ def test_stretches_add_up_to_the_whole(make, source):
     assert driver.forward(last="relu") == 0
     np.testing.assert_array_equal(driver.data("s"), expected["s"])
     assert (driver.data("ip") == -1).all(), "not run yet"
-    assert driver.layer_after("relu") == "ip"
-    assert driver.forward("ip", "ip") == 0
+    assert driver.forward(driver.layer_after("relu"), "ip") == 0
     np.testing.assert_array_equal(driver.data("ip"), expected["ip"])
     rest = driver.forward(driver.layer_after("ip"))
     assert rest == pytest.approx(whole, rel=1e-6)
+
+
+TWINS = """
+layer { name: "twin" type: "Power" bottom: "x" top: "a" power_param { scale: 2 } }
+layer { name: "twin" type: "Power" bottom: "x" top: "b" power_param { scale: 3 } }
+layer { type: "Eltwise" bottom: "a" bottom: "b" top: "sum" }
+layer { type: "Reduction" bottom: "sum" top: "total" loss_weight: 1 }
+layer { type: "Silence" bottom: "label" }
+"""
+
+
+@pytest.mark.parametrize("source", [MEMORY, INPUT])
+def test_layers_that_share_a_name_are_told_apart_by_place(make, source):
+    driver = make(source + TWINS)
+    first = source.count("layer {")
+    values = batch()
+    driver.feed(values)
+    assert driver.forward() == pytest.approx(5 * values["x"].sum(), rel=1e-4)
+    for blob in "ab":
+        driver.data(blob)[...] = 0
+    driver.run([first + 1])
+    assert not driver.data("a").any()
+    np.testing.assert_allclose(driver.data("b"), 3 * values["x"], rtol=1e-6)
+    driver.data("b")[...] = 1
+    driver.forward_without([*range(first), first + 1], last=first + 2)
+    np.testing.assert_allclose(driver.data("sum"), 2 * values["x"] + 1, rtol=1e-5)
+    with pytest.raises(ConfigError, match=r"net\.prototxt: 2 layers named 'twin'"):
+        driver.run(["twin"])
 
 
 def test_split_layers_go_with_the_layer_before_them(make):
     driver = make(MEMORY + BODY)
     types = [layer.type for layer in driver.net.layers]
     assert types[:3] == ["MemoryData", "Split", "Split"]
-    assert driver.layer_after("memory") == "double"
-    assert driver.layer_after("ip") == "accuracy"
+    assert driver.layer_after("memory") == 1
+    assert driver.layer_after("ip") == 4
     # The copies of the label are filled by feed, not only by the next full pass.
     driver.feed(batch())
     copies = [name for name in driver.net.blobs if name.startswith("label_")]

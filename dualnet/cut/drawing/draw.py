@@ -5,7 +5,7 @@ It is written in graphviz's language; graphviz.py makes the image of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any, NamedTuple
@@ -93,8 +93,11 @@ def draw(
         config: Where they are cut, and what is sent back.
         arrangement: How it is told to graphviz.
     """
-    crossing = _crossing(config, graphs["net1"])
-    columns = {role: _column(role, graph, config, crossing) for role, graph in graphs.items()}
+    names = _names(graphs)
+    crossing = _crossing(config, graphs["net1"], names["net1"])
+    columns = {
+        role: _column(role, graph, names[role], config, crossing) for role, graph in graphs.items()
+    }
     lines = [f"digraph {_quoted(config.name)} {{\n{_HEAD}"]
     for role in arrangement.order:
         if role in columns:
@@ -113,7 +116,7 @@ class _Crossing(NamedTuple):
     compared: dict[str, str]
 
 
-def _crossing(config: Config, net1: NetGraph) -> _Crossing:
+def _crossing(config: Config, net1: NetGraph, names: Sequence[str]) -> _Crossing:
     cut = config.cut
     compared = {wire: blob for blob, wire in cut.compared.items()}
     if config.coupling.target in ("backprop", "frozen"):
@@ -122,10 +125,15 @@ def _crossing(config: Config, net1: NetGraph) -> _Crossing:
         last_1, last_2 = list(cut.dual.items())[-1]
         compared = {last_2: str(net1.layer(last_1, "cut.dual").top[0])}
     return _Crossing(
-        {blob: net1.require_blob(blob, "cut.blobs").name for blob in cut.blobs},
-        {wire: net1.require_blob(blob, "cut.compared").name for wire, blob in compared.items()},
+        {blob: names[_maker(net1, blob, "cut.blobs")] for blob in cut.blobs},
+        {wire: names[_maker(net1, blob, "cut.compared")] for wire, blob in compared.items()},
         compared,
     )
+
+
+def _maker(net1: NetGraph, blob: str, key: str) -> int:
+    """The place of the layer that makes a blob."""
+    return net1.place(net1.require_blob(blob, key))
 
 
 @dataclass
@@ -157,14 +165,16 @@ class _Column:
     shapes: dict[str, str] = field(default_factory=dict)
 
 
-def _column(role: str, graph: NetGraph, config: Config, crossing: _Crossing) -> _Column:
+def _column(
+    role: str, graph: NetGraph, names: Sequence[str], config: Config, crossing: _Crossing
+) -> _Column:
     dual = config.cut.dual
     originals = {copy: name for name, copy in dual.items()} if role == "net2" else {}
     duals = {"single": (), "net1": dual, "net2": originals}[role]
     fed = {"single": {}, "net1": crossing.down, "net2": crossing.up}[role]
     foreign = set(fed)
     column = _Column()
-    for layer in graph.layers:
+    for layer, name in zip(graph.layers, names):
         tops = [blob for blob in layer.top if blob in fed]
         if layer.type == "Silence":
             continue
@@ -175,16 +185,16 @@ def _column(role: str, graph: NetGraph, config: Config, crossing: _Crossing) -> 
                 column.shapes[blob] = _fed_shape(layer, blob)
         elif len(layer.top) == 1 and list(layer.top) == list(layer.bottom):
             box = column.boxes[column.makers[layer.top[0]]]
-            box.words.append((layer.name, describe(layer)))
+            box.words.append((name, describe(layer)))
         else:
             # net1's losses are called like others of the single net.
             is_own = role == "net1" and bool(foreign & set(layer.bottom))
-            row = f"net1 {layer.name}" if is_own else originals.get(layer.name, layer.name)
+            row = f"net1 {name}" if is_own else originals.get(name, name)
             if is_own:
                 foreign |= set(layer.top)
-            words = [(layer.name, describe(layer))]
-            box = _Box(f"{role} {layer.name}", row, words, _FILL[kind_of(layer)])
-            box.is_dual = layer.name in duals
+            words = [(name, describe(layer))]
+            box = _Box(f"{role} {name}", row, words, _FILL[kind_of(layer)])
+            box.is_dual = name in duals
             column.edges += [
                 (column.makers[blob], box.key)
                 for blob in layer.bottom
@@ -192,6 +202,27 @@ def _column(role: str, graph: NetGraph, config: Config, crossing: _Crossing) -> 
             ]
             _add(column, box, layer.top)
     return column
+
+
+def _names(graphs: Mapping[str, NetGraph]) -> dict[str, list[str]]:
+    """What the layers of each net are called in the drawing, in order and without repetition.
+
+    Their names; where layers of any of the nets share one, or have none, the name of their top.
+    """
+    given = {role: [str(layer.name) for layer in graph.layers] for role, graph in graphs.items()}
+    shared = {"", *(name for all_ in given.values() for name in all_ if all_.count(name) > 1)}
+    found = {}
+    for role, graph in graphs.items():
+        taken = set(given[role]) - shared
+        found[role] = list(given[role])
+        for place, layer in enumerate(graph.layers):
+            if layer.name in shared:
+                name = str((*layer.top, layer.type)[0])
+                while name in taken:
+                    name += "_"
+                taken.add(name)
+                found[role][place] = name
+    return found
 
 
 def _add(column: _Column, box: _Box, blobs: Iterable[str]) -> None:

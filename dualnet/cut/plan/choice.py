@@ -104,7 +104,7 @@ def plan(request: Request, progress: Callable[[int, int], None] = lambda done, a
             set_batch_size(layer, request.batch)
     wiring = _wire(net, request.net, solver)
     built = build(wiring, "TRAIN", request.shapes)
-    learning = {n for n in wiring.used["TRAIN"] if built.learns(wiring.layers[n])}
+    learning = built.learning(wiring)
     cuts, refusals = find_cuts(wiring, learning)
     memory = Memory(wiring, built, solver.type or "SGD")
     blobs = [stream for cut in cuts for stream in (*cut.flow.blobs, *_compared(cut))]

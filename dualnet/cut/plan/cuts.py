@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from dualnet.cut.split.flow import Flow, find_flow
-from dualnet.cut.split.sides import Sides, find_sides, has_loss
+from dualnet.cut.split.sides import Sides, dual_name, find_sides, has_loss
 from dualnet.cut.wiring import Stream, Wiring
 from dualnet.errors import ConfigError
 
@@ -84,7 +84,8 @@ def _dual_section(wiring: Wiring, stream: Stream, learning: Collection[int]) -> 
         reader = next((n for n, _ in at.readers if _can_be_dual(wiring, n)), None)
         if reader is None:
             return []
-        section.append(wiring.layers[reader].name)
+        if wiring.has_own_name(reader) or reader in learning:
+            section.append(dual_name(wiring, reader))
         if reader in learning:
             return section
         at = wiring.makes[reader][0]

@@ -95,8 +95,8 @@ def single_cost(wiring: Wiring, built: Built, times: LayerTimes, memory: Memory)
     """The uncut net."""
     layers = wiring.used["TRAIN"]
     return HalfCost(
-        memory.parameters(layers), _sum(wiring, layers, times.forward),
-        _sum(wiring, layers, times.backward), times.update, memory.of(layers),
+        memory.parameters(layers), _sum(layers, times.forward),
+        _sum(layers, times.backward), times.update, memory.of(layers),
     )  # fmt: skip
 
 
@@ -125,17 +125,17 @@ def estimate(
     per_parameter_s = times.update / max(1, memory.parameters(wiring.used["TRAIN"]))
     touch_s = times.touch_per_byte * down
     own_1, own_2 = memory.parameters([*lower, *dual]), memory.parameters([*dual, *upper])
-    forward_dual = _sum(wiring, dual, times.forward)
+    forward_dual = _sum(dual, times.forward)
     net1 = HalfCost(
         own_1,
-        _sum(wiring, lower, times.forward) + forward_dual,
-        _sum(wiring, [*lower, *dual], times.backward) + _LOSS_PASSES * touch_s,
+        _sum(lower, times.forward) + forward_dual,
+        _sum([*lower, *dual], times.backward) + _LOSS_PASSES * touch_s,
         own_1 * per_parameter_s,
         memory.of([*lower, *dual], fed=down, buffers=down),
     )
     net2 = HalfCost(
         own_2,
-        forward_dual + _sum(wiring, upper, times.forward),
+        forward_dual + _sum(upper, times.forward),
         _backward_above(cut, sorted([*dual, *upper]), times, memory) + touch_s,
         own_2 * per_parameter_s,
         memory.of([*dual, *upper], fed=up, buffers=down),
@@ -162,10 +162,10 @@ def _backward_above(cut: Cut, layers: Iterable[int], times: LayerTimes, memory: 
     """
     wiring = cut.sides.wiring
     if cut.flow.needs_force:
-        return _sum(wiring, layers, times.backward)
+        return _sum(layers, times.backward)
     total, learnt = 0.0, set()
     for number in layers:
-        seconds = times.backward.get(wiring.layers[number].name, 0.0)
+        seconds = times.backward.get(number, 0.0)
         passes = any(stream in learnt for stream in wiring.reads[number])
         learns = memory.learns(number)
         if passes or learns:
@@ -174,8 +174,8 @@ def _backward_above(cut: Cut, layers: Iterable[int], times: LayerTimes, memory: 
     return total
 
 
-def _sum(wiring: Wiring, layers: Iterable[int], seconds: dict[str, float]) -> float:
-    return sum(seconds.get(wiring.layers[number].name, 0.0) for number in layers)
+def _sum(layers: Iterable[int], seconds: dict[int, float]) -> float:
+    return sum(seconds.get(number, 0.0) for number in layers)
 
 
 def _bytes(built: Built, streams: Iterable[Stream]) -> int:

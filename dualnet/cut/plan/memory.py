@@ -33,7 +33,7 @@ class Memory:
 
     def learns(self, number: int) -> bool:
         """Whether training changes a layer's weights."""
-        return self._built.learns(self._wiring.layers[number])
+        return self._built.learns(self._wiring, number)
 
     def parameters(self, layers: Iterable[int]) -> int:
         """How many numbers training changes in these layers."""
@@ -66,8 +66,7 @@ class Memory:
         return 4 * (values + weights) + 2 * fed + buffers
 
     def _weights(self, number: int) -> int:
-        shapes = self._built.parameters.get(self._wiring.layers[number].name, [])
-        return sum(_size(shape) for shape in shapes)
+        return sum(_size(shape) for shape in self._built.parameters.get(number, []))
 
 
 def _size(shape: Iterable[int]) -> int:

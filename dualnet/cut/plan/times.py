@@ -13,6 +13,7 @@ import numpy as np
 from google.protobuf import text_format
 
 from dualnet.backend import caffe, caffe_pb2
+from dualnet.cut.inserted import places_of
 from dualnet.cut.shapes import Built
 from dualnet.cut.wiring import Wiring
 
@@ -30,15 +31,16 @@ class LayerTimes(NamedTuple):
     On a busy machine every iteration is held up somewhere, but no layer in most of them.
 
     Attributes:
-        forward: Layer to the time of its forward pass, Split layers behind it included.
+        forward: A layer's number in the prototxt to the time of its forward pass, Split layers
+            behind it included.
         backward: The same of its backward pass.
         update: Of all weights.
         touch_per_byte: Of a step of arithmetic on an array, as in making a target, a byte.
         grown_bytes: By how much the process's resident set grew by the net and its training.
     """
 
-    forward: dict[str, float]
-    backward: dict[str, float]
+    forward: dict[int, float]
+    backward: dict[int, float]
     update: float
     touch_per_byte: float
     grown_bytes: int
@@ -76,17 +78,17 @@ def measure_layers(
     net = built_solver.net
     for blob in given:
         net.blobs[blob].data[...] = np.random.RandomState(1).randn(*net.blobs[blob].shape)
-    names = [str(name) for name in net._layer_names]
-    owners = _owners(names, [str(layer.type) for layer in net.layers])
+    used = wiring.used["TRAIN"]
+    owners = [used[place] for place in places_of(net)]
     clock = _clock(device)
-    forward = [[0.0] * repeats for _ in names]
-    backward = [[0.0] * repeats for _ in names]
+    forward = [[0.0] * repeats for _ in owners]
+    backward = [[0.0] * repeats for _ in owners]
     update = [0.0] * repeats
     for iteration in range(_WARM_UP + repeats):
         slot = max(0, iteration - _WARM_UP)
-        for i in range(len(names)):
+        for i in range(len(owners)):
             forward[i][slot] = _timed(clock, net._forward, i)
-        for i in reversed(range(len(names))):
+        for i in reversed(range(len(owners))):
             backward[i][slot] = _timed(clock, net._backward, i)
         started_s = clock()
         built_solver.apply_update()
@@ -132,15 +134,7 @@ def _timed(clock: Callable[[], float], work: Callable[[int, int], Any], index: i
     return clock() - started_s
 
 
-def _owners(names: list[str], types: list[str]) -> list[str]:
-    """The prototxt's layer that each of the net's belongs to: Split layers to those before them."""
-    owners: list[str] = []
-    for name, kind in zip(names, types):
-        owners.append(owners[-1] if kind == "Split" and owners and name not in owners else name)
-    return owners
-
-
-def _per_owner(owners: list[str], times: list[list[float]], scale: float) -> dict[str, float]:
+def _per_owner(owners: list[int], times: list[list[float]], scale: float) -> dict[int, float]:
     total = dict.fromkeys(owners, 0.0)
     for owner, series in zip(owners, times):
         total[owner] += median(series) * scale

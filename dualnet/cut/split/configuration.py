@@ -44,8 +44,8 @@ def write_yaml(
     # Left out, `compared` means the first top of the last pair, sent under its layer's name.
     last = sides.dual[-1]
     first_top = names.net1[sides.wiring.makes[last][0]]
-    default = {first_top: names.copies[sides.wiring.layers[last].name]}
-    cut: dict[str, Any] = {"blobs": blobs, "labels": labels, "dual": dict(names.copies)}
+    default = {first_top: names.copies[last]}
+    cut: dict[str, Any] = {"blobs": blobs, "labels": labels, "dual": names.dual}
     if compared != default:
         cut["compared"] = compared
     halves = {role: {"solver": path} for role, path in solvers.items()}
@@ -60,7 +60,7 @@ def write_yaml(
             lines.append("  device: cpu        # or the number of a GPU\n")
     lines.append(f"\ncut:\n{_sequence('blobs', blobs)}{_sequence('labels', labels)}")
     lines.append("  # net1's layers: their copies in net2\n")
-    lines.append(_mapping("dual", names.copies))
+    lines.append(_mapping("dual", names.dual))
     if "compared" in cut:
         lines.append("  # net1's blobs: those of net2 that its losses compare them with\n")
         lines.append(_mapping("compared", compared))

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Callable
 
-from dualnet.cut.split.sides import Sides, has_loss
+from dualnet.cut.split.sides import Sides, dual_name, has_loss
 from dualnet.cut.wiring import Stream
 from dualnet.errors import ConfigError
 
@@ -88,7 +88,7 @@ def find_flow(sides: Sides, learning: set[int]) -> Flow:
             in_section = any(number in dual for number, _ in stream.readers)
             compared.append(Compared(stream, stream in sides.crossing or in_section))
     if not any(pair.stream in own for pair in compared):
-        names = ", ".join(wiring.layers[number].name for number in sides.dual)
+        names = ", ".join(dual_name(wiring, number) for number in sides.dual)
         raise ConfigError(
             f"{path}: --dual {names}: no loss in phase TRAIN depends on its output, so there is "
             "nothing to compare; name a layer between the cut and the loss"

@@ -11,7 +11,7 @@ from typing import Any, Optional
 from dualnet.atomic import write_together
 from dualnet.cut.graph import read_net, read_solver, solver_states
 from dualnet.cut.prototxt import Source
-from dualnet.cut.shapes import Built, build_phases
+from dualnet.cut.shapes import build_phases
 from dualnet.cut.split.configuration import write_yaml
 from dualnet.cut.split.flow import find_flow
 from dualnet.cut.split.names import choose_names
@@ -102,7 +102,7 @@ def split(request: Request) -> Split:
     _check_shapes(request, wiring)
     sides = find_sides(wiring, request.at, request.dual)
     built = build_phases(wiring, wiring.used, request.shapes)
-    flow = find_flow(sides, _learning(wiring, built))
+    flow = find_flow(sides, built["TRAIN"].learning(wiring))
     names = choose_names(sides, flow)
     source = Source(_text(request.net), net)
     writer = NetWriter(sides, flow, names, built, source, request.command, remarks)
@@ -201,12 +201,6 @@ def _check_shapes(request: Request, wiring: Wiring) -> None:
                 f"{request.net}: --shape {blob}: no data layer makes it; those that do make "
                 f"{', '.join(dict.fromkeys(tops))}"
             )
-
-
-def _learning(wiring: Wiring, built: Mapping[str, Built]) -> set[int]:
-    return {
-        number for number in wiring.used["TRAIN"] if built["TRAIN"].learns(wiring.layers[number])
-    }
 
 
 def _lost_comments(net: str, source: Source, lost: int, solver: str, solver_lost: int) -> list[str]:

@@ -1,7 +1,8 @@
 """What layers and blobs are called in net1 and net2.
 
-Both keep the single net's names, with three exceptions. The dual section's copies in net2 have a
-`p` appended (conv3p), as have the tops of Split layers. Where a layer works in place on values that
+Both keep the single net's names, with four exceptions. The dual section's copies in net2 have a
+`p` appended (conv3p), as have the tops of Split layers. A dual layer that has no name of its own is
+called after its top, for the configuration names it. Where a layer works in place on values that
 have to stay whole, because they are sent or compared, its top becomes a blob of its own, named
 after the layer (relu3). What is new gets a name that is free.
 """
@@ -38,17 +39,23 @@ class Names:
     """The names of both nets.
 
     Attributes:
-        copies: Dual layer to its copy in net2.
+        originals, copies: Number of a dual layer to its name in net1, and its copy's in net2.
         net1, net2: Stream to its blob's name there, as the layer that makes it has it.
         around: Stream to the top of the Split layer that leads it around net2's dual section.
         layers: Names of layers that are taken.
     """
 
-    copies: dict[str, str]
+    originals: dict[int, str]
+    copies: dict[int, str]
     net1: dict[Stream, str]
     net2: dict[Stream, str]
     around: dict[Stream, str]
     layers: frozenset[str]
+
+    @property
+    def dual(self) -> dict[str, str]:
+        """net1's dual layers: their copies in net2; a layer of each phase is in it once."""
+        return {name: self.copies[number] for number, name in self.originals.items()}
 
     def partner(self, stream: Stream) -> str:
         """net2's name of a compared stream, which is also net1's name of the input that has it."""
@@ -66,15 +73,20 @@ def choose_names(sides: Sides, flow: Flow) -> Names:
     layers = Unique(taken)
     blobs = Unique(stream.name for stream in wiring.streams)
     section = set(sides.dual)
-    copies = {}
+    originals: dict[int, str] = {}
     for number in sides.dual:
-        name = wiring.layers[number].name
-        if name not in copies:
-            copies[name] = layers.new(f"{name}p", "p")
+        layer = wiring.layers[number]
+        originals[number] = layer.name
+        if not wiring.has_own_name(number):
+            plain = layer.type.lower() if wiring.is_in_place((number, 0)) else layer.top[0]
+            originals[number] = layers.new(plain)
+    in_net2 = {name: layers.new(f"{name}p", "p") for name in dict.fromkeys(originals.values())}
+    copies = {number: in_net2[name] for number, name in originals.items()}
     whole = {*sides.crossing, *(pair.stream for pair in flow.compared)}
     net1: dict[Stream, str] = {}
     net2: dict[Stream, str] = {}
-    own: dict[str, str] = {}
+    #: (a layer's number, its name in the half): the blob that it gets.
+    own: dict[tuple[int, str], str] = {}
 
     compared = {pair.stream for pair in flow.compared}
 
@@ -93,9 +105,10 @@ def choose_names(sides: Sides, flow: Flow) -> Names:
         keeps_gradient = names is net2 and stream in compared
         if before in names and before not in whole and not keeps_gradient:
             return names[before]
-        if layer not in own:
-            own[layer] = blobs.new(layer, "_out")
-        return own[layer]
+        if (number, layer) not in own:
+            free = layer if wiring.has_own_name(number) else wiring.layers[number].type.lower()
+            own[number, layer] = blobs.new(free, "_out")
+        return own[number, layer]
 
     for stream in wiring.streams:
         number = stream.makers[0][0]
@@ -110,7 +123,7 @@ def choose_names(sides: Sides, flow: Flow) -> Names:
             plain = stream.name
             if not wiring.is_in_place(stream.makers[0]):
                 plain = blobs.new(f"{stream.name}p", "p")
-            net2[stream] = named(stream, net2, plain, copies[layer])
+            net2[stream] = named(stream, net2, plain, copies[number])
         elif number not in sides.lower:
             net2[stream] = named(stream, net2, stream.name, layer)
     around = {
@@ -118,4 +131,5 @@ def choose_names(sides: Sides, flow: Flow) -> Names:
         for pair in flow.compared
         if pair.is_led_around
     }
-    return Names(copies, net1, net2, around, frozenset(taken | set(copies.values())))
+    taken |= {*originals.values(), *copies.values()}
+    return Names(originals, copies, net1, net2, around, frozenset(taken))

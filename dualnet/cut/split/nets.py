@@ -53,6 +53,8 @@ class NetWriter:
         names = self.names.net1
         for number in order:
             wanted = self._renamed(number, names, names)
+            if number in self.names.originals:
+                wanted.name = self.names.originals[number]
             parts.append(self._take(self.source.layer(number, wanted)))
         compared = {pair.stream for pair in self.flow.compared}
         read = {s for number in order for s in self._train_reads(number)} | compared
@@ -79,7 +81,7 @@ class NetWriter:
             is_dual = number in self.sides.dual
             wanted = self._renamed(number, names if is_dual else led, names)
             if is_dual:
-                wanted.name = self.names.copies[wanted.name]
+                wanted.name = self.names.copies[number]
             elif self._moves_to_test(number):
                 wanted.include.add(phase=caffe_pb2.TEST)
             parts.append(self._take(self.source.layer(number, wanted)))
@@ -144,8 +146,8 @@ class NetWriter:
         )
         if moves:
             self.remarks.append(
-                f"layer {layer.name} runs in tests only: net2 needs force_backward, and "
-                f"{layer.type} has no backward pass"
+                f"layer {self.wiring.label(number)} runs in tests only: net2 needs "
+                f"force_backward, and {layer.type} has no backward pass"
             )
         return moves
 
@@ -205,7 +207,8 @@ class NetWriter:
 
     def _losses(self, order: list[int]) -> list[str]:
         """One loss a pair, weighted 1; `coupling` in the YAML sets what the target asks for."""
-        here = {self.wiring.layers[number].name for number in order}
+        here = {str(self.wiring.layers[number].name) for number in order}
+        here.update(self.names.originals.values())
         here.update(self.names.net1.values())
         pairs = [(self.names.net1[p.stream], self.names.partner(p.stream))
                  for p in self.flow.compared]  # fmt: skip
@@ -249,7 +252,7 @@ class NetWriter:
             for p in self.flow.compared
         )
         text = (
-            f"net1: {self._single()} up to {cut}, which net2 takes; {_listed(self.names.copies)}; "
+            f"net1: {self._single()} up to {cut}, which net2 takes; {_listed(self.names.dual)}; "
             f"and a loss on the distance between {losses}."
         )
         return self._header(text)
@@ -258,8 +261,8 @@ class NetWriter:
         tops = [self.names.net2[stream] for stream in (*self.flow.blobs, *self.flow.labels)]
         text = (
             f"net2: {self._single()} from {_listed(tops)}, which net1 sends, to its end; "
-            f"{_listed(self.names.copies.values())} is the copy of net1's "
-            f"{_listed(self.names.copies)}. Sent back for net1's loss: "
+            f"{_listed(self.names.dual.values())} is the copy of net1's "
+            f"{_listed(self.names.dual)}. Sent back for net1's loss: "
             f"{_listed(self.names.partner(p.stream) for p in self.flow.compared)}."
         )
         if self.names.around:

@@ -19,44 +19,44 @@ def remarks_on(sides: Sides, flow: Flow) -> list[str]:
         names = [stream.name for stream in sides.found if stream in flow.blobs]
         if names:
             remarks.append(f"also crossing the cut: {', '.join(names)}")
-    unused = [layer.name for i, layer in enumerate(wiring.layers) if i not in wiring.makes]
+    unused = [wiring.label(i) for i in range(len(wiring.layers)) if i not in wiring.makes]
     if unused:
         phases = " nor ".join(wiring.used)
         remarks.append(f"left out, as neither phase {phases} has them: {', '.join(unused)}")
     train = set(wiring.used["TRAIN"])
     for number in sides.dual:
-        layer = wiring.layers[number]
+        layer, label = wiring.layers[number], wiring.label(number)
         if number not in train:
             continue
         if layer.type == "Dropout" and layer.dropout_param.dropout_ratio > 0:
             remarks.append(
-                f"dual layer {layer.name}: net1 and net2 drop different values, so net1's gradient "
+                f"dual layer {label}: net1 and net2 drop different values, so net1's gradient "
                 "is that of a net whose two copies differ; leave Dropout out of --dual"
             )
         elif layer.type == "Pooling" and layer.pooling_param.pool == layer.pooling_param.STOCHASTIC:
             remarks.append(
-                f"dual layer {layer.name}: net1 and net2 pool by different random numbers; leave "
+                f"dual layer {label}: net1 and net2 pool by different random numbers; leave "
                 "stochastic pooling out of --dual"
             )
         elif layer.type == "BatchNorm" and not layer.batch_norm_param.use_global_stats:
             remarks.append(
-                f"dual layer {layer.name}: both nets keep moving averages of their own; they stay "
+                f"dual layer {label}: both nets keep moving averages of their own; they stay "
                 "equal while the dual layers' weights do"
             )
         elif layer.type == "Python":
             remarks.append(
-                f"dual layer {layer.name}: its Python code runs in both nets and must do the same "
+                f"dual layer {label}: its Python code runs in both nets and must do the same "
                 "in both"
             )
     for number in sides.lower:
-        layer = wiring.layers[number]
+        layer, label = wiring.layers[number], wiring.label(number)
         if number in train and layer.type in _HAND_FED and not layer.bottom:
             remarks.append(
-                f"layer {layer.name} of type {layer.type}: nothing fills {', '.join(layer.top)} in "
+                f"layer {label} of type {layer.type}: nothing fills {', '.join(layer.top)} in "
                 "dualnet train; put a data layer there"
             )
     tested = [
-        wiring.layers[number].name for number in sides.lower
+        wiring.label(number) for number in sides.lower
         if wiring.phases_of(number) == {"TEST"} and wiring.layers[number].bottom
     ]  # fmt: skip
     if tested:

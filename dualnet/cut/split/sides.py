@@ -15,7 +15,7 @@ from typing import Any
 from dualnet.cut.wiring import Stream, Wiring, nearest
 from dualnet.errors import ConfigError
 
-__all__ = ["Sides", "find_sides", "has_loss"]
+__all__ = ["Sides", "dual_name", "find_sides", "has_loss"]
 
 #: Layers without bottoms that make the same values each time; they go where they are read.
 _CONSTANTS = ("Parameter", "DummyData")
@@ -49,7 +49,9 @@ def find_sides(wiring: Wiring, at: Sequence[str], dual: Sequence[str]) -> Sides:
     Args:
         wiring: The single net.
         at: Names of the cut blobs; each stands for its values after all in-place layers.
-        dual: Names of the layers that both nets are to have, in any order.
+        dual: The layers that both nets are to have, in any order: their names, or where a layer
+            has none of its own that of its top. Layers without a name of their own that stand
+            between them are taken, too.
 
     Raises:
         ConfigError: A name is unknown, or the net cannot be cut so; the message says why.
@@ -105,7 +107,7 @@ def _cut_blob(wiring: Wiring, name: str) -> Stream:
     if stream is None:
         layers = wiring.numbers_of(name)
         if layers:
-            tops = ", ".join(wiring.layers[layers[0]].top) or "none"
+            tops = ", ".join(top for n in layers for top in wiring.layers[n].top) or "none"
             raise ConfigError(
                 f"{path}: --at {name}: that is a layer, and a blob is needed; its tops: {tops}"
             )
@@ -121,7 +123,7 @@ def _cut_blob(wiring: Wiring, name: str) -> Stream:
     for number in wiring.overwriters(stream):
         if stream in wiring.makes[number]:
             raise ConfigError(
-                f"{path}: --at {name}: layer {wiring.layers[number].name} works on it in place in "
+                f"{path}: --at {name}: layer {wiring.label(number)} works on it in place in "
                 "one phase only; give it a top of its own"
             )
     if not stream.readers:
@@ -191,28 +193,64 @@ def _section(
     path = wiring.path
     section: set[int] = set()
     for name in _once(names, "--dual", path):
-        numbers = wiring.numbers_of(name)
+        numbers = _numbers_of(wiring, name)
         if not numbers:
-            names_there = [wiring.layers[number].name for number in wiring.numbers]
+            names_there = [dual_name(wiring, number) for number in wiring.numbers]
             raise ConfigError(
                 f"{path}: --dual {name}: no such layer{nearest(name, names_there)}; layers that "
                 f"read the cut: {_readers_of(wiring, asked)}"
             )
         _check_dual_layer(wiring, above, asked, name, numbers)
         section.update(numbers)
+    _add_nameless(wiring, above, section)
     lower = {stream for number in wiring.numbers if number not in above
              for stream in wiring.makes[number]}  # fmt: skip
     own = {stream for number in section for stream in wiring.makes[number]}
     for number in sorted(section):
         for stream in wiring.reads[number]:
             if stream not in lower and stream not in own:
-                maker = wiring.layers[stream.makers[0][0]].name
+                maker = dual_name(wiring, stream.makers[0][0])
                 raise ConfigError(
-                    f"{path}: --dual {wiring.layers[number].name}: it reads {stream.name}, which "
+                    f"{path}: --dual {dual_name(wiring, number)}: it reads {stream.name}, which "
                     f"layer {maker} of net2 makes; name {maker} in --dual too, or layers that "
                     f"read the cut: {_readers_of(wiring, asked)}"
                 )
     return sorted(section)
+
+
+def _numbers_of(wiring: Wiring, name: str) -> list[int]:
+    """The layers that --dual means by a name: one, or one a phase.
+
+    Raises:
+        ConfigError: Several layers of a phase have that name.
+    """
+    numbers = wiring.numbers_of(name)
+    if numbers and wiring.is_shared(name):
+        tops = [dual_name(wiring, number) for number in numbers]
+        raise ConfigError(
+            f"{wiring.path}: --dual {name}: {len(numbers)} layers have that name; name the one by "
+            f"its top instead: {', '.join(dict.fromkeys(tops))}"
+        )
+    return numbers or [n for n in wiring.numbers if dual_name(wiring, n) == name]
+
+
+def dual_name(wiring: Wiring, number: int) -> str:
+    """What --dual calls a layer: by its name or, where that is not its own, by its first top."""
+    layer = wiring.layers[number]
+    if wiring.has_own_name(number) or not layer.top:
+        return str(layer.name)
+    return str(layer.top[0])
+
+
+def _add_nameless(wiring: Wiring, above: set[int], section: set[int]) -> None:
+    """Take what stands between the section and the cut and has no name to ask for it by."""
+    waiting = list(section)
+    while waiting:
+        for stream in wiring.reads[waiting.pop()]:
+            for number, _ in stream.makers:
+                if number in above and number not in section and not wiring.has_own_name(number):
+                    section.add(number)
+                    waiting.append(number)
 
 
 def _check_dual_layer(
@@ -250,7 +288,7 @@ def _check_dual_layer(
 
 def _readers_of(wiring: Wiring, asked: Sequence[Stream]) -> str:
     names = [
-        wiring.layers[number].name
+        dual_name(wiring, number)
         for stream in asked
         for number, _ in stream.readers
         if number in wiring.used["TRAIN"] and not has_loss(wiring.layers[number])
@@ -262,14 +300,15 @@ def _check_sharing(sides: Sides) -> None:
     """Parameters with one name are one parameter, which two processes cannot have."""
     groups = {"net1": sides.lower, "the dual section": sides.dual, "net2": sides.upper}
     owners: dict[str, tuple[str, str]] = {}
+    wiring = sides.wiring
     for group, numbers in groups.items():
         for number in numbers:
-            layer = sides.wiring.layers[number]
+            layer = wiring.layers[number]
             for name in (spec.name for spec in layer.param if spec.name):
-                other, other_group = owners.setdefault(name, (layer.name, group))
+                other, other_group = owners.setdefault(name, (wiring.label(number), group))
                 if other_group != group:
                     raise ConfigError(
-                        f"{sides.wiring.path}: layers {other} ({other_group}) and {layer.name} "
+                        f"{wiring.path}: layers {other} ({other_group}) and {wiring.label(number)} "
                         f"({group}) share the parameter {name}, and two processes cannot train "
                         "one parameter; cut above or below both, or give them parameters of "
                         "their own"

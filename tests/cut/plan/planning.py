@@ -25,14 +25,13 @@ BLOBS = {
     "data": [4, 8], "label": [4], "ip1": [4, 6], "ip2": [4, 5], "ip3": [4, 5], "sum": [4, 5],
     "ip4": [4, 3], "loss": [],
 }  # fmt: skip
-PARAMETERS = {
-    "ip1": [[6, 8], [6]], "ip2": [[5, 6], [5]], "ip3": [[5, 5], [5]], "ip4": [[3, 5], [3]]
-}  # fmt: skip
+#: By the layer's number.
+PARAMETERS = {1: [[6, 8], [6]], 3: [[5, 6], [5]], 4: [[5, 5], [5]], 6: [[3, 5], [3]]}
 #: Times are powers of two: every sum says which terms are in it.
 LAYERS = ("data", "ip1", "relu1", "ip2", "ip3", "sum", "ip4", "loss")
 TIMES = LayerTimes(
-    {name: 2.0**i for i, name in enumerate(LAYERS)},
-    {name: 2.0 ** (i + 10) for i, name in enumerate(LAYERS)},
+    {i: 2.0**i for i in range(len(LAYERS))},
+    {i: 2.0 ** (i + 10) for i in range(len(LAYERS))},
     152.0, 0.0, 0,
 )  # fmt: skip
 CARRIER = Carrier([0, 100], [1.0, 2.0])
@@ -47,4 +46,4 @@ def wired(text=NET):
 
 def learning(wiring, built=BUILT):
     """Numbers of the layers that learn."""
-    return {n for n in wiring.used["TRAIN"] if built.learns(wiring.layers[n])}
+    return built.learning(wiring)

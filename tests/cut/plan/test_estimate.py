@@ -51,7 +51,7 @@ def test_bytes_and_iterations():
 
 
 def test_short_waits_are_polled_more_often():
-    tiny = LayerTimes({"ip1": 0.1}, {}, 0.0, 0.0, 0)
+    tiny = LayerTimes({1: 0.1}, {}, 0.0, 0.0, 0)
     found = at("ip1", tiny)
     messages_s = 1 + 112 / 100 + 1 + 80 / 100
     assert found.alternating_s == pytest.approx(0.1 + messages_s + 0.025 * 0.1)

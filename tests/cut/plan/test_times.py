@@ -24,6 +24,7 @@ def measure(given=(), repeats=2, text=None, workdir=None):
         path = str(workdir / "net.prototxt")
         (workdir / "net.prototxt").write_text(text)
     wiring = Wiring(read_net(path), path, ("TRAIN",))
+    by_name = lambda seconds: {wiring.layers[n].name: s for n, s in seconds.items()}  # noqa: E731
     shapes = dict(given)
     built = build(wiring, "TRAIN", shapes)
     solver = read_solver("prototxt/digits/single_solver.prototxt")
@@ -31,7 +32,7 @@ def measure(given=(), repeats=2, text=None, workdir=None):
     times = measure_layers(
         wiring, built, solver, "cpu", shapes, repeats, lambda *done: told.append(done)
     )
-    return times, told
+    return times._replace(forward=by_name(times.forward), backward=by_name(times.backward)), told
 
 
 def test_every_layer_is_timed(workdir):

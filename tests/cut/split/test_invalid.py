@@ -130,7 +130,7 @@ CASES = {
     "blob made twice": (CHAIN + conv("conv4", "conv1", "conv2"), SOLVER, {},
         ["layer conv4 makes conv2, which layer relu2 makes already"]),
     "two layers of one name": (CHAIN + conv("conv1", "conv1", "other"), SOLVER, {},
-        ["two layers named conv1 in phase TRAIN", "give one of them another"]),
+        ["2 layers named 'conv1' in phase TRAIN", "give one of them another"]),
     "both kinds of rules": (
         CHAIN.replace('top: "ip"', 'top: "ip" include { phase: TRAIN } exclude { phase: TEST }'),
         SOLVER, {}, ["layer ip has include and exclude rules"]),
