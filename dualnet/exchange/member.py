@@ -160,8 +160,11 @@ class Member(Channel):
         try:
             if state == "done":
                 self._drain()
-        except BaseException as error:
+        except Exception as error:
             state = f"failed: {type(error).__name__}: {error}"
+            raise
+        except BaseException:
+            state = "stopped"  # by a signal, while it waited
             raise
         finally:
             self._closed = True

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from typing import Callable, Optional, TypeVar
 
 from dualnet.exchange import Channel
 from dualnet.exchange.peek import peek
+from dualnet.train import commit
 from dualnet.train.session import Session
 
-__all__ = ["watch_waits"]
+__all__ = ["unless_complete", "watch_waits"]
+
+T = TypeVar("T")
 
 #: Time between two looks at whether the partner has left: while stopping, and in a wait that has
 #: lasted longer than the other.
@@ -48,6 +52,46 @@ def watch_waits(channel: Channel, session: Session) -> None:
             )
 
     channel.on_wait = on_wait
+
+
+class _IsComplete(Exception):
+    """The partner has come to its end and will not answer."""
+
+
+def unless_complete(run_dir: str, channel: Channel, wait: Callable[[], T]) -> Optional[T]:
+    """Wait for the partner, but not for one that is complete, or becomes so meanwhile.
+
+    That one has left; all that it had to say is in its messages.
+
+    Args:
+        run_dir: The run.
+        channel: The way to the partner.
+        wait: What waits for it.
+
+    Returns:
+        What `wait` does; None if the partner is complete.
+    """
+    usual, looked_s = channel.on_wait, -float("inf")
+
+    def look() -> None:
+        nonlocal looked_s
+        if usual is not None:
+            usual()
+        now_s = time.monotonic()
+        if now_s - looked_s >= _LOOK_S:
+            looked_s = now_s
+            if commit.complete(run_dir, channel.partner):
+                raise _IsComplete
+
+    channel.on_wait = look
+    try:
+        if commit.complete(run_dir, channel.partner):
+            return None
+        return wait()
+    except _IsComplete:
+        return None
+    finally:
+        channel.on_wait = usual
 
 
 def _has_left(run_dir: str, role: str) -> str:

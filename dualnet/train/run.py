@@ -15,7 +15,7 @@ from dualnet.exchange import Channel, Counters, ExchangeSettings, open_channel
 from dualnet.exchange.peek import peek
 from dualnet.report.log import CaffeLog
 from dualnet.train import checkpoint, commit, handshake, retained
-from dualnet.train.absence import watch_waits
+from dualnet.train.absence import unless_complete, watch_waits
 from dualnet.train.claim import claim, log_path, patience
 from dualnet.train.ending import Progress, stoppable, train_to_end
 from dualnet.train.fidelity import PREFIX
@@ -98,6 +98,8 @@ def train_half(
                     session = _train_with(
                         channel, config, resolved, run_dir, log, stopper, progress
                     )
+                    # It may wait there for the other half to be started again, and say so.
+                    channel.close("done")
             except Stopped:
                 channel.close("stopped")
                 raise
@@ -171,10 +173,10 @@ def _set_up(
 def _join(channel: Channel, session: Session, found: Optional[commit.Commit]) -> None:
     """Agree with the other half, and send and receive on from where the checkpoint is, if any."""
     half = session.half
-    if not commit.complete(session.run_dir, channel.partner):
-        # One that is complete has left; all that it had to say is in its messages.
-        hello = handshake.describe(half, session)
-        handshake.check(hello, channel.handshake(hello), half.config)
+    hello = handshake.describe(half, session)
+    theirs = unless_complete(session.run_dir, channel, lambda: channel.handshake(hello))
+    if theirs is not None:
+        handshake.check(hello, theirs, half.config)
     if session.snapshot_interval and found is None:
         reserve = partial(
             channel.reserve, retained.iteration_bytes(half, session), session.snapshot_interval

@@ -50,6 +50,8 @@ class Deaths:
     def __init__(self, monkeypatch, plan):
         self.plan = {role: list(points) for role, points in plan.items()}
         self.dead, self.errors, self.deaths = set(), [], 0
+        #: Role to what happens between its death and its next start.
+        self.pauses = {}
         #: Role to starts, and to what its last start returned.
         self.starts, self.ended = {}, {}
         self._numbers = itertools.count(10**7)
@@ -74,7 +76,7 @@ class Deaths:
                 self.ended[role] = train_half(config, role, run_dir, self._arm)
                 return
             except (Killed, RuntimeError):
-                continue
+                self.pauses.get(role, lambda: None)()
             except BaseException as error:  # handed to the test
                 self.errors.append((role, error))
                 return
@@ -137,7 +139,7 @@ class Deaths:
         around(ending, "train_to_end", after="close")
         monkeypatch.setattr(run_module, "train_to_end", ending.train_to_end)
         around(commit, "mark_complete", "complete", "marked complete")
-        around(run_module.retained, "remove", "remove")
+        around(run_module.retained, "remove_when_over", "remove")
         # Caffe's random numbers belong to the process: one net at a time.
         build = run_module.Half
         monkeypatch.setattr(run_module, "Half", lambda *a: _with(lock, build, *a))

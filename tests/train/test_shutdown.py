@@ -1,0 +1,112 @@
+"""The end of a run: one half is done, the other dies, and comes back early, late, or too late."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from dualnet.errors import PartnerDied
+from dualnet.train import absence, commit
+from tests.train.deaths import POINTS, ROLES, Deaths
+from tests.train.halves import load
+from tests.train.test_restart import equal
+
+SHORT = ("train.max_iter=5", "train.display=1", "train.test_interval=3", "train.test_iter=1",
+         "train.snapshot=2", "exchange.restart_grace_s=60")  # fmt: skip
+CARRIERS = ("files", "tcp")
+
+
+@pytest.fixture
+def whole(workdir, monkeypatch):
+    """The run as it is without deaths."""
+    with monkeypatch.context() as patch:
+        Deaths(patch, {}).both(load(*SHORT), "whole")
+    return "whole"
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_a_wait_in_the_end_is_noted_in_the_log(workdir, whole, monkeypatch, carrier):
+    # net2 dies after it has read all but before its count says so, or in its last test; net1 is
+    # done and waits for it, longer than it takes to write a line about that.
+    monkeypatch.setattr(absence, "_QUIET_S", 0.0)
+    monkeypatch.setattr(absence, "_LOOK_S", 0.0)
+    config = load(*SHORT, f"exchange.carrier={carrier}")
+    deaths = Deaths(monkeypatch, {"net2": ["last test"]})
+    noted = "net2 is gone (it was killed) while net2 to read the rest is awaited"
+
+    def until_noted():
+        deadline = time.monotonic() + 30
+        while noted not in Path("parts/net1.log").read_text():
+            assert deaths.errors == [] and time.monotonic() < deadline
+
+    deaths.pauses["net2"] = until_noted
+    deaths.both(config, "parts")
+    assert deaths.errors == []
+    equal(whole, "parts")
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_a_half_that_gave_up_in_the_end_goes_on_with_the_other(
+    workdir, whole, monkeypatch, carrier
+):
+    config = load(*SHORT, f"exchange.carrier={carrier}", "exchange.restart_grace_s=0")
+    deaths = Deaths(monkeypatch, {"net2": ["last test"]})
+    net1 = threading.Thread(target=deaths.train, args=(config, "net1", "parts"), daemon=True)
+
+    net1.start()
+    deaths.pauses["net2"] = net1.join
+    deaths.train(config, "net2", "parts", limit=1)
+    net1.join(60)
+    assert [(role, type(error)) for role, error in deaths.errors] == [("net1", PartnerDied)]
+    assert commit.complete("parts", "net1") is False
+    deaths.errors.clear()
+    deaths.both(config, "parts")
+    assert deaths.errors == []
+    equal(whole, "parts")
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_a_partner_that_becomes_complete_is_not_waited_for(workdir, whole, monkeypatch, carrier):
+    # net1 is killed before it can say that it is complete, and comes back while net2, which has
+    # left the exchange, is about to say so.
+    config = load(*SHORT, f"exchange.carrier={carrier}", "exchange.partner_timeout_s=30")
+    deaths = Deaths(monkeypatch, {"net1": ["complete"]})
+    is_waiting, real = threading.Event(), commit.mark_complete
+
+    def mark(run_dir, role, iteration):
+        if role == "net2":
+            assert is_waiting.wait(30)
+        real(run_dir, role, iteration)
+
+    monkeypatch.setattr(commit, "mark_complete", mark)
+    usual = commit.complete
+
+    def complete(run_dir, role):
+        if role == "net2" and deaths.starts.get("net1", 0) > 1:
+            looks.append(usual(run_dir, role))
+            if len(looks) > 2:
+                is_waiting.set()
+            return looks[-1]
+        return usual(run_dir, role)
+
+    looks = []
+    monkeypatch.setattr(commit, "complete", complete)
+    deaths.both(config, "parts")
+    assert deaths.errors == [] and looks[0] is False
+    equal(whole, "parts")
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_deaths_of_both_anywhere_in_the_end_change_nothing(workdir, whole, monkeypatch, carrier):
+    # All points for both, in one run: each start comes one point further.
+    config = load(*SHORT, f"exchange.carrier={carrier}")
+    deaths = Deaths(monkeypatch, {role: list(POINTS) for role in ROLES})
+    deaths.both(config, "parts")
+    assert deaths.errors == [] and deaths.deaths > 10
+    equal(whole, "parts")
+    # Killed while it deleted the last messages: the same command deletes the rest.
+    deaths.both(config, "parts")
+    assert not list(Path("parts/exchange").glob("*.npy"))
