@@ -160,7 +160,9 @@ class Function:
 
 #: Types that use another type's parameter message.
 _PARAM_OWNER = {
+    "ConvolutionDepthwise": "Convolution",
     "Deconvolution": "Convolution",
+    "DepthwiseConvolution": "Convolution",
     "Im2col": "Convolution",
     "LSTM": "Recurrent",
     "RNN": "Recurrent",

@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError, Message
 from dualnet.engine import upgrade
 from dualnet.engine.errors import PrototxtError, quoted
 from dualnet.engine.file_kind import guess_kind
-from dualnet.engine.proto import caffe_pb2
+from dualnet.engine.proto import caffe_pb2, fork_numbers
 
 __all__ = ["Path", "parse_text", "read_binary", "read_net", "read_solver"]
 
@@ -62,6 +62,8 @@ def read_binary(path: Path, message_type: type[M]) -> M:
                 f"'{os.fspath(path)}' is empty: a write has failed; give a complete "
                 f"{message.DESCRIPTOR.name}"
             )
+        if message_type is caffe_pb2.NetParameter:
+            content = fork_numbers.settled(content)
         message.ParseFromString(content)
     except PrototxtError:
         raise

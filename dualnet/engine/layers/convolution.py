@@ -50,9 +50,8 @@ class _BaseConvolution(Layer):
         dilation = self._expand("dilation", list(param.dilation), spatial, 1)
         # A kernel of 1 has nothing to spread, and PyTorch crashes on some that are told to.
         self._dilation = [d if k > 1 else 1 for d, k in zip(dilation, self._kernel)]
-        self._group = param.group
-        self._num_output = param.num_output
         self._channels = dims[self._axis]
+        self._group, self._num_output = self._counts(self._channels)
         if not self._num_output:
             raise PrototxtError(f"layer '{self.name}': convolution_param needs num_output above 0")
         for what, count in (("channels", self._channels), ("num_output", self._num_output)):
@@ -69,6 +68,11 @@ class _BaseConvolution(Layer):
         if self._bias:
             self.add_param([self._num_output], param.bias_filler)
         self._no_output_padding = [0] * spatial
+
+    def _counts(self, channels: int) -> tuple[int, int]:
+        """`group` and `num_output` for a bottom of so many channels."""
+        param = self.layer_param.convolution_param
+        return param.group, param.num_output
 
     def _sizes(self, what: str, spatial: int, default: int | None) -> list[int]:
         """Reads `kernel_size` or `kernel_h` and `kernel_w`, and likewise stride and pad."""

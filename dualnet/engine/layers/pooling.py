@@ -70,13 +70,26 @@ class Pooling(Layer):
             raise PrototxtError(
                 f"layer '{self.name}': STOCHASTIC pooling has no padding, pad is {pad}; use 0"
             )
-        ceil = param.round_mode == caffe_pb2.PoolingParameter.CEIL
+        ceil = self._rounds_up()
         self._global = param.global_pooling
         self._given = self._window = Window(kernel, stride, pad, ceil)
         self._size = (0, 0)
         self._output = (0, 0)
         self._direct = True
         self._indices: Tensor | None = None
+
+    def _rounds_up(self) -> bool:
+        """From `round_mode`, or from `ceil_mode` of a fork that came before it."""
+        param = self.layer_param.pooling_param
+        ceil = bool(param.round_mode == caffe_pb2.PoolingParameter.CEIL)
+        if not param.HasField("ceil_mode"):
+            return ceil
+        if param.HasField("round_mode") and ceil != param.ceil_mode:
+            raise PrototxtError(
+                f"layer '{self.name}': round_mode {'CEIL' if ceil else 'FLOOR'} contradicts "
+                f"ceil_mode {str(param.ceil_mode).lower()}; keep round_mode alone"
+            )
+        return bool(param.ceil_mode)
 
     def _pair(self, what: str) -> tuple[int, int] | None:
         """Reads `kernel_size`, or `kernel_h` and `kernel_w`; likewise stride and pad."""

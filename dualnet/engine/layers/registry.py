@@ -54,11 +54,12 @@ def layer_type_list() -> list[str]:
 
 
 def _load_all() -> None:
-    """Imports every module beside this one, so that a new file needs no list to be edited."""
+    """Imports every module here and in forks/, so that a new file needs no list to be edited."""
     global _loaded
     if _loaded:
         return
-    package = importlib.import_module("dualnet.engine.layers")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"dualnet.engine.layers.{module.name}")
+    for name in ("dualnet.engine.layers", "dualnet.engine.layers.forks"):
+        package = importlib.import_module(name)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{name}.{module.name}")
     _loaded = True

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from dualnet.engine.errors import DataError, ShapeError
+from dualnet.engine.errors import DataError, PrototxtError, ShapeError
 from dualnet.engine.layers.activation import NeuronLayer
 from dualnet.engine.layers.base import Arity, Blobs, LossLayer
 from dualnet.engine.layers.registry import register
@@ -108,7 +108,8 @@ class SoftmaxWithLoss(LossLayer):
 
     Bottoms: scores (N, C, …) and labels, one for every position. Top 0: the scalar loss; top 1,
     if any: the probabilities. A probability counts as at least FLT_MIN, so one loss is at most
-    87.3365.
+    87.3365. SegNet's `weight_by_label_freqs` multiplies each position's loss by the
+    `class_weighting` of its label; the divisor stays the number of positions.
     """
 
     tops: ClassVar[Arity] = (1, 2)
@@ -119,6 +120,8 @@ class SoftmaxWithLoss(LossLayer):
         self._ignore = param.ignore_label if param.HasField("ignore_label") else None
         self._mode = normalization_mode(param, param.VALID)
         self._axis = self.layer_param.softmax_param.axis
+        self._class_weights = torch.tensor(list(param.class_weighting))
+        self._is_weighted: bool = param.weight_by_label_freqs
         self._labels: Tensor | None = None
         self._probability: Tensor | None = None
 
@@ -135,8 +138,19 @@ class SoftmaxWithLoss(LossLayer):
                 f"predictions {dims} with softmax axis {self._dim} need "
                 f"{self._outer * self._inner} labels, bottom 1 has shape {bottom[1].dims}"
             )
+        if self._is_weighted and len(self._class_weights) != dims[self._dim]:
+            raise PrototxtError(
+                f"layer '{self.name}': weight_by_label_freqs needs one class_weighting a class: "
+                f"there are {len(self._class_weights)} for the {dims[self._dim]} of predictions "
+                f"{dims}"
+            )
         if len(top) > 1:
             top[1].reshape_like(bottom[0])
+
+    def _label_weights(self, labels: Tensor) -> Tensor:
+        """The weight of each label's class, float32, of the labels' shape."""
+        self._class_weights = self._class_weights.to(labels.device)
+        return self._class_weights[labels]
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         """Computes the loss."""
@@ -154,6 +168,8 @@ class SoftmaxWithLoss(LossLayer):
         if counted is not None:
             picked *= counted
             valid = counted.sum()
+        if self._is_weighted:
+            picked *= self._label_weights(labels)
         self._divisor = normalizer(self._mode, self._outer, self._inner, valid)
         self._probability, self._labels, self._counted = probability, labels, counted
         self.set_loss(top, picked.sum().neg_().div_(self._divisor))
@@ -171,5 +187,7 @@ class SoftmaxWithLoss(LossLayer):
         gradient.scatter_add_(1, self._labels, one)
         if self._counted is not None:
             gradient *= self._counted
+        if self._is_weighted:
+            gradient *= self._label_weights(self._labels)
         gradient *= top[0].diff_tensor.reshape(()) / self._divisor
         bottom[0].set_diff(gradient.view(p.shape))

@@ -99,3 +99,29 @@ def test_a_bottom_without_rows_is_refused():
     text = 'type: "Pooling" pooling_param { kernel_size: 3 pad: 1 }'
     with pytest.raises(ShapeError, match="is too small for"):
         make_layer(text, np.zeros((4, 4, 0, 10), np.float32))
+
+
+@pytest.mark.parametrize("method", ["MAX", "AVE"])
+@pytest.mark.parametrize(("kernel", "stride", "pad"), CASES[:3] + [(1, 1, 0)])
+@pytest.mark.parametrize(
+    ("fields", "ceil"),
+    [
+        ("ceil_mode: true", True),
+        ("ceil_mode: false", False),
+        ("ceil_mode: false round_mode: FLOOR", False),
+    ],
+)
+def test_ceil_mode_of_forks_is_round_mode(method, kernel, stride, pad, fields, ceil):
+    x = np.random.randn(2, 3, 8, 7).astype(np.float32)
+    geometry = f"pool: {method} kernel_size: {kernel} stride: {stride} pad: {pad}"
+    found = make_layer(f'type: "Pooling" pooling_param {{ {geometry} {fields} }}', x).forward()[0]
+    expected, _ = caffe_pool(x, kernel, stride, pad, ceil, method == "AVE")
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_ceil_mode_and_round_mode_must_agree():
+    x = np.zeros((1, 1, 4, 4), np.float32)
+    text = 'type: "Pooling" pooling_param { kernel_size: 2 ceil_mode: %s round_mode: %s }'
+    for ceil, mode in (("true", "FLOOR"), ("false", "CEIL")):
+        with pytest.raises(PrototxtError, match=f"round_mode {mode} contradicts ceil_mode {ceil}"):
+            make_layer(text % (ceil, mode), x)
