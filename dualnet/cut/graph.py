@@ -11,6 +11,7 @@ from typing import Any, Optional
 from google.protobuf import text_format
 
 from dualnet.backend import caffe_pb2
+from dualnet.engine.regular_file import regular_only
 from dualnet.errors import ConfigError
 
 __all__ = [
@@ -74,7 +75,7 @@ def _upgrade_input(net: Any) -> None:
 
 def _read(path: str, message: Any, kind: str) -> Any:
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", opener=regular_only) as file:
             text = file.read()
     except OSError as error:
         raise ConfigError(

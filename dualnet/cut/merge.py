@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from dualnet.backend import caffe_pb2
 from dualnet.config import Cut
 from dualnet.cut.graph import NetGraph, read_net
+from dualnet.engine.regular_file import regular_only
 from dualnet.errors import ConfigError
 
 __all__ = ["DUAL_SOURCES", "merge_models", "merge_nets"]
@@ -202,7 +203,7 @@ def merge_models(
 def _blobs_of(path: str) -> dict[str, list[Any]]:
     net = caffe_pb2.NetParameter()
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=regular_only) as file:
             net.ParseFromString(file.read())
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the caffemodel: {error.strerror}") from error

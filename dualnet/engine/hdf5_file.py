@@ -10,8 +10,23 @@ from typing import Any
 import numpy as np
 
 from dualnet.engine.errors import CaffeError, DataError, WeightsError
+from dualnet.engine.regular_file import regular_only
 
-__all__ = ["h5py_module", "read_values", "reading", "writing"]
+__all__ = [
+    "ELSEWHERE",
+    "h5py_module",
+    "member",
+    "open_hdf5",
+    "read_number",
+    "read_text",
+    "read_values",
+    "reading",
+    "writing",
+]
+
+#: What is wrong with a file that points into others, for messages.
+ELSEWHERE = "points into another file; copy all into one file (h5repack) and check its source"
+_LONGEST_TEXT = 4096
 
 
 def h5py_module() -> Any:
@@ -21,6 +36,38 @@ def h5py_module() -> Any:
     except ImportError as error:
         raise DataError("HDF5 files need the package h5py; install it with pip") from error
     return h5py
+
+
+def open_hdf5(path: str) -> Any:
+    """Opens an HDF5 file for reading; HDF5 itself would wait for whoever writes to a FIFO.
+
+    Raises:
+        OSError: it cannot be read, or is no HDF5 file.
+    """
+    os.close(regular_only(path, os.O_RDONLY))
+    return h5py_module().File(path, "r")
+
+
+def member(group: Any, name: str, where: str) -> Any:
+    """An object of a group that is stored in the group's own file.
+
+    A link into another file, or a data set whose bytes stand in one, would put that file's content
+    into the net, and from there into the next snapshot.
+
+    Args:
+        group: an open HDF5 group.
+        name: of the object; a slash in it makes groups within groups, as in `inception_3a/1x1`.
+        where: names the place, for the message.
+
+    Raises:
+        KeyError: there is none of that name.
+        WeightsError: it is a link into another file.
+    """
+    for part in name.split("/"):
+        if isinstance(group.get(part, getlink=True), h5py_module().ExternalLink):
+            raise WeightsError(f"{where}: '{name}' {ELSEWHERE}")
+        group = group[part]
+    return group
 
 
 @contextlib.contextmanager
@@ -33,9 +80,8 @@ def reading(path: str) -> Iterator[Any]:
     Raises:
         WeightsError: it cannot be read, or lacks what the block looks for.
     """
-    h5py = h5py_module()
     try:
-        stream = h5py.File(path, "r")
+        stream = open_hdf5(path)
     except OSError as error:
         raise WeightsError(f"cannot read '{path}' as HDF5: {error}") from error
     try:
@@ -61,13 +107,47 @@ def read_values(dataset: Any, dims: tuple[int, ...], where: str) -> np.ndarray:
         A new float32 array of that shape, C-contiguous.
 
     Raises:
-        WeightsError: the stored shape differs.
+        WeightsError: the stored shape differs, or the numbers stand in another file.
     """
+    _check_inside(dataset, where)
     if tuple(dataset.shape) != dims:
         raise WeightsError(
             f"{where}: the stored shape is {tuple(dataset.shape)}, the one needed is {dims}"
         )
     return np.array(dataset, dtype=np.float32, order="C")
+
+
+def read_number(dataset: Any, where: str) -> int:
+    """Reads one whole number.
+
+    Raises:
+        WeightsError: there are more, or they stand in another file.
+    """
+    _check_inside(dataset, where)
+    if dataset.size != 1:
+        raise WeightsError(f"{where} holds {dataset.size} numbers, not one")
+    return int(dataset[...].reshape(-1)[0])
+
+
+def read_text(dataset: Any, where: str) -> str:
+    """Reads a string of at most a path's length.
+
+    Raises:
+        WeightsError: it is longer, no string, or stands in another file.
+    """
+    _check_inside(dataset, where)
+    if dataset.size != 1 or dataset.dtype.itemsize > _LONGEST_TEXT:
+        raise WeightsError(
+            f"{where} takes {dataset.size} x {dataset.dtype.itemsize} bytes, expected one string "
+            f"of at most {_LONGEST_TEXT}"
+        )
+    raw = dataset[()]
+    return raw.decode() if isinstance(raw, bytes) else str(raw)
+
+
+def _check_inside(dataset: Any, where: str) -> None:
+    if dataset.is_virtual or dataset.external:
+        raise WeightsError(f"{where} {ELSEWHERE}")
 
 
 @contextlib.contextmanager

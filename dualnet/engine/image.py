@@ -7,11 +7,12 @@ average over more pixels when they shrink an image and would give other values.
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from dualnet.engine.errors import DataError
+from dualnet.engine.regular_file import regular_only
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -45,7 +46,7 @@ def read_image(
     except ImportError as error:
         raise DataError(f"{where}: reading images needs the package pillow") from error
     try:
-        with Image.open(path if content is None else io.BytesIO(content)) as image:
+        with _stream(path, content) as stream, Image.open(stream) as image:
             if color is None:
                 return _as_stored(image)
             if not color and image.format == "JPEG":
@@ -60,11 +61,18 @@ def read_image(
             truncates = image.format == "PNG"
     except FileNotFoundError as error:
         raise DataError(f"{where}: image '{path}' does not exist") from error
-    except (OSError, SyntaxError, ValueError) as error:  # a broken PNG is a SyntaxError to Pillow
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        # A broken PNG is a SyntaxError to Pillow.
         raise DataError(f"{where}: cannot read image '{path}': {error}") from error
     if color:
         return pixels[:, :, ::-1]
     return pixels[:, :, np.newaxis] if pixels.ndim == 2 else _gray(pixels, truncates)
+
+
+def _stream(path: str, content: bytes | None) -> BinaryIO:
+    if content is not None:
+        return io.BytesIO(content)
+    return open(path, "rb", opener=regular_only)
 
 
 def _as_stored(image: Image.Image) -> np.ndarray:

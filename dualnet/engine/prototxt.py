@@ -18,6 +18,7 @@ from dualnet.engine import upgrade
 from dualnet.engine.errors import PrototxtError, quoted
 from dualnet.engine.file_kind import guess_kind
 from dualnet.engine.proto import caffe_pb2, fork_numbers
+from dualnet.engine.regular_file import regular_only
 
 __all__ = ["Path", "parse_text", "read_binary", "read_net", "read_solver"]
 
@@ -55,7 +56,7 @@ def read_binary(path: Path, message_type: type[M]) -> M:
     """
     message = message_type()
     try:
-        with open(path, "rb") as stream:
+        with open(path, "rb", opener=regular_only) as stream:
             content = stream.read()
         if not content:  # a message without fields, to protobuf: nothing would be copied
             raise PrototxtError(
@@ -103,7 +104,7 @@ def parse_text(text: str, message_type: type[M], name: str) -> M:
 
 def _read(path: Path) -> str:
     try:
-        with open(path, encoding="utf-8") as stream:
+        with open(path, encoding="utf-8", opener=regular_only) as stream:
             return stream.read()
     except OSError as error:
         raise PrototxtError(

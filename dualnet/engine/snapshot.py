@@ -14,7 +14,15 @@ from dualnet.engine import weights
 from dualnet.engine.blob import Blob
 from dualnet.engine.blob_proto import blob_from_proto, blob_to_proto
 from dualnet.engine.errors import WeightsError
-from dualnet.engine.hdf5_file import h5py_module, read_values, reading, writing
+from dualnet.engine.hdf5_file import (
+    h5py_module,
+    member,
+    read_number,
+    read_text,
+    read_values,
+    reading,
+    writing,
+)
 from dualnet.engine.proto import caffe_pb2
 from dualnet.engine.prototxt import Path, read_binary
 
@@ -125,18 +133,18 @@ def _write_string(stream: Any, name: str, text: str) -> None:
 
 def _read_hdf5(path: str, history: Sequence[Blob]) -> State:
     with reading(path) as stream:
-        group = stream["history"]
+        where = f"'{path}'"
+        group = member(stream, "history", where)
         _check_count(path, len(group), len(history))
         for index, blob in enumerate(history):
-            where = f"'{path}', history {index}"
-            blob.set_data(torch.from_numpy(read_values(group[str(index)], blob.dims, where)))
+            place = f"{where}, history {index}"
+            values = read_values(member(group, str(index), where), blob.dims, place)
+            blob.set_data(torch.from_numpy(values))
         name = ""
         if "learned_net" in stream:
-            raw = stream["learned_net"][()]
-            name = raw.decode() if isinstance(raw, bytes) else str(raw)
-        numbers = []
-        for key in ("iter", "current_step"):
-            if stream[key].size != 1:
-                raise WeightsError(f"'{path}': '{key}' holds {stream[key].size} numbers, not one")
-            numbers.append(int(stream[key][...].reshape(-1)[0]))
+            name = read_text(member(stream, "learned_net", where), f"{where}: 'learned_net'")
+        numbers = [
+            read_number(member(stream, key, where), f"{where}: '{key}'")
+            for key in ("iter", "current_step")
+        ]
     return State(numbers[0], numbers[1], name)

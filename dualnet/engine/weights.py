@@ -13,10 +13,11 @@ from dualnet.engine.blob import Blob
 from dualnet.engine.blob_proto import blob_from_proto, blob_to_proto
 from dualnet.engine.build import Plan
 from dualnet.engine.errors import DataError, WeightsError, quoted
-from dualnet.engine.hdf5_file import read_values, reading, writing
+from dualnet.engine.hdf5_file import member, read_values, reading, writing
 from dualnet.engine.node import Node
 from dualnet.engine.proto import caffe_pb2
 from dualnet.engine.prototxt import Path, read_binary
+from dualnet.engine.regular_file import regular_only
 from dualnet.engine.upgrade import upgrade_net
 
 __all__ = [
@@ -143,18 +144,20 @@ def load_hdf5(plan: Plan, path: Path) -> None:
         WeightsError: a layer of a stored name has other parameters.
     """
     with reading(os.fspath(path)) as stream:
-        data = stream["data"]
+        where = f"'{os.fspath(path)}'"
+        data = member(stream, "data", where)
         nodes = first_of_each_name(plan)
         # A slash in a layer's name makes groups within groups.
         known = {name.split("/")[0] for name in nodes}
-        for name in data:
+        names = list(data.keys())
+        for name in names:
             if name not in known:
                 log.info(f"Ignoring source layer {name}")
         copied = 0
         for name, node in nodes.items():
-            group = data.get(name) if name else None
-            if group is None:
+            if not name or name not in data:
                 continue
+            group = member(data, name, where)
             blobs: Sequence[Blob] = node.layer.blobs
             # What is no number is the group of a layer called NAME/KEY.
             stored = [key for key in group if key.isdigit()]
@@ -168,7 +171,7 @@ def load_hdf5(plan: Plan, path: Path) -> None:
             for index, number in enumerate(node.param_ids):
                 _load_dataset(plan, group, index, number, f"'{os.fspath(path)}', layer '{name}'")
             copied += len(stored) > 0
-        _warn_of_nothing(plan, path, copied, list(data))
+        _warn_of_nothing(plan, path, copied, names)
 
 
 def _load_dataset(plan: Plan, group: Any, index: int, number: int, where: str) -> None:
@@ -177,7 +180,9 @@ def _load_dataset(plan: Plan, group: Any, index: int, number: int, where: str) -
         if param.owner != number:
             return
         raise WeightsError(f"{where}: parameter {index} is missing")
-    values = read_values(group[str(index)], param.blob.dims, f"{where}, parameter {index}")
+    values = read_values(
+        member(group, str(index), where), param.blob.dims, f"{where}, parameter {index}"
+    )
     param.blob.set_data(torch.from_numpy(values))
 
 
@@ -199,7 +204,7 @@ def check_same_parameters(name: str, mine: Sequence[Blob], theirs: Sequence[Blob
 
 def _is_hdf5(path: Path) -> bool:
     try:
-        with open(path, "rb") as stream:
+        with open(path, "rb", opener=regular_only) as stream:
             return stream.read(8) == b"\x89HDF\r\n\x1a\n"
     except (OSError, ValueError):
         return False  # the reader that follows says why

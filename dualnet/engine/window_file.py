@@ -11,6 +11,7 @@ import numpy as np
 from dualnet.engine.errors import DataError
 from dualnet.engine.image import read_image
 from dualnet.engine.proto import caffe_pb2
+from dualnet.engine.regular_file import regular_only
 
 __all__ = ["Window", "WindowFile"]
 
@@ -61,7 +62,9 @@ class WindowFile:
         self._paths: list[str] = []
         self._thresholds = param.fg_threshold, param.bg_threshold
         try:
-            with open(self._source, encoding="utf-8", errors="surrogateescape") as stream:
+            with open(
+                self._source, encoding="utf-8", errors="surrogateescape", opener=regular_only
+            ) as stream:
                 words = iter(stream.read().split())
         except OSError as error:
             raise DataError(
@@ -114,7 +117,7 @@ class WindowFile:
 
     def _load(self, path: str) -> bytes:
         try:
-            with open(path, "rb") as stream:
+            with open(path, "rb", opener=regular_only) as stream:
                 return stream.read()
         except OSError as error:
             raise DataError(

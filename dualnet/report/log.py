@@ -20,6 +20,7 @@ from typing import Any, Callable, TextIO, Union
 
 import numpy as np
 
+from dualnet.engine.regular_file import regular_only
 from dualnet.errors import StorageFailed
 
 __all__ = ["CaffeLog"]
@@ -69,7 +70,9 @@ class CaffeLog:
 
     def _open(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 (closed by close)
+        self._file = open(  # noqa: SIM115 (closed by close)
+            self.path, "ab", buffering=0, opener=regular_only
+        )
         try:
             if _ends_within_a_line(self.path):
                 # A process that was killed, or a disk that was full, left half a line.
@@ -256,7 +259,7 @@ class CaffeLog:
 def _ends_within_a_line(path: Path) -> bool:
     if os.stat(path).st_size == 0:
         return False
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=regular_only) as file:
         file.seek(-1, os.SEEK_END)
         return file.read(1) != b"\n"
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from dualnet.engine.regular_file import regular_only
 from dualnet.errors import StorageFailed
 
 __all__ = ["LogRow", "ParsedLog", "parse_log"]
@@ -143,7 +144,7 @@ def parse_log(path: str | Path) -> ParsedLog:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=regular_only) as file:
         for line in iter(lambda: file.readline(_LONGEST_LINE), b""):
             yield line.decode("utf-8", "replace").rstrip()
 

@@ -14,6 +14,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
+from dualnet.engine.regular_file import regular_only
 from dualnet.exchange.peek import HalfView, peek
 
 __all__ = ["HalfStatus", "RunStatus", "describe", "status"]
@@ -200,7 +201,7 @@ def _add_facts(half: HalfStatus, run_dir: str, names: list[str], problems: list[
 
 def _json(path: str, problems: list[str]) -> dict[str, Any]:
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", opener=regular_only) as file:
             found = json.load(file)
     except OSError as error:
         problems.append(f"{os.path.basename(path)}: {error.strerror}")
@@ -233,7 +234,7 @@ def _age_s(path: str) -> Optional[float]:
 def _tail(path: str) -> str:
     """The end of a text, "" if it cannot be read."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=regular_only) as file:
             file.seek(max(0, os.path.getsize(path) - _TAIL_BYTES))
             return file.read(_TAIL_BYTES).decode(errors="replace")
     except OSError:

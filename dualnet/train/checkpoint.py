@@ -18,6 +18,7 @@ from dualnet.atomic import read_whole, replace, write_atomically
 from dualnet.backend import caffe_pb2
 from dualnet.cut.below import data_layers
 from dualnet.cut.graph import NetGraph
+from dualnet.engine.regular_file import regular_only
 from dualnet.errors import UsageError
 from dualnet.exchange.storage import wait_for_room
 from dualnet.fs import SYSTEM, Fs
@@ -161,7 +162,7 @@ def _restore_solver(
     A solverstate names its caffemodel as it was called then; once the run directory has been moved,
     or the working directory is another one, BVLC Caffe ends the process over it.
     """
-    with open(state_path(run_dir, half.role, iteration), "rb") as file:
+    with open(state_path(run_dir, half.role, iteration), "rb", opener=regular_only) as file:
         message = caffe_pb2.SolverState.FromString(file.read())
     message.learned_net = model_path(run_dir, half.role, iteration)
     copy = f"{half.resolved.solver.snapshot_prefix}_restore.solverstate"

@@ -8,6 +8,7 @@ from typing import Callable
 
 from dualnet.atomic import write_atomically
 from dualnet.config import CONFIG_NAME, Config, load
+from dualnet.engine.regular_file import regular_only
 from dualnet.errors import StorageFailed, UsageError
 from dualnet.exchange.storage import wait_for_room
 from dualnet.train import commit
@@ -62,7 +63,7 @@ def claim(config: Config, run_dir: str, resolved: Resolved) -> None:
 def _has_begun(log: str) -> bool:
     """Whether a training has begun here, and not just found no room or no partner."""
     try:
-        with open(log, "rb") as file:
+        with open(log, "rb", opener=regular_only) as file:
             return any(b"] Solving " in line for line in file)
     except FileNotFoundError:
         return False

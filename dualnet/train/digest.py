@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dualnet.backend import caffe_pb2
+from dualnet.engine.regular_file import regular_only
 from dualnet.train import checkpoint
 
 __all__ = ["digest"]
@@ -33,7 +34,7 @@ def digest(run_dir: str, iteration: int | None = None) -> str:
 
 
 def _read(path: str, message: Any) -> Any:
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=regular_only) as file:
         message.ParseFromString(file.read())
     return message
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Callable, Optional
 
+from dualnet.engine.regular_file import regular_only
 from dualnet.errors import (
     DamagedMessage,
     DualnetError,
@@ -140,7 +141,8 @@ def _start(
     role: str, run_dir: str, arguments: Sequence[str], lifeline: Lifeline, again: bool = False
 ) -> subprocess.Popen[bytes]:
     try:
-        with open(_output_path(run_dir, role), "ab" if again else "wb") as output:
+        path, mode = _output_path(run_dir, role), "ab" if again else "wb"
+        with open(path, mode, opener=regular_only) as output:
             return lifeline.start([role, *arguments], stdout=output, stderr=subprocess.STDOUT)
     except OSError as error:
         raise StorageFailed(f"{run_dir}: cannot start {role}: {error.strerror}") from error
@@ -243,7 +245,7 @@ def _telling_line(path: str) -> str:
     That is the command's own last line, or the glog line before BVLC Caffe's stack trace (without
     its prefix), or just the last one with text in it.
     """
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=regular_only) as file:
         file.seek(max(0, os.path.getsize(path) - 16384))
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
     lines = [line for line in lines if line]

@@ -11,6 +11,7 @@ from typing import Optional
 
 from tqdm import tqdm
 
+from dualnet.engine.regular_file import regular_only
 from dualnet.train.session import Session
 
 __all__ = ["LogWatcher", "ProgressBar", "follow"]
@@ -96,7 +97,7 @@ class LogWatcher:
             self._bar.close()
 
     def _read(self, role: str, path: str) -> None:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=regular_only) as file:
             file.seek(self._offsets[role])
             # A line may still be in the making: up to the last line end only.
             text, newline, _ = file.read().rpartition(b"\n")

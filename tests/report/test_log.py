@@ -191,10 +191,18 @@ def test_what_cannot_be_written_is_named(tmp_path):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is Linux's")
-def test_a_full_disk_is_told():
-    log = CaffeLog("/dev/full")
+def test_a_full_disk_is_told(tmp_path):
+    log = CaffeLog(tmp_path / "net1.log")
+    with open("/dev/full", "ab") as full:
+        os.dup2(full.fileno(), log._file.fileno())
     with log, pytest.raises(StorageFailed, match="No space left on device.: free some space"):
         log.info("x")
+
+
+def test_a_log_that_is_no_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "net1.log")
+    with pytest.raises(StorageFailed, match="net1.log .not a regular file"):
+        CaffeLog(tmp_path / "net1.log")
 
 
 def test_the_log_needs_no_caffe():

@@ -20,6 +20,7 @@ from dualnet.cut.split.remarks import remarks_on
 from dualnet.cut.split.sides import find_sides
 from dualnet.cut.split.solvers import check_solver, write_solver
 from dualnet.cut.wiring import Wiring
+from dualnet.engine.regular_file import regular_only
 from dualnet.errors import ConfigError, StorageFailed, UsageError
 
 __all__ = ["Request", "Split", "solver_beside", "split", "write"]
@@ -224,5 +225,5 @@ def _same(one: str, two: str) -> bool:
 
 
 def _text(path: str) -> str:
-    with open(path, encoding="utf-8") as file:
+    with open(path, encoding="utf-8", opener=regular_only) as file:
         return file.read()

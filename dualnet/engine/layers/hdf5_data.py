@@ -11,9 +11,10 @@ import torch
 
 from dualnet.engine import random
 from dualnet.engine.errors import DataError, PrototxtError, quoted
-from dualnet.engine.hdf5_file import h5py_module
+from dualnet.engine.hdf5_file import ELSEWHERE, h5py_module, open_hdf5
 from dualnet.engine.layers.base import Blobs, Layer
 from dualnet.engine.layers.registry import register
+from dualnet.engine.regular_file import regular_only
 
 __all__ = ["HDF5Data"]
 
@@ -112,12 +113,17 @@ class HDF5Data(Layer):
         """A data set, (M, …) float32."""
         h5py = h5py_module()
         try:
-            with h5py.File(path, "r") as stream:
+            with open_hdf5(path) as stream:
                 found = stream.get(name)
                 if not isinstance(found, h5py.Dataset):
                     raise DataError(
                         f"layer '{self.name}': '{path}' has no data set '{name}', the name of a "
                         f"top; it has {quoted(sorted(stream))}"
+                    )
+                if found.external:
+                    # Bytes of any file at all, which HDF5 reads as numbers.
+                    raise DataError(
+                        f"layer '{self.name}': data set '{name}' of '{path}' {ELSEWHERE}"
                     )
                 if found.dtype.kind not in "fiu" or not found.shape:
                     raise DataError(
@@ -135,7 +141,9 @@ class HDF5Data(Layer):
 def _read_list(name: str, source: str) -> list[str]:
     """The files that the source names, separated by white space."""
     try:
-        with open(source, encoding="utf-8", errors="surrogateescape") as stream:
+        with open(
+            source, encoding="utf-8", errors="surrogateescape", opener=regular_only
+        ) as stream:
             files = stream.read().split()
     except (OSError, ValueError) as error:
         raise DataError(

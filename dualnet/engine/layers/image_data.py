@@ -17,6 +17,7 @@ from dualnet.engine.layers.base import Blobs, Layer
 from dualnet.engine.layers.registry import register
 from dualnet.engine.prefetch import Prefetcher
 from dualnet.engine.proto import caffe_pb2
+from dualnet.engine.regular_file import regular_only
 from dualnet.engine.transform import Transformer
 
 __all__ = ["ImageData"]
@@ -162,7 +163,9 @@ class _Source:
 def _read_list(name: str, source: str, root_folder: str) -> list[_Entry]:
     """The entries of a source file; the root folder is put before each path as it is."""
     try:
-        with open(source, encoding="utf-8", errors="surrogateescape") as stream:
+        with open(
+            source, encoding="utf-8", errors="surrogateescape", opener=regular_only
+        ) as stream:
             lines = stream.read().split("\n")
     except OSError as error:
         raise DataError(
