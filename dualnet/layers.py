@@ -22,9 +22,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import yaml
 
 from dualnet.backend import caffe
+from dualnet.config.yaml_text import BadYaml, parse_yaml
 
 __all__ = ["EuclideanLossLayer", "NormalizedEuclideanLossLayer", "RelativeEuclideanLossLayer"]
 
@@ -92,7 +92,10 @@ class NormalizedEuclideanLossLayer(_PairLossLayer):
 
     def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
         super().setup(bottom, top)
-        options = yaml.safe_load(self.param_str) if self.param_str else {}
+        try:
+            options = parse_yaml(self.param_str) or {}
+        except BadYaml as error:
+            raise ValueError(f"{type(self).__name__}: param_str: {error}") from error
         self.norms = options.get("norms", "through") if isinstance(options, dict) else options
         if self.norms not in ("through", "constant"):
             raise ValueError(

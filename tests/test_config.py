@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from dualnet import config
@@ -99,6 +101,37 @@ def test_later_override_wins(yaml_file):
         ("exchange: {dtype_up: half}", ["exchange.dtype_up", "'half'", "bfloat16"]),
         ("exchange: {hang_timeout_s: -3}", ["exchange.hang_timeout_s", "-3"]),
         ("- 1\n- 2", ["keys and values", "list"]),
+        ("train: {max_iter: 3000000000}", ["train.max_iter", "3000000000", "2147483647"]),
+        (f"train: {{max_iter: {'9' * 5000}}}", ["not valid YAML"]),
+        (f"seed: 0x{'f' * 5000}", ["seed", "an integer of 6021 digits"]),
+        ("exchange: {disk_budget_bytes: 99999999999999999999}", ["disk_budget_bytes", "64 bits"]),
+        ("exchange: {dead_after_s: .inf}", ["exchange.dead_after_s", "inf", "1e+09"]),
+        ("coupling: {gamma: .nan}", ["coupling.gamma", "nan"]),
+        ("net1: {threads: 1000000}", ["net1.threads", "1000000", "4096"]),
+        ("name: ../..", ["name", "'../..'", "folder"]),
+        ("name: a/b", ["name", "'a/b'", "folder"]),
+        ("name: .", ["name", "'.'", "folder"]),
+        ("name: ''", ["name", "''", "folder"]),
+        (f"name: {'n' * 300}", ["name", "300 characters", "100"]),
+        ('net1: {solver: "a\\0b"}', ["net1.solver", "a\\x00b", "control character"]),
+        ('name: "a\\nI1231 forged"', ["name", "a\\nI1231", "control character"]),
+        ('name: "\\ud800"', ["name", "control character"]),
+        ("cut: {dual: {conv3: [a]}}", ["cut.dual", "a mapping"]),
+        ("seed: 1\nseed: 2", ["line 2", "'seed'", "line 1 already"]),
+        ("train: {max_iter: 1, max_iter: 2}", ["'max_iter'", "already"]),
+        ("[" * 5000, ["nested more than 32 deep"]),
+        ("{a: " * 5000, ["nested more than 32 deep"]),
+        ("a: &a [*a]", ["an alias inside of what it stands for"]),
+        ("seed: !!int ''", ["not valid YAML"]),
+        ("seed: !!float ''", ["not valid YAML"]),
+        ("seed: !!bool maybe", ["not valid YAML"]),
+        ("seed: !!timestamp soon", ["not valid YAML"]),
+        ("seed: 2001-99-99", ["not valid YAML"]),
+        ("seed: !!python/object/apply:os.getpid []", ["not valid YAML"]),
+        ("? [a, b]\n: 1", ["not valid YAML"]),
+        ("? !!binary aGk=\n: 1", ["unknown key b'hi'"]),
+        (f"? {'k' * 100000}\n: 1", ["unknown key", "..."]),
+        ("#" * 300000, ["longer than 262144 bytes"]),
         ("a: [", ["not valid YAML"]),
     ],
 )
@@ -107,9 +140,50 @@ def test_mistakes_are_named_in_one_line(yaml_file, text, expected):
     with pytest.raises(ConfigError) as caught:
         config.load(path)
     message = str(caught.value)
-    assert message.startswith(path) and "\n" not in message
+    assert message.startswith(path) and "\n" not in message and len(message) < len(path) + 500
     for part in expected:
         assert part in message
+
+
+def test_aliases_that_stand_for_billions(yaml_file):
+    """A file of 500 bytes; printing its value would take all memory and hours."""
+    lines = ["a: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join(9 * [f'*a{n - 1}'])}]" for n in range(1, 10)]
+    for last in ("seed: *a9", "train: *a9", "train: {weights: *a9}", "cut: {dual: *a9}"):
+        with pytest.raises(ConfigError, match="stands for more than 100000 values"):
+            config.load(yaml_file("\n".join([*lines, last])))
+    merged = ["a: &a0 {x: 1, y: 2}"]
+    merged += [f"a{n}: &a{n} {{<<: [{', '.join(9 * [f'*a{n - 1}'])}]}}" for n in range(1, 10)]
+    with pytest.raises(ConfigError, match="stands for more than 100000 values"):
+        config.load(yaml_file("\n".join(merged)))
+
+
+def test_aliases_and_merge_keys_are_taken(yaml_file):
+    text = "net1: &half {solver: a, threads: 2}\nnet2: *half\nsingle: {<<: *half, threads: 3}\n"
+    loaded = config.load(yaml_file(text), ["net1.threads=1"])
+    assert [half.threads for half in (loaded.net1, loaded.net2, loaded.single)] == [1, 2, 3]
+    assert loaded.single.solver == "a"
+
+
+def test_overrides_are_checked_as_files_are(yaml_file):
+    path = yaml_file("")
+    for override in ("seed=" + "[" * 5000, "seed=!!int ''", "train={max_iter: 1, max_iter: 2}"):
+        with pytest.raises(ConfigError, match="^--set .*not a YAML value") as caught:
+            config.load(path, [override])
+        assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "directory"])
+def test_a_config_that_is_no_file(tmp_path, kind):
+    path = tmp_path / "run.yaml"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    with pytest.raises(ConfigError, match="run.yaml: cannot read the config: "):
+        config.load(str(path))
 
 
 def test_missing_file():

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 
 from dualnet.config.cores import parse_cores
+from dualnet.config.plain import check_plain
 from dualnet.config.schema import Config, Convergence, Coupling, Cut, Liveness, Update
+from dualnet.config.yaml_text import shown
 from dualnet.errors import ConfigError
 
 __all__ = ["check_values"]
 
+#: File systems take 255 bytes; a time is added to it.
+_LONGEST_NAME = 100
+#: More than any machine has cores; PyTorch would try to start them.
+_MOST_THREADS = 4096
+
 
 def check_values(config: Config, source: str) -> None:
     """Raise ConfigError for the first value that makes no sense. `source` begins the message."""
+    check_plain(config, source)
+    if not config.name or len(config.name) > _LONGEST_NAME:
+        length = f"{len(config.name)} characters, at most {_LONGEST_NAME}"
+        raise ConfigError(f"{source}: name: {shown(config.name)} cannot name a folder ({length})")
+    if os.sep in config.name or config.name.startswith("."):
+        raise ConfigError(
+            f"{source}: name: {config.name!r} cannot name a folder in runs/; leave out "
+            f"'{os.sep}' and a leading '.'"
+        )
     train = config.train
     for key in ("max_iter", "batch_size", "test_iter"):
         value = getattr(train, key)
@@ -70,6 +87,10 @@ def check_values(config: Config, source: str) -> None:
             raise ConfigError(f"{source}: {role}.cores: {error}") from error
         if half.threads < 0:
             raise ConfigError(f"{source}: {role}.threads: {half.threads} is negative; 0 means all")
+        if half.threads > _MOST_THREADS:
+            raise ConfigError(
+                f"{source}: {role}.threads: {half.threads} is more than {_MOST_THREADS}"
+            )
     _check_cut(config.cut, source)
     for f in dataclasses.fields(config.exchange):
         value = getattr(config.exchange, f.name)

@@ -9,10 +9,9 @@ import typing
 from collections.abc import Sequence
 from typing import Any, Union
 
-import yaml
-
 from dualnet.config.checks import check_values
 from dualnet.config.schema import CONFIG_NAME, Config
+from dualnet.config.yaml_text import BadYaml, parse_yaml, read_yaml, shown
 from dualnet.errors import ConfigError
 
 __all__ = ["from_dict", "load", "load_run"]
@@ -29,12 +28,11 @@ def load(path: str, overrides: Sequence[str] = ()) -> Config:
         ConfigError: The file cannot be read, or a key or value is not valid.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            raw = yaml.safe_load(file)
+        raw = read_yaml(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the config: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {_in_one_line(error)}") from error
+    except BadYaml as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
     if raw is None:
         raw = {}
     if not isinstance(raw, dict):
@@ -71,18 +69,19 @@ def _build(cls: type[Any], raw: Any, prefix: str, source: str) -> Any:
     if raw is None:
         raw = {}  # a section whose keys are all commented out
     if not isinstance(raw, dict):
-        raise ConfigError(f"{source}: {prefix[:-1]}: expected keys and values, found {raw!r}")
+        raise ConfigError(f"{source}: {prefix[:-1]}: expected keys and values, found {shown(raw)}")
     hints = typing.get_type_hints(cls)
     names = [f.name for f in dataclasses.fields(cls)]
     values = {}
     for key, value in raw.items():
         if key not in names:
-            close = difflib.get_close_matches(str(key), names, n=1)
+            named = key if isinstance(key, str) and key.isprintable() else shown(key)
+            named = named if len(named) < 100 else shown(key)
+            close = difflib.get_close_matches(named, names, n=1)
             hint = f"did you mean {prefix}{close[0]}? " if close else ""
             where = f"in {prefix[:-1]}" if prefix else "at the top level"
-            raise ConfigError(
-                f"{source}: unknown key {prefix}{key}; {hint}valid keys {where}: {', '.join(names)}"
-            )
+            valid = f"valid keys {where}: {', '.join(names)}"
+            raise ConfigError(f"{source}: unknown key {prefix}{named}; {hint}{valid}")
         hint_type = hints[key]
         if dataclasses.is_dataclass(hint_type):
             values[key] = _build(typing.cast(type, hint_type), value, f"{prefix}{key}.", source)
@@ -93,7 +92,7 @@ def _build(cls: type[Any], raw: Any, prefix: str, source: str) -> Any:
         allowed = f.metadata.get("one_of")
         if allowed and getattr(built, f.name) not in allowed:
             raise ConfigError(
-                f"{source}: {prefix}{f.name}: {getattr(built, f.name)!r} is none of "
+                f"{source}: {prefix}{f.name}: {shown(getattr(built, f.name))} is none of "
                 f"{', '.join(map(str, allowed))}"
             )
     return built
@@ -126,7 +125,7 @@ def _typed(value: Any, hint: Any, key: str, source: str) -> Any:
         elif isinstance(value, option):
             return value
     names = " or ".join(_type_name(option) for option in options)
-    raise ConfigError(f"{source}: {key}: expected {names}, found {value!r}")
+    raise ConfigError(f"{source}: {key}: expected {names}, found {shown(value)}")
 
 
 def _type_name(option: Any) -> str:
@@ -153,9 +152,9 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
     if not equals or not path.strip():
         raise ConfigError(f"--set {override}: expected key.path=value, as in train.max_iter=100")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: not a YAML value: {_in_one_line(error)}") from error
+        value = parse_yaml(text)
+    except BadYaml as error:
+        raise ConfigError(f"--set {shown(override)}: not a YAML value: {error}") from error
     *parents, last = path.strip().split(".")
     node = raw
     for parent in parents:
@@ -166,7 +165,3 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
             raise ConfigError(f"--set {override}: {parent} is a value, it has no key {last}")
         node = child
     node[last] = value
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -7,8 +7,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-import yaml
-
+from dualnet.config.yaml_text import BadYaml, read_yaml, shown
 from dualnet.errors import ConfigError
 
 __all__ = ["DIRECTORY", "Experiment", "Variant", "load_experiment", "names"]
@@ -81,13 +80,12 @@ def load_experiment(name: str, is_short: bool = False) -> Experiment:
     """
     path = os.path.join(DIRECTORY, f"{name}.yaml")
     try:
-        with open(path, encoding="utf-8") as file:
-            raw = yaml.safe_load(file)
+        raw = read_yaml(path)
     except FileNotFoundError:
         known = ", ".join(names()) or f"none in {DIRECTORY}"
         raise ConfigError(f"no experiment {name}; there are {known}") from None
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+    except (OSError, BadYaml) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
     short = raw.pop("short", {}) or {}
@@ -105,7 +103,7 @@ def load_experiment(name: str, is_short: bool = False) -> Experiment:
         raise ConfigError(f"{path}: runs: empty; name the runs that are compared")
     seeds = _get(path, raw, "seeds", list, [1])
     if not seeds or not all(isinstance(seed, int) for seed in seeds):
-        raise ConfigError(f"{path}: seeds: {seeds!r} is no list of whole numbers")
+        raise ConfigError(f"{path}: seeds: {shown(seeds)} is no list of whole numbers")
     return Experiment(
         name=name,
         title=_get(path, raw, "title", str),
@@ -126,7 +124,7 @@ def _variant(path: str, name: str, raw: dict[str, Any]) -> Variant:
     command = _get(path, raw, "command", str, "train")
     if command not in _COMMANDS:
         raise ConfigError(
-            f"{path}: runs.{name}.command: {command!r} is none of {', '.join(_COMMANDS)}"
+            f"{path}: runs.{name}.command: {shown(command)} is none of {', '.join(_COMMANDS)}"
         )
     about = _get(path, raw, "about", str, "")
     return Variant(name, command, _get(path, raw, "set", list, []), about)
@@ -134,7 +132,7 @@ def _variant(path: str, name: str, raw: dict[str, Any]) -> Variant:
 
 def _check_keys(path: str, prefix: str, raw: Any, known: tuple[str, ...]) -> None:
     if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: {prefix[:-1]}: expected keys and values, found {raw!r}")
+        raise ConfigError(f"{path}: {prefix[:-1]}: expected keys and values, found {shown(raw)}")
     for key in raw:
         if key not in known:
             raise ConfigError(f"{path}: unknown key {prefix}{key}; valid keys: {', '.join(known)}")
