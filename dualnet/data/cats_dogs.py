@@ -12,20 +12,21 @@ from __future__ import annotations
 
 import io
 import re
-import tarfile
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Callable, NamedTuple, Optional
+from typing import IO, Any, Callable, NamedTuple, Optional, cast
 
 import numpy as np
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
+from dualnet.data.archive import DAMAGED, damaged, open_tar, read_limited
 from dualnet.data.images import Images, Reordered, split_stratified
 from dualnet.data.publish import storage_error
+from dualnet.engine.regular_file import read_at_most
 from dualnet.errors import ConfigError
 
 __all__ = ["CLASSES", "SIZE_PX", "find_archive", "read_cats_dogs"]
@@ -44,14 +45,8 @@ _BILINEAR: Any = getattr(Image, "Resampling", Image).BILINEAR
 _EXTENSIONS = (".jpg", ".jpeg", ".png")
 #: What people call the archive, looked for where the data set goes.
 _ARCHIVES = ("cats-dogs.tar.xz", "cats-dogs.zip", "dogs-vs-cats.zip", "train.zip")
-_DAMAGED = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    OSError,
-    EOFError,
-    zlib.error,
-    NotImplementedError,
-)
+#: Bytes of a picture's file; Pillow itself refuses to decode more than 179 megapixels.
+_LARGEST_PICTURE = 1 << 28
 
 
 class _Photograph(NamedTuple):
@@ -186,40 +181,39 @@ def _entries(source: Path) -> tuple[Iterator[_Entry], Optional[int]]:
     """All files of a folder or archive, and how many there are if that is known beforehand."""
     if source.is_dir():
         files = sorted(path for path in source.rglob("*") if path.is_file())
-        return ((path.relative_to(source).as_posix(), path.read_bytes) for path in files), len(
-            files
-        )
+        return (
+            (path.relative_to(source).as_posix(), partial(_read_picture, path)) for path in files
+        ), len(files)
     if not source.exists():
         raise ConfigError(f"there is no {source}: give --source the folder or archive")
     try:
         if zipfile.is_zipfile(str(source)):
             archive = zipfile.ZipFile(str(source))
-            return _zip_entries(source, archive), len(archive.namelist())
-        return _tar_entries(source, tarfile.open(str(source), "r:*")), None
-    except _DAMAGED as error:
-        raise _damaged(source, error) from error
+            return _zip_entries(archive), len(archive.namelist())
+    except DAMAGED as error:
+        raise damaged(source, error) from error
+    return _tar_entries(source), None
 
 
-def _zip_entries(source: Path, archive: zipfile.ZipFile) -> Iterator[_Entry]:
+def _read_picture(path: Path) -> bytes:
+    return read_at_most(str(path), _LARGEST_PICTURE)
+
+
+def _zip_entries(archive: zipfile.ZipFile) -> Iterator[_Entry]:
+    def read(name: str) -> bytes:
+        with archive.open(name) as stream:
+            return read_limited(stream, _LARGEST_PICTURE, name)
+
     with archive:
         for name in archive.namelist():
-            yield name, lambda name=name: archive.read(name)  # type: ignore[misc]
+            yield name, partial(read, name)
 
 
-def _tar_entries(source: Path, archive: tarfile.TarFile) -> Iterator[_Entry]:
-    with archive:
-        while True:
-            try:
-                member = archive.next()
+def _tar_entries(source: Path) -> Iterator[_Entry]:
+    with open_tar(source) as archive:
+        for member in archive:
+            if member.isfile():
                 # Read at once: whether the stream is damaged shows here, not in the picture.
-                stream: Any = archive.extractfile(member) if member and member.isfile() else None
-                content = stream.read() if stream else b""
-            except _DAMAGED as error:
-                raise _damaged(source, error) from error
-            if member is None:
-                return
-            yield member.name, lambda content=content: content  # type: ignore[misc]
-
-
-def _damaged(source: Path, error: Exception) -> ConfigError:
-    return ConfigError(f"{source} is not a complete zip or tar archive ({error}): fetch it again")
+                stream = cast(IO[bytes], archive.extractfile(member))
+                content = read_limited(stream, _LARGEST_PICTURE, member.name)
+                yield member.name, partial(bytes, content)

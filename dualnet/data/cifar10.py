@@ -8,16 +8,17 @@ Python one is a pickled dict with "data", (10000, 3072) uint8 in the same plane 
 from __future__ import annotations
 
 import pickle
-import tarfile
-import zlib
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
+from dualnet.config.yaml_text import shown
+from dualnet.data.archive import open_tar, read_limited
 from dualnet.data.download import md5_of
 from dualnet.data.images import Images
 from dualnet.data.safe_pickle import load_arrays
+from dualnet.engine.regular_file import read_at_most
 from dualnet.errors import ConfigError
 
 __all__ = ["ARCHIVES", "CLASSES", "Archive", "find_archive", "read_cifar10"]
@@ -28,6 +29,9 @@ CLASSES = (
 _SHAPE = (3, 32, 32)
 _PIXELS = 3 * 32 * 32
 _BATCH_SIZE = 10_000
+#: Bytes; a batch has 31 MB, all of them 186 MB.
+_LARGEST_BATCH = 1 << 26
+_LARGEST_ARCHIVE = 1 << 30
 
 
 class Archive(NamedTuple):
@@ -108,31 +112,13 @@ def _find(source: Path) -> tuple[Archive, Path]:
 
 def _kind_of_archive(path: Path) -> Archive:
     """Tell the format by what is inside, since people rename archives."""
-    with _open_archive(path) as archive:
-        for member in _members(path, archive):
+    with open_tar(path, _LARGEST_ARCHIVE) as archive:
+        for member in archive:
             for kind in ARCHIVES:
                 if member.name.split("/")[-2:] == [kind.folder, _TRAIN[0] + kind.suffix]:
                     return kind
     names = " or ".join(f"{kind.folder}/{_TRAIN[0]}{kind.suffix}" for kind in ARCHIVES)
     raise ConfigError(f"{path} is not a CIFAR-10 archive: expected {names} in it, found neither")
-
-
-def _open_archive(path: Path) -> tarfile.TarFile:
-    try:
-        return tarfile.open(path, "r:*")
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise _damaged(path, error) from error
-
-
-def _members(path: Path, archive: tarfile.TarFile) -> Any:
-    try:
-        yield from archive
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> ConfigError:
-    return ConfigError(f"{path} is not a complete tar archive ({error}): fetch it again")
 
 
 def _read_archive(path: Path, kind: Archive, log: Callable[[str], None]) -> list[tuple[str, bytes]]:
@@ -142,14 +128,12 @@ def _read_archive(path: Path, kind: Archive, log: Callable[[str], None]) -> list
         log(f"{path} is not the published {kind.file_name} (MD5 {digest}, published {kind.md5})")
     names = [name + kind.suffix for name in _TRAIN + _TEST]
     contents = {}
-    with _open_archive(path) as archive:
-        for member in _members(path, archive):
+    with open_tar(path, _LARGEST_ARCHIVE) as archive:
+        for member in archive:
             name = member.name.split("/")[-1]
-            if member.isfile() and name in names:
-                try:
-                    contents[name] = archive.extractfile(member).read()  # type: ignore[union-attr]
-                except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-                    raise _damaged(path, error) from error
+            stream = archive.extractfile(member) if member.isfile() and name in names else None
+            if stream is not None:
+                contents[name] = read_limited(stream, _LARGEST_BATCH, name)
     for name in names:
         if name not in contents:
             raise ConfigError(f"{path} lacks {name}: expected {', '.join(names)} in it")
@@ -159,7 +143,7 @@ def _read_archive(path: Path, kind: Archive, log: Callable[[str], None]) -> list
 def _read_member(folder: Path, name: str, kind: Archive) -> tuple[str, bytes]:
     path = folder / (name + kind.suffix)
     try:
-        return str(path), path.read_bytes()
+        return str(path), read_at_most(str(path), _LARGEST_BATCH)
     except OSError as error:
         raise ConfigError(
             f"cannot read {path} ({error.strerror}): unpack the archive again"
@@ -182,9 +166,9 @@ def _decode_pickle(name: str, content: bytes) -> Images:
     except pickle.UnpicklingError as error:
         raise ConfigError(f"{name}: expected a pickled CIFAR-10 batch, found {error}") from error
     if not isinstance(batch, dict) or not {"data", "labels"} <= set(batch):
-        found = sorted(map(str, batch)) if isinstance(batch, dict) else type(batch).__name__
+        found = _named(batch) if isinstance(batch, dict) else type(batch).__name__
         raise ConfigError(f"{name}: expected a dict with data and labels, found {found}")
-    pixels, labels = np.asarray(batch["data"]), np.asarray(batch["labels"])
+    pixels, labels = _array(name, "data", batch), _array(name, "labels", batch)
     if pixels.dtype != np.uint8 or pixels.shape != (_BATCH_SIZE, _PIXELS):
         raise ConfigError(
             f"{name}: expected data uint8 of shape {(_BATCH_SIZE, _PIXELS)}, found {pixels.dtype} "
@@ -196,6 +180,21 @@ def _decode_pickle(name: str, content: bytes) -> Images:
             f"{labels.shape}"
         )
     return _checked(name, pixels, labels)
+
+
+def _named(batch: dict[Any, Any]) -> str:
+    return ", ".join(sorted(map(shown, batch))[:10]) or "nothing"
+
+
+def _array(name: str, key: str, batch: dict[str, Any]) -> np.ndarray:
+    """A batch's array; a list is taken too, as the labels are one, unless lists are in it."""
+    value = batch[key]
+    # Lists of the same list stand for billions of numbers, which NumPy would write out.
+    if isinstance(value, np.ndarray) or (
+        isinstance(value, list) and all(isinstance(item, int) for item in value)
+    ):
+        return np.asarray(value)
+    raise ConfigError(f"{name}: expected {key} as an array, found {shown(value)}")
 
 
 def _checked(name: str, pixels: np.ndarray, labels: np.ndarray) -> Images:

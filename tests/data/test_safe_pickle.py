@@ -84,3 +84,18 @@ def test_damage_gives_one_kind_of_error(cut, byte, garbage):
             load_arrays(content)
         except pickle.UnpicklingError:
             pass
+
+
+def test_object_numbers_that_would_take_all_memory():
+    """C's unpickler makes a table as long as the highest number: here 32 GB."""
+    content = pickle.dumps([1, "two"], 2)
+    assert content[2:5] == b"]q\x00"
+    wild = content[:3] + b"r\xff\xff\xff\x7f" + content[5:]
+    assert load_arrays(wild) == [1, "two"]
+
+
+def test_lists_of_lists_stay_small():
+    nested = [0] * 10
+    for _ in range(12):
+        nested = [nested] * 10
+    assert len(load_arrays(pickle.dumps(nested))) == 10  # ten references, not 10^13 numbers
