@@ -247,6 +247,9 @@ class Exchange:
     #: Digest of the arrays. `blake3` takes about a quarter of SHA-256's time; both nodes need the
     #: package of that name (`pip install blake3`).
     digest: str = _one_of(*DIGESTS, default="sha256")
+    #: Folder on each node's own disk for the lock against a second copy of a half; empty:
+    #: /tmp/dualnet-UID.
+    lock_dir: str = ""
     #: The most that one half's messages may take on the disk; where there are checkpoints, those of
     #: about three intervals are kept.
     disk_budget_bytes: int = 16 << 30

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from typing import Callable
 
 from dualnet.errors import StorageFailed, Superseded
@@ -30,6 +31,8 @@ __all__ = ["GENERATION_LIMIT", "Lease", "NodeLock", "read_generation"]
 GENERATION_LIMIT = 1024
 # How often a process looks whether it was superseded, and a starting one at the holder's heartbeat.
 _LOOK_S = 1.0
+# Anybody may make any name in /tmp, so that one that is taken must not keep us from working.
+_DEFAULT_FOLDERS = ("/tmp/dualnet-{uid}", *(f"/tmp/dualnet-{{uid}}-{n}" for n in range(2, 10)))
 
 
 class NodeLock:
@@ -37,7 +40,8 @@ class NodeLock:
 
     Args:
         fs: all I/O.
-        folder: on the node's own disk; made if missing; "" means /tmp/dualnet-<uid>.
+        folder: on the node's own disk; made if missing; "" means /tmp/dualnet-<uid>, or where
+            another user has taken that name, the first of -2 to -9 behind it that is free or ours.
         run: run id in hex.
         role: the role.
 
@@ -48,28 +52,36 @@ class NodeLock:
 
     def __init__(self, fs: Fs, folder: str, run: str, role: str) -> None:
         self._fs = fs
-        folder = folder or f"/tmp/dualnet-{os.geteuid()}"
-        self._path = os.path.join(folder, f"{run}.{role}.lock")
+        self._path = folder or _DEFAULT_FOLDERS[0].format(uid=os.geteuid())
         self._fd: int | None = None
         try:
-            self._take(folder, role)
+            self._path = os.path.join(self._folder(folder), f"{run}.{role}.lock")
+            self._take(role)
         except OSError as error:
             raise StorageFailed(
                 f"cannot lock {self._path}: {error.strerror}; set exchange.lock_dir to a folder on "
                 f"this node's own disk"
             ) from error
 
-    def _take(self, folder: str, role: str) -> None:
+    def _folder(self, wanted: str) -> str:
+        """The folder that was asked for, or the first of the usual ones that is ours."""
+        names = [wanted] if wanted else [n.format(uid=os.geteuid()) for n in _DEFAULT_FOLDERS]
+        for name in names:
+            try:
+                self._fs.mkdir(name, 0o700)
+                return name
+            except FileExistsError:
+                status = self._fs.lstat(name)
+                if status.st_uid == os.geteuid() and stat.S_ISDIR(status.st_mode):
+                    return name
+        what = "belongs to" if stat.S_ISDIR(status.st_mode) else "is no folder, and made by"
+        raise StorageFailed(
+            f"{names[0]}: {what} user {status.st_uid}, this is user {os.geteuid()}; set "
+            f"exchange.lock_dir to a folder of your own on this node's disk"
+        )
+
+    def _take(self, role: str) -> None:
         fs = self._fs
-        try:
-            fs.mkdir(folder, 0o700)
-        except FileExistsError:
-            owner = fs.lstat(folder).st_uid
-            if owner != os.geteuid():
-                raise StorageFailed(
-                    f"{folder}: belongs to user {owner}, this is user {os.geteuid()}; set "
-                    f"exchange.lock_dir to a folder of your own"
-                ) from None
         while True:
             fd = fs.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             try:

@@ -69,7 +69,7 @@ class ExchangeSettings:
     #: exchange directory.
     address: str = ""
     #: Folder on the node's own disk for the lock against a second copy; "" means
-    #: /tmp/dualnet-<uid>.
+    #: /tmp/dualnet-<uid>, or -2 to -9 behind it if that is another user's.
     lock_dir: str = ""
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from threading import Barrier
 
 import pytest
 
+from dualnet.config import load
 from dualnet.errors import StorageFailed, Superseded
 from dualnet.exchange.heartbeat import Heartbeat, Pulse
 from dualnet.exchange.host import ProcessId
@@ -57,6 +58,49 @@ def test_node_lock_excludes_and_frees(tmp_path: Path) -> None:
     first.release()
     NodeLock(Fs(), folder, "run", "net1").release()
     assert os.listdir(folder) == []
+
+
+class Shared(Fs):
+    """A folder in which other users have made names before us."""
+
+    def __init__(self, others: dict[str, int]) -> None:
+        self.others = others
+
+    def lstat(self, path: str) -> os.stat_result:
+        status = list(super().lstat(path))
+        status[4] = self.others.get(path, status[4])
+        return os.stat_result(status)
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link"])
+def test_another_users_folder_is_passed_by(tmp_path: Path, monkeypatch, kind: str) -> None:
+    names = [str(tmp_path / f"dualnet-{n}") for n in (1, 2, 3)]
+    monkeypatch.setattr("dualnet.exchange.lease._DEFAULT_FOLDERS", tuple(names))
+    if kind == "folder":
+        os.mkdir(names[0])
+    elif kind == "file":
+        (tmp_path / "dualnet-1").touch()
+    else:
+        os.symlink(tmp_path, names[0])
+    fs = Shared({names[0]: os.geteuid() + 1})
+    first = NodeLock(fs, "", "run", "net1")
+    with pytest.raises(Superseded, match="dualnet-2/run.net1.lock"):
+        NodeLock(fs, "", "run", "net1")
+    first.release()
+    if kind != "folder":
+        return
+    for name in names[2:]:
+        os.mkdir(name)
+    fs = Shared({name: os.geteuid() + 1 for name in names})
+    remedy = f"dualnet-1: belongs to user {os.geteuid() + 1}.*set exchange.lock_dir"
+    with pytest.raises(StorageFailed, match=remedy):
+        NodeLock(fs, "", "run", "net1")
+    NodeLock(fs, str(tmp_path / "mine"), "run", "net1").release()
+
+
+def test_the_remedy_names_a_key_that_there_is(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("exchange: {lock_dir: /scratch/locks}")
+    assert load(str(tmp_path / "run.yaml")).exchange.lock_dir == "/scratch/locks"
 
 
 def test_a_lock_on_a_removed_file_is_taken_again(tmp_path: Path) -> None:
