@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import uuid
 from collections.abc import Iterator, Mapping
 
@@ -56,10 +57,12 @@ def read_blocks(path: str, fs: Fs = SYSTEM) -> Iterator[bytes]:
     """The content of a file, a piece at a time.
 
     Raises:
-        OSError: As the system says.
+        OSError: As the system says; EINVAL for what is no regular file, as a device that never ends.
     """
-    descriptor = fs.open(path, os.O_RDONLY)
+    descriptor = fs.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
+        if not stat.S_ISREG(fs.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
         offset = 0
         while True:
             block = fs.pread(descriptor, _BLOCK_BYTES, offset)

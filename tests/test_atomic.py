@@ -129,3 +129,14 @@ def test_files_that_belong_together_all_stay_as_they_were(tmp_path, monkeypatch,
         atomic.write_together(contents, force=True)
     assert os.listdir(tmp_path) == ["a"]
     assert (tmp_path / "a").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device"])
+def test_what_is_no_file_is_not_read(tmp_path, kind):
+    path = tmp_path / "snapshot"
+    if kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(OSError, match="not a regular file"):
+        next(atomic.read_blocks(str(path)))

@@ -98,7 +98,7 @@ def _find_room(half: Half, written: str, fs: Fs) -> None:
     params = half.solver.net.params.values()
     weights = sum(blob.data.nbytes for blobs in params for blob in blobs)
     probe = written + ".room"
-    descriptor = fs.open(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    descriptor = fs.open(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, 0o666)
     try:
         # Weights, and no solver type keeps more than two numbers for each.
         fs.allocate(descriptor, 3 * weights + _OVERHEAD_BYTES)

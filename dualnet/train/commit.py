@@ -32,7 +32,7 @@ _EXTRAS = tuple(f"{kind}.npz" for kind in extra_state.KINDS)
 #: must not cost the checkpoint that it keeps.
 _PAUSES_S = (0.1, 0.4, 1.6)
 #: Errors that no second try mends.
-_FINAL = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+_FINAL = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL)
 
 
 @dataclass(frozen=True)
