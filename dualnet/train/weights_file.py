@@ -14,6 +14,7 @@ import numpy as np
 
 from dualnet.backend import caffe_pb2
 from dualnet.engine.file_kind import HEAD_BYTES, guess_kind
+from dualnet.engine.regular_file import regular_only
 from dualnet.errors import ConfigError
 
 __all__ = ["Shape", "StoredLayer", "WeightsFile", "read_weights_file"]
@@ -86,7 +87,7 @@ def read_weights_file(path: str) -> WeightsFile:
         ConfigError: It cannot be read, or is something else; the message says what.
     """
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=regular_only) as file:
             head = file.read(HEAD_BYTES)
             if head.startswith(_HDF5):
                 return WeightsFile(path, tuple(_hdf5_layers(path)), is_hdf5=True)
