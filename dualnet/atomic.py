@@ -57,7 +57,7 @@ def read_blocks(path: str, fs: Fs = SYSTEM) -> Iterator[bytes]:
     """The content of a file, a piece at a time.
 
     Raises:
-        OSError: As the system says; EINVAL for what is no regular file, as a device that never ends.
+        OSError: As the system says; EINVAL for what is no regular file, as a device.
     """
     descriptor = fs.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
