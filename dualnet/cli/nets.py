@@ -33,7 +33,8 @@ def _add_merge(commands: Any) -> None:
         epilog="examples:\n"
         "  dualnet merge runs/a -o cifar10.caffemodel\n"
         "      and cifar10_train_test.prototxt, cifar10_deploy.prototxt beside it\n"
-        "  dualnet merge runs/a -o earlier.caffemodel --iteration 1000 --dual net1",
+        "  dualnet merge runs/a -o earlier.caffemodel --iteration 1000 --dual net1\n"
+        "Both nets are tried on a batch of the data set first: their outputs must be the halves'.",
     )  # fmt: skip
     command.set_defaults(run=_merge)
     command.add_argument("run_dir", metavar="RUN_DIR")

@@ -7,8 +7,8 @@ names of the single net. The deploy net is that of deploy.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Optional
 
 from google.protobuf.message import DecodeError
 
@@ -18,7 +18,15 @@ from dualnet.cut.graph import NetGraph, read_net
 from dualnet.engine.regular_file import regular_only
 from dualnet.errors import ConfigError
 
-__all__ = ["DUAL_SOURCES", "merge_models", "merge_nets"]
+__all__ = [
+    "DUAL_SOURCES",
+    "Joint",
+    "Parameters",
+    "merge_models",
+    "merge_nets",
+    "merge_parameters",
+    "read_parameters",
+]
 
 #: Whose dual layers a merged model can have.
 DUAL_SOURCES = ("net1", "net2")
@@ -26,7 +34,27 @@ DUAL_SOURCES = ("net1", "net2")
 _FEEDS = ("MemoryData", "Input")
 
 
-def merge_nets(net1_path: str, net2_path: str, cut: Cut, name: str) -> Any:
+class Joint(NamedTuple):
+    """Both halves as one net.
+
+    Attributes:
+        net: The NetParameter: net1's layers, then net2's, each in their own order.
+        lower: Names of net1's layers in it.
+        names: net2's blobs that have another name in it, to that name.
+    """
+
+    net: Any
+    lower: set[str]
+    names: dict[str, str]
+
+
+def merge_nets(
+    net1_path: str,
+    net2_path: str,
+    cut: Cut,
+    name: str,
+    stored: Optional[Container[str]] = None,
+) -> Joint:
     """The single net in both phases.
 
     Args:
@@ -34,9 +62,7 @@ def merge_nets(net1_path: str, net2_path: str, cut: Cut, name: str) -> Any:
         net2_path: net2's.
         cut: Where they were cut.
         name: Of the net.
-
-    Returns:
-        A NetParameter: net1's layers, then net2's, each in their own order.
+        stored: Names of the layers that hold parameters, which must be unique; default all.
 
     Raises:
         ConfigError: A prototxt cannot be read, does not have what `cut` names, or both halves use
@@ -44,15 +70,16 @@ def merge_nets(net1_path: str, net2_path: str, cut: Cut, name: str) -> Any:
     """
     net1, net2 = read_net(net1_path), read_net(net2_path)
     lower = _lower(net1, cut)
-    upper = _upper(net2, cut, _renamed(net1, net2, cut, net2_path))
-    _check_names(lower, upper, cut, net1_path, net2_path)
+    names = _renamed(net1, net2, cut, net2_path)
+    upper = _upper(net2, cut, names)
+    _check_names(lower, upper, cut, net1_path, net2_path, stored)
     merged = caffe_pb2.NetParameter()
     merged.CopyFrom(net1)  # its state and whatever else stands outside the layers
     merged.name = name
     del merged.layer[:]
     merged.layer.extend(lower)
     merged.layer.extend(upper)
-    return merged
+    return Joint(merged, {layer.name for layer in lower}, names)
 
 
 def _up(cut: Cut) -> set[str]:
@@ -96,7 +123,9 @@ def _upper(net2: Any, cut: Cut, names: Mapping[str, str]) -> list[Any]:
             renamed.name = originals.get(layer.name, layer.name)
             renamed.bottom[:] = [names.get(blob, blob) for blob in layer.bottom]
             renamed.top[:] = [names.get(blob, blob) for blob in layer.top]
-            kept.append(renamed)
+            # A second name that was there to be compared: here both names are one.
+            if renamed.type != "Split" or set(renamed.top) != set(renamed.bottom):
+                kept.append(renamed)
     return kept
 
 
@@ -144,7 +173,12 @@ def _renamed(net1: Any, net2: Any, cut: Cut, net2_path: str) -> dict[str, str]:
 
 
 def _check_names(
-    lower: Sequence[Any], upper: Sequence[Any], cut: Cut, net1_path: str, net2_path: str
+    lower: Sequence[Any],
+    upper: Sequence[Any],
+    cut: Cut,
+    net1_path: str,
+    net2_path: str,
+    stored: Optional[Container[str]],
 ) -> None:
     """Each name must stand for one thing, and net1 must make what net2 takes.
 
@@ -156,6 +190,8 @@ def _check_names(
         if blob not in made:
             raise ConfigError(f"{net1_path}: no layer makes {blob}, which cut sends to net2")
     shared = {layer.name for layer in lower} & {layer.name for layer in upper}
+    if stored is not None:
+        shared = {name for name in shared if name in stored}
     if shared:
         raise ConfigError(
             f"{net2_path}: layer {min(shared)} is in {net1_path}, too, and a caffemodel knows "
@@ -169,38 +205,16 @@ def _check_names(
         )
 
 
-def merge_models(
-    merged: Any, models: Mapping[str, str], dual: Mapping[str, str], dual_source: str
-) -> Any:
-    """The merged net's caffemodel.
+#: Layer's name to its parameters, BlobProtos.
+Parameters = dict[str, list[Any]]
 
-    Args:
-        merged: What `merge_nets` returned.
-        models: `net1` and `net2`: the caffemodel of each.
-        dual: net1's dual layers: their copies in net2.
-        dual_source: Whose dual layers to take, one of `DUAL_SOURCES`.
 
-    Returns:
-        A NetParameter of the layers in phase TRAIN with their parameters, as Caffe's snapshots are.
+def read_parameters(path: str) -> Parameters:
+    """The parameters in a caffemodel, by name of their layer; layers without any are left out.
 
     Raises:
-        ConfigError: A caffemodel cannot be read.
+        ConfigError: It cannot be read.
     """
-    blobs = {role: _blobs_of(path) for role, path in models.items()}
-    parameters = {**blobs["net1"], **blobs["net2"]}
-    for original, copy in dual.items():
-        name = original if dual_source == "net1" else copy
-        parameters[original] = blobs[dual_source].get(name, [])
-    model = caffe_pb2.NetParameter(name=merged.name)
-    for layer in NetGraph(merged, "TRAIN", "merged net").layers:
-        stored = model.layer.add()
-        stored.CopyFrom(layer)
-        stored.phase = caffe_pb2.TRAIN
-        stored.blobs.extend(parameters.get(layer.name, []))
-    return model
-
-
-def _blobs_of(path: str) -> dict[str, list[Any]]:
     net = caffe_pb2.NetParameter()
     try:
         with open(path, "rb", opener=regular_only) as file:
@@ -211,4 +225,49 @@ def _blobs_of(path: str) -> dict[str, list[Any]]:
         raise ConfigError(
             f"{path}: not a caffemodel ({error}); merge another --iteration"
         ) from error
-    return {layer.name: list(layer.blobs) for layer in net.layer}
+    return {layer.name: list(layer.blobs) for layer in net.layer if layer.blobs}
+
+
+def merge_parameters(
+    halves: Mapping[str, Parameters], dual: Mapping[str, str], dual_source: str
+) -> Parameters:
+    """The parameters of the single net.
+
+    Args:
+        halves: `net1` and `net2`: what `read_parameters` returned for each.
+        dual: net1's dual layers: their copies in net2.
+        dual_source: Whose dual layers to take, one of `DUAL_SOURCES`.
+    """
+    merged = {**halves["net1"], **halves["net2"]}
+    for original, copy in dual.items():
+        name = original if dual_source == "net1" else copy
+        found = halves[dual_source].get(name, [])
+        merged.pop(original, None)
+        if copy not in dual:
+            merged.pop(copy, None)
+        if found:
+            merged[original] = found
+    return merged
+
+
+def merge_models(
+    merged: Any, parameters: Mapping[str, Sequence[Any]], state: Optional[Any] = None
+) -> Any:
+    """The merged net's caffemodel.
+
+    Args:
+        merged: The net that `merge_nets` returned.
+        parameters: What `merge_parameters` returned.
+        state: The NetState that the solver adds in training.
+
+    Returns:
+        A NetParameter of the layers in phase TRAIN with their parameters, as Caffe's snapshots are.
+    """
+    left = dict(parameters)
+    model = caffe_pb2.NetParameter(name=merged.name)
+    for layer in NetGraph(merged, "TRAIN", "merged net", state).layers:
+        stored = model.layer.add()
+        stored.CopyFrom(layer)
+        stored.phase = caffe_pb2.TRAIN
+        stored.blobs.extend(left.pop(layer.name, []))
+    return model

@@ -19,6 +19,7 @@ from google.protobuf import text_format
 
 from dualnet import backend
 from dualnet.backend import caffe, caffe_pb2
+from dualnet.cut.data_files import missing_file
 from dualnet.cut.graph import batch_size_of
 from dualnet.cut.inserted import numbers_of
 from dualnet.cut.wiring import Wiring
@@ -27,14 +28,6 @@ from dualnet.errors import ConfigError
 __all__ = ["Built", "build", "build_phases", "built_of"]
 
 Shape = list[int]
-
-#: Data layers and what names their data: a directory or file that has to be there.
-_SOURCES = {
-    "Data": "data_param",
-    "ImageData": "image_data_param",
-    "HDF5Data": "hdf5_data_param",
-    "WindowData": "window_data_param",
-}
 
 
 class Built(NamedTuple):
@@ -209,17 +202,9 @@ def _require_source(layer: Any, path: str) -> None:
     """Say which data is missing before Caffe does, in more words."""
     top = layer.top[0] if layer.top else "data"
     remedy = f"make it, or say what one sample is, as in --shape {top}=3,32,32"
-    if layer.type in _SOURCES:
-        source = getattr(layer, _SOURCES[layer.type]).source
-        if not os.path.exists(source):
-            raise ConfigError(
-                f"{path}: layer {layer.name}: its source {source!r} is not here; {remedy}"
-            )
-    mean = layer.transform_param.mean_file
-    if mean and not os.path.exists(mean):
-        raise ConfigError(
-            f"{path}: layer {layer.name}: its mean_file {mean!r} is not here; {remedy}"
-        )
+    missing = missing_file(layer)
+    if missing:
+        raise ConfigError(f"{path}: layer {layer.name}: {missing} is not here; {remedy}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from google.protobuf import text_format
 from dualnet.backend import caffe_pb2
 from dualnet.config import Cut, load
 from dualnet.cut.graph import read_net
-from dualnet.cut.merge import merge_models, merge_nets
+from dualnet.cut.merge import merge_models, merge_nets, merge_parameters, read_parameters
 from dualnet.errors import ConfigError
 
 DATA = """
@@ -41,11 +41,11 @@ CUT = Cut(["conv1"], ["label"], {"fc2": "fc2p"})
 def merged(tmp_path):
     """Merges two prototxt given as text."""
 
-    def merge(net1, net2, cut=CUT):
+    def merge(net1, net2, cut=CUT, stored=None):
         for name, text in (("net1", net1), ("net2", net2)):
             (tmp_path / f"{name}.prototxt").write_text(text)
         paths = (str(tmp_path / f"{name}.prototxt") for name in ("net1", "net2"))
-        return merge_nets(*paths, cut, "whole")
+        return merge_nets(*paths, cut, "whole", stored).net
 
     return merge
 
@@ -60,7 +60,7 @@ def test_shipped_halves_are_the_shipped_single_net(name, repository):
     folder = repository / "prototxt" / name
     paths = (str(folder / f"{role}_train_test.prototxt") for role in ("net1", "net2"))
     cut = load(str(repository / "configs" / f"{name}.yaml")).cut
-    merged = merge_nets(*paths, cut, f"{name}_single")
+    merged = merge_nets(*paths, cut, f"{name}_single").net
     assert merged == read_net(str(folder / "single_train_test.prototxt"))
 
 
@@ -169,7 +169,8 @@ def test_dual_layers_come_from_the_half_asked_for(merged, tmp_path, source, expe
         "net1": model(tmp_path / "1", conv1=1, fc2=2),
         "net2": model(tmp_path / "2", fc2p=3, relu2=4),
     }
-    net = merge_models(merged(NET1, NET2), models, CUT.dual, source)
+    parameters = {role: read_parameters(path) for role, path in models.items()}
+    net = merge_models(merged(NET1, NET2), merge_parameters(parameters, CUT.dual, source))
     values = {layer.name: [blob.data[0] for blob in layer.blobs] for layer in net.layer}
     assert values == {
         "data": [], "conv1": [1.0], "relu1": [], "fc2": [expected], "relu2": [4.0], "loss": []
@@ -178,14 +179,32 @@ def test_dual_layers_come_from_the_half_asked_for(merged, tmp_path, source, expe
     assert all(layer.phase == caffe_pb2.TRAIN for layer in net.layer)
 
 
-def test_a_damaged_caffemodel_is_named(merged, tmp_path):
-    net = merged(NET1, NET2)
-    good = model(tmp_path / "1", conv1=1)
+def test_a_damaged_caffemodel_is_named(tmp_path):
     (tmp_path / "2").write_bytes(b"\xff not a caffemodel")
     with pytest.raises(ConfigError, match="2: not a caffemodel"):
-        merge_models(net, {"net1": good, "net2": str(tmp_path / "2")}, CUT.dual, "net2")
+        read_parameters(str(tmp_path / "2"))
     with pytest.raises(ConfigError, match="3: cannot read the caffemodel: No such file"):
-        merge_models(net, {"net1": good, "net2": str(tmp_path / "3")}, CUT.dual, "net2")
+        read_parameters(str(tmp_path / "3"))
+
+
+def test_layers_without_weights_may_share_a_name(merged):
+    net2 = NET2.replace('name: "relu2"', 'name: "relu1"')
+    assert "relu1: fc2 > relu2" in summary(merged(NET1, net2, stored=["conv1", "fc2"]))
+    with pytest.raises(ConfigError, match="layer relu1 is in"):
+        merged(NET1, net2, stored=["relu1"])
+
+
+def test_a_split_that_was_there_to_be_compared_goes(merged):
+    # The output of one dual layer is compared and read by the next.
+    net1 = NET1.replace('"fc2p"', '"fc2p_whole"')
+    split = 'layer { name: "s" type: "Split" bottom: "fc2p" top: "fc2p_whole" }\n'
+    net2 = NET2.replace('layer { name: "relu2"', split + 'layer { name: "relu2"')
+    cut = Cut(["conv1"], ["label"], {"fc2": "fc2p"}, {"fc2": "fc2p_whole"})
+    assert summary(merged(net1, net2, cut))[3:] == [
+        "fc2: conv1 > fc2",
+        "relu2: fc2 > relu2",
+        "loss: relu2 label > loss",
+    ]
 
 
 def test_merged_nets_can_be_written_and_read(merged, tmp_path):

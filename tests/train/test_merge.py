@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 
 import numpy as np
@@ -12,13 +13,28 @@ import pytest
 from dualnet import config as cfg
 from dualnet.backend import caffe, caffe_pb2, provider
 from dualnet.config import CONFIG_NAME
+from dualnet.cut.deploy import deploy_net
 from dualnet.cut.graph import read_net
+from dualnet.cut.merge import merge_models
 from dualnet.cut.split import Request, split, write
-from dualnet.errors import StorageFailed, UsageError
+from dualnet.errors import ConfigError, StorageFailed, UsageError
 from dualnet.train import checkpoint
 from dualnet.train.evaluate import evaluate
+from dualnet.train.half import Half
 from dualnet.train.merge import merge
+from dualnet.train.resolve import resolve
+from dualnet.train.resolve import write as write_resolved
 from tests.cut.both import train_halves
+from tests.cut.singles import CHAIN, DATA, SOLVER, classifier, conv, relu, write_single
+from tests.cut.split.topologies import (
+    FROM_DATA,
+    PYTHON,
+    READ_TWICE,
+    SIAMESE,
+    STAGES,
+    TWO_HEADS,
+    TWO_WAYS,
+)
 from tests.train.halves import load, make_half
 
 #: Runs in BVLC Caffe's interpreter, which knows nothing of dualnet there.
@@ -191,3 +207,203 @@ def test_a_cut_that_two_blobs_cross(workdir):
     merged = read_net("m_train_test.prototxt")
     merged.name = "residual"
     assert merged == read_net("residual_train_test.prototxt")
+
+
+# Nets of other kinds, whose halves are what their fillers made of them.
+
+CROP = """
+name: "crop"
+layer { name: "data" type: "DummyData" top: "data" top: "label" dummy_data_param {
+  shape { dim: 2 dim: 3 dim: 12 dim: 12 } shape { dim: 2 dim: 1 dim: 12 dim: 12 }
+  data_filler { type: "gaussian" } data_filler { type: "constant" value: 1 } } }
+layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1" convolution_param {
+  num_output: 4 pad: 3 kernel_size: 3 weight_filler { type: "xavier" } } }
+layer { name: "conv2" type: "Convolution" bottom: "conv1" top: "conv2" convolution_param {
+  num_output: 5 kernel_size: 1 weight_filler { type: "xavier" } } }
+layer { name: "score" type: "Crop" bottom: "conv2" bottom: "data" top: "score"
+  crop_param { axis: 2 offset: 2 } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "score" bottom: "label" top: "loss" }
+"""
+LSTM = """
+name: "lstm"
+layer { name: "data" type: "DummyData" top: "data" top: "cont" top: "label" dummy_data_param {
+  shape { dim: 4 dim: 3 dim: 6 } shape { dim: 4 dim: 3 } shape { dim: 4 dim: 3 }
+  data_filler { type: "gaussian" } data_filler { type: "FILLER" max: 1 value: 1 }
+  data_filler { type: "constant" value: 2 } } }
+layer { name: "ip1" type: "InnerProduct" bottom: "data" top: "ip1" inner_product_param {
+  num_output: 5 axis: 2 weight_filler { type: "xavier" } } }
+layer { name: "ip2" type: "InnerProduct" bottom: "ip1" top: "ip2" inner_product_param {
+  num_output: 5 axis: 2 weight_filler { type: "xavier" } } }
+layer { name: "lstm" type: "LSTM" bottom: "ip2" bottom: "cont" top: "lstm" recurrent_param {
+  num_output: 4 weight_filler { type: "uniform" min: -0.3 max: 0.3 } bias_filler { } } }
+layer { name: "ip3" type: "InnerProduct" bottom: "lstm" top: "ip3" inner_product_param {
+  num_output: 5 axis: 2 weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip3" bottom: "label" top: "loss"
+  softmax_param { axis: 2 } }
+"""
+FEATURES = "".join(
+    f'layer {{ name: "f{x}" type: "InnerProduct" bottom: "{x}" top: "f{x}" param {{ name: "f" }} '
+    'param { name: "g" } inner_product_param { num_output: 2 weight_filler { type: "xavier" } } }\n'
+    for x in "ab"
+)
+CONTRASTIVE = (
+    SIAMESE.partition("layer { name: 'sum'")[0] + FEATURES
+    + 'layer { name: "loss" type: "ContrastiveLoss" bottom: "fa" bottom: "fb" bottom: "label" '
+    'top: "loss" }\n'
+)  # fmt: skip
+NORMALISED = CHAIN.replace(
+    relu("relu3", "conv3"),
+    'layer { name: "bn" type: "BatchNorm" bottom: "conv3" top: "bn" }\n'
+    'layer { name: "drop" type: "Dropout" bottom: "bn" top: "bn" }\n',
+).replace('bottom: "conv3" top: "ip"', 'bottom: "bn" top: "ip"')
+AUTOENCODER = (
+    DATA + 'layer { name: "quiet" type: "Silence" bottom: "label" }\n' + conv("conv1", "data")
+    + conv("conv2", "conv1") + conv("conv3", "conv2", num_output=1)
+    + 'layer { name: "sig" type: "Sigmoid" bottom: "conv3" top: "out" }\n'
+    'layer { name: "loss" type: "SigmoidCrossEntropyLoss" bottom: "conv3" bottom: "data" '
+    'top: "loss" }\n'
+    'layer { name: "far" type: "EuclideanLoss" bottom: "data" bottom: "out" top: "far" '
+    "loss_weight: 0 include { phase: TEST } }\n"
+)  # fmt: skip
+MASKED = (
+    DATA + conv("conv1", "data") + conv("conv2", "conv1") + "layer { name: 'dark' "
+    "type: 'Threshold' bottom: 'data' top: 'mask' threshold_param { threshold: 0.5 } }\n"
+    "layer { name: 'four' type: 'Concat' bottom: 'mask' bottom: 'mask' bottom: 'mask' "
+    "bottom: 'mask' top: 'four' }\n"
+    "layer { name: 'times' type: 'Eltwise' bottom: 'conv2' bottom: 'four' top: 'times' "
+    "eltwise_param { operation: PROD } }\n" + classifier("times")
+)  # fmt: skip
+#: Neither data nor loss in phase TEST.
+NEVER_TESTED = (
+    f"layer {DATA.split('layer')[1]}" + conv("conv1", "data") + conv("conv2", "conv1")
+    + "layer { name: 'drop' type: 'Dropout' bottom: 'conv2' top: 'conv2' }\n" + classifier("conv2")
+)  # fmt: skip
+OTHERS = {
+    "Crop": (CROP, "conv1", "conv2", ["prob"]),
+    "LSTM": (LSTM.replace("FILLER", "uniform"), "ip1", "ip2", ["prob"]),
+    "LSTM with a constant": (LSTM.replace("FILLER", "constant"), "ip1", "ip2", ["prob"]),
+    "siamese": (CONTRASTIVE, "left right", "a b", ["fa", "fb"]),
+    "BatchNorm and Dropout": (NORMALISED, "conv1", "conv2", ["prob"]),
+    "autoencoder": (AUTOENCODER, "conv1", "conv2", ["out"]),
+    "mask": (MASKED, "conv1", "conv2", ["prob"]),
+    "never tested": (NEVER_TESTED, "conv1", "conv2", ["prob"]),
+    "head below the cut": (TWO_HEADS, "conv2r", "conv3", ["ip_a_prob", "ip_prob"]),
+    "heads above the cut": (TWO_HEADS, "conv1", "conv2", ["ip_a_prob", "ip_prob"]),
+    "dual output read twice": (READ_TWICE, "conv1", "conv2 conv3", ["prob"]),
+    "crossing blob overwritten": (TWO_WAYS, "positive", "right", ["prob"]),
+    "two kinds of loss": (FROM_DATA, "both", "conv2", ["ip_b", "prob"]),
+    "Python loss": (PYTHON, "conv1", "both", ["ip_b", "prob"]),
+    "stages": (STAGES, "conv1", "conv2", ["prob"]),
+}
+
+
+def halves_of(text, at, dual):
+    """A run of halves that were never trained, with other dual layers in each; returns it."""
+    is_tested = text != NEVER_TESTED
+    solver = SOLVER if is_tested else re.sub("test_i.*\n", "", SOLVER)
+    request = Request(write_single("net", text, solver), at.split(), dual.split(), "net/cut")
+    result = split(request)
+    write(request, result)
+    yaml = result.yaml
+    os.makedirs("run", exist_ok=True)
+    for role, seed in (("net1", 3), ("net2", 4)):
+        config = cfg.load(yaml, [f"seed={seed}"])
+        resolved = resolve(config, role, "run")
+        write_resolved(resolved)
+        checkpoint.save(Half(config, resolved), 4, "run")
+    return "run", cfg.load(yaml)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_nets_of_all_kinds_are_merged_whole(workdir, name):
+    text, at, dual, predictions = OTHERS[name]
+    merge(*halves_of(text, at, dual), "m.caffemodel")
+    phase = caffe.TRAIN if text is NEVER_TESTED else caffe.TEST
+    whole = caffe.Net("m_train_test.prototxt", phase, weights="m.caffemodel")
+    deploy = caffe.Net("m_deploy.prototxt", caffe.TEST, weights="m.caffemodel")
+    assert sorted(deploy.outputs) == sorted(predictions)
+    # The single net that was cut, with the merged weights, and the deploy net on its data.
+    single = caffe.Net("net/single_train_test.prototxt", phase, weights="m.caffemodel")
+    assert set(whole.params) == set(single.params)
+    single.forward()
+    inputs = [i.top[0] for i in read_net("m_deploy.prototxt").layer if i.type == "Input"]
+    assert "label" not in inputs
+    for blob in inputs:
+        alone = single.blobs[blob].data[: deploy.blobs[blob].shape[0]]
+        deploy.blobs[blob].data[...] = alone
+    deploy.forward()
+    if text is NEVER_TESTED:  # dropout
+        return
+    for blob in ("score", "ip", "ip_a", "ip_b", "ip3", "fa", "fb", "out"):
+        if blob in deploy.blobs:
+            values = deploy.blobs[blob].data
+            assert np.allclose(values, single.blobs[blob].data[: len(values)], 1e-4, 1e-6), blob
+
+
+def test_predictions_are_those_of_their_losses(workdir):
+    merge(*halves_of(*OTHERS["heads above the cut"][:3]), "m.caffemodel")
+    deploy = caffe.Net("m_deploy.prototxt", caffe.TEST, weights="m.caffemodel")
+    deploy.blobs["data"].data[...] = np.random.rand(*deploy.blobs["data"].shape)
+    deploy.forward()
+    for scores, prob in (("ip_a", "ip_a_prob"), ("ip", "ip_prob")):
+        powers = np.exp(deploy.blobs[scores].data)
+        expected = powers / powers.sum(1, keepdims=True)
+        assert np.allclose(deploy.blobs[prob].data, expected, 1e-5)
+
+
+# What is written is tried first.
+
+
+def nothing_but(workdir, *names):
+    left = {path.name for path in workdir.iterdir()} - {"data", "configs", "prototxt", "net"}
+    return left == {"run", *names}
+
+
+@pytest.mark.parametrize(
+    ("net", "layer", "blob"),
+    [("m_train_test", "ip1", "ip2|accuracy|loss"), ("m_deploy", "", "prob")],
+)
+def test_other_outputs_than_the_halves_are_an_error(run, workdir, monkeypatch, net, layer, blob):
+    def spoil(merged, *arguments):
+        model = merge_models(merged, *arguments)
+        for one in model.layer:
+            if one.name == layer:
+                one.blobs[0].data[:] = [-value for value in one.blobs[0].data]
+        return model
+
+    def lose_a_layer(*arguments):
+        deploy = deploy_net(*arguments)
+        relu = next(one for one in deploy.net.layer if one.type == "ReLU")
+        relu.relu_param.negative_slope = 1.0
+        return deploy
+
+    monkeypatch.setattr("dualnet.train.merge.merge_models", spoil)
+    if not layer:
+        monkeypatch.setattr("dualnet.train.merge.deploy_net", lose_a_layer)
+    with pytest.raises(ConfigError) as caught:
+        merge(run, load(), "m.caffemodel")
+    assert re.search(
+        rf"^{net}\.prototxt: blob ({blob})\[.*\] is \S+ here and \S+ in the halves; nothing was "
+        "written", str(caught.value),
+    )  # fmt: skip
+    assert nothing_but(workdir)
+
+
+@pytest.mark.skipif(provider == "bvlc", reason="BVLC Caffe ends the process over it")
+def test_a_net_that_caffe_refuses_is_an_error(run, workdir, monkeypatch):
+    def misspell(*arguments):
+        deploy = deploy_net(*arguments)
+        deploy.net.layer[-1].type = "Softmix"
+        return deploy
+
+    monkeypatch.setattr("dualnet.train.merge.deploy_net", misspell)
+    with pytest.raises(ConfigError, match=r"^m_deploy\.prototxt: Caffe refuses the net: .*Softmix"):
+        merge(run, load(), "m.caffemodel")
+    assert nothing_but(workdir)
+
+
+def test_a_missing_data_set_is_named(run, workdir):
+    (workdir / "data" / "digits").unlink()
+    with pytest.raises(ConfigError, match="layer data: its source 'data/digits/test_lmdb' is not"):
+        merge(run, load(), "m.caffemodel")
+    assert nothing_but(workdir)
