@@ -51,6 +51,7 @@ from dualnet.bench.machine import machine  # noqa: E402
 from dualnet.bench.turn import Place, run_turn  # noqa: E402
 from dualnet.config.schema import CARRIERS, TARGETS  # noqa: E402
 from dualnet.errors import DualnetError  # noqa: E402
+from dualnet.strict_json import to_json  # noqa: E402
 
 #: Of the pipelines; dualnet's is the next, the check of the link has the one after.
 PORT = 29517
@@ -85,7 +86,7 @@ def main() -> int:
             records = contest(options, contenders_of(options, case, cores), link)
     except DualnetError as error:
         raise SystemExit(str(error)) from None
-    lines = "".join(json.dumps(record) + "\n" for record in [head, *records])
+    lines = "".join(to_json(record) + "\n" for record in [head, *records])
     sys.stdout.write(lines)
     sys.stderr.write(table(head, records))
     if options.output:

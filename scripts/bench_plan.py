@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from dualnet.report.parse import parse_log  # noqa: E402 (the path has to be set first)
+from dualnet.strict_json import to_json  # noqa: E402
 
 NET = "prototxt/cifar10/single_train_test.prototxt"
 TOLERANCE = 0.25
@@ -49,7 +50,7 @@ def main() -> int:
         for number in range(options.rounds):
             rounds.append(one_round(options, Path(scratch) / str(number)))
             record = summary(options, rounds)  # after each round: the next may be cut short
-            (options.output / "plan.json").write_text(json.dumps(record, indent=1) + "\n")
+            (options.output / "plan.json").write_text(to_json(record, indent=1) + "\n")
             (options.output / "plan.md").write_text(table(record))
     print(table(record))
     return int(any(abs(row["ratio"] - 1) > TOLERANCE for row in record["cuts"]))

@@ -12,7 +12,6 @@ of each process while it trains; `bare` is that of a process that only imports w
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import sys
@@ -25,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import matplotlib
 
 from dualnet.report.parse import parse_log
+from dualnet.strict_json import to_json
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -56,7 +56,7 @@ def main() -> int:
         measured[f"{role}_loss_first_tenth"] = round(sum(values[:tenth]) / tenth, 4)
         measured[f"{role}_loss_last_tenth"] = round(sum(values[-tenth:]) / tenth, 4)
     draw(losses, measured["peak_mib"], options.output / "figures.png")
-    text = json.dumps(measured, indent=2) + "\n"
+    text = to_json(measured, indent=2) + "\n"
     (options.output / "measured.json").write_text(text)
     print(text, end="")
     return 0

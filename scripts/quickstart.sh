@@ -67,10 +67,19 @@ with open(run_dir + "/evaluation.json") as stream:
     summary = json.load(stream)
 summary.update(run_dir=run_dir, training_s=int(seconds), python=platform.python_version())
 with open(path, "w") as stream:
-    json.dump(summary, stream, indent=2)
+    json.dump(summary, stream, indent=2, allow_nan=False)
     stream.write("\n")
-print("\nTrained in %s s: test accuracy %.4f, loss %.4f, on %d samples."
-      % (seconds, summary["accuracy"], summary["loss"], summary["samples"]))
+
+
+def shown(name):
+    """A number in words; one that is not finite is null, and named in `not_finite`."""
+    if summary[name] is None:
+        return summary.get("not_finite", {}).get(name, "unknown")
+    return "%.4f" % summary[name]
+
+
+print("\nTrained in %s s: test accuracy %s, loss %s, on %d samples."
+      % (seconds, shown("accuracy"), shown("loss"), summary["samples"]))
 PYTHON
 cat <<TEXT
 Loss curves:  $results/losses.png

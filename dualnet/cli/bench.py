@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,6 +11,7 @@ from dualnet.atomic import write_atomically
 from dualnet.cli.settings import add_config, use_provider
 from dualnet.cli.terminal import say
 from dualnet.errors import StorageFailed
+from dualnet.strict_json import to_json
 
 __all__ = ["add"]
 
@@ -54,7 +54,7 @@ def _engine(options: argparse.Namespace) -> None:
     for record in bench_engine(
         options.net, options.threads, options.repeats, options.seconds, options.layers
     ):
-        print(json.dumps(record), flush=True)
+        print(to_json(record), flush=True)
 
 
 def _add_exchange(benches: Any) -> None:
@@ -88,12 +88,12 @@ def _exchange(options: argparse.Namespace) -> None:
     from dualnet.bench import machine
     from dualnet.bench.exchange import bench_exchange
 
-    print(json.dumps(machine()), flush=True)
+    print(to_json(machine()), flush=True)
     for record in bench_exchange(
         options.carrier, options.sizes, options.rounds, options.seconds, options.unverified,
         options.dir, options.digest,
     ):  # fmt: skip
-        print(json.dumps(record), flush=True)
+        print(to_json(record), flush=True)
 
 
 _MEMORY_EXAMPLES = """examples:
@@ -161,7 +161,7 @@ def _print(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Print records as they come, and return them."""
     seen = []
     for record in records:
-        print(json.dumps(record), flush=True)
+        print(to_json(record), flush=True)
         seen.append(record)
     return seen
 

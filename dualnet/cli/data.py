@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 from dualnet.cli.terminal import say
 from dualnet.errors import UsageError
+from dualnet.strict_json import to_json
 
 __all__ = ["add"]
 
@@ -31,4 +31,4 @@ def _data(options: argparse.Namespace) -> None:
     summary = prepare(
         options.name, options.source, options.output, options.force, progress=True, log=say
     )
-    print(json.dumps(summary))
+    print(to_json(summary))

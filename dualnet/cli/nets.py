@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from typing import Any
@@ -14,6 +13,7 @@ from dualnet.cli.cut import parse_shape
 from dualnet.cli.settings import add_config, load, use_provider
 from dualnet.cli.terminal import say
 from dualnet.errors import UsageError
+from dualnet.strict_json import to_json
 
 __all__ = ["add"]
 
@@ -163,7 +163,7 @@ def _plan(options: argparse.Namespace) -> None:
     )  # fmt: skip
     if bar:
         bar[0].close()
-    sys.stdout.write(json.dumps(to_record(found)) + "\n" if options.json else to_text(found))
+    sys.stdout.write(to_json(to_record(found)) + "\n" if options.json else to_text(found))
     if options.output:
         draw_plan(found, options.output, options.force)
         say(f"wrote {options.output}")

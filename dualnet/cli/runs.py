@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from dualnet import config
 from dualnet.cli.settings import use_provider
 from dualnet.cli.terminal import say
+from dualnet.strict_json import to_json
 
 __all__ = ["add"]
 
@@ -63,7 +63,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     result = evaluate(options.run_dir, loaded, options.iteration, options.batches, progress)
     bar[0].close()
-    print(json.dumps(result))
+    print(to_json(result))
 
 
 def _status(options: argparse.Namespace) -> None:
@@ -71,7 +71,7 @@ def _status(options: argparse.Namespace) -> None:
 
     while True:
         found = status(options.run_dir)
-        text = json.dumps(found.to_dict()) + "\n" if options.json else describe(found)
+        text = to_json(found.to_dict()) + "\n" if options.json else describe(found)
         if options.watch and not options.json and sys.stdout.isatty():
             text = f"\033[H\033[J{text}"  # the same place on the screen
         sys.stdout.write(text)

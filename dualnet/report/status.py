@@ -40,7 +40,7 @@ class HalfStatus:
         iteration: updates completed; None if unknown.
         max_iter: in all.
         iterations_per_s: of the last seconds.
-        loss: the latest that was shown.
+        loss: the latest that was shown; infinite or NaN where the training went that way.
         waits_for: what the other half has to send first, "" if it does not wait.
         waits_s: for how long by now.
         heartbeat_age_s: since its last sign of life, by the wall clocks.
@@ -92,7 +92,7 @@ class RunStatus:
     problems: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON-able dictionaries."""
+        """As dictionaries, for `strict_json.to_json`."""
         return asdict(self)
 
 
@@ -191,10 +191,12 @@ def _add_facts(half: HalfStatus, run_dir: str, names: list[str], problems: list[
     half.retries = _count(counters.get("storage_retries")) or 0
     half.resends = _count(counters.get("resends")) or 0
     # Both may be a little behind: the file by a second, the log by its interval.
-    half.iteration, half.loss = _count(facts.get("iteration")), _number(facts.get("loss"))
+    half.iteration, half.loss = _count(facts.get("iteration")), _loss(facts.get("loss"))
     shown = _LOSS.findall(_tail(os.path.join(run_dir, f"{half.role}.log")))
     if shown and (half.iteration is None or int(shown[-1][0]) >= half.iteration):
-        half.iteration, half.loss = int(shown[-1][0]), _number(shown[-1][1])
+        half.iteration, half.loss = int(shown[-1][0]), _loss(shown[-1][1])
+    elif shown and half.loss is None:
+        half.loss = _loss(shown[-1][1])
     if half.checkpoint > (half.iteration or 0):
         half.iteration = half.checkpoint
 
@@ -213,11 +215,16 @@ def _json(path: str, problems: list[str]) -> dict[str, Any]:
 
 
 def _number(value: Any) -> Optional[float]:
+    number = _loss(value)
+    return number if number is not None and math.isfinite(number) else None
+
+
+def _loss(value: Any) -> Optional[float]:
+    """A number, which may be infinite or NaN: then it is what one looks for."""
     try:
-        number = float(value)
+        return float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    return number if math.isfinite(number) else None
 
 
 def _count(value: Any) -> Optional[int]:

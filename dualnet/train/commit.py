@@ -20,6 +20,7 @@ from typing import Any, Callable, Optional, TypeVar, Union
 
 from dualnet.atomic import read_blocks, read_whole, write_atomically
 from dualnet.fs import SYSTEM, Fs
+from dualnet.strict_json import from_text, to_text
 from dualnet.train import extra_state
 
 __all__ = ["Commit", "complete", "latest", "mark_complete", "prune", "record_path", "write"]
@@ -170,8 +171,11 @@ def _iterations(run_dir: str, role: str, fs: Fs = SYSTEM) -> list[int]:
 
 def _write(run_dir: str, commit: Commit, fs: Fs) -> None:
     fields = asdict(commit)
+    # JSON has no NaN; a training that goes on at one (train.stop_on_nan=false) is restarted, too.
+    fields["losses"] = [to_text(loss) for loss in commit.losses]
+    fields["residual"] = to_text(commit.residual)
     whole = {"version": _VERSION, **fields, "sha256": _seal(fields)}
-    content = json.dumps(whole, indent=1) + "\n"
+    content = json.dumps(whole, indent=1, allow_nan=False) + "\n"
     write_atomically(record_path(run_dir, commit.role, commit.iteration), content.encode(), fs)
 
 
@@ -183,6 +187,8 @@ def _read(path: str, role: str, iteration: int, fs: Fs) -> Union[Commit, str]:
             return "written by another version of dualnet"
         if fields.pop("sha256") != _seal(fields):
             return "its record is damaged"
+        fields["losses"] = [from_text(loss) for loss in fields["losses"]]
+        fields["residual"] = from_text(fields["residual"])
         commit = Commit(**fields)
     except OSError as error:
         return f"{error.strerror}"
@@ -195,7 +201,7 @@ def _read(path: str, role: str, iteration: int, fs: Fs) -> Union[Commit, str]:
 
 def _seal(fields: dict[str, Any]) -> str:
     """The digest of a record's own fields."""
-    return _digest([json.dumps(fields, sort_keys=True).encode()])
+    return _digest([json.dumps(fields, sort_keys=True, allow_nan=False).encode()])
 
 
 def _damage(run_dir: str, files: Mapping[str, str], fs: Fs) -> str:

@@ -37,7 +37,8 @@ def evaluate(
         progress: Called with (batches done, batches in all).
 
     Returns:
-        {"accuracy", "loss", "samples", "iteration"} and any further test outputs by name.
+        {"accuracy", "loss", "samples", "iteration"} and any further test outputs by name; numbers
+        are as they come, infinite ones too (`strict_json.to_json` writes them down).
     """
     if batches is not None and batches < 1:
         raise UsageError(f"--batches {batches}: at least one test batch is needed")
@@ -79,7 +80,8 @@ def evaluate(
         if progress is not None:
             progress(number_done, batches)
     means = {name: total / batches for name, (total, _) in sums.items()}
-    loss = sum(weight * means[name] for name, (_, weight) in sums.items())
+    # Without what has no weight: 0 times infinity is not a number.
+    loss = sum(weight * means[name] for name, (_, weight) in sums.items() if weight)
     named = accuracy_output(graphs[roles[-1]], means)
     result = {"accuracy": means[named] if named else None, "loss": loss, "samples": samples}
     return {**result, **means, "loss": loss, "iteration": number}

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import Optional
 
 from dualnet.exchange import Channel
+from dualnet.strict_json import to_text
 
 __all__ = ["Vitals"]
 
@@ -62,14 +63,14 @@ class Vitals:
             "max_iter": self._max_iter,
             "iterations_per_s": self._rate,
             "done": iteration - self._first,
-            "loss": loss if loss == loss else None,
+            "loss": to_text(loss) if loss == loss else None,
             "waits_for": awaited,
             "waits_s": now_s - self._since_s if awaited else 0.0,
             "exchange": asdict(self._channel.counters) if self._channel is not None else {},
         }
         try:
             with open(self._temporary, "w", encoding="utf-8") as file:
-                json.dump(facts, file)
+                json.dump(facts, file, allow_nan=False)
             os.replace(self._temporary, self._path)
         except OSError:
             pass  # the training itself will say so where it matters

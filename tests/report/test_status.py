@@ -14,6 +14,7 @@ from dualnet import cli
 from dualnet.exchange import ExchangeSettings, Message
 from dualnet.exchange.files import FileChannel
 from dualnet.report.status import describe, status
+from dualnet.strict_json import to_json
 from dualnet.train.commit import Commit, mark_complete, write
 from dualnet.train.vitals import Vitals
 
@@ -56,6 +57,23 @@ def vitals(path, **facts):
         "waits_s": 0.0, "exchange": {"bytes_sent": 70, "bytes_received": 8, "storage_retries": 3},
     }  # fmt: skip
     path.write_text(json.dumps({**defaults, **facts}))
+
+
+@pytest.mark.parametrize(
+    ("written", "logged", "shown"),
+    [("Infinity", "1.5", "loss inf"), (None, "nan", "loss nan"), (1.25, "nan", "loss 1.25")],
+)
+def test_a_loss_that_is_not_finite_is_shown(tmp_path, written, logged, shown):
+    """A half whose loss is no number looked like one that had shown none."""
+    run = tmp_path / "run"
+    run.mkdir()
+    vitals(run / "single.status.json", loss=written)
+    (run / "single.log").write_text(LINE.format(4, logged))
+    found = status(str(run))
+    assert shown in describe(found)
+    record = json.loads(to_json(found.to_dict()), parse_constant=pytest.fail)
+    assert (record["halves"]["single"]["loss"] is None) == (written != 1.25)
+    assert ("not_finite" in record) == (written != 1.25)
 
 
 def test_running_and_waiting(open_half, tmp_path):
@@ -170,7 +188,7 @@ def test_garbage_everywhere(open_half, tmp_path, garbage):
         if path.is_file():
             path.write_bytes(garbage)
         found = status(str(run))
-        assert describe(found) and json.dumps(found.to_dict(), allow_nan=False)
+        assert describe(found) and to_json(found.to_dict())
     assert found.problems
 
 

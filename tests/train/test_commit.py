@@ -38,6 +38,14 @@ def test_what_is_written_is_read(tmp_path):
     assert not found.complete and len(found.files) == 2
 
 
+def test_records_are_strict_json_also_where_losses_are_not_finite(tmp_path):
+    make(tmp_path, 30, losses=[0.5, math.inf, math.nan, -math.inf], residual=math.nan)
+    text = (tmp_path / "net1_iter_30.checkpoint.json").read_text()
+    json.loads(text, parse_constant=pytest.fail)
+    found = commit.latest(str(tmp_path), "net1")
+    assert repr(found.losses) == "[0.5, inf, nan, -inf]" and repr(found.residual) == "nan"
+
+
 def test_latest_by_number_and_of_this_role_only(tmp_path):
     for iteration in (5, 100, 20):
         make(tmp_path, iteration)

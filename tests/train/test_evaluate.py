@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+from dualnet import cli
 from dualnet.backend import caffe
 from dualnet.errors import UsageError
 from dualnet.train import checkpoint
@@ -42,6 +45,16 @@ def by_hand(batches):
         net.forward()
         results.append([float(net.blobs[name].data) for name in ("accuracy", "loss")])
     return np.mean(results, axis=0)
+
+
+def test_a_loss_that_is_not_finite_comes_out_as_strict_json(workdir, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "_handle_stops", lambda handler: None)
+    blow_up = ("train.max_iter=1", "update.rule=manual", "update.learning_rate=1e30")
+    train_single(load(*blow_up, "train.stop_on_nan=false"), "run")
+    assert cli.main(["evaluate", "run", "--batches", "1"]) == 0
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert found["loss"] is None and found["not_finite"]["loss"] in ("Infinity", "NaN")
+    assert 0 <= found["accuracy"] <= 1 and found["samples"] == 60
 
 
 def test_single_run(single):

@@ -62,7 +62,7 @@ class GlooConnection:
 
     def write_control(self, fields: dict[str, Any]) -> None:
         """See `Connection.write_control`."""
-        body = json.dumps(fields, separators=(",", ":")).encode("ascii")
+        body = json.dumps(fields, separators=(",", ":"), allow_nan=False).encode("ascii")
         if len(body) > CONTROL_LIMIT:
             raise UsageError(f"{fields.get('type')}: {len(body)} bytes, at most {CONTROL_LIMIT}")
         whole = bytearray(len(body).to_bytes(_LENGTH_BYTES, "little") + body)
