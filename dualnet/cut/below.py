@@ -6,10 +6,11 @@ Layers are given by their place among those of a phase: several may have one nam
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from dualnet.cut.graph import NetGraph
+from dualnet.cut.graph import NetGraph, batch_size_of
 
-__all__ = ["FEEDS", "data_layers", "last_maker", "layers_below", "sources"]
+__all__ = ["FEEDS", "data_layers", "last_maker", "layers_below", "may_change_size", "sources"]
 
 #: Layers that pycaffe programs can fill; MemoryData only as layer 0.
 FEEDS = ("MemoryData", "Input")
@@ -34,6 +35,22 @@ def sources(graph: NetGraph) -> list[int]:
 def data_layers(graph: NetGraph) -> list[int]:
     """The sources that fetch batches by themselves: all but those that a program fills."""
     return [place for place in sources(graph) if graph.layers[place].type not in FEEDS]
+
+
+def may_change_size(graph: NetGraph, blobs: Iterable[str]) -> bool:
+    """Whether blobs may have other sizes from one iteration to the next.
+
+    A Python layer gives what it likes; Data and ImageData give whole images one by one, as they
+    are, unless they crop or resize them.
+    """
+    below = [graph.layers[place] for place in layers_below(graph, blobs)]
+    return any(layer.type == "Python" or _gives_whole_images(layer) for layer in below)
+
+
+def _gives_whole_images(layer: Any) -> bool:
+    if layer.type not in ("Data", "ImageData") or layer.transform_param.crop_size:
+        return False
+    return batch_size_of(layer) == 1 and not layer.image_data_param.new_height
 
 
 def last_maker(graph: NetGraph, blobs: Iterable[str]) -> int:

@@ -181,6 +181,7 @@ class FileChannel(Member):
         counters.bytes_received += message.nbytes
         counters.messages_received += 1
         self._received = seq
+        self._partner.passed(seq)
         self._heartbeat.note(self.seq_sent, seq)
         return message
 
@@ -267,4 +268,4 @@ class FileChannel(Member):
             through = min(self._outbox.record.passed_sent, record.passed_received)
         else:
             through = self._partner_has()
-        self._kept.delete_through(through)
+        self._outbox.delete_through(through)

@@ -61,6 +61,7 @@ class Inbox:
             self._out_of_step(seq, stage, iteration, source.stage, source.iteration)
         layout = self._partner.layouts(source).find(seq, stage)
         if layout is None:
+            self._partner.forget_layouts(source.epoch)
             self.check_step(seq, stage, iteration)
             raise Damaged(f"no layout of stage {stage!r} for message {seq}")
         if layout.nbytes > self._limit_bytes:

@@ -2,7 +2,8 @@
 
 The reader takes memory only for what a layout states. A layout is a sealed record in a file of its
 own, written once per stage, and again when the shapes of that stage change; the stage record says
-how many there are.
+how many there are. Where batches or images change their size that is one for nearly every message;
+they go with the messages.
 """
 
 from __future__ import annotations
@@ -74,11 +75,11 @@ class LayoutBook:
     """The layouts of one writer and epoch, in the order in which they were published."""
 
     def __init__(self) -> None:
-        self._entries: list[tuple[int, MessageLayout]] = []
+        #: Number, first message, layout.
+        self._entries: list[tuple[int, int, MessageLayout]] = []
         self._current: dict[str, MessageLayout] = {}
-
-    def __len__(self) -> int:
-        return len(self._entries)
+        #: The number that the next one has, counted from 1.
+        self.next_number = 1
 
     def is_current(self, layout: MessageLayout) -> bool:
         """Whether messages of this stage are announced to have this layout already."""
@@ -86,15 +87,34 @@ class LayoutBook:
 
     def add(self, first_seq: int, layout: MessageLayout) -> None:
         """Note that from message `first_seq` on, a stage has this layout."""
-        self._entries.append((first_seq, layout))
+        self._entries.append((self.next_number, first_seq, layout))
         self._current[layout.stage] = layout
+        self.next_number += 1
 
     def find(self, seq: int, stage: str) -> MessageLayout | None:
         """The layout that message `seq` has if it is of `stage`, or None."""
-        for first_seq, layout in reversed(self._entries):
+        for _, first_seq, layout in reversed(self._entries):
             if first_seq <= seq and layout.stage == stage:
                 return layout
         return None
+
+    def forget_through(self, seq: int) -> list[int]:
+        """Forget what no message after number `seq` needs.
+
+        Returns:
+            The numbers of what was forgotten.
+        """
+        kept, forgotten, covered = [], [], set()
+        for entry in reversed(self._entries):
+            number, first_seq, layout = entry
+            if layout.stage in covered:
+                forgotten.append(number)
+                continue
+            kept.append(entry)
+            if first_seq <= seq + 1:
+                covered.add(layout.stage)
+        self._entries = kept[::-1]
+        return forgotten
 
 
 def seal_layout(

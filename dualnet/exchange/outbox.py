@@ -145,7 +145,7 @@ class Outbox:
             stage=message.stage,
             iteration=message.iteration,
             digest=message_digest(digests),
-            layouts=len(self._book),
+            layouts=self._book.next_number - 1,
             received=received,
             want=0,
         )
@@ -173,6 +173,15 @@ class Outbox:
         self.update(resent_seq=seq, resent_attempt=self._attempt)
         return True
 
+    def delete_through(self, seq: int) -> None:
+        """Delete messages up to number `seq`, and the layouts that only they have."""
+        self._kept.delete_through(seq)
+        for number in self._book.forget_through(seq):
+            try:
+                self._fs.unlink(self._paths.layout(self.record.role, self.record.epoch, number))
+            except OSError:
+                continue  # left: it does no harm but to the disk
+
     def trailer(self, name: DataName, array: ArrayLayout, index: int, digest: bytes) -> Trailer:
         """What the end of one of our files states."""
         return Trailer(
@@ -193,7 +202,7 @@ class Outbox:
         content = seal_layout(
             self._manifest.key, record.run, record.role, record.epoch, seq, layout
         )
-        path = self._paths.layout(record.role, record.epoch, len(self._book) + 1)
+        path = self._paths.layout(record.role, record.epoch, self._book.next_number)
         self._storage.attempt(
             "write", path, lambda: self._publisher.replace(path, content, self._sync)
         )
@@ -255,14 +264,34 @@ class Outbox:
             expected = self.trailer(before, layout, index, digest)
             try:
                 stated = read_trailer(self._fs, path, expected, self._manifest.key)
-            except (FileNotFoundError, Damaged):
+            except FileNotFoundError:
                 continue  # lost with the node's memory; there is nothing to compare with
+            except Damaged:
+                size = self._recorded_size(path, expected)
+                if size in (None, layout.nbytes):
+                    continue  # lost likewise
+                raise DeterminismViolated(
+                    f"{what} ({name.stage} {name.iteration}, {name.array}) has {layout.nbytes} "
+                    f"bytes now and had {size} before the restart; let the data layer give the "
+                    "same sizes each time it is built (seed it), or use a new run directory"
+                ) from None
             if stated != digest:
                 raise DeterminismViolated(
                     f"{what} ({name.stage} {name.iteration}, {name.array}) has digest "
                     f"{digest.hex()[:16]} now and had {stated.hex()[:16]} before the restart; use "
                     f"the same machine type, threads and libraries, or a new run directory"
                 )
+
+    def _recorded_size(self, path: str, expected: Trailer) -> int | None:
+        """Bytes of data of a whole file of ours, of whatever size; None if it is not whole."""
+        try:
+            size = self._fs.lstat(path).st_size - HEADER_BYTES - TRAILER_BYTES
+            if size < 0:
+                return None
+            read_trailer(self._fs, path, replace(expected, nbytes=size), self._manifest.key)
+        except (OSError, Damaged):
+            return None
+        return size
 
     def _remember(self, seq: int, message: Message) -> None:
         """Copy a message that is on its way; the partner is working meanwhile."""

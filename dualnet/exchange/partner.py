@@ -111,15 +111,41 @@ class Partner:
             Damaged: one cannot be read yet.
         """
         book = self._layouts.setdefault(record.epoch, LayoutBook())
-        while len(book) < record.layouts:
-            path = self._paths.layout(self.role, record.epoch, len(book) + 1)
+        while book.next_number <= record.layouts:
+            path = self._paths.layout(self.role, record.epoch, book.next_number)
             try:
                 data = read_small(self._fs, path, LAYOUT_LIMIT)
                 entry = unseal_layout(self._manifest.key, self._run, self.role, record.epoch, data)
-            except (FileNotFoundError, BadRecord) as error:
+            except FileNotFoundError as error:
+                if not self._skip_deleted(book, record):
+                    raise Damaged(f"layout {path}: {error}") from error
+                continue
+            except BadRecord as error:
                 raise Damaged(f"layout {path}: {error}") from error
             book.add(*entry)
         return book
+
+    def forget_layouts(self, epoch: int) -> None:
+        """Read an epoch's layouts anew the next time: one may be there by then."""
+        self._layouts.pop(epoch, None)
+
+    def passed(self, seq: int) -> None:
+        """Forget the layouts that no message after number `seq` has; memory does not grow so."""
+        for book in self._layouts.values():
+            book.forget_through(seq)
+
+    def _skip_deleted(self, book: LayoutBook, record: StageRecord) -> bool:
+        """Go on at the first layout that is still there: those before it went with messages."""
+        numbers = [
+            number
+            for number in self._paths.layout_numbers(
+                self._fs.listdir(self._paths.root), self.role, record.epoch
+            )
+            if book.next_number < number <= record.layouts
+        ]
+        if numbers:
+            book.next_number = min(numbers)
+        return bool(numbers)
 
     def pulse(self) -> Pulse | None:
         """The latest epoch's heartbeat, or None."""

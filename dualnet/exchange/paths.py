@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
@@ -38,6 +39,7 @@ _DATA = re.compile(
     rf"\.s(?P<seq>\d{{12}})\.{_EPOCH}(\.r(?P<attempt>\d+))?\.npy"
 )
 _GENERATION = re.compile(rf"{_ROLE}\.gen\.(?P<epoch>\d{{6}})")
+_LAYOUT = re.compile(rf"{_ROLE}\.{_EPOCH}\.layout\.(?P<number>\d{{6,}})")
 _TEMPORARY = re.compile(rf"\.tmp\.{_ROLE}\.{_EPOCH}\.(?P<pid>\d+)\.(?P<nonce>[0-9a-f]+)")
 
 
@@ -142,6 +144,16 @@ class ExchangePaths:
     def temporary(self, role: str, epoch: int, nonce: str) -> str:
         """A name that nobody else uses."""
         return os.path.join(self.root, f".tmp.{role}.e{epoch:06d}.{os.getpid()}.{nonce}")
+
+    @staticmethod
+    def layout_numbers(names: Iterable[str], role: str, epoch: int) -> list[int]:
+        """The numbers of the layouts of a role's epoch among the names of files."""
+        found = [_LAYOUT.fullmatch(name) for name in names]
+        return [
+            int(one["number"])
+            for one in found
+            if one and (one["role"], int(one["epoch"])) == (role, epoch)
+        ]
 
     @staticmethod
     def parse_generation(name: str) -> tuple[str, int] | None:

@@ -68,8 +68,8 @@ class Kept(Present):
             # Only the first net's data layers read, so that batches come in their order; it may
             # still need the images that it holds.
             held = self.batch()
-            _put(net, self.read())
-            _put(self.half.train, held)
+            net.put(self.read())
+            self.half.train.put(held)
             net.net.share_with(self.half.train.net)
         return net, net.forward_without(self.sources, last)
 
@@ -89,7 +89,7 @@ class Recomputed(Present):
         return self.net, self.net.forward_without(self.sources, last)
 
     def recall(self, iteration: int, last: Optional[int]) -> NetDriver:
-        _put(self.net, self.batches.pop(iteration))
+        self.net.put(self.batches.pop(iteration))
         self.half.seed(iteration)  # the same dropout
         self.net.forward_without(self.sources, last)
         return self.net
@@ -103,11 +103,6 @@ def make_memory(half: Half) -> Any:
     return (
         Kept(half, train.batches_ahead) if train.stale_activations == "keep" else Recomputed(half)
     )
-
-
-def _put(net: NetDriver, batch: dict[str, np.ndarray]) -> None:
-    for top, values in batch.items():
-        net.data(top)[...] = values
 
 
 def _twin(half: Half) -> NetDriver:

@@ -33,6 +33,9 @@ class NetDriver:
     Args:
         net: The net.
         path: Its prototxt, for messages.
+
+    Attributes:
+        built_shapes: Blob to its shape before the first batch, which may have another.
     """
 
     def __init__(self, net: Any, path: str) -> None:
@@ -44,6 +47,7 @@ class NetDriver:
         #: Of each of the prototxt's layers, its number in the net, where Caffe's own come between.
         self._numbers = numbers_of(net)
         self._buffers: dict[str, np.ndarray] = {}
+        self.built_shapes = {str(n): list(map(int, b.shape)) for n, b in net.blobs.items()}
 
     # Running a stretch of layers. They are given as the prototxt has them (`Layer`); the Split
     # layers that Caffe inserts go with the layer before them.
@@ -159,22 +163,53 @@ class NetDriver:
 
         The blobs hold the values afterwards; `forward` then begins behind them.
 
+        An Input layer takes the shape of what it is given: batches and images may change their
+        size from one iteration to the next, as they do in the single net.
+
         Args:
             values: Blob name to values: what MemoryData makes is (N, C, H, W) float32 and labels
-                (N,) float32; Input layers take their blobs' shapes.
+                (N,) float32, always as many; what Input makes has the blob's number of axes.
+
+        Raises:
+            ConfigError: The values do not fit.
         """
         for blob, array in values.items():
             buffer = self._buffer(blob)
-            if _without_ones(array.shape) == _without_ones(buffer.shape):
-                array = array.reshape(buffer.shape)  # labels: (N,) and (N, 1, 1, 1) are the same
+            # Labels: (N,) and (N, 1, 1, 1) are the same.
+            array = array.reshape(_with_axes_of(buffer.shape, array.shape))
             if buffer.shape != array.shape:
-                raise ConfigError(
-                    f"{self.path}: {blob} takes {buffer.shape} and was given {array.shape}; make "
-                    "its layer as large as what the other half sends"
-                )
+                self._resize(blob, buffer.shape, array.shape)
+                buffer = self._buffer(blob)
             buffer[...] = array
         if self._types[0] == "MemoryData":
             self.net._forward(0, self._first_unfed() - 1)
+
+    def put(self, values: dict[str, np.ndarray]) -> None:
+        """Overwrite blobs, which take the values' shapes, and what Split layers make of them.
+
+        Args:
+            values: Blob name to values.
+        """
+        for blob, array in values.items():
+            if tuple(self.net.blobs[blob].shape) != array.shape:
+                self.net.blobs[blob].reshape(*array.shape)
+            self.data(blob)[...] = array
+        for number, kind in enumerate(self._types):
+            if kind == "Split" and set(self._bottoms[number]) & set(values):
+                self.net._forward(number, number)
+
+    def _resize(self, blob: str, old: Sequence[int], new: Sequence[int]) -> None:
+        """Give an Input layer's blob another shape.
+
+        Raises:
+            ConfigError: It is made by MemoryData, whose size is fixed, or has other axes.
+        """
+        if blob in self._buffers or len(old) != len(new):
+            raise ConfigError(
+                f"{self.path}: {blob} takes {tuple(old)} and was given {tuple(new)}; make its "
+                "layer as large as what the other half sends, or where sizes change an Input layer"
+            )
+        self.net.blobs[blob].reshape(*new)
 
     def _buffer(self, blob: str) -> np.ndarray:
         """The array that feeds `blob`.
@@ -248,9 +283,9 @@ class NetDriver:
         ]
 
 
-def _without_ones(shape: Sequence[int]) -> list[int]:
-    """A shape without the ones at its end."""
-    sizes = list(shape)
-    while sizes and sizes[-1] == 1:
+def _with_axes_of(wanted: Sequence[int], shape: Sequence[int]) -> list[int]:
+    """A shape with as many axes as another, if it takes but ones at the end of either."""
+    sizes, count = list(shape), len(wanted)
+    while len(sizes) > count and sizes[-1] == 1:
         sizes.pop()
-    return sizes
+    return sizes + [1 for size in wanted[len(sizes) :] if size == 1]

@@ -8,7 +8,7 @@ from typing import Any, Callable, Optional
 from dualnet.backend import caffe
 from dualnet.config import Config
 from dualnet.cut.below import last_maker
-from dualnet.cut.graph import NetGraph, batch_size_of, read_net, read_solver, solver_states
+from dualnet.cut.graph import NetGraph, read_net, read_solver, solver_states
 from dualnet.errors import UsageError
 from dualnet.train import checkpoint
 from dualnet.train.driver import NetDriver, Output, net_state
@@ -107,9 +107,11 @@ def _batch(
 ) -> tuple[list[Output], int]:
     """The outputs of the next test batch, and its number of samples."""
     if "single" in nets:
-        nets["single"].forward()
-        sizes = [batch_size_of(layer) for layer in graphs["single"].layers]
-        return nets["single"].outputs(), next(size for size in sizes if size)
+        net = nets["single"]
+        net.forward()
+        # A batch may be smaller than its layer says, and a Python layer says nothing.
+        tops = [top for layer in graphs["single"].layers if not layer.bottom for top in layer.top]
+        return net.outputs(), len(net.data(tops[0]))
     net1, net2 = nets["net1"], nets["net2"]
     graph = graphs["net1"]
     net1.forward(last=last_maker(graph, config.cut.blobs))

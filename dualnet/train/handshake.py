@@ -3,6 +3,10 @@
 Each publishes a description, takes the other's, and both find the same mistakes: a pool2 of the
 wrong shape, different batch sizes, a conv3p that is not conv3's twin. Caffe would train on, or die
 in the middle of a batch.
+
+Where net1's batches or images may change their size, the sizes that both nets were built with say
+nothing: Input layers take the shape of each message. What is compared then is the number of axes
+and the channels.
 """
 
 from __future__ import annotations
@@ -10,7 +14,10 @@ from __future__ import annotations
 from typing import Any
 
 from dualnet import backend
+from dualnet.cut.below import may_change_size
+from dualnet.cut.graph import NetGraph
 from dualnet.errors import ManifestMismatch
+from dualnet.train.driver import NetDriver
 from dualnet.train.half import Half
 from dualnet.train.session import Session
 
@@ -21,11 +28,15 @@ def describe(half: Half, session: Session) -> dict[str, Any]:
     """What a half has that the other must match, JSON-able."""
     cut = half.config.cut
     compared = half.resolved.compared
-    nets = {"TRAIN": half.train}
+    nets, graphs = {"TRAIN": half.train}, [half.resolved.train]
     if session.test_iter:
         nets["TEST"] = half.test
+        graphs.append(half.resolved.test)
     return {
         "role": half.role,
+        "sizes_change": half.role == "net1"
+        and any(may_change_size(graph, [*cut.blobs, *cut.labels]) for graph in graphs),
+        "fixed": _fixed(graphs),
         "net": half.resolved.net_path,
         "provider": backend.provider,
         "config": half.config.identity(),
@@ -62,6 +73,7 @@ def check(mine: dict[str, Any], theirs: dict[str, Any], config: Any) -> None:
     """
     one, two = (mine, theirs) if mine["role"] == "net1" else (theirs, mine)
     problems: list[str] = []
+    sizes_change = one["sizes_change"]
     half_names = {wire: blob for blob, wire in config.cut.compared.items()}
     if not half_names and config.cut.dual:
         half_names = dict([reversed(list(config.cut.dual.items())[-1])])
@@ -69,6 +81,12 @@ def check(mine: dict[str, Any], theirs: dict[str, Any], config: Any) -> None:
     def compare(what: str, value_1: Any, value_2: Any, remedy: str) -> None:
         if value_1 != value_2:
             problems.append(f"{what}: {value_1} in net1, {value_2} in net2; {remedy}")
+
+    def compare_shapes(what: str, taker: Any, blob: str, one: Any, two: Any, remedy: str) -> None:
+        """`taker` has the layer that is fed with the other's `blob`."""
+        is_free = sizes_change and blob not in taker["fixed"]
+        if not (is_free and one and two and _channels(one) == _channels(two)):
+            compare(what, one, two, remedy)
 
     if one["config"] != two["config"]:
         problems.append(
@@ -86,23 +104,24 @@ def check(mine: dict[str, Any], theirs: dict[str, Any], config: Any) -> None:
     )  # fmt: skip
     for phase in sorted(set(one["cut"]) & set(two["cut"])):
         for blob, shape in one["cut"][phase].items():
-            compare(
-                f"{blob} in phase {phase}", shape, two["cut"][phase].get(blob),
+            compare_shapes(
+                f"{blob} in phase {phase}", two, blob, shape, two["cut"][phase].get(blob),
                 f"correct the layer that feeds {blob} in {two['net']}",
             )  # fmt: skip
         for blob, shape in one["labels"][phase].items():
-            compare(
-                f"{blob}s in phase {phase}", shape, two["labels"][phase].get(blob),
+            compare_shapes(
+                f"{blob}s in phase {phase}", two, blob, shape, two["labels"][phase].get(blob),
                 f"correct the batch size in {two['net']}",
             )  # fmt: skip
     for wire, shape in one["compared"].items():
         blob = half_names.get(wire, wire)
-        compare(
-            f"{blob} and {wire}", shape, two["compared"].get(wire),
+        compare_shapes(
+            f"{blob} and {wire}", two, wire, shape, two["compared"].get(wire),
             "what is compared must be the same but for its name",
         )  # fmt: skip
-        compare(
-            f"input {wire} of net1's loss", one["targets"][wire], two["targets"].get(wire),
+        compare_shapes(
+            f"input {wire} of net1's loss",
+            one, wire, one["targets"][wire], two["targets"].get(wire),
             f"correct the layer that feeds {wire} in {one['net']}",
         )  # fmt: skip
     names = config.cut.dual.items()
@@ -115,9 +134,21 @@ def check(mine: dict[str, Any], theirs: dict[str, Any], config: Any) -> None:
         raise ManifestMismatch("net1 and net2 do not match: " + "; ".join(problems))
 
 
-def _shapes(net: Any, blobs: list[str]) -> dict[str, list[int]]:
+def _shapes(net: NetDriver, blobs: list[str]) -> dict[str, list[int]]:
     return {blob: _shape(net, blob) for blob in blobs}
 
 
-def _shape(net: Any, blob: str) -> list[int]:
-    return [int(size) for size in net.net.blobs[blob].shape]
+def _shape(net: NetDriver, blob: str) -> list[int]:
+    """As it was built: a half that continues has passed over other batches since."""
+    return net.built_shapes[blob]
+
+
+def _fixed(graphs: list[NetGraph]) -> list[str]:
+    """Blobs of layers that can be filled but with one size of batch."""
+    layers = [layer for graph in graphs for layer in graph.layers if layer.type == "MemoryData"]
+    return sorted({str(top) for layer in layers for top in layer.top})
+
+
+def _channels(shape: list[int]) -> tuple[int, list[int]]:
+    """What no batch changes: the number of axes, and the channels."""
+    return len(shape), shape[1:2]

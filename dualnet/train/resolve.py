@@ -108,9 +108,9 @@ class Resolved:
 
     @property
     def batch_size(self) -> int:
-        """Samples of a training batch."""
+        """Samples of a training batch, as the prototxt says; 0 if only a Python layer knows."""
         sizes = [batch_size_of(layer) for layer in self.train.layers]
-        return next(size for size in sizes if size)
+        return next((size for size in sizes if size), 0)
 
 
 def resolve(config: Config, role: str, run_dir: str) -> Resolved:
@@ -145,7 +145,7 @@ def resolve(config: Config, role: str, run_dir: str) -> Resolved:
         check_net2(config, train, test if solver.test_iter else train)
         if _needs_input_gradients(config, train):
             _force_backward(net, train)
-    if not any(batch_size_of(layer) for layer in train.layers):
+    if not any(batch_size_of(layer) or _makes_data(layer) for layer in train.layers):
         raise ConfigError(
             f"{net_source}: no data layer in phase TRAIN; nothing says the batch size"
         )
@@ -193,6 +193,11 @@ def _loss_weight(layer: Any) -> float:
     if layer.loss_weight:
         return float(sum(layer.loss_weight))
     return 1.0 if layer.type.endswith("Loss") else 0.0
+
+
+def _makes_data(layer: Any) -> bool:
+    """Whether a layer that users wrote makes batches, of a size that only it knows."""
+    return layer.type == "Python" and not layer.bottom
 
 
 def write(resolved: Resolved) -> None:

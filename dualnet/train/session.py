@@ -304,12 +304,16 @@ class Session:
         return iteration % self.test_interval == 0 and (iteration > 0 or self.test_initialization)
 
     def add_test_outputs(self, outputs: list[Output]) -> None:
-        """Add one test batch's outputs to the running sums."""
+        """Add one test batch's outputs to the running sums.
+
+        Of an output that changes its size from batch to batch, as a map of scores does with the
+        images, the mean over its values is added up.
+        """
         if not self._test_sums:
             self._test_sums = outputs
         else:
             self._test_sums = [
-                (name, total + values, weight)
+                (name, _added(total, values), weight)
                 for (name, total, weight), (_, values, _) in zip(self._test_sums, outputs)
             ]
         self._test_batches += 1
@@ -320,3 +324,10 @@ class Session:
         self.log.testing(iteration, means, {name: weight for name, _, weight in self._test_sums})
         self.test_outputs = {name: float(values[0]) for name, values in means.items()}
         self._test_sums, self._test_batches = [], 0
+
+
+def _added(total: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The sum of an output over some batches and one more, (K,); (1,), of means, if K changes."""
+    if total.shape == values.shape:
+        return np.asarray(total + values)
+    return np.asarray([total.mean() + values.mean()]) if values.size else total

@@ -471,3 +471,64 @@ def test_old_messages_go(play: Stage) -> None:
         time.sleep(0.005)
     net1.close()
     assert left() == {f"i{i:012d}" for i in range(9, 12)}
+
+
+def changing(iteration: int) -> Message:
+    """What net1 sends where images change their size."""
+    return Message("up", iteration, {"x": np.full((1, 3 + iteration % 4), iteration, np.float32)})
+
+
+def test_layouts_of_changing_sizes_go_with_their_messages(play: Stage) -> None:
+    net1, net2 = play.pair()
+
+    def iterations(one: Any, start: int, stop: int) -> None:
+        for iteration in range(start, stop):
+            one.send(changing(iteration))
+            assert_same(changing(iteration), net2.receive("up", iteration))
+            net2.send(answer(iteration))
+            one.receive("down", iteration)
+
+    at = 0, 0
+    for checkpoint in range(1, 5):
+        iterations(net1, 5 * checkpoint - 5, 5 * checkpoint)
+        net1.checkpoint_passed(5 * checkpoint)
+        net2.checkpoint_passed(5 * checkpoint)
+        at = net1.seq_sent, net1.seq_received
+
+    def left() -> int:
+        return len(list((play.run_dir / "exchange").glob("net1.*.layout.*")))
+
+    deadline_s = time.monotonic() + 20
+    while left() > 6 and time.monotonic() < deadline_s:
+        net1.progress()
+        time.sleep(0.005)
+    if play.carrier == "files":
+        assert 1 <= left() <= 6  # of the messages behind the last checkpoint but one
+    # One that starts again, on either side, finds the layouts that are left.
+    iterations(net1, 20, 22)
+    net1.close("failed: killed")
+    again = play.open("net1", restart_grace_s=20.0)
+    again.resume(*at)
+    for iteration in (20, 21):
+        again.send(changing(iteration))
+        again.receive("down", iteration)
+    assert again.counters.replays_verified == 2
+    iterations(again, 22, 24)
+    sent, received = net2.seq_sent, net2.seq_received
+    net2.close("failed: killed")
+    net2 = play.open("net2", restart_grace_s=20.0)
+    net2.resume(sent - 4, received - 4)
+    for iteration in range(20, 24):
+        assert_same(changing(iteration), net2.receive("up", iteration))
+        net2.send(answer(iteration))
+
+
+def test_a_replay_of_another_size_stops_the_run(play: Stage) -> None:
+    net1, net2 = play.pair()
+    net1.send(changing(0))
+    net2.receive("up", 0)
+    net1.close("failed: killed")
+    again = play.open("net1")
+    again.resume(0, 0)
+    with pytest.raises(DeterminismViolated, match="16 bytes now and had 12 before.*seed it"):
+        again.send(Message("up", 0, {"x": np.zeros((1, 4), np.float32)}))

@@ -95,4 +95,15 @@ def test_the_layout_of_a_message_is_the_last_announced_before_it() -> None:
     assert book.find(2, "test") is None
     assert book.find(3, "test") == layout("test", 5)
     assert book.is_current(layout("train", 3)) and not book.is_current(layout("train", 2))
-    assert len(book) == 3
+    assert book.next_number == 4
+
+
+def test_layouts_go_that_no_later_message_has() -> None:
+    book = LayoutBook()
+    for seq, (stage, size) in enumerate([("up", 2), ("test", 5), ("up", 3), ("up", 4)], 1):
+        book.add(seq, layout(stage, size))
+    assert book.forget_through(1) == [] and book.forget_through(2) == [1]
+    assert book.find(2, "test") == layout("test", 5) and book.find(3, "up") == layout("up", 3)
+    assert book.forget_through(9) == [3]
+    assert book.find(10, "up") == layout("up", 4) and book.is_current(layout("up", 4))
+    assert book.next_number == 5

@@ -91,9 +91,16 @@ def test_label_of_memory_data_need_not_be_fed(make):
     np.testing.assert_array_equal(driver.data("label").ravel(), [0, 0])
 
 
-@pytest.mark.parametrize("source", [MEMORY, INPUT])
 @pytest.mark.parametrize(
-    ("blob", "shape"), [("x", (3, 3, 2, 2)), ("x", (2, 3, 2, 3)), ("x", (24,)), ("label", (3,))]
+    ("source", "blob", "shape"),
+    [
+        (MEMORY, "x", (3, 3, 2, 2)),
+        (MEMORY, "x", (2, 3, 2, 3)),
+        (MEMORY, "x", (24,)),
+        (MEMORY, "label", (3,)),
+        (INPUT, "x", (24,)),
+        (INPUT, "label", (2, 3)),
+    ],
 )
 def test_wrong_shapes_are_named(make, source, blob, shape):
     driver = make(source + BODY)
@@ -102,6 +109,32 @@ def test_wrong_shapes_are_named(make, source, blob, shape):
         driver.feed({blob: np.zeros(shape, np.float32)})
     message = str(caught.value)
     assert message.startswith(f"net.prototxt: {blob} takes {good} and was given {shape}; make")
+
+
+def test_input_takes_the_shape_of_what_it_is_given(make):
+    driver = make(
+        INPUT + 'layer { name: "double" type: "Eltwise" bottom: "x" bottom: "x" top: "s" }\n'
+        'layer { name: "loss" type: "EuclideanLoss" bottom: "s" bottom: "x" top: "l" }\n'
+    )
+    for shape in ((2, 3, 2, 2), (3, 3, 4, 1), (1, 3, 2, 2)):
+        x = np.random.randn(*shape).astype(np.float32)
+        label = np.zeros((shape[0], 1, 1), np.float32)  # ones at the end say nothing
+        driver.feed({"x": x, "label": label})
+        assert driver.data("label").shape == shape[:1]
+        assert driver.forward() == pytest.approx(np.sum(x**2) / 2 / shape[0], rel=1e-5)
+        np.testing.assert_allclose(driver.data("s"), 2 * x, rtol=1e-6)
+    assert driver.built_shapes["x"] == [2, 3, 2, 2]
+
+
+def test_put_reaches_what_split_layers_have_made(make):
+    driver = make(INPUT + BODY)
+    driver.feed(batch())
+    driver.forward()
+    x = np.random.randn(3, 3, 2, 2).astype(np.float32)
+    driver.put({"x": x})
+    for name in driver.net._blob_names:
+        if str(name).startswith("x"):
+            np.testing.assert_array_equal(driver.data(str(name)), x)
 
 
 # Running a stretch of layers.

@@ -113,3 +113,18 @@ def test_all_mismatches_are_listed_at_once(hellos):
 
 def test_halves_may_run_on_different_providers(hellos):
     check(hellos["net1"], {**hellos["net2"], "provider": "other"}, load())
+
+
+def test_sizes_that_change_need_not_agree_but_axes_and_channels(hellos):
+    one = {**hellos["net1"], "sizes_change": True}
+    other = copy.deepcopy(hellos["net2"])
+    other["cut"]["TRAIN"]["pool2"] = [9, 32, 5, 2]
+    other["labels"]["TRAIN"]["label"] = [9]
+    other["compared"]["conv3p"] = other["targets"]["conv3p"] = [9, 32, 5, 2]
+    check({**one, "fixed": []}, {**other, "fixed": []}, load())
+    for fixed in ({"net1": ["conv3p"], "net2": []}, {"net1": [], "net2": ["pool2", "label"]}):
+        with pytest.raises(ManifestMismatch, match=r"9, 32, 5, 2"):
+            check({**one, "fixed": fixed["net1"]}, {**other, "fixed": fixed["net2"]}, load())
+    other["cut"]["TRAIN"]["pool2"] = [9, 16, 5, 2]
+    with pytest.raises(ManifestMismatch, match="pool2 in phase TRAIN"):
+        check({**one, "fixed": []}, {**other, "fixed": []}, load())

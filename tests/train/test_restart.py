@@ -86,9 +86,9 @@ def run(config, run_dir, role, crashes, errors):
         errors.append(error)
 
 
-def run_both(run_dir, *overrides, net1=(), net2=()):
-    """Train both halves in two threads, with crashes."""
-    config, errors = load(*overrides), []
+def run_both(run_dir, *overrides, net1=(), net2=(), make=load):
+    """Train both halves in two threads, with crashes; `make` makes the config."""
+    config, errors = make(*overrides), []
     threads = [
         threading.Thread(
             target=run, args=(config, run_dir, role, list(crashes), errors), daemon=True

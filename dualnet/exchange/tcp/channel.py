@@ -354,4 +354,4 @@ class TcpChannel(Member):
         """Delete messages that nobody can need any more."""
         if self._settings.retain:
             mine = self._outbox.record.passed_sent
-            self._kept.delete_through(min(mine, self._remote.standing.passed_received))
+            self._outbox.delete_through(min(mine, self._remote.standing.passed_received))

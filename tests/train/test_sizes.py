@@ -1,0 +1,186 @@
+"""Batches and images that change their size from iteration to iteration, as in the single net."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dualnet import config as cfg
+from dualnet.report.parse import parse_log
+from dualnet.train import run as run_module
+from dualnet.train.evaluate import evaluate
+from dualnet.train.half import Half
+from dualnet.train.resolve import resolve, write
+from dualnet.train.run import train_single
+from dualnet.train.single import Single
+from tests.cut import both
+from tests.train import changing
+from tests.train.halves import make_session
+from tests.train.test_restart import equal, run_both
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    changing.install(str(tmp_path))
+    yield str(tmp_path)
+    sys.modules.pop("changing_layers", None)
+
+
+NETS = {"images": changing.pixels(), "last batch": changing.samples()}
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("coupling.target=backprop",),
+        ("coupling.loss=relative", "coupling.fidelity_interval=2"),
+    ],
+    ids=lambda given: given[0] if given else "gradient",
+)
+def test_halves_train_as_the_single_net(place, net, overrides):
+    yaml = changing.cut_in_two(place, NETS[net])
+    outcome = both.train_whole_and_halved(yaml, "run", 9, *overrides)
+    # float32 carries 6e-8; y - gamma g and back costs two digits of g.
+    if "coupling.target=backprop" in overrides:
+        del outcome.steps["net1 c2"]  # it plays no part
+    assert outcome.step < 2e-3
+    assert np.allclose(outcome.losses, outcome.dual_losses, rtol=1e-4)
+    assert len(set(outcome.losses)) == 9
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("coupling.target=activation",),
+        ("coupling.target=updated",),
+        ("coupling.target=prox", "coupling.rho=10"),
+        ("coupling.target=admm", "coupling.loss=euclidean", "coupling.alternations=2"),
+        ("coupling.target=frozen",),
+        ("coupling.tie=every",),
+        ("train.local_steps=2",),
+    ],
+    ids=lambda given: given[0],
+)
+def test_every_rule_follows_the_sizes(place, overrides):
+    yaml = changing.cut_in_two(place, NETS["images"])
+    both.train_halves(yaml, "run", "train.max_iter=6", "train.display=1", *overrides)
+    losses = [row.loss for row in parse_log("run/net2.log").train]
+    assert losses and np.isfinite(losses).all()
+
+
+def gradients(yaml, role, *overrides):
+    """What each update of one role would be made of, at learning rate 0."""
+    config = cfg.load(yaml, ["train.max_iter=9", "update.learning_rate=0", *overrides])
+    os.makedirs("zero", exist_ok=True)
+    resolved = resolve(config, role, "zero")
+    write(resolved)
+    half = Half(config, resolved)
+    found = []
+    apply = half.update_rule.apply
+
+    def note(holder):
+        found.append(holder.parameter_diffs())
+        apply(holder)
+
+    half.update_rule.apply = note
+    return half, found
+
+
+@pytest.mark.parametrize("kept", ["keep", "recompute"])
+@pytest.mark.parametrize("staleness", [1, 2])
+def test_batches_ahead_get_the_gradients_of_their_own_size(place, monkeypatch, kept, staleness):
+    yaml = changing.cut_in_two(place, NETS["images"])
+    half, whole = gradients(yaml, "single")
+    half.train.net.save("initial.caffemodel")
+    session = make_session(half, "zero")
+    Single(half, session).run()
+    session.log.close()
+    halves = {}
+    found = {}
+
+    def make(role, config, run_dir):
+        halves[role], found[role] = gradients(yaml, role, *settings)
+        halves[role].copy_weights()
+        return halves[role]
+
+    settings = (
+        "train.schedule=overlapped",
+        "train.weights=[initial.caffemodel]",
+        f"train.staleness={staleness}",
+        f"train.stale_activations={kept}",
+        "train.stale_momentum=solver",
+    )
+    monkeypatch.setattr(both, "_half", make)
+    both.train_halves(yaml, "zero", *settings, "train.max_iter=9", "update.learning_rate=0")
+    assert len(found["net1"]) == len(whole) == 9
+    for ours, theirs in zip(found["net1"], whole):
+        for name in ("c1.0", "c1.1"):
+            np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-3, atol=1e-5)
+
+
+def test_tests_follow_the_sizes_in_the_single_net_and_the_halves(place):
+    yaml = changing.cut_in_two(place, NETS["images"], changing.TESTED)
+    train_single(cfg.load(yaml, ["train.max_iter=9"]), "single")
+    whole = parse_log("single/single.log").tests[0]
+    settings = ["train.max_iter=9", "train.weights=[]"]
+    both.train_halves(yaml, "dual", *settings)
+    halves = parse_log("dual/net2.log").tests[0]
+    assert [row.iteration for row in whole] == [row.iteration for row in halves] == [0, 4, 8, 9]
+    assert all(np.isfinite(row.outputs["loss"]) for row in (*whole, *halves))
+    # The mean of probabilities of two classes.
+    text = Path("single/single.log").read_text()
+    assert "Test net output #1: scores = 0.5" in text
+
+
+def test_single_net_of_a_python_data_layer_is_evaluated_by_what_it_gave(place):
+    yaml = changing.cut_in_two(place, NETS["last batch"], changing.TESTED)
+    config = cfg.load(yaml, ["train.max_iter=2"])
+    train_single(config, "single")
+    found = evaluate("single", config)
+    assert found["samples"] == 4 + 4 + 3 - 0  # the third is the smaller one
+
+
+# Messages and restarts.
+
+
+@pytest.fixture
+def one_by_one(monkeypatch):
+    """Builds one net at a time: Caffe's random numbers belong to the process."""
+    lock, real = threading.Lock(), run_module.Half
+
+    def build(config, resolved):
+        with lock:
+            return real(config, resolved)
+
+    monkeypatch.setattr(run_module, "Half", build)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("exchange.carrier=files",),
+        ("exchange.carrier=tcp", "train.schedule=overlapped", "train.staleness=2"),
+        ("exchange.dtype=int8", "exchange.dtype_down=float16", "exchange.error_feedback=true"),
+    ],
+    ids=["files", "tcp ahead", "int8"],
+)
+def test_crashes_of_either_half_change_nothing(place, one_by_one, settings):
+    yaml = changing.cut_in_two(place, NETS["images"], changing.TESTED)
+    short = ("train.max_iter=11", "train.display=1", "train.snapshot=3")
+
+    def make(*overrides):
+        return cfg.load(yaml, [*short, *overrides])
+
+    run_both("whole", *settings, make=make)
+    run_both("parts", *settings, net1=(1, 6, 10), net2=(1, 7), make=make)
+    equal("whole", "parts")
+    assert "messages sent again, equal to the bit" in Path("parts/net1.log").read_text()
