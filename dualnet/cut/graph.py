@@ -11,6 +11,7 @@ from typing import Any, Optional
 from google.protobuf import text_format
 
 from dualnet.backend import caffe_pb2
+from dualnet.engine.parse_hints import hint
 from dualnet.engine.regular_file import regular_only
 from dualnet.errors import ConfigError
 
@@ -88,7 +89,8 @@ def _read(path: str, message: Any, kind: str) -> Any:
         text_format.Parse(text, message)
     except text_format.ParseError as error:
         # protobuf's message begins with line:column, which joins the path to path:line:column.
-        where = f"{path}:{' '.join(str(error).split())} ({kind} prototxt)"
+        reason = " ".join(str(error).split())
+        where = f"{path}:{reason}{hint(reason, message.DESCRIPTOR.file.pool)} ({kind} prototxt)"
         if path.endswith((".yaml", ".yml")):
             where += f"; this is a run's YAML: give the {kind} prototxt that it names"
         raise ConfigError(where) from error

@@ -134,7 +134,8 @@ def _build_here(paths: Mapping[str, str], wiring: Wiring) -> list[Any]:
         try:
             found.append(_look(path, phase))
         except Exception as error:  # the engine's errors are not ours to know
-            reason = " ".join(str(error).split()).replace(path, wiring.path)
+            reason = " ".join(str(error).split()).replace(f"{path}: ", "")
+            reason = reason.replace(path, wiring.path)
             raise ConfigError(f"{wiring.path}: Caffe refuses phase {phase}: {reason}") from error
     return found
 

@@ -6,7 +6,9 @@ BVLC Caffe aborts the process in most of these cases; the engine raises instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 __all__ = [
     "CaffeError",
@@ -21,6 +23,7 @@ __all__ = [
     "UnknownNameError",
     "UnsupportedError",
     "WeightsError",
+    "naming",
     "quoted",
 ]
 
@@ -71,6 +74,15 @@ class DeviceError(CaffeError):
 
 class UnsupportedError(CaffeError, NotImplementedError):
     """A combination that Caffe itself does not implement either."""
+
+
+@contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Names the net's file in what says that a layer type is unknown."""
+    try:
+        yield
+    except UnknownLayerError as error:
+        raise UnknownLayerError(f"{os.fspath(path)}: {error}") from error
 
 
 def quoted(names: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from dualnet.engine import batches, debug_info, prototxt, weights
 from dualnet.engine.batches import Arrays
 from dualnet.engine.blob import Blob, IntVec
 from dualnet.engine.build import Plan
-from dualnet.engine.errors import CaffeError, InputArrayError, UnknownNameError, quoted
+from dualnet.engine.errors import CaffeError, InputArrayError, UnknownNameError, naming, quoted
 from dualnet.engine.layers.base import Layer
 from dualnet.engine.layers.memory_data import MemoryData
 from dualnet.engine.net_arguments import constructor_arguments
@@ -50,7 +50,8 @@ class Net:
         message.state.phase = phase
         message.state.level = level
         message.state.stage.extend(stages or [])
-        self._build(message)
+        with naming(network_file):
+            self._build(message)
         if weights_file is not None:
             self.copy_from(weights_file)
 

@@ -11,12 +11,12 @@ import re
 from typing import TypeVar, Union
 
 from google.protobuf import text_format
-from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 
 from dualnet.engine import upgrade
-from dualnet.engine.errors import PrototxtError, quoted
+from dualnet.engine.errors import PrototxtError
 from dualnet.engine.file_kind import guess_kind
+from dualnet.engine.parse_hints import hint
 from dualnet.engine.proto import caffe_pb2, fork_numbers
 from dualnet.engine.regular_file import regular_only
 
@@ -89,7 +89,8 @@ def parse_text(text: str, message_type: type[M], name: str) -> M:
         name: the file's name, for messages.
 
     Raises:
-        PrototxtError: with `file:line:column`, the reason, and the names that would be valid.
+        PrototxtError: with `file:line:column`, the reason, and the fork of Caffe that has an
+            unknown name, or the names that would be valid.
     """
     message = message_type()
     try:
@@ -98,7 +99,9 @@ def parse_text(text: str, message_type: type[M], name: str) -> M:
         line, column = error.GetLine(), error.GetColumn()
         reason = re.sub(r"^\d+:\d+\s*:\s*", "", str(error))
         where = f"{name}:{line}:{column}" if line else name
-        raise PrototxtError(f"{where}: {reason}{_hint(reason)}") from error
+        raise PrototxtError(
+            f"{where}: {reason}{hint(reason, message.DESCRIPTOR.file.pool)}"
+        ) from error
     return message
 
 
@@ -115,29 +118,3 @@ def _read(path: Path) -> str:
         raise PrototxtError(f"'{os.fspath(path)}' is not UTF-8 text: {error.reason}") from error
     except ValueError as error:  # a zero byte
         raise PrototxtError(f"{os.fspath(path)!r} is no file name: {error}") from error
-
-
-def _hint(reason: str) -> str:
-    """Lists what would have been valid, for the two mistakes that people make."""
-    unknown_field = re.search(r'[Mm]essage type "([\w.]+)" has no field named', reason)
-    if unknown_field:
-        found = _descriptor(unknown_field.group(1))
-        if found is not None:
-            names = sorted(field.name for field in found.fields)
-            return f" Its fields are: {', '.join(names)}"
-    unknown_value = re.search(r'[Ee]num type "([\w.]+)" has no value', reason)
-    if unknown_value:
-        try:
-            enum = caffe_pb2.DESCRIPTOR.pool.FindEnumTypeByName(unknown_value.group(1))
-        except KeyError:
-            return ""
-        return f" Its values are: {quoted(value.name for value in enum.values)}"
-    return ""
-
-
-def _descriptor(full_name: str) -> Descriptor | None:
-    try:
-        found: Descriptor = caffe_pb2.DESCRIPTOR.pool.FindMessageTypeByName(full_name)
-    except KeyError:
-        return None
-    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dualnet.engine import log
-from dualnet.engine.errors import SolverError
+from dualnet.engine.errors import SolverError, naming
 from dualnet.engine.net import Net
 from dualnet.engine.proto import caffe_pb2
 from dualnet.engine.prototxt import read_net
@@ -29,7 +29,7 @@ def make_train_net(param: caffe_pb2.SolverParameter) -> Net:
     message = _message(source)
     state = caffe_pb2.NetState(phase=caffe_pb2.TRAIN)
     _set_state(message, state, param.train_state)
-    net = Net.from_message(message)
+    net = _built(message, source)
     _load_weights(net, param)
     return net
 
@@ -71,10 +71,15 @@ def make_test_nets(param: caffe_pb2.SolverParameter) -> list[Net]:
         state = caffe_pb2.NetState(phase=caffe_pb2.TEST)
         extra = param.test_state[index] if param.test_state else caffe_pb2.NetState()
         _set_state(message, state, extra)
-        net = Net.from_message(message)
+        net = _built(message, source)
         _load_weights(net, param)
         nets.append(net)
     return nets
+
+
+def _built(message: caffe_pb2.NetParameter, source: str | caffe_pb2.NetParameter) -> Net:
+    with naming(source if isinstance(source, str) else "the solver's own net"):
+        return Net.from_message(message)
 
 
 def _load_weights(net: Net, param: caffe_pb2.SolverParameter) -> None:

@@ -231,3 +231,13 @@ def test_other_dimensions_stay():
     layer = layer_of("type: 'Input' input_param { shape { dim: 7 dim: 3 dim: 8 } }")
     set_batch_size(layer, 9)
     assert list(layer.input_param.shape[0].dim) == [9, 3, 8]
+
+
+def test_a_field_of_a_fork_is_refused_with_the_forks_name(tmp_path):
+    path = tmp_path / "net.prototxt"
+    path.write_text("layer { pooling_param { torch_pooling: true } }")
+    with pytest.raises(ConfigError, match=r"net.prototxt:1:25 : .* of NVIDIA \(NVIDIA/caffe\)"):
+        read_net(str(path))
+    path.write_text("layer { pooling_param { torch_poolin: true } }")
+    with pytest.raises(ConfigError, match="net.prototxt:1:25 : .* Its fields are: .*kernel_size"):
+        read_net(str(path))

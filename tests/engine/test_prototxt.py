@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from dualnet.engine import prototxt
-from dualnet.engine.errors import PrototxtError
-from dualnet.engine.proto import caffe_pb2
+from dualnet.engine.errors import PrototxtError, UnknownLayerError
+from dualnet.engine.layers.registry import layer_type_list
+from dualnet.engine.net import Net
+from dualnet.engine.proto import caffe_pb2, fork_names
+from dualnet.engine.solver import get_solver
 
 
 @pytest.mark.parametrize(
@@ -21,6 +24,59 @@ from dualnet.engine.proto import caffe_pb2
 def test_errors_say_where_and_what_would_be_valid(text, expected):
     with pytest.raises(PrototxtError, match=expected):
         prototxt.parse_text(text, caffe_pb2.NetParameter, "net")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "layer { pooling_param { torch_pooling: true } }",
+            r'net:1:25: .*"torch_pooling".* It is a field of NVIDIA \(NVIDIA/caffe\), not of BVLC',
+        ),
+        (
+            "layer { annotated_data_param { } }",
+            r"field of SSD \(weiliu89/caffe\) and NVIDIA \(NVIDIA/caffe\), not of BVLC Caffe",
+        ),
+        ("layer { transform_param { resize_param { } } }", r"field of SSD \(weiliu89/caffe\)"),
+        ("global_grad_scale: 2", r"field of NVIDIA \(NVIDIA/caffe\)"),
+        ("layer { convolution_param { engine: MKL2017 } }", r"value of Intel \(intel/caffe\), not"),
+        ("layer { convolution_param { engine: MKL } }", "values are: 'DEFAULT', 'CAFFE', 'CUDNN'"),
+        ("layer { loss_param { normalization: PRE_FIXED } }", r"value of R-FCN \(daijifeng001"),
+    ],
+)
+def test_a_name_of_a_fork_is_refused_with_the_forks_name(text, expected):
+    with pytest.raises(PrototxtError, match=expected) as caught:
+        prototxt.parse_text(text, caffe_pb2.NetParameter, "net")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("MultiBoxLoss", r"type 'MultiBoxLoss', which is of SSD \(weiliu89/caffe\) and NVIDIA "),
+        ("DenseImageData", r"which is of SegNet \(alexgkendall/caffe-segnet\), not of BVLC"),
+        ("BoxAnnotatorOHEM", r"which is of R-FCN \(daijifeng001/caffe-rfcn\)"),
+        ("Convolutoin", r"unknown type 'Convolutoin'; the types are: .*Convolution,.* ROIPooling"),
+    ],
+)
+def test_a_layer_of_a_fork_is_refused_with_file_and_fork(tmp_path, kind, expected):
+    path = tmp_path / "net.prototxt"
+    path.write_text(f'layer {{ name: "l" type: "{kind}" top: "x" }}')
+    with pytest.raises(UnknownLayerError, match=f"^{path}: layer 'l' has .*{expected}"):
+        Net(str(path), caffe_pb2.TRAIN)
+    solver = tmp_path / "solver.prototxt"
+    solver.write_text(f'net: "{path}" base_lr: 1 lr_policy: "fixed"')
+    with pytest.raises(UnknownLayerError, match=f"^{path}: layer 'l' has .*{expected}"):
+        get_solver(str(solver))
+
+
+def test_the_table_of_forks_lists_nothing_that_the_engine_has():
+    assert not fork_names.LAYERS & set(layer_type_list())
+    pool = caffe_pb2.DESCRIPTOR.pool
+    for message, name in fork_names._OWNERS:
+        if message != "layers":
+            found = pool.FindMessageTypeByName(f"caffe.{message}")
+            assert name not in found.fields_by_name and name not in found.enum_values_by_name
 
 
 def test_missing_files(tmp_path):

@@ -8,6 +8,7 @@ from typing import Callable, TypeVar
 
 from dualnet.engine.errors import UnknownLayerError
 from dualnet.engine.layers.base import Layer
+from dualnet.engine.proto.fork_names import owners_of_layer
 
 __all__ = ["layer_class", "layer_type_list", "register"]
 
@@ -36,10 +37,16 @@ def layer_class(type_name: str, layer_name: str = "") -> type[Layer]:
         layer_name: the layer, for the message.
 
     Raises:
-        UnknownLayerError: lists the types that exist.
+        UnknownLayerError: names the forks of Caffe that have it, or lists the types that exist.
     """
     _load_all()
     if type_name not in _classes:
+        forks = owners_of_layer(type_name)
+        if forks:
+            raise UnknownLayerError(
+                f"layer '{layer_name}' has type '{type_name}', which is of {forks}, not of BVLC "
+                "Caffe; the engine does not have it"
+            )
         raise UnknownLayerError(
             f"layer '{layer_name}' has unknown type '{type_name}'; the types are: "
             f"{', '.join(layer_type_list())}"
