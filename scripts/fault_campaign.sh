@@ -4,11 +4,12 @@ set -euo pipefail
 
 usage() {
   cat <<'TEXT'
-Usage: scripts/fault_campaign.sh [--count N] [--seed N] [--output DIR] [PART…]
+Usage: scripts/fault_campaign.sh [--count N] [--seed N] [--output DIR] [--jobs N] [--only N]…
+                                 [--keep DIR] [--again] [PART…]
 
 Trains the digits nets again and again while faults are injected, and writes raw rows to
 OUTPUT/PART.jsonl and the summary to OUTPUT/README.md (default results/reliability). A part that was
-cut off goes on behind its last row. About an hour on one core. Parts (default: all):
+cut off goes on behind its last row. About two hours on one core. Parts (default: all):
 
   kills     1,000 SIGKILLs at random moments: net1, net2, both
   points    SIGKILL before and after named points
@@ -22,6 +23,11 @@ cut off goes on behind its last row. About an hour on one core. Parts (default: 
   copies    8 copies of a half at once, 500 times
   nfs       a model of NFS with caches of 60 s
   cost      what a message costs, beside a bare write, rename and read
+  liveness  500 trainings with options, timers and faults drawn at random; when the faults end, both
+            halves get the same command once, and the training has to complete. About an hour.
+
+Options of liveness: --jobs N trainings at a time (default 3); --only N does training N alone, --seed
+says of which campaign; --keep DIR keeps the files of those that went wrong; --again does those anew.
 
 Variables: DUALNET_BVLC_PYTHON: a Python with the real Caffe; a fifth of the kills then go to it.
 DUALNET_PYTHON, DUALNET_VENV: as for scripts/test.sh. Exit code 1 if anything went wrong.
@@ -29,6 +35,7 @@ DUALNET_PYTHON, DUALNET_VENV: as for scripts/test.sh. Exit code 1 if anything we
 Examples:
   scripts/fault_campaign.sh
   nice scripts/fault_campaign.sh --seed 7 kills zombies
+  scripts/fault_campaign.sh --only 42 --keep /tmp/kept --output /tmp/one liveness
   scripts/fault_campaign.sh --count 50 --output /tmp/quick kills
 TEXT
 }
@@ -43,13 +50,16 @@ while [ $# -gt 0 ]; do
     --output) output=${2:?}; shift ;;
     --seed) options+=(--seed "${2:?}"); shift ;;
     --count) count=${2:?}; shift ;;
+    --jobs | --only) options+=("$1" "${2:?}"); shift ;;
+    --keep) options+=(--keep "$(realpath -m -- "${2:?}")"); shift ;;
+    --again) options+=(--again) ;;
     -*) echo "${0##*/}: unknown option '$1'; see --help" >&2; exit 2 ;;
     *) parts+=("$1") ;;
   esac
   shift
 done
 [ ${#parts[@]} -gt 0 ] ||
-  parts=(kills points calls strace errors stops zombies full cases copies nfs cost)
+  parts=(kills points calls strace errors stops zombies full cases copies nfs cost liveness)
 [ -z "$count" ] || options+=(--count "$count")
 
 # shellcheck source=scripts/environment.sh

@@ -11,7 +11,7 @@ import pytest
 
 from dualnet import cli
 from dualnet.errors import OutOfMemory, StorageFailed
-from dualnet.scarcity import is_scarcity
+from dualnet.scarcity import is_scarcity, lacks_files
 from dualnet.train import launch
 
 
@@ -44,7 +44,7 @@ def test_words_for_it(error):
     ],
 )
 def test_other_errors_are_not(error):
-    assert not is_scarcity(error)
+    assert not is_scarcity(error) and not lacks_files(error)
 
 
 def test_an_array_larger_than_the_machine():
@@ -88,6 +88,21 @@ def test_an_error_of_ours_that_memory_has_caused(monkeypatch, capsys):
     assert command(monkeypatch, capsys, run) == (
         77, "dualnet: net1: Cannot allocate memory; check the disk\n",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EMFILE, "Too many open files"),
+        RuntimeError("cannot open 'test_lmdb' as LMDB: test_lmdb: Too many open files"),
+    ],
+)
+def test_a_process_that_may_open_no_more_files(monkeypatch, capsys, error):
+    def run(*words, **options):
+        raise error
+
+    code, said = command(monkeypatch, capsys, run)
+    assert code == StorageFailed.exit_code and "ulimit -n" in said and said.count("\n") == 1
 
 
 def test_a_thread_that_finds_no_room_for_its_stack(monkeypatch, capsys):

@@ -12,8 +12,8 @@ from typing import Any, Optional
 from dualnet import __version__
 from dualnet.cli import bench, caffe, cut, data, doctor, experiment, nets, runs, training
 from dualnet.cli.terminal import let_go, say
-from dualnet.errors import DualnetError, OutOfMemory
-from dualnet.scarcity import is_scarcity
+from dualnet.errors import DualnetError, OutOfMemory, StorageFailed
+from dualnet.scarcity import is_scarcity, lacks_files
 from dualnet.train.stopping import STOP_SIGNALS, Stopped
 
 __all__ = ["main"]
@@ -33,6 +33,8 @@ _SCARCE = (
     "this machine has no memory left: lower train.batch_size or end other programs, or raise the "
     "limit that ulimit -v or the batch system sets; then start the same command again"
 )
+
+_FILES = "raise the limit of open files (ulimit -n), then start the same command again"
 
 
 def _terminate(number: int, frame: Any) -> None:
@@ -81,6 +83,9 @@ def _run(words: list[str]) -> int:
         if is_scarcity(error) and not isinstance(error, ValueError):
             say(f"dualnet: {_in_one_line(error)}; {_SCARCE}")
             return OutOfMemory.exit_code
+        if lacks_files(error):
+            say(f"dualnet: {_in_one_line(error)}; {_FILES}")
+            return StorageFailed.exit_code
         # The engine and its layers raise their own one-line errors; it cannot know ours.
         from dualnet.engine.errors import CaffeError
 

@@ -6,13 +6,23 @@ import argparse
 import os
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from scripts.fault_campaign import calls, cost, exchange, kills, moments, outside, report
+from scripts.fault_campaign import (
+    calls,
+    cost,
+    exchange,
+    kills,
+    liveness,
+    moments,
+    outside,
+    report,
+)
 from scripts.fault_campaign.halves import ROOT, Lab
 from scripts.fault_campaign.ledger import Ledger
 
@@ -28,6 +38,7 @@ TRAINING: dict[str, tuple[Run, int]] = {
     "stops": (moments.run_stops, 100),
     "zombies": (moments.run_zombies, 60),
     "full": (outside.run_full, 12),
+    "liveness": (liveness.run, 500),
 }
 #: Parts that only exchange.
 EXCHANGE: dict[str, tuple[Run, int]] = {
@@ -48,6 +59,11 @@ def main() -> int:
     parser.add_argument("--scratch", type=Path, help="folder for the trainings")
     parser.add_argument("--seed", type=int, default=1701)
     parser.add_argument("--count", type=int, help="how many (default: the campaign's)")
+    group = parser.add_argument_group("part liveness")
+    group.add_argument("--only", type=int, action="append", help="this training alone (again: and)")
+    group.add_argument("--jobs", type=int, default=3, help="trainings at a time (default 3)")
+    group.add_argument("--keep", type=Path, help="folder for the files of those that went wrong")
+    group.add_argument("--again", action="store_true", help="do those anew that went wrong")
     options = parser.parse_args()
     output = options.output.resolve()
     wrong = 0
@@ -59,6 +75,11 @@ def main() -> int:
                 continue
             run, count = {**TRAINING, **EXCHANGE}[part]
             ledger = Ledger(output / f"{part}.jsonl")
+            if part == "liveness":
+                keep = options.keep.resolve() if options.keep else None
+                run = partial(run, only=options.only, jobs=options.jobs, keep=keep)
+                if options.again:
+                    ledger.drop(lambda row: bool(row["wrong"]))
             if part in TRAINING:
                 lab = place = lab or Lab(Path(scratch))
             else:

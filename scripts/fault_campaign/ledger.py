@@ -6,9 +6,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from tqdm import tqdm
+
+from dualnet.atomic import write_atomically
 
 __all__ = ["Ledger"]
 
@@ -50,6 +52,11 @@ class Ledger:
             file.write(json.dumps(row) + "\n")
         if row.get("wrong"):
             tqdm.write(f"{self.path.stem}: {row['wrong']}", file=sys.stderr)
+
+    def drop(self, is_unwanted: Callable[[dict[str, Any]], bool]) -> None:
+        """Throw rows away, on disk too, so that what they tell of is done anew."""
+        self.rows = [row for row in self.rows if not is_unwanted(row)]
+        write_atomically(self.path, "".join(f"{json.dumps(row)}\n" for row in self.rows).encode())
 
     def note(self, text: str) -> None:
         """Say why a part, or the rest of it, is left out."""

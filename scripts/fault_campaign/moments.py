@@ -19,7 +19,7 @@ from dualnet.exchange.inbox import Inbox
 from scripts.fault_campaign.halves import COUPLINGS, ROLES, Lab, Training
 from scripts.fault_campaign.ledger import Ledger
 
-__all__ = ["POINTS", "run_points", "run_stops", "run_zombies"]
+__all__ = ["POINTS", "kill_at", "run_points", "run_stops", "run_zombies"]
 
 #: Named points: before and after each of these functions a half is killed, in its first call and in
 #: a later one. Module, class (or none), function.
@@ -73,7 +73,7 @@ def run_points(lab: Lab, ledger: Ledger, seed: int, count: int) -> None:
             def arm(
                 path: tuple[str, str, str] = (module, owner, name), side: str = side, nth: int = nth
             ) -> None:
-                _kill_at(path, side, nth)
+                kill_at(path, side, nth)
 
             with lab.training(f"point-{bar.n}", COUPLINGS["updated"]) as training:
                 training.start(next(other for other in ROLES if other != role))
@@ -95,7 +95,7 @@ def run_points(lab: Lab, ledger: Ledger, seed: int, count: int) -> None:
                 lab.remove(training)
 
 
-def _kill_at(path: tuple[str, str, str], side: str, nth: int) -> None:
+def kill_at(path: tuple[str, str, str], side: str, nth: int) -> None:
     """Make the nth call of a function of this process its last."""
     module, owner, name = path
     place: Any = importlib.import_module(module)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.fault_campaign import liveness_report
 from scripts.fault_campaign.calls import ERRORS
 from scripts.fault_campaign.forty import FORTY, Fault
 from scripts.fault_campaign.halves import ROOT
@@ -22,7 +23,7 @@ __all__ = ["write"]
 
 Row = dict[str, Any]
 _PARTS = ("kills", "points", "calls", "strace", "errors", "stops", "zombies", "full", "cases",
-          "copies", "nfs", "cost")  # fmt: skip
+          "copies", "nfs", "cost", "liveness")  # fmt: skip
 
 
 def write(output: Path, seed: int) -> Path:
@@ -41,6 +42,7 @@ def write(output: Path, seed: int) -> Path:
         "",
         *_totals(rows),
         "",
+        *liveness_report.section(rows["liveness"]),
         *_kills(rows["kills"]),
         *_calls(rows),
         *_moments(rows),
