@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import signal
 import sys
@@ -52,6 +53,14 @@ def main(arguments: Optional[list[str]] = None) -> int:
     return code
 
 
+def _name_crashes() -> None:
+    """Have Python say where it was when a signal like SIGBUS ends it, as over a damaged LMDB."""
+    try:
+        faulthandler.enable()
+    except (OSError, RuntimeError, ValueError):
+        pass  # standard error is closed, or stands for no file: nobody would read it
+
+
 def _handle_stops(handler: Any) -> None:
     if threading.current_thread() is threading.main_thread():
         for number in STOP_SIGNALS:
@@ -61,6 +70,7 @@ def _handle_stops(handler: Any) -> None:
 def _run(words: list[str]) -> int:
     try:
         options = _parser().parse_args(words)
+        _name_crashes()
         _handle_stops(_terminate)
         options.run(options)
     except DualnetError as error:

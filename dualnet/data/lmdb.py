@@ -15,6 +15,7 @@ import lmdb
 import numpy as np
 
 from dualnet.data.publish import new_directory, storage_error
+from dualnet.engine.database import damage
 from dualnet.errors import ConfigError, StorageFailed
 
 __all__ = ["Record", "count_records", "load_lmdb", "read_lmdb", "write_lmdb"]
@@ -136,9 +137,14 @@ def _open(path: str | Path) -> Any:
         )
     try:
         # lock=False: data sets may lie on read-only file systems, and nobody writes to them.
-        return lmdb.open(str(path), readonly=True, lock=False, max_spare_txns=0)
+        environment = lmdb.open(str(path), readonly=True, lock=False, max_spare_txns=0)
     except lmdb.Error as error:
         raise StorageFailed(f"cannot open the database {path} ({error})") from error
+    problem = damage(environment)
+    if problem:
+        environment.close()
+        raise StorageFailed(f"the database {path} is damaged ({problem}): make or copy it again")
+    return environment
 
 
 def count_records(path: str | Path) -> int:
@@ -192,7 +198,7 @@ def _decode(path: str | Path, datum: Any, key: bytes, value: bytes) -> Record:
         image = np.frombuffer(datum.data, np.uint8)
     else:
         image = np.array(datum.float_data, np.float32)
-    if image.size != shape[0] * shape[1] * shape[2]:
+    if min(shape) < 0 or image.size != shape[0] * shape[1] * shape[2]:
         raise StorageFailed(f"{where} holds {image.size} values, but its shape says {shape}")
     return Record(key.decode("ascii", "replace"), image.reshape(shape), datum.label)
 

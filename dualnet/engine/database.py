@@ -8,10 +8,12 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from dualnet.engine.errors import DataError
 from dualnet.engine.proto import caffe_pb2
 
-__all__ = ["Database", "open_database"]
+__all__ = ["Database", "damage", "open_database"]
 
 _lock = threading.Lock()
 _opened: weakref.WeakValueDictionary[tuple[str, int], Database] = weakref.WeakValueDictionary()
@@ -46,10 +48,13 @@ class Database:
             )
         except lmdb.Error as error:
             raise DataError(f"cannot open '{path}' as LMDB: {error}") from error
+        weakref.finalize(self, self._environment.close)
+        problem = damage(self._environment)
+        if problem:
+            raise DataError(f"data source '{path}' is damaged: {problem}; make or copy it again")
         self.size: int = self._environment.stat()["entries"]
         if not self.size:
             raise DataError(f"data source '{path}' is empty; make the database again")
-        weakref.finalize(self, self._environment.close)
 
     def first(self) -> caffe_pb2.Datum:
         """The first record."""
@@ -57,11 +62,38 @@ class Database:
 
     def records(self) -> Iterator[tuple[bytes, caffe_pb2.Datum]]:
         """All records in the order of their keys, once."""
-        with self._environment.begin(buffers=False) as transaction:
-            for key, value in transaction.cursor():
-                datum = caffe_pb2.Datum()
-                datum.ParseFromString(value)
-                yield key, datum
+        import lmdb
+
+        try:
+            with self._environment.begin(buffers=False) as transaction:
+                for key, value in transaction.cursor():
+                    yield key, _datum(value, f"'{self.path}', record {key!r}")
+        except lmdb.Error as error:
+            raise DataError(
+                f"data source '{self.path}' is damaged: {error}; make or copy it again"
+            ) from error
+
+
+def _datum(value: bytes, where: str) -> caffe_pb2.Datum:
+    try:
+        return caffe_pb2.Datum.FromString(value)
+    except DecodeError as error:
+        raise DataError(f"{where} is no Datum, or is damaged: {error}") from error
+
+
+def damage(environment: Any) -> str:
+    """What is wrong with the size of an open database's file, "" if nothing is.
+
+    LMDB maps the file into memory: where it is shorter than it says, reading ends the process with
+    SIGBUS, and nobody is told why.
+    """
+    page_bytes, pages = environment.stat()["psize"], environment.info()["last_pgno"] + 1
+    path = environment.path()
+    path = os.path.join(path, "data.mdb") if os.path.isdir(path) else path
+    size = os.path.getsize(path)
+    if size < pages * page_bytes:
+        return f"{size} bytes are left of {pages * page_bytes}"
+    return ""
 
 
 def open_database(path: str) -> Database:

@@ -33,6 +33,6 @@ def decode(datum: caffe_pb2.Datum, where: str, color: bool | None = None) -> np.
         values = np.frombuffer(datum.data, np.uint8)
     else:
         values = np.array(datum.float_data, np.float32)
-    if values.size != shape[0] * shape[1] * shape[2]:
+    if min(shape) < 0 or values.size != shape[0] * shape[1] * shape[2]:
         raise DataError(f"{where}: {values.size} values are stored for the shape {shape}")
     return values.reshape(shape)

@@ -46,6 +46,8 @@ _PASSING = {
 #: What the command's error lines begin with.
 _ERROR = "dualnet: "
 _GLOG_FATAL = re.compile(r"F\d{4,8} \S+ +\d+ \S+\] ")
+#: What Python writes, before its stack, when a signal like SIGBUS ends it (faulthandler).
+_CRASH = "Fatal Python error: "
 
 
 class _Failed(TrainingFailed):
@@ -194,6 +196,8 @@ def _blame(
         reason = f"ended by {name}"
         if -code == signal.SIGABRT:
             reason += " (BVLC Caffe aborts on what it does not like)"
+        elif -code in (signal.SIGBUS, signal.SIGSEGV):
+            reason += " (often a damaged database, or one that was cut short while it was read)"
         elif -code == signal.SIGKILL:
             reason += " (by hand, or by the system for want of memory)"
         code = TrainingFailed.exit_code
@@ -243,7 +247,7 @@ def _telling_line(path: str) -> str:
     """The line of a half's output that says why it ended, or "" if there is no output.
 
     That is the command's own last line, or the glog line before BVLC Caffe's stack trace (without
-    its prefix), or just the last one with text in it.
+    its prefix), or where Python was when a signal came, or just the last one with text in it.
     """
     with open(path, "rb", opener=regular_only) as file:
         file.seek(max(0, os.path.getsize(path) - 16384))
@@ -252,7 +256,9 @@ def _telling_line(path: str) -> str:
     for line in reversed(lines):
         if line.startswith(_ERROR):
             return line
-    for line in lines:
+    for i, line in enumerate(lines):
         if _GLOG_FATAL.match(line):
             return _GLOG_FATAL.sub("", line)
+        if line.startswith(_CRASH):
+            return next((f"{line}, at {at}" for at in lines[i:] if at.startswith('File "')), line)
     return lines[-1] if lines else ""

@@ -170,6 +170,24 @@ def test_abort_of_caffe_tells_its_check_not_the_stack(halves):
     )
 
 
+def test_a_crash_tells_where_it_was(halves):
+    halves(
+        SLEEP,
+        WAIT.format("net1")
+        + """
+import faulthandler, os, signal
+faulthandler.enable()
+def read_record():
+    os.kill(os.getpid(), signal.SIGBUS)
+read_record()
+""",
+    )
+    message, code = failure(grace_s=0.5)
+    assert message.startswith("net2: ended by SIGBUS (often a damaged database")
+    assert 'Fatal Python error: Bus error, at File "<string>", line' in message
+    assert "in read_record" in message and code == 1
+
+
 def test_killed_half_is_named(halves):
     halves(SLEEP, WAIT.format("net1") + "import signal; os.kill(os.getpid(), signal.SIGKILL)\n")
     message, code = failure(grace_s=0.5)
