@@ -96,6 +96,7 @@ class Plan:
             `waited` for, or `kept` if the partner may still come.
         last: order, and time between the last two starts.
         once_more: the command is given again when all is complete.
+        strangers: silent connections to the port of carrier tcp, to the end of the training.
     """
 
     number: int
@@ -108,6 +109,7 @@ class Plan:
     left: str
     last: tuple[tuple[str, str], float]
     once_more: bool
+    strangers: int = 0
     first_lives: dict[str, Life] = field(default_factory=dict)
 
     def other(self, key: str) -> float:
@@ -129,12 +131,14 @@ def draw(seed: int, number: int) -> Plan:
     trained = _trained(which)
     length = next(int(t.partition("=")[2]) for t in trained if t.startswith("train.max_iter="))
     has_disk = mode == "forked" and chance.random() < 0.12
-    rounds = _rounds(chance, mode, length, has_disk)
+    rounds, others = _rounds(chance, mode, length, has_disk), _others(chance)
+    is_crowded = "exchange.carrier=tcp" in others and chance.random() < 0.3
     return Plan(
-        number=number, mode=mode, trained=trained, others=_others(chance), has_disk=has_disk,
+        number=number, mode=mode, trained=trained, others=others, has_disk=has_disk,
         first=(_order(chance), _apart(chance)), rounds=rounds,
         left=chance.choices(("killed", "stopped", "waited", "kept"), (4, 2, 2, 3))[0],
         last=(_order(chance), _apart(chance)), once_more=chance.random() < 0.2,
+        strangers=chance.choice((4, 16, 40)) if is_crowded else 0,
         first_lives=_lives(chance, mode),
     )  # fmt: skip
 

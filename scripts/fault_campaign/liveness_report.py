@@ -22,11 +22,11 @@ def section(rows: Sequence[Row]) -> list[str]:
     """Markdown lines; none without rows."""
     if not rows:
         return []
-    told = [row for row in rows if "plan" in row]
+    told = [row for row in rows if "mode" in row]
     complete = sum(row["complete"] for row in told)
     differ = sum(row["digest"] is False for row in told)
     odd = sum(bool(row["wrong"]) for row in rows)
-    signals = sum(row["signals"] for row in told)
+    signals = sum(len(fault["victims"]) for row in told for fault in row["faults"])
     killed = sum(code == -9 for row in told for _, code in row["codes"])
     took = [row["took_s"] for row in told if row["complete"]]
     lines = [
@@ -56,7 +56,7 @@ def section(rows: Sequence[Row]) -> list[str]:
         "- " + _phrase("Lives that lacked something", Counter(_lacks(told))),
         "- " + _phrase("Exit codes of all processes", Counter(_codes(told))),
         "- " + _phrase("What became of those that still ran when the faults ended",
-                       Counter(row["plan"]["left"] for row in told)),
+                       Counter(row["left"] for row in told)),
     ]  # fmt: skip
     if took:
         lines.append(
@@ -74,7 +74,8 @@ def _grid(rows: Sequence[Row]) -> list[str]:
     for (schedule, carrier), count in _count(rows, lambda row: (_schedule(row), _carrier(row))):
         chosen = [r for r in rows if (_schedule(r), _carrier(r)) == (schedule, carrier)]
         cells = [
-            schedule, carrier, count, sum(row["signals"] for row in chosen),
+            schedule, carrier, count,
+            sum(len(fault["victims"]) for row in chosen for fault in row["faults"]),
             sum(row["complete"] for row in chosen), sum(row["digest"] is False for row in chosen),
             sum(bool(row["wrong"]) for row in chosen),
         ]  # fmt: skip
@@ -87,11 +88,11 @@ def _count(rows: Sequence[Row], key: Any) -> list[tuple[Any, int]]:
 
 
 def _mode(row: Row) -> str:
-    return str(row["plan"]["mode"])
+    return str(row["mode"])
 
 
 def _option(row: Row, key: str, default: str) -> str:
-    settings = [*row["plan"]["trained"], *row["plan"]["others"]]
+    settings = f"{row['trained']} {row['others']}".split()
     found = [setting.partition("=")[2] for setting in settings if setting.startswith(f"{key}=")]
     return found[-1] if found else default
 
@@ -110,34 +111,26 @@ def _schedule(row: Row) -> str:
 def _faults(rows: Sequence[Row]) -> list[str]:
     found = []
     for row in rows:
-        for fault, met in zip(row["plan"]["rounds"], row["story"]):
-            found += [f"SIG{fault['signal']}"] * len(met["victims"])
-            found += ["a full disk"] if fault.get("fill_s") else []
-            found += ["a second copy"] if fault["again"] == "both" else []
+        found += ["silent strangers at the port"] if row["strangers"] else []
+        for fault in row["faults"]:
+            found += [f"SIG{fault['signal']}"] * len(fault["victims"])
+            found += ["a full disk"] if "fill_s" in fault else []
+            found += ["both halves started, running or not"] if fault["again"] == "both" else []
     return found
 
 
 def _phases(rows: Sequence[Row]) -> list[str]:
-    return [
-        met["phases"].get(victim, "any, to dualnet train")
-        for row in rows
-        for met in row["story"]
-        for victim in met["victims"]
+    phases = [
+        phase for row in rows for fault in row["faults"] for phase in fault["victims"].values()
     ]
+    return ["any, to dualnet train" if phase == "any" else phase for phase in phases]
 
 
 def _lacks(rows: Sequence[Row]) -> list[str]:
-    found = []
-    for row in rows:
-        lives = [row["plan"].get("first_lives", {})]
-        lives += [
-            fault.get("lives", {})
-            for fault, met in zip(row["plan"]["rounds"], row["story"])
-            if met["started"]
-        ]
-        names = {"memory_mib": "memory", "files": "files", "point": "a life beyond a named point"}
-        found += [names[k] for life in lives for one in life.values() for k in one if k in names]
-    return found
+    lives = [row.get("first_lives", {}) for row in rows]
+    lives += [fault.get("lives", {}) for row in rows for fault in row["faults"]]
+    names = {"memory_mib": "memory", "files": "open files", "point": "anything after a named point"}
+    return [names[key] for life in lives for one in life.values() for key in one]
 
 
 def _codes(rows: Sequence[Row]) -> list[str]:

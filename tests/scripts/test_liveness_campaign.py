@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,8 +17,10 @@ import pytest
 from dualnet.config import load
 from scripts.fault_campaign import liveness, liveness_report
 from scripts.fault_campaign.crowd import descendants, side_by_side
+from scripts.fault_campaign.disturbed import Disturbed
 from scripts.fault_campaign.draw import LAST_POINTS, Life, draw
 from scripts.fault_campaign.ledger import Ledger
+from scripts.fault_campaign.strangers import Strangers
 
 PLANS = [draw(1701, number) for number in range(500)]
 
@@ -123,6 +126,30 @@ def test_watching_processes_end_with_the_campaign():
         time.sleep(0.01)
 
 
+def test_strangers_come_again_when_they_are_turned_away():
+    def watch(number):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            listener = os.fork()
+            if not listener:
+                time.sleep(60)
+                os._exit(0)
+            strangers = Strangers(3)
+            met = []
+            for _ in range(9):
+                met.append(server.accept()[0])
+                if len(met) % 3 == 0:
+                    for sock in met[-3:]:
+                        sock.close()
+            strangers.stop()
+            os.kill(listener, signal.SIGKILL)
+            os.waitpid(listener, 0)
+        return {"met": len(met), "port": port, "left": len(descendants(os.getpid()))}
+
+    ((_, found),) = side_by_side([1], 1, watch)
+    assert (found["met"], found["left"]) == (9, 0)
+
+
 @pytest.mark.parametrize(
     ("text", "is_odd"),
     [
@@ -138,7 +165,7 @@ def test_watching_processes_end_with_the_campaign():
 )
 def test_tracebacks_in_outputs_are_odd(tmp_path, monkeypatch, text, is_odd):
     monkeypatch.chdir(tmp_path)
-    training = object.__new__(liveness._Disturbed)
+    training = object.__new__(Disturbed)
     training.mode, training.ends = "forked", [["net1", 71], ["net2", -9]]
     training.run_dir = training.output = "live"
     (tmp_path / "live-net1.err").write_text(text)
@@ -151,20 +178,19 @@ def test_tracebacks_in_outputs_are_odd(tmp_path, monkeypatch, text, is_odd):
 
 
 def row(number, wrong="", **changes):
-    plan = liveness._brief(PLANS[number])
-    story = [
-        {"victims": ["net1"], "phases": {"net1": "ending"}, "started": []} for _ in plan["rounds"]
-    ]
+    fault = {"signal": "KILL", "victims": {"net1": "ending"}, "again": "both", "started": []}
     return {
-        "training": number, "seed": 1701, "wrong": wrong, "complete": True, "digest": True,
-        "took_s": 2.0, "signals": len(story), "codes": [["net1", -9], ["net1", 0]], "story": story,
-        "most_copies": 1, "plan": plan, **changes,
+        "training": number, "seed": 1701, **liveness._facts(PLANS[number]), "faults": [fault],
+        "took_s": 2.0, "codes": [["net1", -9], ["net1", 0]], "complete": True, "digest": True,
+        "most_copies": 1, "wrong": wrong, **changes,
     }  # fmt: skip
 
 
 def test_the_report_counts_what_did_not_complete_and_what_is_wrong():
     rows = [row(number) for number in range(30)]
     text = "\n".join(liveness_report.section(rows))
+    assert "**30 trainings with 30 signals and 30 processes killed" in text
+    assert "Moments that signals met: ending 30." in text
     assert "30 completed by the same command given once, none with a wrong digest.**" in text
     rows[3] = row(3, "the digest differs", digest=False)
     rows[4] = row(4, "exit codes", complete=False, digest=None)
