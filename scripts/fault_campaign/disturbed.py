@@ -50,6 +50,8 @@ class Disturbed(Training):
         #: Files of messages on the disk at a time, and files of one and the same message.
         self.peak_messages = self.most_copies = 0
         self._from: dict[str, int] = {}
+        #: Whether something is still to befall a process.
+        self._is_doomed: dict[str, bool] = {}
         self._rivals: dict[str, list[int]] = {}
         self._ended_s: dict[str, float] = {}
         self._strangers = Strangers(plan.strangers) if plan.strangers else None
@@ -81,12 +83,12 @@ class Disturbed(Training):
         """Whether a half runs, or a copy that has taken its place."""
         if super().running(role):
             return True
-        while self._rivals.get(role):
-            self.pids[role] = self._rivals[role].pop(0)
-            self.codes.pop(role, None)
-            if super().running(role):
-                return True
-        return False
+        self._reap_rivals()
+        if not self._rivals.get(role):
+            return False
+        self.pids[role] = self._rivals[role].pop(0)
+        self.codes.pop(role, None)
+        return super().running(role)
 
     def _reap_rivals(self) -> None:
         """Take note of the copies that were refused."""
@@ -115,7 +117,12 @@ class Disturbed(Training):
         for place, name in enumerate(chosen):
             if place:
                 time.sleep(apart_s)
-            self.start(name, partial(arm, lives.get(name, Life())))
+            life = lives.get(name, Life())
+            # A copy may take over later; then it is the one that is to die.
+            self._is_doomed[name] = life != Life() or (
+                self.running(name) and self._is_doomed.get(name, False)
+            )
+            self.start(name, partial(arm, life))
 
     def _pids_of(self, victim: str) -> list[int]:
         """Processes that a signal for this victim goes to."""
@@ -253,7 +260,8 @@ class Disturbed(Training):
         """Do what the plan says with those that still run; the names of those that go on."""
         left = self.plan.left
         running = [name for name in self.names if self.running(name)]
-        if left == "kept" and self.mode != "train" and running:
+        is_doomed = any(self._is_doomed[name] for name in running)
+        if left == "kept" and self.mode != "train" and running and not is_doomed:
             grace_s = self.plan.other("exchange.restart_grace_s")
             if grace_s:
                 now_s = time.monotonic()
