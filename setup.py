@@ -29,7 +29,7 @@ setup(
         "fast": ["blake3>=1.0"],
         "dev": ["pytest>=6.0", "hypothesis>=5.43", "ruff", "mypy", "import-linter", "types-PyYAML"],
     },
-    entry_points={"console_scripts": ["dualnet = dualnet.cli:main"]},
+    entry_points={"console_scripts": ["dualnet = dualnet.__main__:main"]},
     classifiers=[
         "License :: OSI Approved :: MIT License",
         "Operating System :: POSIX :: Linux",

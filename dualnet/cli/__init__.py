@@ -48,7 +48,17 @@ def main(arguments: Optional[list[str]] = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     if words[:1] == ["caffe"]:
         return caffe.run(words[1:])  # its flags are gflags', with one dash or two
-    code = _run(words)
+    try:
+        try:
+            code = _run(words)
+        finally:
+            if arguments is None:  # the process ends: what comes now comes too late
+                _handle_stops(signal.SIG_IGN)
+                _handle_interrupts(signal.SIG_IGN)
+    except Stopped as error:  # between two of our lines
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT
     let_go()
     return code
 
@@ -67,8 +77,16 @@ def _handle_stops(handler: Any) -> None:
             signal.signal(number, handler)
 
 
+def _handle_interrupts(handler: Any) -> None:
+    """Take Ctrl-C, unless it is ignored, as by a shell's background job."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, handler)
+
+
 def _run(words: list[str]) -> int:
     try:
+        _handle_interrupts(signal.default_int_handler)
         options = _parser().parse_args(words)
         _name_crashes()
         _handle_stops(_terminate)

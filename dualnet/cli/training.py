@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from dualnet.cli.cores import pin, share
@@ -58,34 +60,44 @@ def _add_lifeline(command: argparse.ArgumentParser) -> None:
 
 
 def _single(options: argparse.Namespace) -> None:
-    _heed_input(options)
-    loaded = load(options)
-    pin(loaded.single)
-    directory = run_dir(options, loaded)
-    with Stopper(loaded.train.stop_within_s) as stopper:
-        with stopper.held():  # an import that is cut in two fails in strange ways
-            from dualnet.train.progress import follow
-            from dualnet.train.run import train_single
+    with _setting_up() as stopper:
+        _heed_input(options)
+        loaded = load(options)
+        stopper.within_s = loaded.train.stop_within_s
+        pin(loaded.single)
+        directory = run_dir(options, loaded)
+        from dualnet.train.progress import follow
+        from dualnet.train.run import train_single
+
         session = train_single(loaded, directory, options.resume, follow, stopper)
-    if session is None:
-        say(f"single is complete already; {directory}")
-        return
-    say(f"trained single to iteration {session.iteration}{_accuracy(session)}; {directory}")
+        if session is None:
+            say(f"single is complete already; {directory}")
+            return
+        say(f"trained single to iteration {session.iteration}{_accuracy(session)}; {directory}")
 
 
 def _half(options: argparse.Namespace) -> None:
-    _heed_input(options)
-    loaded = load(options)
-    pin(loaded.half(options.role))
-    with Stopper(loaded.train.stop_within_s) as stopper:
-        with stopper.held():  # an import that is cut in two fails in strange ways
-            from dualnet.train.progress import follow
-            from dualnet.train.run import train_half
+    with _setting_up() as stopper:
+        _heed_input(options)
+        loaded = load(options)
+        stopper.within_s = loaded.train.stop_within_s
+        pin(loaded.half(options.role))
+        from dualnet.train.progress import follow
+        from dualnet.train.run import train_half
+
         session = train_half(loaded, options.role, options.run_dir, follow, stopper)
-    if session is None:
-        say(f"{options.role} is complete already; {options.run_dir}")
-        return
-    say(f"trained {options.role} to iteration {session.iteration}{_accuracy(session)}")
+        if session is None:
+            say(f"{options.role} is complete already; {options.run_dir}")
+            return
+        say(f"trained {options.role} to iteration {session.iteration}{_accuracy(session)}")
+
+
+@contextmanager
+def _setting_up() -> Iterator[Stopper]:
+    """Signals are put off until the training begins, an import that is cut in two fails oddly."""
+    with Stopper(0.0) as stopper:
+        stopper.defer()
+        yield stopper
 
 
 def _heed_input(options: argparse.Namespace) -> None:
@@ -99,40 +111,43 @@ def _accuracy(session: Any) -> str:
 
 
 def _train(options: argparse.Namespace) -> None:
-    _heed_input(options)
-    loaded = load(options)
-    from dualnet.train.claim import claim, log_path
-    from dualnet.train.launch import launch
-    from dualnet.train.progress import LogWatcher
-    from dualnet.train.resolve import resolve
+    with _setting_up() as stopper:
+        _heed_input(options)
+        loaded = load(options)
+        stopper.within_s = loaded.train.stop_within_s
+        from dualnet.train.claim import claim, log_path
+        from dualnet.train.launch import launch
+        from dualnet.train.progress import LogWatcher
+        from dualnet.train.resolve import resolve
 
-    directory = run_dir(options, loaded)
-    resolved = [resolve(loaded, role, directory) for role in ("net1", "net2")]
-    for one in resolved:
-        claim(loaded, directory, one)
-    can_go_on = all(one.solver.snapshot > 0 for one in resolved)
-    if options.restarts and not can_go_on:
-        raise UsageError(
-            f"--restarts {options.restarts}: without checkpoints no half can be started again; set "
-            "train.snapshot"
+        directory = run_dir(options, loaded)
+        resolved = [resolve(loaded, role, directory) for role in ("net1", "net2")]
+        for one in resolved:
+            claim(loaded, directory, one, stopper.fs)
+        can_go_on = all(one.solver.snapshot > 0 for one in resolved)
+        if options.restarts and not can_go_on:
+            raise UsageError(
+                f"--restarts {options.restarts}: without checkpoints no half can be started again; "
+                "set train.snapshot"
+            )
+        watcher = LogWatcher(
+            {role: log_path(directory, role) for role in ("net1", "net2")},
+            resolved[0].solver.max_iter,
         )
-    watcher = LogWatcher(
-        {role: log_path(directory, role) for role in ("net1", "net2")}, resolved[0].solver.max_iter
-    )
-    arguments = [options.config, "--run-dir", directory]
-    for override in [*options.overrides, *share(loaded)]:
-        arguments += ["--set", override]
-    say(f"training net1 and net2 in {directory}")
-    try:
-        with Stopper(loaded.train.stop_within_s) as stopper:
+        arguments = [options.config, "--run-dir", directory]
+        for override in [*options.overrides, *share(loaded)]:
+            arguments += ["--set", override]
+        say(f"training net1 and net2 in {directory}")
+        try:
             stopper.is_patient = can_go_on
+            stopper.resume()
             launch(directory, arguments, watcher.look, restarts=options.restarts, stopper=stopper)
-    finally:
-        watcher.close()
-    say(
-        f"trained both halves; see dualnet evaluate {directory}, "
-        f"dualnet plot {directory} -o FILE.png"
-    )
+        finally:
+            watcher.close()
+        say(
+            f"trained both halves; see dualnet evaluate {directory}, "
+            f"dualnet plot {directory} -o FILE.png"
+        )
 
 
 def _init(options: argparse.Namespace) -> None:

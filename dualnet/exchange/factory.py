@@ -10,6 +10,7 @@ from dualnet.exchange.codec import CodecChannel
 from dualnet.exchange.files import FileChannel
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.tcp import TcpChannel
+from dualnet.fs import Fs
 
 __all__ = ["CARRIERS", "open_channel"]
 
@@ -22,6 +23,7 @@ def open_channel(
     run_dir: str,
     settings: ExchangeSettings,
     identity: dict[str, Any],
+    fs: Fs | None = None,
 ) -> Channel:
     """Join a run as one of its halves.
 
@@ -32,6 +34,7 @@ def open_channel(
         run_dir: the run's directory, which must exist.
         settings: waits and care.
         identity: JSON-able; what both halves must agree on, for example the configuration's hash.
+        fs: all I/O on files, and the clock.
 
     Raises:
         ConfigError: no such carrier.
@@ -43,11 +46,11 @@ def open_channel(
         )
     channel: Channel
     if carrier == "torch":
-        channel = _distributed()(role, run_dir, settings, identity)
+        channel = _distributed()(role, run_dir, settings, identity, fs)
     elif carrier == "tcp":
-        channel = TcpChannel(role, run_dir, settings, identity)
+        channel = TcpChannel(role, run_dir, settings, identity, fs)
     else:
-        channel = FileChannel(role, run_dir, settings, identity)
+        channel = FileChannel(role, run_dir, settings, identity, fs)
     if set(settings.dtypes.values()) == {"float32"}:
         return channel
     return CodecChannel(channel, settings.dtypes, settings.exact, settings.error_feedback)

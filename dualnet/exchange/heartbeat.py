@@ -112,8 +112,9 @@ class Heartbeat:
 
     def start(self) -> None:
         """Beat from now on, in a thread that does not keep the process alive."""
-        self._thread = threading.Thread(target=self._run, name="dualnet-heartbeat", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, name="dualnet-heartbeat", daemon=True)
+        self._thread = thread
+        thread.start()
 
     def hurry(self, hurry: bool) -> None:
         """Beat twice a second while the partner needs to see that we are alive."""
@@ -151,7 +152,8 @@ class Heartbeat:
         """Write a last heartbeat with `state` and end the thread."""
         self._ending = True
         self._wake.set()
-        if self._thread is not None:
+        # One that could not be started, or is just being, cannot be joined; it beats `state` then.
+        if self._thread is not None and self._thread.is_alive():
             self._thread.join()
         self.set_state(state, now=True)
 

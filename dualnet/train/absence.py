@@ -33,6 +33,7 @@ def watch_waits(channel: Channel, session: Session) -> None:
 
     def on_wait() -> None:
         nonlocal awaited, told, since_s, looked_s
+        stopper.check()
         session.vitals.show(session.iteration, session.loss)
         now_s = time.monotonic()
         if channel.awaited != awaited:

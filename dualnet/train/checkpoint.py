@@ -117,6 +117,7 @@ def restore(
     test_batches: int = 0,
     progress: Callable[[], None] = lambda: None,
     on_blocked: Callable[[str], None] = lambda state: None,
+    fs: Fs = SYSTEM,
 ) -> None:
     """Load weights and solver history, and bring the data layers to where they stood.
 
@@ -127,6 +128,7 @@ def restore(
         test_batches: Test batches that were read before it.
         progress: Called after each batch that is passed over.
         on_blocked: Told when a full disk holds it up, and when no more; see `Storage`.
+        fs: The clock.
 
     Raises:
         UsageError: There is no such snapshot.
@@ -140,7 +142,7 @@ def restore(
             raise UsageError(
                 f"{path}: missing; {half.role} cannot continue from iteration {iteration}"
             )
-    _restore_solver(half, iteration, run_dir, on_blocked)
+    _restore_solver(half, iteration, run_dir, on_blocked, fs)
     _skip(half.train, half.resolved.train, iteration * half.resolved.solver.iter_size, progress)
     if test_batches:
         _skip(half.test, half.resolved.test, test_batches, progress)
@@ -155,7 +157,7 @@ def _skip(net: NetDriver, graph: NetGraph, batches: int, progress: Callable[[], 
 
 
 def _restore_solver(
-    half: Half, iteration: int, run_dir: str, on_blocked: Callable[[str], None]
+    half: Half, iteration: int, run_dir: str, on_blocked: Callable[[str], None], fs: Fs
 ) -> None:
     """Restore from a copy that says where the caffemodel is now.
 
@@ -169,7 +171,8 @@ def _restore_solver(
     wait_for_room(
         lambda: write_atomically(copy, message.SerializeToString()),
         half.config.exchange.storage_timeout_s,
-        on_blocked=on_blocked,
+        fs,
+        on_blocked,
     )
     try:
         half.solver.restore(copy)

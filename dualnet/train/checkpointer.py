@@ -65,7 +65,9 @@ class Checkpointer:
             batches: Test batches done.
             progress: Called again and again while data are passed over.
         """
-        checkpoint.restore(self.half, iteration, self.run_dir, batches, progress, self._report)
+        checkpoint.restore(
+            self.half, iteration, self.run_dir, batches, progress, self._report, self.stopper.fs
+        )
         self.latest = iteration
         path = checkpoint.state_path(self.run_dir, self.half.role, iteration)
         # Caffe's words (tools/caffe.cpp); readers of the log drop the lines that come again.

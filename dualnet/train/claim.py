@@ -11,13 +11,14 @@ from dualnet.config import CONFIG_NAME, Config, load
 from dualnet.engine.regular_file import regular_only
 from dualnet.errors import StorageFailed, UsageError
 from dualnet.exchange.storage import wait_for_room
+from dualnet.fs import SYSTEM, Fs
 from dualnet.train import commit
 from dualnet.train.resolve import Resolved
 
 __all__ = ["claim", "log_path", "patience"]
 
 
-def claim(config: Config, run_dir: str, resolved: Resolved) -> None:
+def claim(config: Config, run_dir: str, resolved: Resolved, fs: Fs = SYSTEM) -> None:
     """Make the run directory and put the resolved config there, unless somebody has.
 
     On a full disk it waits for room, `exchange.storage_timeout_s` at most.
@@ -40,7 +41,7 @@ def claim(config: Config, run_dir: str, resolved: Resolved) -> None:
                 "the disk"
             ) from error
 
-    patience(config)(prepare)
+    patience(config, fs=fs)(prepare)
     if load(path).identity() != config.identity():
         raise UsageError(
             f"{path}: another configuration runs here; give both halves the same CONFIG and --set, "
@@ -70,11 +71,11 @@ def _has_begun(log: str) -> bool:
 
 
 def patience(
-    config: Config, on_blocked: Callable[[str], None] = lambda state: None
+    config: Config, on_blocked: Callable[[str], None] = lambda state: None, fs: Fs = SYSTEM
 ) -> Callable[[Callable[[], None]], None]:
     """Runs what a start writes, with patience while the disk is full."""
     timeout_s = config.exchange.storage_timeout_s
-    return partial(wait_for_room, timeout_s=timeout_s, on_blocked=on_blocked)
+    return partial(wait_for_room, timeout_s=timeout_s, on_blocked=on_blocked, fs=fs)
 
 
 def log_path(run_dir: str, role: str) -> str:

@@ -32,6 +32,7 @@ def stoppable(config: Config, resolved: Resolved, outer: Optional[Stopper]) -> I
         Stopped: By a signal; its message says whether the training can go on.
     """
     with nullcontext(outer) if outer else Stopper(config.train.stop_within_s) as stopper:
+        stopper.defer()  # until the training begins
         try:
             yield stopper
         except OSError as error:
@@ -63,10 +64,12 @@ def train_to_end(session: Session, loop: Any, progress: Progress) -> None:
             progress(session)
     # Without checkpoints a half cannot go on, so there is nothing worth the time.
     session.stopper.is_patient = _can_go_on(session.half.resolved)
+    session.stopper.resume()
     try:
         loop.run()
+        session.stopper.is_patient = True  # with its end there is something to save in any case
     except Stopped as error:
-        if not session.stopper.is_patient:
+        if not _can_go_on(session.half.resolved):
             raise
         where = "here" if session.stop() else "its last checkpoint"
         raise Stopped(

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Callable, Optional
 
@@ -88,8 +89,11 @@ def launch(
     with Lifeline() as lifeline:
         start = partial(_start, run_dir=run_dir, arguments=arguments, lifeline=lifeline)
         try:
+            # No signal comes between the start of a process and its place in the list.
+            hold = stopper.held if stopper is not None else nullcontext
             for role in ROLES:
-                processes[role] = start(role)
+                with hold():
+                    processes[role] = start(role)
             while True:
                 failed = _wait(processes, watch, grace_s, poll_s, restarts > 0, stopper)
                 if stopper is not None and stopper.requested:
@@ -99,7 +103,8 @@ def launch(
                 if restarts == 0 or not all(_may_restart(processes[role]) for role in failed):
                     raise _blame(failed, processes, run_dir)
                 restarts -= 1
-                processes[failed[0]] = start(failed[0], again=True)
+                with hold():
+                    processes[failed[0]] = start(failed[0], again=True)
         finally:
             # Also on Ctrl-C and SIGTERM, an exception too (stopping.py): no half is left behind.
             _end(processes, grace_s)

@@ -54,16 +54,16 @@ def train_single(
     """
     resolved = resolve(config, "single", run_dir)
     with stoppable(config, resolved, stopper) as stopper:
-        claim(config, run_dir, resolved)
-        path = log_path(run_dir, "single")
-        with CaffeLog(path, display=resolved.display, attempt=patience(config)) as log:
+        claim(config, run_dir, resolved, stopper.fs)
+        path, room = log_path(run_dir, "single"), patience(config, fs=stopper.fs)
+        with CaffeLog(path, display=resolved.display, attempt=room) as log:
             found = commit.latest(run_dir, "single", log.warning)
             if found is not None and found.complete:
                 return None
             is_continued = found is not None or resume
             session = _set_up(config, resolved, run_dir, log, stopper, is_continued=is_continued)
             if found is not None:
-                session.continue_from(found, lambda: None)
+                session.continue_from(found, stopper.check)
             elif resume:
                 session.restore(checkpoint.find(run_dir)[0])
             train_to_end(session, Single(session.half, session), progress)
@@ -85,15 +85,18 @@ def train_half(
     """
     resolved = resolve(config, role, run_dir)
     with stoppable(config, resolved, stopper) as stopper:
-        claim(config, run_dir, resolved)
+        claim(config, run_dir, resolved, stopper.fs)
         if commit.complete(run_dir, role) and commit.latest(run_dir, role) is not None:
             retained.remove_when_over(run_dir)
             return None
         settings = _settings(config, resolved)
         identity = {"config": config.identity()}
-        with open_channel(config.exchange.carrier, role, run_dir, settings, identity) as channel:
+        with open_channel(
+            config.exchange.carrier, role, run_dir, settings, identity, stopper.fs
+        ) as channel:
             try:
-                path, room = log_path(run_dir, role), patience(config, channel.report)
+                path = log_path(run_dir, role)
+                room = patience(config, channel.report, stopper.fs)
                 with CaffeLog(path, display=resolved.display, attempt=room) as log:
                     session = _train_with(
                         channel, config, resolved, run_dir, log, stopper, progress
@@ -136,8 +139,13 @@ def _train_with(
     is_continued = found is not None
     session = _set_up(config, resolved, run_dir, log, stopper, channel, is_continued)
     watch_waits(channel, session)
+
+    def pass_over() -> None:
+        stopper.check()
+        channel.progress()
+
     if found is not None:
-        session.continue_from(found, channel.progress)
+        session.continue_from(found, pass_over)
     _join(channel, session, found)
     loop: Any = (Net1 if resolved.role == "net1" else Net2)(session.half, channel, session)
     begun_at = session.iteration
@@ -160,7 +168,8 @@ def _set_up(
     epoch = peek(run_dir).halves[role].epoch if channel is not None else 1
     checkpoint.clean(run_dir, role)
     checkpoint.set_apart(resolved, epoch if channel is not None else os.getpid())
-    room = patience(config, channel.report) if channel is not None else patience(config)
+    report = channel.report if channel is not None else lambda state: None
+    room = patience(config, report, stopper.fs)
     room(partial(write, resolved))
     with stopper.held():
         half = Half(config, resolved)
@@ -182,7 +191,7 @@ def _join(channel: Channel, session: Session, found: Optional[commit.Commit]) ->
             channel.reserve, retained.iteration_bytes(half, session), session.snapshot_interval
         )
         if session.epoch > 1:
-            patience(half.config, channel.report)(reserve)
+            patience(half.config, channel.report, session.stopper.fs)(reserve)
         else:  # a first start that will not fit is refused at once: nothing is lost
             reserve()
     channel.resume(*((found.sent, found.received) if found is not None else (0, 0)))

@@ -5,18 +5,26 @@ take `within_s`, less than the 30 s that batch systems commonly leave between SI
 Then the process leaves as it is, and the run goes on from the last checkpoint. Further signals
 change nothing: batch systems signal every process of a job, and the launcher passes its own on.
 What becomes of those whose launcher dies without passing anything on: lifeline.py.
+
+An exception that a signal's handler raises can come between any two instructions: within the start
+of a thread, an import, a lock. So while a half is being set up, signals are only noted (`defer`),
+and raised where it waits: in the sleeps of `StoppableFs` and in `check`. SIGINT (Ctrl-C) is put off
+in the same way, but never asks: it ends the process with KeyboardInterrupt.
 """
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Optional
 
-__all__ = ["Stopped", "Stopper", "STOP_SIGNALS"]
+from dualnet.fs import Fs
+
+__all__ = ["STOP_SIGNALS", "StoppableFs", "Stopped", "Stopper"]
 
 #: SIGHUP, the terminal was closed, unless this process was told to ignore that, as by nohup.
 STOP_SIGNALS = (
@@ -24,6 +32,10 @@ STOP_SIGNALS = (
     signal.SIGUSR1,
     *([signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else []),
 )
+
+
+#: Time between two looks of a sleep that a signal is to end.
+_LOOK_S = 0.1
 
 
 class Stopped(BaseException):
@@ -62,7 +74,9 @@ class Stopper:
         self.is_patient = False
         self._number = int(signal.SIGTERM)
         self._holds = 0
+        self._is_deferred = False
         self._is_late = False
+        self._left_s = -float("inf")
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Stopper:
@@ -70,6 +84,8 @@ class Stopper:
             for number in STOP_SIGNALS:
                 self._before[number] = signal.signal(number, self._on_signal)
             self._before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._on_alarm)
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._on_interrupt)
         return self
 
     def __exit__(
@@ -88,6 +104,25 @@ class Stopper:
         """What to raise for the signal that came."""
         return Stopped(self._number)
 
+    def defer(self) -> None:
+        """From now on signals are only noted, and raised by `check` and the sleeps of `fs`."""
+        self._is_deferred = True
+
+    def resume(self) -> None:
+        """The opposite of `defer`. Raises what has come meanwhile."""
+        self._is_deferred = False
+        self.check()
+
+    def check(self) -> None:
+        """A place where a signal that has been put off may end what is done, if none holds it."""
+        if self._is_late and not self._holds:
+            self._raise()
+
+    @property
+    def fs(self) -> Fs:
+        """The system, with sleeps that end when a signal comes."""
+        return StoppableFs(self)
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """A stretch that no signal interrupts, such as writing a checkpoint."""
@@ -96,8 +131,8 @@ class Stopper:
             yield
         finally:
             self._holds -= 1
-        if self._is_late and not self._holds:
-            raise self.error()
+        if not self._is_deferred:
+            self.check()
 
     def release(self) -> None:
         """Nothing is in a hurry any more: what is left to do is done to its end."""
@@ -109,15 +144,45 @@ class Stopper:
     def _on_signal(self, number: int, frame: Optional[FrameType]) -> None:
         is_first, self.requested, self._number = not self.requested, True, number
         if not self.is_patient:
-            self._leave()
+            if time.monotonic() - self._left_s >= self.within_s:
+                self._leave()  # else it is on its way out, which is not cut short
         elif is_first:
             signal.setitimer(signal.ITIMER_REAL, max(self.within_s, 0.001))
 
     def _on_alarm(self, number: int, frame: Optional[FrameType]) -> None:
         self._leave()
 
+    def _on_interrupt(self, number: int, frame: Optional[FrameType]) -> None:
+        self._number = number
+        self._leave()
+
     def _leave(self) -> None:
-        if self._holds:
+        if self._holds or self._is_deferred:
             self._is_late = True
         else:
-            raise self.error()
+            self._raise()
+
+    def _raise(self) -> None:
+        self._is_late, self._left_s = False, time.monotonic()
+        raise KeyboardInterrupt if self._number == signal.SIGINT else self.error()
+
+
+class StoppableFs(Fs):
+    """The real system, for the time in which signals are put off: they end its sleeps.
+
+    Args:
+        stopper: puts them off.
+    """
+
+    def __init__(self, stopper: Stopper) -> None:
+        self._stopper = stopper
+
+    def sleep(self, duration_s: float) -> None:
+        """See `Fs.sleep`; raises what a signal has come for."""
+        until_s = self.monotonic() + duration_s
+        while True:
+            self._stopper.check()
+            left_s = until_s - self.monotonic()
+            if left_s <= 0:
+                return
+            super().sleep(min(left_s, _LOOK_S))

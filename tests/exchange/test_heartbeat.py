@@ -133,3 +133,19 @@ def test_the_thread_survives_everything(paths: ExchangePaths) -> None:
     heart.close("done")
     pulse = read(paths)
     assert pulse is not None and pulse.state == "done"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), KeyboardInterrupt()])
+def test_one_whose_thread_did_not_start_can_be_closed(
+    paths: ExchangePaths, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise error
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    heart = make(paths)
+    with pytest.raises(type(error)):
+        heart.start()
+    heart.close("failed: no thread")
+    pulse = read(paths)
+    assert pulse is not None and pulse.state == "failed: no thread"

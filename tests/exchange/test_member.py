@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dualnet.errors import ManifestMismatch, StorageFailed, Superseded, UsageError
+from dualnet.exchange import ExchangeSettings, open_channel
 from dualnet.exchange.channel import Message
 from dualnet.exchange.heartbeat import Pulse
+from dualnet.exchange.peek import peek
 from tests.exchange.conftest import OpenHalf
 from tests.exchange.fakes import VirtualFs
 
@@ -166,3 +169,31 @@ def test_a_start_without_room_leaves_nothing_half_done(
     half = open_half("net1")
     assert half.epoch == start
     half.send(batch(0))
+
+
+@pytest.mark.parametrize(
+    ("carrier", "refused"),
+    [
+        ("files", "dualnet-heartbeat"),
+        ("tcp", "dualnet-heartbeat"),
+        ("tcp", "dualnet-tcp-beat"),
+        ("tcp", "dualnet-tcp"),
+    ],
+)
+def test_a_role_is_free_again_when_no_thread_can_be_started(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, carrier: str, refused: str
+) -> None:
+    settings = ExchangeSettings(lock_dir=str(tmp_path / "locks"), hash_threads=0)
+    real = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == refused:
+            raise RuntimeError("can't start new thread")
+        real(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            open_channel(carrier, "net1", str(run_dir), settings, {"config": "c"})
+    assert peek(str(run_dir)).halves["net1"].state == "failed: can't start new thread"
+    open_channel(carrier, "net1", str(run_dir), settings, {"config": "c"}).close("stopped")

@@ -68,7 +68,7 @@ def test_setup_asks_for_the_base_libraries_and_the_pins_satisfy_it(
         for requirement in wanted:
             assert requirement.specifier.contains(pinned[_normal(requirement.name)]), python
     assert "dualnet.engine.proto" in arguments["packages"]
-    assert arguments["entry_points"]["console_scripts"] == ["dualnet = dualnet.cli:main"]
+    assert arguments["entry_points"]["console_scripts"] == ["dualnet = dualnet.__main__:main"]
 
 
 def _load(path: Path) -> ModuleType:

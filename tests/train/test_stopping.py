@@ -70,11 +70,67 @@ def test_after_release_nothing_is_in_a_hurry():
         assert stopper.requested
 
 
+def test_what_is_put_off_is_raised_where_one_waits():
+    done = []
+    with pytest.raises(Stopped) as caught, Stopper(60.0) as stopper:
+        stopper.defer()
+        send(signal.SIGUSR1)
+        with stopper.held():
+            send(signal.SIGTERM)
+            stopper.check()  # not where it is held
+        done.append("put off")
+        stopper.fs.sleep(600.0)
+        done.append("never")
+    assert done == ["put off"] and caught.value.number == signal.SIGTERM
+
+
+def test_a_sleep_without_signals_lasts_as_long_as_it_should(monkeypatch):
+    monkeypatch.setattr("dualnet.train.stopping._LOOK_S", 0.002)
+    with Stopper(60.0) as stopper:
+        started_s = time.monotonic()
+        stopper.fs.sleep(0.01)
+        assert time.monotonic() - started_s >= 0.01
+
+
+def test_what_was_put_off_is_raised_when_the_training_begins():
+    with pytest.raises(Stopped), Stopper(60.0) as stopper:
+        stopper.defer()
+        send(signal.SIGTERM)
+        stopper.is_patient = True
+        stopper.resume()
+
+
+def test_on_the_way_out_further_signals_change_nothing():
+    done = []
+    with pytest.raises(Stopped), Stopper(60.0):
+        try:
+            send(signal.SIGTERM)
+        finally:
+            send(signal.SIGTERM)
+            done.append("tidied up")
+    assert done == ["tidied up"]
+
+
+def test_ctrl_c_is_put_off_as_well():
+    done = []
+    with pytest.raises(KeyboardInterrupt), Stopper(60.0) as stopper:
+        stopper.is_patient = True
+        with stopper.held():
+            send(signal.SIGINT)
+            done.append("held")
+        done.append("never")
+    assert done == ["held"]
+    with pytest.raises(KeyboardInterrupt), Stopper(60.0) as stopper:
+        stopper.is_patient = True  # it asks nothing
+        send(signal.SIGINT)
+
+
 def test_handlers_are_put_back():
-    before = [signal.getsignal(n) for n in (*STOP_SIGNALS, signal.SIGALRM)]
+    taken = (*STOP_SIGNALS, signal.SIGALRM, signal.SIGINT)
+    before = [signal.getsignal(n) for n in taken]
     with Stopper(1.0):
         assert signal.getsignal(signal.SIGTERM) not in before
-    assert [signal.getsignal(n) for n in (*STOP_SIGNALS, signal.SIGALRM)] == before
+    assert [signal.getsignal(n) for n in taken] == before
 
 
 def test_in_another_thread_it_does_nothing():

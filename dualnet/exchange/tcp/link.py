@@ -62,7 +62,8 @@ class Link:
 
     def join(self, timeout_s: float) -> None:
         """Wait for the thread's end after `close`."""
-        self._thread.join(timeout_s)
+        if self._thread.is_alive():  # else it may never have been started
+            self._thread.join(timeout_s)
 
     def _run(self) -> None:
         raise NotImplementedError
@@ -107,6 +108,8 @@ class Listener(Link):
             self._sock.shutdown(socket.SHUT_RDWR)  # wakes accept()
         except OSError:
             pass  # closed already
+        if not self._thread.is_alive():  # could not be started: nobody else closes it
+            self._sock.close()
 
     def _run(self) -> None:
         while not self._closed.is_set():

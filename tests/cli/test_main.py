@@ -1,0 +1,56 @@
+"""The command around what is run: signals before its first line and after its last."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from dualnet import cli
+from dualnet.train.stopping import STOP_SIGNALS
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """Puts the handlers back that the command leaves."""
+    before = {number: signal.getsignal(number) for number in (*STOP_SIGNALS, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_error_is_told(monkeypatch, capsys, number):
+    told = []
+
+    def say(line):
+        told.append(line)
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(cli, "say", say)
+    assert cli.main(["evaluate", "nowhere"]) == 128 + number
+    assert len(told) == 1 and told[0].startswith("dualnet: nowhere")
+
+
+IMPORTING = """
+import os, runpy, signal, sys
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "dualnet.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+runpy.run_module("dualnet", run_name="__main__")
+"""
+
+
+def test_ctrl_c_while_all_is_imported_prints_no_traceback(repository):
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTING], cwd=repository, capture_output=True, text=True
+    )
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr == ""
