@@ -18,7 +18,7 @@ from dualnet.data.publish import new_directory, storage_error
 from dualnet.engine.database import damage
 from dualnet.errors import ConfigError, StorageFailed
 
-__all__ = ["Record", "count_records", "load_lmdb", "read_lmdb", "write_lmdb"]
+__all__ = ["Record", "count_records", "load_lmdb", "read_lmdb", "write_lmdb", "write_records"]
 
 #: Records in one transaction, as in Caffe's tools/convert_imageset.cpp.
 _BATCH = 1000
@@ -67,7 +67,27 @@ def write_lmdb(
         ConfigError: An image has another shape or type, or there are not as many images as labels.
         StorageFailed: The disk is full or cannot be written.
     """
-    path = Path(path)
+    return write_records(path, _encode(Path(path), images, labels), force)
+
+
+def write_records(
+    path: str | Path, records: Iterable[tuple[bytes, bytes]], force: bool = False
+) -> int:
+    """Write records as a new database; the same input gives the same bytes.
+
+    Args:
+        path: The directory of the database. It appears when all records are on disk.
+        records: (key, value) each, in the order of their keys. What they raise is passed on.
+        force: Replace a database that is there.
+
+    Returns:
+        The number of records.
+
+    Raises:
+        UsageError: `path` exists and `force` is not given.
+        StorageFailed: The disk is full or cannot be written.
+    """
+    path, count, rest = Path(path), 0, iter(records)
     with new_directory(path, force) as temporary:
         try:
             # No lock file: nobody else knows this directory. No sync until the end: it is published
@@ -75,15 +95,15 @@ def write_lmdb(
             with lmdb.open(
                 str(temporary), map_size=_FIRST_MAP_SIZE, mode=0o644, lock=False, sync=False
             ) as env:
-                records = _encode(path, images, labels)
-                batch = _take(records)
+                batch = _take(rest)
                 while batch:
                     _put(env, batch)
-                    batch = _take(records)
+                    count += len(batch)
+                    batch = _take(rest)
                 env.sync(True)
         except (lmdb.Error, OSError) as error:
             raise storage_error(path, "write the database", error) from error
-    return len(labels)
+    return count
 
 
 def _encode(
