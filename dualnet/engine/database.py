@@ -11,9 +11,10 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from dualnet.engine.errors import DataError
+from dualnet.engine.lmdb_size import damage
 from dualnet.engine.proto import caffe_pb2
 
-__all__ = ["Database", "damage", "open_database"]
+__all__ = ["Database", "open_database"]
 
 _lock = threading.Lock()
 _opened: weakref.WeakValueDictionary[tuple[str, int], Database] = weakref.WeakValueDictionary()
@@ -79,21 +80,6 @@ def _datum(value: bytes, where: str) -> caffe_pb2.Datum:
         return caffe_pb2.Datum.FromString(value)
     except DecodeError as error:
         raise DataError(f"{where} is no Datum, or is damaged: {error}") from error
-
-
-def damage(environment: Any) -> str:
-    """What is wrong with the size of an open database's file, "" if nothing is.
-
-    LMDB maps the file into memory: where it is shorter than it says, reading ends the process with
-    SIGBUS, and nobody is told why.
-    """
-    page_bytes, pages = environment.stat()["psize"], environment.info()["last_pgno"] + 1
-    path = environment.path()
-    path = os.path.join(path, "data.mdb") if os.path.isdir(path) else path
-    size = os.path.getsize(path)
-    if size < pages * page_bytes:
-        return f"{size} bytes are left of {pages * page_bytes}"
-    return ""
 
 
 def open_database(path: str) -> Database:

@@ -1,0 +1,26 @@
+"""Whether an LMDB database's file is as long as the database says.
+
+Apart from the readers, because it is also used where the engine's messages cannot be imported.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+__all__ = ["damage"]
+
+
+def damage(environment: Any) -> str:
+    """What is wrong with the size of an open database's file, "" if nothing is.
+
+    LMDB maps the file into memory: where it is shorter than it says, reading ends the process with
+    SIGBUS, and nobody is told why.
+    """
+    page_bytes, pages = environment.stat()["psize"], environment.info()["last_pgno"] + 1
+    path = environment.path()
+    path = os.path.join(path, "data.mdb") if os.path.isdir(path) else path
+    size = os.path.getsize(path)
+    if size < pages * page_bytes:
+        return f"{size} bytes are left of {pages * page_bytes}"
+    return ""
