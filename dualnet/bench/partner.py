@@ -33,7 +33,7 @@ class Fabricated(Channel):
         config, compared = self._half.config, self._half.resolved.compared
         if stage == "tie":
             arrays = self._weights()
-        elif stage == "up":
+        elif stage.split("-")[0] == "up":
             arrays = self._full([*config.cut.blobs, *config.cut.labels])
             arrays.update({label: np.zeros_like(arrays[label]) for label in config.cut.labels})
         elif config.coupling.target in ("backprop", "frozen"):

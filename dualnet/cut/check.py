@@ -7,14 +7,49 @@ file, both names and the remedy.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Optional
 
 from dualnet.config import Config
 from dualnet.cut.below import FEEDS
 from dualnet.cut.graph import NetGraph
 from dualnet.errors import ConfigError
 
-__all__ = ["check_net1", "check_net2", "compared_blobs", "loss_layer", "needs_pairs", "uses_dual"]
+__all__ = [
+    "check_iter_size",
+    "check_net1",
+    "check_net2",
+    "compared_blobs",
+    "loss_layer",
+    "needs_pairs",
+    "uses_dual",
+]
+
+
+#: Targets that need an update after each batch, and why.
+_ONE_BATCH_AN_UPDATE = {
+    "updated": "which answers each batch with the weights after its update",
+    "admm": "which updates net1 at each alternation on a batch",
+}
+
+
+def check_iter_size(solver: Any, path: str, target: Optional[str] = None) -> None:
+    """Whether a solver may make an update of several batches.
+
+    Args:
+        solver: A SolverParameter.
+        path: Where it was read.
+        target: Of the coupling; None for the single net.
+
+    Raises:
+        ConfigError: It may not.
+    """
+    if solver.iter_size < 1:
+        raise ConfigError(f"{path}: iter_size: {solver.iter_size}; 1 or more batches an update")
+    if solver.iter_size > 1 and target in _ONE_BATCH_AN_UPDATE:
+        raise ConfigError(
+            f"{path}: iter_size: {solver.iter_size} with coupling.target: {target}, "
+            f"{_ONE_BATCH_AN_UPDATE[target]}; set iter_size: 1, or coupling.target=gradient"
+        )
 
 
 def needs_pairs(config: Config) -> bool:

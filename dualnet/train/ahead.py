@@ -31,7 +31,7 @@ class Present:
         layers = half.resolved.train.layers
         self.tops = [str(top) for place in self.data_layers for top in layers[place].top]
 
-    def load(self, iteration: int, last: int) -> tuple[NetDriver, float]:
+    def load(self, number: int, last: int) -> tuple[NetDriver, float]:
         """Read the next batch and run it up to a layer.
 
         Returns:
@@ -39,7 +39,7 @@ class Present:
         """
         return self.net, self.net.forward(last=last)
 
-    def recall(self, iteration: int, last: Optional[int]) -> NetDriver:
+    def recall(self, number: int, last: Optional[int]) -> NetDriver:
         """The net that holds a batch's activations up to layer `last`."""
         return self.net
 
@@ -60,8 +60,8 @@ class Kept(Present):
         super().__init__(half)
         self.nets = [half.train, *(_twin(half) for _ in range(staleness))]
 
-    def load(self, iteration: int, last: int) -> tuple[NetDriver, float]:
-        net = self.nets[iteration % len(self.nets)]
+    def load(self, number: int, last: int) -> tuple[NetDriver, float]:
+        net = self.nets[number % len(self.nets)]
         if net is self.half.train:
             self.half.train.run(self.data_layers)
         else:
@@ -73,8 +73,8 @@ class Kept(Present):
             net.net.share_with(self.half.train.net)
         return net, net.forward_without(self.sources, last)
 
-    def recall(self, iteration: int, last: Optional[int]) -> NetDriver:
-        return self.nets[iteration % len(self.nets)]
+    def recall(self, number: int, last: Optional[int]) -> NetDriver:
+        return self.nets[number % len(self.nets)]
 
 
 class Recomputed(Present):
@@ -84,13 +84,13 @@ class Recomputed(Present):
         super().__init__(half)
         self.batches: dict[int, dict[str, np.ndarray]] = {}
 
-    def load(self, iteration: int, last: int) -> tuple[NetDriver, float]:
-        self.batches[iteration] = self.read()
+    def load(self, number: int, last: int) -> tuple[NetDriver, float]:
+        self.batches[number] = self.read()
         return self.net, self.net.forward_without(self.sources, last)
 
-    def recall(self, iteration: int, last: Optional[int]) -> NetDriver:
-        self.net.put(self.batches.pop(iteration))
-        self.half.seed(iteration)  # the same dropout
+    def recall(self, number: int, last: Optional[int]) -> NetDriver:
+        self.net.put(self.batches.pop(number))
+        self.half.seed(number)  # the same dropout
         self.net.forward_without(self.sources, last)
         return self.net
 
@@ -101,7 +101,9 @@ def make_memory(half: Half) -> Any:
     if not train.batches_ahead:
         return Present(half)
     return (
-        Kept(half, train.batches_ahead) if train.stale_activations == "keep" else Recomputed(half)
+        Kept(half, train.batches_ahead * half.resolved.iter_size)
+        if train.stale_activations == "keep"
+        else Recomputed(half)
     )
 
 

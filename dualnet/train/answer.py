@@ -11,6 +11,7 @@ from dualnet.cut.below import layers_below
 from dualnet.exchange.channel import Channel, Message
 from dualnet.train.fidelity import PREFIX, is_due
 from dualnet.train.half import Half
+from dualnet.train.micro_batch import MicroBatch
 from dualnet.train.session import Session
 
 __all__ = ["CONVERGED", "RESIDUAL", "make_answer"]
@@ -35,16 +36,27 @@ class _Answer:
         self.net, self.compared = half.train, half.resolved.compared
         self.coupling, self.cut = half.config.coupling, half.config.cut
 
-    def answer_and_update(self, iteration: int, loss: float) -> None:
-        """Send what net1 waits for, and update the weights; the net was forward and backward."""
+    def answer_and_update(self, batch: MicroBatch, loss: float) -> None:
+        """Send what net1 waits for, and update the weights after an iteration's last batch.
+
+        Args:
+            batch: With which the net was forward and backward.
+            loss: Of that.
+        """
         raise NotImplementedError
 
-    def send(self, iteration: int, arrays: Blobs, stage: str = "down") -> None:
-        self.channel.send(Message(stage, iteration, arrays))
+    def send(self, batch: MicroBatch, arrays: Blobs, stage: str = "down") -> None:
+        self.channel.send(Message(batch.stage(stage), batch.iteration, arrays))
 
-    def notes(self, iteration: int) -> Blobs:
+    def update(self, batch: MicroBatch) -> None:
+        """Change the weights, if the gradients of all of the iteration's batches are there."""
+        if batch.is_last:
+            self.half.update()
+
+    def notes(self, batch: MicroBatch) -> Blobs:
         """What goes beside the answer: which is the last one, and dL/dp for net1's meter."""
         notes: Blobs = {}
+        iteration = batch.iteration
         last = self.session.max_iter - 1
         if self.session.has_converged and last == iteration + self.half.config.train.batches_ahead:
             # Said when it is found: net1 sends nothing that would not be trained with.
@@ -63,14 +75,14 @@ class WithTarget(_Answer):
         dual = [train.place(train.layer(name, "cut.dual")) for name in half.resolved.dual]
         self.target = make_target(self.coupling, self.net, self.compared, dual)
 
-    def answer_and_update(self, iteration: int, loss: float) -> None:
-        notes = self.notes(iteration)
+    def answer_and_update(self, batch: MicroBatch, loss: float) -> None:
+        notes = self.notes(batch)
         if not self.target.needs_update:
             # net1 goes on while the weights here are updated.
-            self.send(iteration, {**self.target.make(), **notes})
-        self.half.update()
+            self.send(batch, {**self.target.make(), **notes})
+        self.update(batch)
         if self.target.needs_update:
-            self.send(iteration, {**self.target.make(), **notes})
+            self.send(batch, {**self.target.make(), **notes})
 
 
 class WithPoint(_Answer):
@@ -82,42 +94,42 @@ class WithPoint(_Answer):
         #: What stays as it is when the net is run from given outputs of the dual layers.
         self.below = layers_below(half.resolved.train, self.compared.values())
 
-    def answer_and_update(self, iteration: int, loss: float) -> None:
-        notes = self.notes(iteration)
+    def answer_and_update(self, batch: MicroBatch, loss: float) -> None:
+        notes = self.notes(batch)
         # Passes at other points add to the gradients; this net learns from the batch's own.
         diffs = self.net.parameter_diffs()
         if self.coupling.target == "prox":
-            x = self.channel.receive("x", iteration).arrays
+            x = self.channel.receive(batch.stage("x"), batch.iteration).arrays
             rho = self.coupling.rho / unit(self.coupling, next(iter(x.values())))
-            self.send(iteration, {**self.point(iteration, x, x, rho), **notes})
+            self.send(batch, {**self.point(batch, x, x, rho), **notes})
         else:
-            self.alternate(iteration, notes)
+            self.alternate(batch, notes)
         self.net.set_parameter_diffs(diffs)
-        self.half.update()
+        self.update(batch)
 
-    def alternate(self, iteration: int, notes: Blobs) -> None:
+    def alternate(self, batch: MicroBatch, notes: Blobs) -> None:
         """net2's side of the alternations in dualnet/coupling/admm.py."""
         self.multipliers.reset()
         z: Blobs = {}
         for number in range(self.coupling.alternations):
             beta = penalty(self.coupling, number)
-            x = self.channel.receive(f"x{number:02d}", iteration).arrays
-            z = self.point(iteration, x, z or x, beta)
+            x = self.channel.receive(f"x{number:02d}", batch.iteration).arrays
+            z = self.point(batch, x, z or x, beta)
             is_last = number == self.coupling.alternations - 1
-            self.send(iteration, {**z, **(notes if is_last else {})}, f"down{number:02d}")
+            self.send(batch, {**z, **(notes if is_last else {})}, f"down{number:02d}")
             self.multipliers.ascend(x, z, beta)
 
-    def point(self, iteration: int, x: Blobs, start: Blobs, rho: float) -> Blobs:
+    def point(self, batch: MicroBatch, x: Blobs, start: Blobs, rho: float) -> Blobs:
         """z, near x."""
         coupling, values = self.coupling, self.multipliers.values
         return proximal_point(
-            lambda z: self.gradient_at(iteration, z),
+            lambda z: self.gradient_at(batch, z),
             x, start, values, rho, coupling.inner_steps, coupling.inner_rate,
         )  # fmt: skip
 
-    def gradient_at(self, iteration: int, z: Blobs) -> Blobs:
-        """N dL/dz at z: the layers above, forward and backward, with this iteration's dropout."""
-        self.half.seed(iteration)
+    def gradient_at(self, batch: MicroBatch, z: Blobs) -> Blobs:
+        """N dL/dz at z: the layers above, forward and backward, with this batch's dropout."""
+        self.half.seed(batch.number)
         for wire, values in z.items():
             self.net.data(self.compared[wire])[...] = values
         self.net.forward_without(self.below)
@@ -131,19 +143,19 @@ class WithPoint(_Answer):
 class WithGradient(_Answer):
     """dL/dp and the loss: the control `backprop`."""
 
-    def answer_and_update(self, iteration: int, loss: float) -> None:
+    def answer_and_update(self, batch: MicroBatch, loss: float) -> None:
         diffs = {blob: self.net.diff(blob) for blob in self.cut.blobs}
-        notes = self.notes(iteration)
-        self.send(iteration, {**diffs, "loss": np.array([loss], np.float32), **notes})
-        self.half.update()
+        notes = self.notes(batch)
+        self.send(batch, {**diffs, "loss": np.array([loss], np.float32), **notes})
+        self.update(batch)
 
 
 class WithNothing(_Answer):
     """The loss alone: the control `frozen`."""
 
-    def answer_and_update(self, iteration: int, loss: float) -> None:
-        self.send(iteration, {"loss": np.array([loss], np.float32), **self.notes(iteration)})
-        self.half.update()
+    def answer_and_update(self, batch: MicroBatch, loss: float) -> None:
+        self.send(batch, {"loss": np.array([loss], np.float32), **self.notes(batch)})
+        self.update(batch)
 
 
 def make_answer(half: Half, channel: Channel, session: Session) -> Any:

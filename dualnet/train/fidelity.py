@@ -15,6 +15,7 @@ import numpy as np
 
 from dualnet.train.driver import NetDriver
 from dualnet.train.half import Half
+from dualnet.train.micro_batch import MicroBatch
 from dualnet.train.session import Session
 
 __all__ = ["FidelityMeter", "PREFIX", "is_due"]
@@ -57,13 +58,19 @@ class FidelityMeter:
         }
         return {name: values for name, values in arrays.items() if not name.startswith(PREFIX)}
 
-    def measure(self, net: NetDriver) -> None:
-        """Back-propagate the true gradient, if it came; parameter diffs are zero after it."""
+    def measure(self, net: NetDriver, batch: MicroBatch) -> None:
+        """Back-propagate the true gradient, if it came; parameter diffs are as before after it."""
         if not self._gradients:
             return
-        net.backward_from(self._gradients)
-        self._true = self._below(net)
+        before = {} if batch.is_first else net.parameter_diffs()
         net.net.clear_param_diffs()
+        net.backward_from(self._gradients)
+        found = self._below(net)
+        net.net.clear_param_diffs()
+        net.set_parameter_diffs(before)
+        if not batch.is_first:
+            found = {name: self._true[name] + diff for name, diff in found.items()}
+        self._true = found
 
     def compare(self, net: NetDriver, session: Session) -> None:
         """Log how net1's own gradient, which `backward` has just made, compares with it."""

@@ -68,9 +68,9 @@ class Half:
         names = [str(graph.layers[place].name) for place in below]
         return [name for name in names if name in self.train.net.params]
 
-    def seed(self, iteration: int) -> None:
-        """Seed dropout and its like from (seed, iteration), so that a restart repeats them."""
-        caffe.set_random_seed((self.config.seed * 1000003 + iteration) % (2**31))
+    def seed(self, number: int) -> None:
+        """Seed dropout and its like from (seed, number of the batch): a restart repeats them."""
+        caffe.set_random_seed((self.config.seed * 1000003 + number) % (2**31))
 
     def update(self, holder: Optional[NetDriver] = None) -> None:
         """Apply the update rule to the parameter diffs, then clear them.
@@ -83,6 +83,13 @@ class Half:
         self.update_rule.apply(holder)
         for net in {self.train, holder}:
             net.net.clear_param_diffs()
+
+    def gather(self, other: NetDriver) -> None:
+        """Add another net's parameter diffs to those of the net in training, and clear them."""
+        more = other.parameter_diffs()
+        own = self.train.parameter_diffs()
+        self.train.set_parameter_diffs({name: diff + more[name] for name, diff in own.items()})
+        other.net.clear_param_diffs()
 
     def share_weights(self) -> None:
         """Let the test net use the weights of the net in training, as Caffe does for a test."""

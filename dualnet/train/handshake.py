@@ -42,6 +42,7 @@ def describe(half: Half, session: Session) -> dict[str, Any]:
         "config": half.config.identity(),
         # As configured: one that goes on from where it has converged knows of an earlier end.
         "max_iter": half.resolved.max_iter,
+        "iter_size": half.resolved.iter_size,
         "test_iter": session.test_iter,
         "test_interval": session.test_interval,
         "test_initialization": session.test_initialization,
@@ -94,10 +95,8 @@ def check(mine: dict[str, Any], theirs: dict[str, Any], config: Any) -> None:
         )
     for key in ("max_iter", "test_iter", "test_interval"):
         compare(key, one[key], two[key], f"make both solvers agree, or set train.{key}")
-    compare(
-        "test_initialization", one["test_initialization"], two["test_initialization"],
-        "make both solvers agree",
-    )  # fmt: skip
+    for key in ("iter_size", "test_initialization"):
+        compare(key, one[key], two[key], "make both solvers agree")
     compare(
         "has_checkpoints", one["has_checkpoints"], two["has_checkpoints"],
         "give both solvers a snapshot interval or neither, or set train.snapshot",

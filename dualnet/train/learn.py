@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import numpy as np
 
@@ -12,10 +12,11 @@ from dualnet.cut.check import loss_layer
 from dualnet.exchange.channel import Channel, Message
 from dualnet.train.answer import CONVERGED
 from dualnet.train.convergence import relative_residual
-from dualnet.train.driver import NetDriver
+from dualnet.train.driver import NetDriver, Output
 from dualnet.train.fidelity import FidelityMeter
 from dualnet.train.half import Half
 from dualnet.train.liveness import LivenessCheck
+from dualnet.train.micro_batch import MicroBatch
 from dualnet.train.session import Session
 
 __all__ = ["make_learning"]
@@ -36,6 +37,8 @@ class _Learning:
         self.cut_layer = half.resolved.cut_layer(half.resolved.train)
         self.meter = FidelityMeter(half)
         self.liveness = LivenessCheck(half, session.log)
+        #: Mean loss of the present iteration's batches so far.
+        self.loss = 0.0
         self.wants_residual = half.config.convergence.residual is not None
 
     @property
@@ -43,7 +46,7 @@ class _Learning:
         """The last layer whose result `learn` needs; None: none beyond the cut."""
         return self.cut_layer
 
-    def begin(self, net: NetDriver, iteration: int) -> float:
+    def begin(self, net: NetDriver, batch: MicroBatch) -> float:
         """Do what needs no answer, for a batch whose cut blobs are on their way.
 
         Returns:
@@ -51,28 +54,65 @@ class _Learning:
         """
         return 0.0
 
-    def learn(self, net: NetDriver, iteration: int, loss: float) -> None:
-        """Take the answer to a batch, and update the weights.
+    def learn(self, net: NetDriver, batch: MicroBatch, loss: float) -> None:
+        """Take the answer to a batch, and update the weights after an iteration's last one.
 
         Args:
             net: Holds the batch's activations.
-            iteration: Updates done before it.
+            batch: Which one.
             loss: Of net1's own losses so far.
         """
         raise NotImplementedError
 
-    def receive(self, stage: str, iteration: int) -> dict[str, np.ndarray]:
+    def show(
+        self,
+        batch: MicroBatch,
+        loss: float,
+        series: Optional[Callable[[], dict[str, float]]] = None,
+        is_due: bool = False,
+        outputs: Optional[Callable[[], list[Output]]] = None,
+    ) -> None:
+        """Log the mean loss of an iteration's batches, once the last one's is known.
+
+        Args:
+            batch: Whose loss it is.
+            loss: Of this batch.
+            series, is_due, outputs: As of `Session.show_training`.
+        """
+        self.loss = (0.0 if batch.is_first else self.loss) + loss / batch.parts
+        if batch.is_last:
+            self.session.show_training(batch.iteration, self.loss, series, is_due, outputs)
+
+    def receive(self, stage: str, batch: MicroBatch) -> dict[str, np.ndarray]:
         """net2's answer, without what net2 says beside it."""
-        arrays = dict(self.channel.receive(stage, iteration).arrays)
+        arrays = dict(self.channel.receive(batch.stage(stage), batch.iteration).arrays)
         if CONVERGED in arrays:
             self.session.end_after(int(arrays.pop(CONVERGED)[0]))
         return self.meter.take(arrays)
 
-    def update(self, net: NetDriver, iteration: int) -> None:
-        """Change the weights by the gradients in `net`, under the eyes of the liveness check."""
-        self.liveness.before_update(net, iteration)
-        self.half.update(net)
-        self.liveness.after_update(iteration)
+    def holder(self, net: NetDriver, batch: MicroBatch) -> NetDriver:
+        """The net that has the gradients of the iteration's batches up to this one.
+
+        Args:
+            net: Has just been run backward with `batch`.
+        """
+        if batch.parts == 1 or net is self.half.train:
+            return net
+        self.half.gather(net)
+        return self.half.train
+
+    def update(self, net: NetDriver, holder: NetDriver, batch: MicroBatch) -> None:
+        """Change the weights after the last batch, under the eyes of the liveness check.
+
+        Args:
+            net: Holds the batch's activations.
+            holder: Has the gradients.
+            batch: The one whose answer has been taken.
+        """
+        if batch.is_last:
+            self.liveness.before_update(net, holder, batch.iteration)
+            self.half.update(holder)
+            self.liveness.after_update(batch.iteration)
 
     def note_residual(self, net: NetDriver, z: dict[str, np.ndarray]) -> None:
         """Measure how far x is from its target, if the convergence criterion asks."""
@@ -81,10 +121,10 @@ class _Learning:
                 relative_residual(net.data(self.compared[wire]), z[wire]) for wire in z
             )
 
-    def send_output(self, net: NetDriver, stage: str, iteration: int) -> None:
+    def send_output(self, net: NetDriver, stage: str, batch: MicroBatch) -> None:
         """x goes up: net2's answer is a point near it."""
         outputs = {wire: net.data(blob) for wire, blob in self.compared.items()}
-        self.channel.send(Message(stage, iteration, outputs))
+        self.channel.send(Message(batch.stage(stage), batch.iteration, outputs))
 
     def norms(self, net: NetDriver) -> dict[str, float]:
         """Mean length per sample of what is compared: the thesis's collapse shows here."""
@@ -114,12 +154,12 @@ class ByLoss(_Learning):
     def last_kept(self) -> Optional[int]:
         return self.cut_layer if self.is_put_off else self.last_output
 
-    def begin(self, net: NetDriver, iteration: int) -> float:
+    def begin(self, net: NetDriver, batch: MicroBatch) -> float:
         if self.is_put_off:
             return 0.0
         loss = self.forward_dual(net)
         if self.sends_output:
-            self.send_output(net, "x", iteration)
+            self.send_output(net, "x", batch)
         return loss
 
     def forward_dual(self, net: NetDriver) -> float:
@@ -127,31 +167,29 @@ class ByLoss(_Learning):
         after = net.layer_after(self.cut_layer)
         return 0.0 if after == self.first_loss else net.forward(after, self.last_output)
 
-    def learn(self, net: NetDriver, iteration: int, loss: float) -> None:
-        answer = self.receive("down", iteration)
+    def learn(self, net: NetDriver, batch: MicroBatch, loss: float) -> None:
+        answer = self.receive("down", batch)
         if self.is_put_off:
-            self.half.seed(iteration)
+            self.half.seed(batch.number)
             loss += self.forward_dual(net)
         self.note_residual(net, answer)
         net.feed(answer)
         # As large as conv3p, and the backward pass is where memory peaks.
         del answer
         loss += net.forward(self.first_loss)
-        self.session.show_training(
-            iteration,
-            loss,
-            lambda: self.norms(net),
-            self.meter.is_due(iteration),
-            net.outputs,
-        )
+        is_due = self.meter.is_due(batch.iteration)
+        self.show(batch, loss, lambda: self.norms(net), is_due, net.outputs)
         if self.is_frozen:
-            self.liveness.before_update(net, iteration)
-            self.liveness.after_update(iteration)
+            if batch.is_last:
+                self.liveness.before_update(net, net, batch.iteration)
+                self.liveness.after_update(batch.iteration)
             return
-        self.meter.measure(net)
+        self.meter.measure(net, batch)
         net.backward()
-        self.meter.compare(net, self.session)
-        self.update(net, iteration)
+        holder = self.holder(net, batch)
+        if batch.is_last:
+            self.meter.compare(holder, self.session)
+        self.update(net, holder, batch)
 
 
 class ByAlternation(ByLoss):
@@ -162,28 +200,26 @@ class ByAlternation(ByLoss):
         self.multipliers = Multipliers()
         self.sources = sources(half.resolved.train)
 
-    def begin(self, net: NetDriver, iteration: int) -> float:
-        loss = super().begin(net, iteration)
-        self.send_output(net, "x00", iteration)
+    def begin(self, net: NetDriver, batch: MicroBatch) -> float:
+        loss = super().begin(net, batch)
+        self.send_output(net, "x00", batch)
         return loss
 
-    def learn(self, net: NetDriver, iteration: int, loss: float) -> None:
+    def learn(self, net: NetDriver, batch: MicroBatch, loss: float) -> None:
         coupling = self.half.config.coupling
         self.multipliers.reset()
         series: dict[str, float] = {}
-        is_measured = self.meter.is_due(iteration)
+        is_measured = self.meter.is_due(batch.iteration)
         for number in range(coupling.alternations):
             beta = penalty(coupling, number)
-            z = self.receive(f"down{number:02d}", iteration)
+            z = self.receive(f"down{number:02d}", batch)
             self.note_residual(net, z)
             lagrangian = self.lagrangian(net, z, beta)
             if number == 0:
-                self.session.show_training(
-                    iteration, loss + lagrangian, lambda: self.norms(net), is_measured
-                )
+                self.show(batch, loss + lagrangian, lambda: self.norms(net), is_measured)
             is_last = number == coupling.alternations - 1
             if is_last:
-                self.meter.measure(net)
+                self.meter.measure(net, batch)
             net.backward()
             if is_last:
                 self.meter.compare(net, self.session)
@@ -191,13 +227,13 @@ class ByAlternation(ByLoss):
             self.multipliers.ascend(x, z, beta)
             if number == 0:
                 series["first_residual"] = self.multipliers.primal_residual
-            self.update(net, iteration)
+            self.update(net, net, batch)
             if not is_last:
-                self.forward_again(net, iteration)
-                self.send_output(net, f"x{number + 1:02d}", iteration)
+                self.forward_again(net, batch)
+                self.send_output(net, f"x{number + 1:02d}", batch)
         series["primal_residual"] = self.multipliers.primal_residual
         series["dual_residual"] = self.multipliers.dual_residual
-        self.session.show_series(iteration, series)
+        self.session.show_series(batch.iteration, series)
 
     def lagrangian(self, net: NetDriver, z: dict[str, np.ndarray], beta: float) -> float:
         """(5.5) without net2's loss, mean over the samples; leaves its gradient to `backward`."""
@@ -206,36 +242,32 @@ class ByAlternation(ByLoss):
             net.set_loss_weight(loss, beta)
         return net.forward(self.first_loss) + self.multipliers.offset(beta)
 
-    def forward_again(self, net: NetDriver, iteration: int) -> None:
+    def forward_again(self, net: NetDriver, batch: MicroBatch) -> None:
         """The same batch through the changed weights, with the same dropout."""
-        self.half.seed(iteration)
+        self.half.seed(batch.number)
         net.forward_without(self.sources, self.last_output)
 
 
 class ByGradient(_Learning):
     """dL/dp itself, as plain model parallelism has it: the control `backprop`."""
 
-    def learn(self, net: NetDriver, iteration: int, loss: float) -> None:
-        arrays = self.receive("down", iteration)
+    def learn(self, net: NetDriver, batch: MicroBatch, loss: float) -> None:
+        arrays = self.receive("down", batch)
         loss += float(arrays.pop("loss")[0])
         # net2's loss: the layers beyond the cut, and net1's own loss among them, are not run.
-        self.session.show_training(
-            iteration, loss, outputs=lambda: [("loss", np.array([loss]), 1.0)]
-        )
+        self.show(batch, loss, outputs=lambda: [("loss", np.array([loss]), 1.0)])
         net.backward_from(arrays)
-        self.update(net, iteration)
+        self.update(net, self.holder(net, batch), batch)
 
 
 class ByNothing(_Learning):
     """net1 keeps its random weights: the control `frozen`, the thesis's missing loss_weight."""
 
-    def learn(self, net: NetDriver, iteration: int, loss: float) -> None:
+    def learn(self, net: NetDriver, batch: MicroBatch, loss: float) -> None:
         # The answer keeps net1 from running ahead, and says how it goes.
-        loss += float(self.receive("down", iteration)["loss"][0])
+        loss += float(self.receive("down", batch)["loss"][0])
         # net2's loss: the layers beyond the cut, and net1's own loss among them, are not run.
-        self.session.show_training(
-            iteration, loss, outputs=lambda: [("loss", np.array([loss]), 1.0)]
-        )
+        self.show(batch, loss, outputs=lambda: [("loss", np.array([loss]), 1.0)])
 
 
 def make_learning(half: Half, channel: Channel, session: Session) -> Any:

@@ -49,13 +49,13 @@ class LivenessCheck:
         """Whether this iteration is looked at."""
         return self.settings.interval > 0 and iteration % self.settings.interval == 0
 
-    def before_update(self, net: NetDriver, iteration: int) -> None:
-        """Take note of weights, gradients and outputs; `net` holds the last two."""
+    def before_update(self, net: NetDriver, holder: NetDriver, iteration: int) -> None:
+        """Take note of weights, of the outputs in `net` and of the gradients in `holder`."""
         if not self.is_due(iteration):
             return
         self._weights = self._copy()
         self._diffs = {
-            name: diff for name, diff in net.parameter_diffs().items() if name in self._weights
+            name: diff for name, diff in holder.parameter_diffs().items() if name in self._weights
         }
         length = sum(net.length(blob) for blob in self.outputs)
         self._largest = max(self._largest, length)

@@ -11,6 +11,8 @@ One iteration of both halves (thesis figure 8.1), time downwards:
     [4] conv3p in     <------------------
         loss, backward, weights updated
 
+Where the solver's `iter_size` is more than 1, so many batches go this way before the update.
+
 With `train.schedule: overlapped` net1 sends batches ahead of the answers, here one (staleness 1),
 so that neither half waits for the other's turn:
 
@@ -32,6 +34,7 @@ from dualnet.train.answer import RESIDUAL
 from dualnet.train.driver import NetDriver
 from dualnet.train.half import Half
 from dualnet.train.learn import make_learning
+from dualnet.train.micro_batch import MicroBatch, micro_batches
 from dualnet.train.session import Session
 
 __all__ = ["Net1", "batch_of"]
@@ -53,16 +56,17 @@ class Net1:
         self.cut_layer = resolved.cut_layer(resolved.train)
         self.test_cut_layer = resolved.cut_layer(resolved.test)
         self.tie = half.config.coupling.tie
+        self.parts = resolved.iter_size
         self.learning = make_learning(half, channel, session)
         self.staleness = half.config.train.batches_ahead
         self.memory = make_memory(half)
-        #: The next batch to be sent, and the losses so far of those that were.
-        self.sent = session.iteration
+        #: Number of the next batch to be sent, and the losses so far of those that were.
+        self.sent = session.iteration * self.parts
         self.losses: dict[int, float] = {}
 
     def run(self) -> None:
         """Train to max_iter."""
-        self.sent = self.session.iteration
+        self.sent = self.session.iteration * self.parts
         if self.tie != "never" and not self.session.is_continued:
             self.channel.send(Message("tie", 0, self.half.train.parameters(self.dual)))
         self.session.train(self.step, self.test)
@@ -70,24 +74,31 @@ class Net1:
     def step(self, iteration: int) -> None:
         """One iteration; the numbers are those of the picture above."""
         self.session.begun()
-        # With the alternating schedule nothing is ahead: one batch goes up, and then comes [4].
-        while self.sent <= self.session.horizon(iteration, self.staleness):
-            self.send_batch(self.sent)
-            self.sent += 1
-        net = self.memory.recall(iteration, self.learning.last_kept)
-        self.learning.learn(net, iteration, self.losses.pop(iteration))  # [4]
+        for batch in micro_batches(iteration, self.parts):
+            # With the alternating schedule nothing is ahead: one batch goes up, and then comes [4].
+            while self.sent <= self.last_to_send(batch):
+                self.send_batch(MicroBatch.numbered(self.sent, self.parts))
+                self.sent += 1
+            net = self.memory.recall(batch.number, self.learning.last_kept)
+            self.learning.learn(net, batch, self.losses.pop(batch.number))  # [4]
         if self.tie == "every":
             weights = self.channel.receive("tie", iteration + 1).arrays
             self.half.train.set_parameters(weights)
-        self.session.is_ahead = self.sent > iteration + 1
+        self.session.is_ahead = self.sent > (iteration + 1) * self.parts
         self.session.completed(iteration)
 
-    def send_batch(self, iteration: int) -> None:
+    def last_to_send(self, batch: MicroBatch) -> int:
+        """Number of the last batch that may go up before the answer to `batch` is taken."""
+        last = self.session.horizon(batch.iteration, self.staleness)
+        return min(batch.number + self.staleness * self.parts, (last + 1) * self.parts - 1)
+
+    def send_batch(self, batch: MicroBatch) -> None:
         """[1] and [3]: the next batch to the cut, and from there what no answer is needed for."""
-        self.half.seed(iteration)
-        net, loss = self.memory.load(iteration, self.cut_layer)  # [1]
-        self.channel.send(Message("up", iteration, {**self.batch(net), **self.notes()}))
-        self.losses[iteration] = loss + self.learning.begin(net, iteration)  # [3]
+        self.half.seed(batch.number)
+        net, loss = self.memory.load(batch.number, self.cut_layer)  # [1]
+        arrays = {**self.batch(net), **(self.notes() if batch.is_first else {})}
+        self.channel.send(Message(batch.stage("up"), batch.iteration, arrays))
+        self.losses[batch.number] = loss + self.learning.begin(net, batch)  # [3]
 
     def test(self, iteration: int) -> None:
         """Send every test batch up; net2 measures the accuracy."""

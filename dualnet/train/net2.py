@@ -5,9 +5,12 @@ The picture of one iteration is in net1.py; here is its right-hand side.
 
 from __future__ import annotations
 
+import numpy as np
+
 from dualnet.exchange.channel import Channel, Message
 from dualnet.train.answer import RESIDUAL, make_answer
 from dualnet.train.half import Half
+from dualnet.train.micro_batch import micro_batches
 from dualnet.train.session import Session
 
 __all__ = ["Net2"]
@@ -27,6 +30,7 @@ class Net2:
         self.dual = half.config.cut.dual
         self.tie = half.config.coupling.tie
         self.local_steps = half.config.train.local_steps
+        self.parts = half.resolved.iter_size
         self.answer = make_answer(half, channel, session)
 
     def run(self) -> None:
@@ -38,19 +42,31 @@ class Net2:
     def step(self, iteration: int) -> None:
         """One iteration: [2] of the picture in net1.py."""
         net = self.half.train
-        batch = dict(self.channel.receive("up", iteration).arrays)
-        residual = batch.pop(RESIDUAL, None)
-        self.session.begun()
-        self.half.seed(iteration)
-        net.feed(batch)
-        loss = net.forward()
-        self.session.show_training(iteration, loss)
-        self.session.judge(iteration, None if residual is None else float(residual[0]))
-        net.backward()
-        self.answer.answer_and_update(iteration, loss)
-        for _ in range(self.local_steps - 1):
-            net.forward()
+        mean, residual, kept = 0.0, None, []
+        for batch in micro_batches(iteration, self.parts):
+            arrays = dict(self.channel.receive(batch.stage("up"), iteration).arrays)
+            residual = arrays.pop(RESIDUAL, residual)
+            if batch.is_first:
+                self.session.begun()
+            self.half.seed(batch.number)
+            net.feed(arrays)
+            loss = net.forward()
+            mean += loss / self.parts
+            if batch.is_last:
+                self.session.show_training(iteration, mean)
+                self.session.judge(iteration, None if residual is None else float(residual[0]))
+            elif self.local_steps > 1:
+                kept.append({name: np.array(values) for name, values in arrays.items()})
             net.backward()
+            self.answer.answer_and_update(batch, loss)
+        if self.local_steps > 1:
+            kept.append(arrays)
+        for _ in range(self.local_steps - 1):
+            for arrays in kept:
+                if self.parts > 1:
+                    net.feed(arrays)
+                net.forward()
+                net.backward()
             self.half.update()
         if self.tie == "every":
             self.send_dual_weights(iteration)

@@ -19,6 +19,7 @@ from dualnet.config import Config
 from dualnet.coupling import natural_weight
 from dualnet.cut.below import last_maker
 from dualnet.cut.check import (
+    check_iter_size,
     check_net1,
     check_net2,
     compared_blobs,
@@ -100,6 +101,11 @@ class Resolved:
             graph: net1's, of either phase.
         """
         return last_maker(graph, self.cut_blobs)
+
+    @property
+    def iter_size(self) -> int:
+        """Batches whose gradients one update takes the mean of."""
+        return int(self.solver.iter_size)
 
     @property
     def is_frozen(self) -> bool:
@@ -235,11 +241,7 @@ def _fill_solver(solver: Any, config: Config, role: str, run_dir: str, source: s
         raise ConfigError(
             f"{source}: {len(solver.test_iter)} test_iter: one test net is supported; keep one"
         )
-    if solver.iter_size != 1 and role != "single":
-        raise ConfigError(
-            f"{source}: iter_size: {solver.iter_size}: the halves exchange every batch; set 1 and "
-            "a larger train.batch_size"
-        )
+    check_iter_size(solver, source, config.coupling.target if role != "single" else None)
     if solver.test_interval == 0 or not solver.test_iter:
         # Caffe wants a positive interval wherever there is a test_iter.
         solver.test_interval, solver.test_initialization = NEVER, False

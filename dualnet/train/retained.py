@@ -28,6 +28,7 @@ def iteration_bytes(half: Half, session: Session) -> int:
     if coupling.target == "admm":
         # net1's outputs come on top, net2's first answer is counted already.
         sent += outputs * (coupling.alternations - (half.role == "net2"))
+    sent *= half.resolved.iter_size
     if half.role == "net1" and session.test_iter and session.test_interval:
         test = sum(half.test.data(name).nbytes for name in names) * session.test_iter
         # At least one test falls between two checkpoints.

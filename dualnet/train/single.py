@@ -18,7 +18,7 @@ class Single:
 
     def __init__(self, half: Half, session: Session) -> None:
         self.half, self.session = half, session
-        self.iter_size = half.resolved.solver.iter_size
+        self.iter_size = half.resolved.iter_size
 
     def run(self) -> None:
         """Train to max_iter."""

@@ -95,7 +95,7 @@ def split(request: Request) -> Split:
     net = read_net(request.net)
     solver_path = request.solver or solver_beside(request.net)
     solver = read_solver(solver_path)
-    remarks = check_solver(solver, solver_path)
+    remarks = check_solver(solver, solver_path, request.target)
     is_its_own = _same(solver.net, request.net)
     if solver.net and not is_its_own:
         remarks.append(f"{solver_path} names another net, {solver.net}; {request.net} is split")

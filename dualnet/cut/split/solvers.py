@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Optional
 
 from google.protobuf import text_format
 
 from dualnet.backend import caffe_pb2
+from dualnet.cut.check import check_iter_size
 from dualnet.cut.prototxt import Written, format_fields, replace_values
 from dualnet.errors import ConfigError
 
@@ -17,17 +18,13 @@ __all__ = ["check_solver", "write_solver"]
 _OTHER_NETS = ("train_net", "test_net", "net_param", "train_net_param", "test_net_param")
 
 
-def check_solver(solver: Any, path: str) -> list[str]:
+def check_solver(solver: Any, path: str, target: Optional[str] = None) -> list[str]:
     """Refuse what two halves cannot do; returns remarks on what they do differently.
 
     Raises:
         ConfigError: As said.
     """
-    if solver.iter_size != 1:
-        raise ConfigError(
-            f"{path}: iter_size: {solver.iter_size}: the halves exchange every batch; set 1 and a "
-            "larger batch_size in the data layer"
-        )
+    check_iter_size(solver, path, target)
     for field in ("test_iter", "test_state", "test_net"):
         count = len(getattr(solver, field))
         if count > 1:
