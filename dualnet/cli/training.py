@@ -10,6 +10,7 @@ from typing import Any
 from dualnet.cli.cores import pin, share
 from dualnet.cli.settings import add_config, load, run_dir
 from dualnet.cli.terminal import say
+from dualnet.config import Config
 from dualnet.errors import UsageError
 from dualnet.train.lifeline import FLAG, stop_at_end_of_input
 from dualnet.train.stopping import Stopper
@@ -115,39 +116,47 @@ def _train(options: argparse.Namespace) -> None:
         _heed_input(options)
         loaded = load(options)
         stopper.within_s = loaded.train.stop_within_s
-        from dualnet.train.claim import claim, log_path
-        from dualnet.train.launch import launch
-        from dualnet.train.progress import LogWatcher
-        from dualnet.train.resolve import resolve
+        from dualnet.train.claim import alone
 
         directory = run_dir(options, loaded)
-        resolved = [resolve(loaded, role, directory) for role in ("net1", "net2")]
-        for one in resolved:
-            claim(loaded, directory, one, stopper.fs)
-        can_go_on = all(one.solver.snapshot > 0 for one in resolved)
-        if options.restarts and not can_go_on:
-            raise UsageError(
-                f"--restarts {options.restarts}: without checkpoints no half can be started again; "
-                "set train.snapshot"
-            )
-        watcher = LogWatcher(
-            {role: log_path(directory, role) for role in ("net1", "net2")},
-            resolved[0].solver.max_iter,
+        with alone(loaded, directory, stopper.fs):
+            _train_both(options, loaded, directory, stopper)
+
+
+def _train_both(
+    options: argparse.Namespace, loaded: Config, directory: str, stopper: Stopper
+) -> None:
+    from dualnet.train.claim import claim, log_path
+    from dualnet.train.launch import launch
+    from dualnet.train.progress import LogWatcher
+    from dualnet.train.resolve import resolve
+
+    resolved = [resolve(loaded, role, directory) for role in ("net1", "net2")]
+    for one in resolved:
+        claim(loaded, directory, one, stopper.fs)
+    can_go_on = all(one.solver.snapshot > 0 for one in resolved)
+    if options.restarts and not can_go_on:
+        raise UsageError(
+            f"--restarts {options.restarts}: without checkpoints no half can be started again; set "
+            "train.snapshot"
         )
-        arguments = [options.config, "--run-dir", directory]
-        for override in [*options.overrides, *share(loaded)]:
-            arguments += ["--set", override]
-        say(f"training net1 and net2 in {directory}")
-        try:
-            stopper.is_patient = can_go_on
-            stopper.resume()
-            launch(directory, arguments, watcher.look, restarts=options.restarts, stopper=stopper)
-        finally:
-            watcher.close()
-        say(
-            f"trained both halves; see dualnet evaluate {directory}, "
-            f"dualnet plot {directory} -o FILE.png"
-        )
+    watcher = LogWatcher(
+        {role: log_path(directory, role) for role in ("net1", "net2")}, resolved[0].solver.max_iter
+    )
+    arguments = [options.config, "--run-dir", directory]
+    for override in [*options.overrides, *share(loaded)]:
+        arguments += ["--set", override]
+    say(f"training net1 and net2 in {directory}")
+    try:
+        stopper.is_patient = can_go_on
+        stopper.resume()
+        launch(directory, arguments, watcher.look, restarts=options.restarts, stopper=stopper)
+    finally:
+        watcher.close()
+    say(
+        f"trained both halves; see dualnet evaluate {directory}, "
+        f"dualnet plot {directory} -o FILE.png"
+    )
 
 
 def _init(options: argparse.Namespace) -> None:

@@ -26,7 +26,7 @@ from dualnet.exchange.stage import StageRecord
 from dualnet.exchange.storage import remedy
 from dualnet.fs import Fs
 
-__all__ = ["GENERATION_LIMIT", "Lease", "NodeLock", "read_generation"]
+__all__ = ["GENERATION_LIMIT", "Lease", "NodeLock", "highest_epoch", "read_generation"]
 
 GENERATION_LIMIT = 1024
 # How often a process looks whether it was superseded, and a starting one at the holder's heartbeat.
@@ -181,7 +181,7 @@ class Lease:
         """
         while True:
             try:
-                epoch = _highest(fs, paths, role)
+                epoch = highest_epoch(fs, paths, role)
                 if epoch:
                     _await_end(fs, paths, manifest, role, epoch, process, dead_after_s, on_wait)
                 if _create(fs, paths, manifest, role, epoch + 1, process):
@@ -239,7 +239,12 @@ def _exists(fs: Fs, path: str) -> bool:
     return True
 
 
-def _highest(fs: Fs, paths: ExchangePaths, role: str) -> int:
+def highest_epoch(fs: Fs, paths: ExchangePaths, role: str) -> int:
+    """How often a role has been started, 0 for never.
+
+    Raises:
+        OSError: from the file system; FileNotFoundError if there is no exchange directory.
+    """
     _refresh(fs, paths.root)
     found = [paths.parse_generation(name) for name in fs.listdir(paths.root)]
     return max((entry[1] for entry in found if entry and entry[0] == role), default=0)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import Callable
+from typing import Any, Callable
 
 from dualnet.atomic import write_atomically
 from dualnet.config import CONFIG_NAME, Config, load
 from dualnet.engine.regular_file import regular_only
 from dualnet.errors import StorageFailed, UsageError
+from dualnet.exchange import ExchangeSettings
+from dualnet.exchange.occupancy import check_vacant, sole
 from dualnet.exchange.storage import wait_for_room
 from dualnet.fs import SYSTEM, Fs
 from dualnet.train import commit
 from dualnet.train.resolve import Resolved
 
-__all__ = ["claim", "log_path", "patience"]
+__all__ = ["alone", "claim", "exchange_settings", "log_path", "patience"]
 
 
 def claim(config: Config, run_dir: str, resolved: Resolved, fs: Fs = SYSTEM) -> None:
@@ -59,6 +63,31 @@ def claim(config: Config, run_dir: str, resolved: Resolved, fs: Fs = SYSTEM) -> 
             f"{run_dir}: {role} has trained here already ({log}) and left no checkpoint to go on "
             "from; choose another run directory, and set train.snapshot to have checkpoints"
         )
+
+
+@contextmanager
+def alone(config: Config, run_dir: str, fs: Fs = SYSTEM) -> Iterator[None]:
+    """Start both halves: the only one that does, of a run whose halves do not run.
+
+    Raises:
+        Superseded: Somebody does, or one of them runs; nothing was touched.
+        StorageFailed: That cannot be found out.
+    """
+    settings = exchange_settings(config)
+    with sole(run_dir, "training", settings, fs):
+        check_vacant(run_dir, settings, fs=fs)
+        yield
+
+
+def exchange_settings(config: Config, **more: Any) -> ExchangeSettings:
+    """What the config says of the exchange, but for the carrier.
+
+    Args:
+        config: The run.
+        **more: What it does not say, or shall not.
+    """
+    values = {key: value for key, value in vars(config.exchange).items() if key != "carrier"}
+    return ExchangeSettings(**{**values, **more})
 
 
 def _has_begun(log: str) -> bool:

@@ -12,11 +12,12 @@ from typing import Any, Optional
 from dualnet import backend
 from dualnet.config import Config
 from dualnet.exchange import Channel, Counters, ExchangeSettings, open_channel
+from dualnet.exchange.occupancy import sole
 from dualnet.exchange.peek import peek
 from dualnet.report.log import CaffeLog
 from dualnet.train import checkpoint, commit, handshake, retained
 from dualnet.train.absence import unless_complete, watch_waits
-from dualnet.train.claim import claim, log_path, patience
+from dualnet.train.claim import claim, exchange_settings, log_path, patience
 from dualnet.train.ending import Progress, stoppable, train_to_end
 from dualnet.train.fidelity import PREFIX
 from dualnet.train.half import Half
@@ -53,7 +54,11 @@ def train_single(
         The session; None if the run was complete already.
     """
     resolved = resolve(config, "single", run_dir)
-    with stoppable(config, resolved, stopper) as stopper:
+    settings = exchange_settings(config)
+    with (
+        stoppable(config, resolved, stopper) as stopper,
+        sole(run_dir, "single", settings, stopper.fs),
+    ):
         claim(config, run_dir, resolved, stopper.fs)
         path, room = log_path(run_dir, "single"), patience(config, fs=stopper.fs)
         with CaffeLog(path, display=resolved.display, attempt=room) as log:
@@ -117,12 +122,11 @@ def train_half(
 
 def _settings(config: Config, resolved: Resolved) -> ExchangeSettings:
     """What the config says; without checkpoints nothing is kept and nobody waited for."""
-    values = {key: value for key, value in vars(config.exchange).items() if key != "carrier"}
     # Labels, and the gradient that net1's own is measured against.
-    values["exact"] = (*config.cut.labels, *(PREFIX + blob for blob in config.cut.blobs))
+    exact = (*config.cut.labels, *(PREFIX + blob for blob in config.cut.blobs))
     if not resolved.solver.snapshot:
-        return ExchangeSettings(**{**values, "restart_grace_s": 0.0}, retain=0)
-    return ExchangeSettings(**values, retain=_RETAINED)
+        return exchange_settings(config, exact=exact, restart_grace_s=0.0, retain=0)
+    return exchange_settings(config, exact=exact, retain=_RETAINED)
 
 
 def _train_with(
