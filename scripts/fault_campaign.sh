@@ -25,9 +25,12 @@ cut off goes on behind its last row. About two hours on one core. Parts (default
   cost      what a message costs, beside a bare write, rename and read
   liveness  500 trainings with options, timers and faults drawn at random; when the faults end, both
             halves get the same command once, and the training has to complete. About an hour.
+  damage    300 times a file of a run, its data or its inputs is damaged, or something else in its
+            place, and commands meet it
 
-Options of liveness: --jobs N trainings at a time (default 3); --only N does training N alone, --seed
-says of which campaign; --keep DIR keeps the files of those that went wrong; --again does those anew.
+Options of liveness and damage: --jobs N at a time (default 3); --again does those anew that went
+wrong. Of liveness: --only N does training N alone, of the campaign with that --seed; --keep DIR
+keeps the files of those that went wrong.
 
 Variables: DUALNET_BVLC_PYTHON: a Python with the real Caffe; a fifth of the kills then go to it.
 DUALNET_PYTHON, DUALNET_VENV: as for scripts/test.sh. Exit code 1 if anything went wrong.
@@ -59,7 +62,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 [ ${#parts[@]} -gt 0 ] ||
-  parts=(kills points calls strace errors stops zombies full cases copies nfs cost liveness)
+  parts=(kills points calls strace errors stops zombies full cases copies nfs cost liveness damage)
 [ -z "$count" ] || options+=(--count "$count")
 
 # shellcheck source=scripts/environment.sh

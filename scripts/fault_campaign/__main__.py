@@ -16,6 +16,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from scripts.fault_campaign import (
     calls,
     cost,
+    damage,
     exchange,
     kills,
     liveness,
@@ -39,6 +40,7 @@ TRAINING: dict[str, tuple[Run, int]] = {
     "zombies": (moments.run_zombies, 60),
     "full": (outside.run_full, 12),
     "liveness": (liveness.run, 500),
+    "damage": (damage.run_damage, 300),
 }
 #: Parts that only exchange.
 EXCHANGE: dict[str, tuple[Run, int]] = {
@@ -75,11 +77,13 @@ def main() -> int:
                 continue
             run, count = {**TRAINING, **EXCHANGE}[part]
             ledger = Ledger(output / f"{part}.jsonl")
+            if part == "damage":
+                run = partial(run, jobs=options.jobs)
             if part == "liveness":
                 keep = options.keep.resolve() if options.keep else None
                 run = partial(run, only=options.only, jobs=options.jobs, keep=keep)
-                if options.again:
-                    ledger.drop(lambda row: bool(row["wrong"]))
+            if options.again:
+                ledger.drop(lambda row: bool(row["wrong"]))
             if part in TRAINING:
                 lab = place = lab or Lab(Path(scratch))
             else:

@@ -24,7 +24,7 @@ def side_by_side(
     """Call `watch(number)` for each number, in at most `jobs` child processes at a time.
 
     A child takes over what its own children leave behind, so that `descendants` finds it, and
-    ends with this process.
+    ends with this process. SIGTERM ends this process as an exception would, with all of them.
 
     Args:
         numbers: in the order in which they are begun.
@@ -36,6 +36,7 @@ def side_by_side(
     """
     waiting = iter(numbers)
     running: dict[int, tuple[int, Path]] = {}
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="dualnet-rows-") as folder:
         try:
             while True:
@@ -56,6 +57,7 @@ def side_by_side(
                 os.kill(pid, signal.SIGTERM)
             for pid in running:
                 os.waitpid(pid, 0)
+            signal.signal(signal.SIGTERM, before)
 
 
 def _row(path: Path, status: int) -> dict[str, Any]:

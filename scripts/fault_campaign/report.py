@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.fault_campaign import liveness_report
+from scripts.fault_campaign import damage_report, liveness_report
 from scripts.fault_campaign.calls import ERRORS
 from scripts.fault_campaign.forty import FORTY, Fault
 from scripts.fault_campaign.halves import ROOT
@@ -23,7 +23,7 @@ __all__ = ["write"]
 
 Row = dict[str, Any]
 _PARTS = ("kills", "points", "calls", "strace", "errors", "stops", "zombies", "full", "cases",
-          "copies", "nfs", "cost", "liveness")  # fmt: skip
+          "copies", "nfs", "cost", "liveness", "damage")  # fmt: skip
 
 
 def write(output: Path, seed: int) -> Path:
@@ -47,6 +47,7 @@ def write(output: Path, seed: int) -> Path:
         *_calls(rows),
         *_moments(rows),
         *_exchange(rows),
+        *damage_report.section(rows["damage"]),
         *_cost(rows["cost"]),
         *_forty(rows),
         *_environment(seed),
