@@ -27,6 +27,11 @@ setup(
         "engine": ["torch>=2.8"],
         "digits": ["scikit-learn>=0.23"],
         "fast": ["blake3>=1.0"],
+        # plyvel has wheels up to Python 3.12; plyvel-next is the same for those after it.
+        "leveldb": [
+            'plyvel>=1.5; python_version < "3.13"',
+            'plyvel-next>=2.1; python_version >= "3.13"',
+        ],
         "dev": ["pytest>=6.0", "hypothesis>=5.43", "ruff", "mypy", "import-linter", "types-PyYAML"],
     },
     entry_points={"console_scripts": ["dualnet = dualnet.__main__:main"]},

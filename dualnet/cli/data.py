@@ -24,6 +24,7 @@ _EXAMPLES = """examples:
   dualnet data cifar10 --source cifar-10-binary.tar.gz
   dualnet data images photographs -o data/mine --resize 256x256       a folder for each class
   dualnet data images --help                                          and lists, as Caffe's
+  dualnet data convert train_leveldb -o train_lmdb
 """
 
 _IMAGES = """Makes train_lmdb/, test_lmdb/ and mean.binaryproto of your own images: what Caffe's
@@ -61,6 +62,15 @@ def add(commands: Any) -> None:
         one.add_argument("-o", "--output", metavar="DIR", help=f"default: data/{name}")
         one.add_argument("--force", action="store_true", help="replace what is there")
     _add_images(sets)
+    summary = "copy a LevelDB database, Caffe's default backend, to LMDB"
+    convert = sets.add_parser(
+        "convert", help=summary, description=f"{summary}; it is not changed",
+        epilog="example: dualnet data convert ilsvrc12_train_leveldb -o ilsvrc12_train_lmdb",
+    )  # fmt: skip
+    convert.set_defaults(run=_convert)
+    convert.add_argument("source", metavar="LEVELDB", help="the folder of the database")
+    convert.add_argument("-o", "--output", metavar="LMDB", required=True)
+    convert.add_argument("--force", action="store_true", help="replace what is there")
 
 
 def _add_images(sets: Any) -> None:
@@ -117,6 +127,13 @@ def _prepare(options: argparse.Namespace) -> None:
         options.name, options.source, options.output, options.force, progress=True, log=say
     )
     print(to_json(summary))
+
+
+def _convert(options: argparse.Namespace) -> None:
+    from dualnet.data.convert import convert_leveldb
+
+    source, out = Path(options.source), Path(options.output)
+    print(to_json(convert_leveldb(source, out, options.force, progress=True)))
 
 
 def _images(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Sequential reading of LMDB image databases (Caffe `util/db_lmdb.cpp`, `L/data_layer.cpp`)."""
+"""Sequential reading of image databases (Caffe `util/db_lmdb.cpp`, `L/data_layer.cpp`)."""
 
 from __future__ import annotations
 
@@ -11,23 +11,46 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from dualnet.engine.errors import DataError
+from dualnet.engine.leveldb import LevelDatabase
 from dualnet.engine.lmdb_size import damage
 from dualnet.engine.proto import caffe_pb2
 
-__all__ = ["Database", "open_database"]
+__all__ = ["Database", "Records", "open_database"]
 
 _lock = threading.Lock()
-_opened: weakref.WeakValueDictionary[tuple[str, int], Database] = weakref.WeakValueDictionary()
+_opened: weakref.WeakValueDictionary[tuple[str, int, bool], Records] = weakref.WeakValueDictionary()
 
 
-class Database:
-    """A read-only LMDB database; use `open_database`, which shares one object a path.
+class Records:
+    """A read-only database of records; use `open_database`, which shares one object a path.
+
+    Attributes:
+        path: its folder.
+    """
+
+    path: str
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """All keys with their values, in the order of the keys, once."""
+        raise NotImplementedError
+
+    def first(self) -> caffe_pb2.Datum:
+        """The first record."""
+        return next(self.records())[1]
+
+    def records(self) -> Iterator[tuple[bytes, caffe_pb2.Datum]]:
+        """All records in the order of their keys, once."""
+        for key, value in self.items():
+            yield key, _datum(value, f"'{self.path}', record {key!r}")
+
+
+class Database(Records):
+    """An LMDB database.
 
     An LMDB environment may be opened only once in a process, while nets of one process often read
     the same source.
 
     Attributes:
-        path: its folder.
         size: how many records it has.
     """
 
@@ -57,22 +80,34 @@ class Database:
         if not self.size:
             raise DataError(f"data source '{path}' is empty; make the database again")
 
-    def first(self) -> caffe_pb2.Datum:
-        """The first record."""
-        return next(self.records())[1]
-
-    def records(self) -> Iterator[tuple[bytes, caffe_pb2.Datum]]:
-        """All records in the order of their keys, once."""
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """See `Records.items`."""
         import lmdb
 
         try:
             with self._environment.begin(buffers=False) as transaction:
-                for key, value in transaction.cursor():
-                    yield key, _datum(value, f"'{self.path}', record {key!r}")
+                yield from transaction.cursor()
         except lmdb.Error as error:
             raise DataError(
                 f"data source '{self.path}' is damaged: {error}; make or copy it again"
             ) from error
+
+
+class _Level(Records):
+    """A LevelDB database."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._database = LevelDatabase(path)
+        # Not at the end of the process, when a prefetching thread may still read.
+        weakref.finalize(self, self._database.close).atexit = False
+        if next(self.items(), None) is None:
+            self._database.close()
+            raise DataError(f"data source '{path}' is empty; make the database again")
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """See `Records.items`."""
+        return self._database.items()
 
 
 def _datum(value: bytes, where: str) -> caffe_pb2.Datum:
@@ -82,12 +117,20 @@ def _datum(value: bytes, where: str) -> caffe_pb2.Datum:
         raise DataError(f"{where} is no Datum, or is damaged: {error}") from error
 
 
-def open_database(path: str) -> Database:
-    """Opens a database, or returns the one that is open already."""
-    identity = (os.path.realpath(path), os.getpid())
+def open_database(path: str, is_level: bool = False) -> Records:
+    """Opens a database, or returns the one that is open already.
+
+    Args:
+        path: its folder.
+        is_level: it is LevelDB, not LMDB.
+
+    Raises:
+        DataError: it is missing, empty, damaged or of another kind, or a package is missing.
+    """
+    identity = (os.path.realpath(path), os.getpid(), is_level)
     with _lock:
         found = _opened.get(identity)
         if found is None:
-            found = Database(path)
+            found = _Level(path) if is_level else Database(path)
             _opened[identity] = found
         return found

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-from pathlib import Path
 
 import lmdb
 import numpy as np
@@ -20,6 +18,9 @@ from dualnet.data.mean import read_mean
 from dualnet.data.picture import Wanted
 from dualnet.data.sets import DATA_SETS
 from dualnet.errors import ConfigError, UsageError
+from tests.data.caffe_tool import tool
+
+__all__ = ["tool"]  # a fixture
 
 CLASSES = ("ant", "bee", "cow")
 
@@ -236,27 +237,6 @@ def test_options_that_make_no_sense(folder, tmp_path, capsys, options, words):
 
 
 # BVLC Caffe's convert_imageset and compute_image_mean.
-
-
-@pytest.fixture
-def tool(bvlc_python, tmp_path):
-    """Runs a program of the tree that scripts/install_caffe.sh made."""
-    root = Path(bvlc_python).parent.parent / "root"
-    lib = root / "usr/lib/x86_64-linux-gnu"
-    paths = [lib / "openblas-pthread", root / "lib/x86_64-linux-gnu", lib, root / "usr/lib"]
-    loader = [root / "lib/x86_64-linux-gnu/ld-2.31.so", "--library-path", ":".join(map(str, paths))]
-
-    def run(name, *arguments):
-        if not (root / "usr/bin" / name).exists():
-            pytest.skip(f"no {name} beside {bvlc_python}")
-        done = subprocess.run(
-            [*map(str, loader), str(root / "usr/bin" / name), *map(str, arguments)],
-            capture_output=True, text=True, timeout=120, cwd=tmp_path,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done
-
-    return run
 
 
 @pytest.fixture

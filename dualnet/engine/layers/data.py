@@ -1,17 +1,19 @@
-"""Data: batches from an LMDB database (Caffe `L/data_layer.cpp`, `base_data_layer.cpp`)."""
+"""Data: batches from an LMDB or LevelDB database (`L/data_layer.cpp`, `base_data_layer.cpp`)."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
-from dualnet.engine.database import Database, open_database
+from dualnet.engine.database import Records, open_database
 from dualnet.engine.datum import decode
 from dualnet.engine.errors import DataError, PrototxtError
 from dualnet.engine.layers.base import Blobs, Layer
 from dualnet.engine.layers.registry import register
+from dualnet.engine.leveldb import is_leveldb
 from dualnet.engine.prefetch import Prefetcher
 from dualnet.engine.proto import caffe_pb2
 from dualnet.engine.transform import Transformer
@@ -35,14 +37,21 @@ class Data(Layer):
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         """Opens the database; its first image gives the shape."""
         param = self.layer_param.data_param
-        if param.backend != caffe_pb2.DataParameter.LMDB:
+        is_level = param.backend == caffe_pb2.DataParameter.LEVELDB
+        if is_level and os.path.exists(os.path.join(param.source, "data.mdb")):
             raise PrototxtError(
-                f"layer '{self.name}': data_param.backend is LEVELDB (the default), the engine "
-                "reads LMDB; convert the database and write 'backend: LMDB'"
+                f"layer '{self.name}': data_param.backend is LEVELDB (the default), but "
+                f"'{param.source}' is an LMDB database; write 'backend: LMDB'"
+            )
+        if not is_level and is_leveldb(param.source):
+            raise PrototxtError(
+                f"layer '{self.name}': data_param.backend is LMDB, but '{param.source}' is a "
+                "LevelDB database; write 'backend: LEVELDB', or convert it with `dualnet data "
+                "convert`"
             )
         if not param.batch_size:
             raise PrototxtError(f"layer '{self.name}': data_param needs batch_size above 0")
-        database = open_database(param.source)
+        database = open_database(param.source, is_level)
         transformer = Transformer(self.layer_param.transform_param, self.phase, self.name)
         color: bool | None = True if param.force_encoded_color else None
         if self.layer_param.transform_param.force_color:
@@ -83,7 +92,7 @@ class _Source:
 
     def __init__(
         self,
-        database: Database,
+        database: Records,
         transformer: Transformer,
         batch_size: int,
         color: bool | None,
