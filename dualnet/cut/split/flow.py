@@ -15,16 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Callable
 
+from dualnet.cut.split.gradients import WITHOUT_GRADIENT, carries, passes
 from dualnet.cut.split.sides import Sides, dual_name, has_loss
 from dualnet.cut.wiring import Stream
 from dualnet.errors import ConfigError
 
 __all__ = ["Compared", "Flow", "find_flow"]
-
-#: Layers that pass no gradient on (their Backward is NOT_IMPLEMENTED or zero).
-WITHOUT_GRADIENT = ("Accuracy", "ArgMax", "Silence")
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Flow:
 
     Attributes:
         blobs: Streams that cross and depend on what net1 learns.
-        labels: Streams that cross and depend on data alone.
+        labels: Streams that cross without a gradient: labels, masks of positions, references.
         compared: What net1's losses compare, in the order in which it is made.
         needs_force: Whether a compared stream of net2 has nothing that learns below it, so that
             Caffe would leave out its gradient without force_backward.
@@ -109,14 +107,14 @@ def _learnt(sides: Sides, learns: Callable[[int], bool]) -> set[Stream]:
     wiring = sides.wiring
     learnt: set[Stream] = set()
     for number in wiring.used["TRAIN"]:
-        if wiring.layers[number].type in WITHOUT_GRADIENT:
-            continue
+        layer = wiring.layers[number]
         below = any(
-            stream in learnt and _passes(wiring.layers[number], slot)
+            stream in learnt and passes(layer, slot)
             for slot, stream in enumerate(wiring.reads[number])
         )
         if below or learns(number):
-            learnt.update(wiring.makes[number])
+            made = enumerate(wiring.makes[number])
+            learnt.update(stream for slot, stream in made if carries(layer, slot))
     return learnt
 
 
@@ -128,22 +126,9 @@ def _to_loss(sides: Sides, through: Iterable[int]) -> set[Stream]:
         layer = wiring.layers[number]
         if number not in through or layer.type in WITHOUT_GRADIENT:
             continue
-        if has_loss(layer) or any(stream in found for stream in wiring.makes[number]):
+        made = enumerate(wiring.makes[number])
+        if has_loss(layer) or any(stream in found for slot, stream in made if carries(layer, slot)):
             found.update(
-                stream
-                for slot, stream in enumerate(wiring.reads[number])
-                if _passes(layer, slot) and not _is_label(layer, slot)
+                stream for slot, stream in enumerate(wiring.reads[number]) if passes(layer, slot)
             )
     return found
-
-
-def _passes(layer: Any, slot: int) -> bool:
-    """Whether propagate_down lets the gradient through to a bottom."""
-    given = list(layer.propagate_down)
-    return slot >= len(given) or bool(given[slot])
-
-
-def _is_label(layer: Any, slot: int) -> bool:
-    """Loss layers do not backpropagate to their labels (loss_layer.hpp), these two excepted."""
-    kind = str(layer.type)
-    return slot == 1 and kind.endswith("Loss") and kind not in ("EuclideanLoss", "ContrastiveLoss")

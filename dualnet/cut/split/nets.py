@@ -9,7 +9,8 @@ from typing import Any, Optional
 from dualnet.backend import caffe_pb2
 from dualnet.cut.prototxt import Source, Written, commented, format_fields, format_layer
 from dualnet.cut.shapes import Built
-from dualnet.cut.split.flow import WITHOUT_GRADIENT, Flow
+from dualnet.cut.split.flow import Flow
+from dualnet.cut.split.gradients import WITHOUT_GRADIENT
 from dualnet.cut.split.names import Names, Unique
 from dualnet.cut.split.sides import Sides
 from dualnet.cut.wiring import Stream
