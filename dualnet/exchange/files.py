@@ -159,7 +159,9 @@ class FileChannel(Member):
         layout = MessageLayout.of(message)
         check_size(layout, self._settings.max_message_bytes)
         self._lease.check()
-        self._make_room(message_bytes(layout.nbytes, len(layout.arrays)))
+        # One that is sent again takes the place of what an earlier start has left.
+        before = self._kept.bytes_of(self.seq_sent + 1)
+        self._make_room(max(0, message_bytes(layout.nbytes, len(layout.arrays)) - before))
         started_s = self._fs.monotonic()
         self._outbox.send(message, layout, self._received)
         counters = self.counters

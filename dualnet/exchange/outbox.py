@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,10 @@ from dualnet.exchange.npy import (
     read_trailer,
     write_array,
 )
+from dualnet.exchange.partner import read_record
 from dualnet.exchange.paths import DataName, ExchangePaths
 from dualnet.exchange.publish import Publisher
-from dualnet.exchange.retention import Kept, find_messages
+from dualnet.exchange.retention import Kept, find_messages, superfluous
 from dualnet.exchange.safefile import Damaged, open_regular, write_all
 from dualnet.exchange.stage import StageRecord
 from dualnet.exchange.storage import Storage
@@ -92,22 +94,39 @@ class Outbox:
         self._recorded: dict[int, list[DataName]] = {}
 
     def find_recorded(self) -> None:
-        """List what earlier epochs of this half have sent."""
+        """List what earlier epochs of this half have sent, one copy of each message."""
         root, role = self._paths.root, self.record.role
+        records: dict[int, StageRecord | None] = {}
         found = self._storage.attempt(
             "list", root, lambda: find_messages(self._fs, self._paths, role)
         )
         for seq in sorted(found):
             earlier = [name for name in found[seq] if name.epoch < self.record.epoch]
-            if earlier:
-                self._recorded[seq] = sorted(earlier, key=lambda name: -name.epoch)
+            if not earlier:
+                continue
             for name in earlier:
-                path = self._paths.data(name)
-                try:
-                    size = self._fs.lstat(path).st_size
-                except OSError:
-                    size = 0
-                self._kept.add(seq, path, size)
+                self._kept.add(seq, self._paths.data(name), self._size(name))
+            for epoch in {name.epoch for name in earlier} - set(records):
+                records[epoch] = self._storage.attempt(
+                    "read", self._paths.stage(role, epoch), partial(self._read_record, epoch)
+                )
+            for name in superfluous(earlier, records):
+                self._discard(name)
+                earlier.remove(name)
+            self._recorded[seq] = earlier
+
+    def _read_record(self, epoch: int) -> StageRecord | None:
+        role = self.record.role
+        return read_record(self._fs, self._paths, self._manifest, role, epoch)
+
+    def _size(self, name: DataName) -> int:
+        try:
+            return self._fs.lstat(self._paths.data(name)).st_size
+        except OSError:
+            return 0
+
+    def _discard(self, name: DataName) -> None:
+        self._kept.discard(name.seq, self._paths.data(name), self._size(name))
 
     def update(self, **changes: Any) -> None:
         """Publish the record with some fields changed."""
@@ -149,8 +168,11 @@ class Outbox:
             received=received,
             want=0,
         )
-        if self._recorded.pop(seq, None):
+        recorded = self._recorded.pop(seq, None)
+        if recorded:
             self.replays_verified += 1
+            for name in recorded:
+                self._discard(name)  # from now on this epoch's file is the message
         self._remember(seq, contiguous)
 
     def resend(self, seq: int) -> bool:

@@ -19,10 +19,27 @@ from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.stage import RECORD_LIMIT, StageRecord
 from dualnet.fs import Fs
 
-__all__ = ["Partner", "Watch", "Watched"]
+__all__ = ["Partner", "Watch", "Watched", "read_record"]
 
 # Time between two looks at the partner's heartbeat and process.
 _LOOK_S = 0.5
+
+
+def read_record(
+    fs: Fs, paths: ExchangePaths, manifest: Manifest, role: str, epoch: int
+) -> StageRecord | None:
+    """A role's stage record of an epoch; None if there is none, or it is damaged.
+
+    Raises:
+        OSError: from the file system.
+    """
+    try:
+        data = read_small(fs, paths.stage(role, epoch), RECORD_LIMIT)
+        record = StageRecord.unseal(manifest.key, data)
+    except (FileNotFoundError, Damaged, BadRecord):
+        return None
+    named = (record.run, record.role, record.epoch)
+    return record if named == (manifest.run_id.hex(), role, epoch) else None
 
 
 class Partner:
@@ -74,12 +91,8 @@ class Partner:
     def record(self, epoch: int) -> StageRecord | None:
         """Read an epoch's record anew; a damaged or older one leaves what was known."""
         known = self._records.get(epoch)
-        try:
-            data = read_small(self._fs, self._paths.stage(self.role, epoch), RECORD_LIMIT)
-            record = StageRecord.unseal(self._manifest.key, data)
-        except (FileNotFoundError, Damaged, BadRecord):
-            return known
-        if (record.run, record.role, record.epoch) != (self._run, self.role, epoch):
+        record = read_record(self._fs, self._paths, self._manifest, self.role, epoch)
+        if record is None:
             return known
         if known is not None and record.seq < known.seq:
             return known

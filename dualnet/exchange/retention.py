@@ -3,20 +3,34 @@
 A message is needed again when either half restarts from a checkpoint that lies before it: the
 sender proves by it that its replay is right, the receiver reads it. So it goes when the oldest
 checkpoint that each half keeps has it behind itself.
+
+A start that replays sends messages anew, under its own epoch. Of each message one copy stays: the
+older one goes when the new one is announced, and what several starts have left is cleared up by the
+next. So the messages never take more than one copy of each and the one being sent, however often a
+half is started before its next checkpoint.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dualnet.errors import StorageFailed
 from dualnet.exchange.npy import HEADER_BYTES, TRAILER_BYTES
 from dualnet.exchange.paths import DataName, ExchangePaths
+from dualnet.exchange.stage import StageRecord
 from dualnet.fs import Fs
 
-__all__ = ["Kept", "Passage", "find_messages", "message_bytes", "remove_temporaries"]
+__all__ = [
+    "Kept",
+    "Passage",
+    "find_messages",
+    "message_bytes",
+    "remove_temporaries",
+    "superfluous",
+]
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,22 @@ class Kept:
         self._entries[seq] = (files + [path], size + nbytes)
         self.total_bytes += nbytes
 
+    def discard(self, seq: int, path: str, nbytes: int) -> None:
+        """Delete one file of a message, which another one has taken the place of.
+
+        One that cannot be deleted now is left, and tried again with the rest of the message.
+        """
+        try:
+            self._fs.unlink(path)
+        except FileNotFoundError:
+            pass  # gone already
+        except OSError:
+            return
+        files, size = self._entries.get(seq, ([], 0))
+        if path in files:
+            self._entries[seq] = ([one for one in files if one != path], size - nbytes)
+            self.total_bytes -= nbytes
+
     def delete_through(self, seq: int) -> None:
         """Delete messages up to number `seq`.
 
@@ -66,6 +96,10 @@ class Kept:
                     self._fs.unlink(path)
                 except OSError:
                     continue
+
+    def bytes_of(self, seq: int) -> int:
+        """What a message takes on disk now."""
+        return self._entries.get(seq, ([], 0))[1]
 
     def fits(self, nbytes: int) -> bool:
         """Whether a message of `nbytes` fits the budget."""
@@ -113,6 +147,33 @@ def find_messages(fs: Fs, paths: ExchangePaths, role: str) -> dict[int, list[Dat
         if entry is not None and entry.role == role:
             found.setdefault(entry.seq, []).append(entry)
     return found
+
+
+def superfluous(
+    names: Sequence[DataName], records: Mapping[int, StageRecord | None]
+) -> list[DataName]:
+    """Which of one message's files, of several starts, nobody can need.
+
+    Of all copies one stays: that which `Partner.locate` finds, of the latest start that has
+    announced it. What a start was killed over is none, unless there is no other.
+
+    Args:
+        names: one message's files, at least one.
+        records: the stage record of each of their epochs, None for one that cannot be read.
+
+    Returns:
+        Those; none where a record cannot be read.
+    """
+    epochs = sorted({name.epoch for name in names}, reverse=True)
+    announced = []
+    for epoch in epochs:
+        record = records[epoch]
+        if record is None:
+            return []
+        if 0 <= record.base < names[0].seq <= record.seq:
+            announced.append(epoch)
+    stays = (announced or epochs)[0]
+    return [name for name in names if name.epoch != stays]
 
 
 def remove_temporaries(fs: Fs, paths: ExchangePaths, role: str, epoch: int) -> None:

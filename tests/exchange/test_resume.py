@@ -349,3 +349,122 @@ def test_reserve(open_half: OpenHalf) -> None:
     net1.reserve(256, 100)
     with pytest.raises(StorageFailed, match="102400 bytes free, 204800 wanted"):
         net1.reserve(512, 100)
+
+
+# However often a half is started, of each message one copy stays.
+
+
+def sizes(run_dir: Path, role: str) -> dict[str, int]:
+    """Names of a role's messages, without the epoch, to the bytes of all their copies."""
+    found: dict[str, int] = {}
+    for path in (run_dir / "exchange").glob(f"{role}.i*.npy"):
+        name = path.name.rpartition(".e")[0]
+        found[name] = found.get(name, 0) + path.stat().st_size
+    return found
+
+
+def test_lives_without_a_checkpoint_leave_one_copy_of_each_message(
+    open_half: OpenHalf, run_dir: Path
+) -> None:
+    net1 = open_half("net1")
+    for iteration in range(6):
+        net1.send(up(iteration))
+    once = sizes(run_dir, "net1")
+    most = max(once.values())
+    for reach in (6, 0, 3, 1, 6, 2, 5, 6, 4):
+        net1.close("failed: killed")
+        net1 = open_half("net1")
+        net1.resume(0, 0)
+        for iteration in range(reach):
+            net1.send(up(iteration))
+            assert sum(sizes(run_dir, "net1").values()) <= sum(once.values()) + most
+        assert sizes(run_dir, "net1") == once
+    # What there is can be read, from before the last start's checkpoint and after.
+    net1.close("failed: killed")
+    net1, net2 = open_half("net1"), open_half("net2")
+    net1.resume(3, 0)
+    net1.send(up(3))
+    assert [value(net2.receive("train", iteration)) for iteration in range(4)] == [0, 1, 2, 3]
+
+
+def test_what_earlier_versions_left_is_cleared_up(open_half: OpenHalf, run_dir: Path) -> None:
+    net1 = open_half("net1")
+    for iteration in range(3):
+        net1.send(up(iteration))
+    once = sizes(run_dir, "net1")
+    net1.close("failed: killed")
+    net1 = open_half("net1")
+    kept = {p: p.read_bytes() for p in (run_dir / "exchange").glob("net1.i*.npy")}
+    net1.resume(0, 0)
+    for iteration in range(2):
+        net1.send(up(iteration))
+    for path, content in kept.items():  # the copies of epoch 1, as they used to stay
+        path.write_bytes(content)
+        path.chmod(0o600)
+    net1.close("failed: killed")
+    net1, net2 = open_half("net1"), open_half("net2")
+    net1.resume(2, 0)
+    assert sizes(run_dir, "net1") == once
+    net1.send(up(2))
+    assert [value(net2.receive("train", iteration)) for iteration in range(3)] == [0, 1, 2]
+
+
+def test_a_message_that_a_start_was_killed_over_is_none(open_half: OpenHalf, run_dir: Path) -> None:
+    """Its file has its name, but the record does not count it: the older one stays."""
+    net1 = open_half("net1")
+    for iteration in range(3):
+        net1.send(up(iteration))
+    once = sizes(run_dir, "net1")
+    net1.close("failed: killed")
+
+    class Dies(VirtualFs):
+        def rename(self, source: str, target: str) -> None:
+            super().rename(source, target)
+            if ".s000000000002.e000002" in target:
+                raise KeyboardInterrupt
+
+    net1 = open_half("net1", fs=Dies())
+    net1.resume(0, 0)
+    net1.send(up(0))
+    with pytest.raises(KeyboardInterrupt):
+        net1.send(up(1))
+    net1.close("failed: killed")
+    assert sum(sizes(run_dir, "net1").values()) > sum(once.values())
+    net1, net2 = open_half("net1"), open_half("net2")
+    net1.resume(2, 0)
+    assert sizes(run_dir, "net1") == once
+    assert [value(net2.receive("train", iteration)) for iteration in range(2)] == [0, 1]
+
+
+def test_where_a_record_cannot_be_read_every_copy_stays(open_half: OpenHalf, run_dir: Path) -> None:
+    net1 = open_half("net1")
+    for iteration in range(2):
+        net1.send(up(iteration))
+    net1.close("failed: killed")
+    net1 = open_half("net1")
+    copies = {p: p.read_bytes() for p in (run_dir / "exchange").glob("net1.i*.npy")}
+    net1.resume(0, 0)
+    net1.send(up(0))
+    for path, content in copies.items():
+        path.write_bytes(content)
+        path.chmod(0o600)
+    net1.close("failed: killed")
+    (run_dir / "exchange" / "net1.e000002.stage").write_bytes(b"damaged")
+    before = sizes(run_dir, "net1")
+    net1 = open_half("net1")
+    net1.resume(0, 0)
+    assert sizes(run_dir, "net1") == before
+
+
+def test_a_replay_fits_where_the_first_time_did(open_half: OpenHalf, run_dir: Path) -> None:
+    net1 = open_half("net1")
+    net1.send(up(0))
+    room = sum(sizes(run_dir, "net1").values()) * 2
+    net1.send(up(1))
+    net1.close("failed: killed")
+    net1 = open_half("net1", disk_budget_bytes=room)
+    net1.resume(0, 0)
+    for iteration in range(2):
+        net1.send(up(iteration))
+    with pytest.raises(StorageFailed, match="exceed exchange.disk_budget_bytes"):
+        net1.send(up(2))

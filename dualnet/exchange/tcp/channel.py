@@ -340,7 +340,8 @@ class TcpChannel(Member):
     def _make_room(self, layout: MessageLayout) -> None:
         """Wait, or refuse, where the next message would exceed what may be kept."""
         if self._settings.retain:
-            nbytes = message_bytes(layout.nbytes, len(layout.arrays))
+            before = self._kept.bytes_of(self.seq_sent + 1)
+            nbytes = max(0, message_bytes(layout.nbytes, len(layout.arrays)) - before)
             if not self._kept.fits(nbytes):
                 self._delete()
                 self._kept.check_room(nbytes)
