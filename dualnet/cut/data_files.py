@@ -13,6 +13,7 @@ _SOURCES = {
     "ImageData": "image_data_param",
     "HDF5Data": "hdf5_data_param",
     "WindowData": "window_data_param",
+    "DenseImageData": "dense_image_data_param",
 }
 
 

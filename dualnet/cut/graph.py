@@ -31,6 +31,7 @@ _BATCH_FIELDS = {
     "ImageData": "image_data_param",
     "HDF5Data": "hdf5_data_param",
     "WindowData": "window_data_param",
+    "DenseImageData": "dense_image_data_param",
 }
 
 

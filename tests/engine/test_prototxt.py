@@ -54,7 +54,10 @@ def test_a_name_of_a_fork_is_refused_with_the_forks_name(text, expected):
     ("kind", "expected"),
     [
         ("MultiBoxLoss", r"type 'MultiBoxLoss', which is of SSD \(weiliu89/caffe\) and NVIDIA "),
-        ("DenseImageData", r"which is of SegNet \(alexgkendall/caffe-segnet\), not of BVLC"),
+        (
+            "ImageSegData",
+            r"which is of DeepLab \(deeplab-public-ver2\) and PSPNet \(hszhao/PSPNet\), ",
+        ),
         ("BoxAnnotatorOHEM", r"which is of R-FCN \(daijifeng001/caffe-rfcn\)"),
         ("Convolutoin", r"unknown type 'Convolutoin'; the types are: .*Convolution,.* ROIPooling"),
     ],

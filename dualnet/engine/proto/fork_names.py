@@ -52,14 +52,6 @@ _FORKS = (
     """,
     ),
     Fork(
-        "SegNet",
-        "alexgkendall/caffe-segnet",
-        """
-        layers: DenseImageData
-        LayerParameter: dense_image_data_param
-    """,
-    ),
-    Fork(
         "DeepLab",
         "deeplab-public-ver2",
         """

@@ -18,6 +18,7 @@ __all__ = ["settled"]
 #: Layer type to the number of its message in our caffe.proto, and its numbers in other forks.
 _PLACES: dict[str, tuple[int, frozenset[int]]] = {
     "BN": (45, frozenset({137, 152, 200})),
+    "DenseImageData": (46, frozenset({138})),
     "Interp": (100143, frozenset({143})),
     "Normalize": (206, frozenset({134})),
     "Permute": (202, frozenset({224})),
@@ -37,6 +38,7 @@ _BVLC: dict[int, frozenset[str]] = {
     135: frozenset({"Flatten"}),
     136: frozenset({"Reduction"}),
     137: frozenset({"Embed"}),
+    138: frozenset({"Tile"}),
     139: frozenset({"BatchNorm"}),
     140: frozenset({"ELU"}),
     141: frozenset({"Bias", "Scale"}),

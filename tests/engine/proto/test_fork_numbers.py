@@ -73,6 +73,8 @@ def test_roi_pooling_of_five_forks(tmp_path, place):
         ("ReLU6", 211, real(1, 0.5), "relu6_param", {"negative_slope": 0.5}),
         ("BN", 45, number(3, 1), "bn_param", {"bn_mode": 1}),
         ("BN", 152, real(3, 0.5) + number(5, 1), "bn_param", {"momentum": 0.5, "frozen": True}),
+        ("DenseImageData", 138, number(2, 8), "dense_image_data_param", {"batch_size": 8}),
+        ("Tile", 138, number(2, 8), "tile_param", {"tiles": 8}),
         ("Swish", 147, real(1, 2.0), "swish_param", {"beta": 2.0}),
         ("Clip", 148, real(1, 0.0) + real(2, 6.0), "clip_param", {"min": 0.0, "max": 6.0}),
         ("Embed", 137, number(1, 3), "embed_param", {"num_output": 3}),
