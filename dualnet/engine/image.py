@@ -53,6 +53,9 @@ def read_image(
                 # The file's own luminance, as OpenCV asks of its decoder.
                 image.draft("L", image.size)
             upright = ImageOps.exif_transpose(image)
+            if upright.mode == "CMYK":
+                pixels = _from_cmyk(np.asarray(upright))
+                return pixels[:, :, ::-1] if color else _gray(pixels, False)
             if upright.mode.startswith("I"):  # 16 bits: keep the upper eight
                 values = np.asarray(upright).astype(np.uint32) >> 8
                 upright = Image.fromarray(values.astype(np.uint8))
@@ -75,6 +78,13 @@ def _stream(path: str, content: bytes | None) -> BinaryIO:
     return open(path, "rb", opener=regular_only)
 
 
+def _from_cmyk(cmyk: np.ndarray) -> np.ndarray:
+    """RGB as OpenCV makes it of a JPEG's four inks, (H, W, 4) uint8 as Pillow gives them."""
+    inks = 255 - cmyk.astype(np.int32)  # Pillow inverts what the file holds
+    black = inks[:, :, 3:]
+    return (black - ((255 - inks[:, :, :3]) * black >> 8)).astype(np.uint8)
+
+
 def _as_stored(image: Image.Image) -> np.ndarray:
     """The channels that a file has, (H, W, 1, 3 or 4) uint8."""
     if image.mode.startswith("I"):
@@ -83,6 +93,8 @@ def _as_stored(image: Image.Image) -> np.ndarray:
         return np.asarray(image.convert("L"))[:, :, np.newaxis]
     if image.mode in ("RGBA", "LA") or "transparency" in image.info:
         return np.asarray(image.convert("RGBA"))[:, :, [2, 1, 0, 3]]
+    if image.mode == "CMYK":
+        return _from_cmyk(np.asarray(image))[:, :, ::-1]
     return np.asarray(image.convert("RGB"))[:, :, ::-1]
 
 

@@ -102,7 +102,7 @@ class _Target:
             if param.name
         }
         self.other = {"net1": "net2", "net2": "net1"}.get(resolved.role, "")
-        self._others = _layers_of(config, self.other) if self.other else set()
+        self._others = _layers_of(config, self.other) if self.other else []
         #: net2's dual layers by the layer that each is the dual of.
         self._duals = {
             source: dual
@@ -136,12 +136,12 @@ class _Target:
                 f"{what}none of its layers ({_some(names)}) has weights; name a file that a "
                 "training has saved"
             )
-        halves = f" or {self.other}" if self.other else ""
+        mine = f"{self.role}'s ({_some(self.shapes)})"
+        theirs = f" or {self.other}'s ({_some(self._others)})" if self._others else ""
         return (
-            f"{what}none of its layers with weights ({_some(file.with_weights)}) is in "
-            f"{self.role}{halves}, whose layers are {_some(self.shapes)} (in {self.role})"
-            f"{f' and {_some(sorted(self._others))} (in {self.other})' if self._others else ''}; "
-            "weights are copied by layer name: rename layers, or leave the file out"
+            f"{what}none of its layers with weights ({_some(file.with_weights)}) is one of "
+            f"{mine}{theirs}; weights are copied by layer name: rename layers, or leave the file "
+            "out"
         )
 
     def _compare(self, file: WeightsFile, layer: StoredLayer, name: str) -> None:
@@ -209,7 +209,7 @@ def _last_with(files: Sequence[WeightsFile], name: str) -> Optional[WeightsFile]
     return found[-1] if found else None
 
 
-def _layers_of(config: Config, role: str) -> set[str]:
+def _layers_of(config: Config, role: str) -> list[str]:
     """Names of a role's layers in training; none where its prototxt is not at hand.
 
     The other half's prototxt is needed for words in the log alone, so that whatever is wrong with
@@ -221,8 +221,8 @@ def _layers_of(config: Config, role: str) -> set[str]:
             read_net(solver.net), "TRAIN", solver.net, solver_states(solver).get("TRAIN")
         )
     except ConfigError:
-        return set()
-    return {str(layer.name) for layer in graph.layers}
+        return []
+    return [str(layer.name) for layer in graph.layers]
 
 
 def _account(file: WeightsFile, target: _Target) -> str:

@@ -252,10 +252,21 @@ def mixed(tmp_path):
     Image.fromarray(pixels[:, :, 0]).save(tmp_path / "images/grey.png")
     Image.fromarray(pixels[:, :, 0]).save(tmp_path / "images/grey.jpg")
     color.save(tmp_path / "images/d.bmp")
+    inks = [Image.fromarray(np.ascontiguousarray(pixels[:, :, i])) for i in range(4)]
+    Image.merge("CMYK", inks).save(tmp_path / "images/inks.jpg")
     turned = color.getexif()
     turned[0x112] = 6
     color.resize((14, 11)).save(tmp_path / "images/turned.jpg", exif=turned)
-    names = ["b c.jpg", "a.png", "alpha.png", "grey.png", "grey.jpg", "d.bmp", "turned.jpg"]
+    names = [
+        "b c.jpg",
+        "a.png",
+        "alpha.png",
+        "grey.png",
+        "grey.jpg",
+        "d.bmp",
+        "turned.jpg",
+        "inks.jpg",
+    ]
     lines = [f"{name} {7 * i}\n" for i, name in enumerate(names)] + ["missing.png 1\n"]
     (tmp_path / "list.txt").write_text("".join(lines))
     return tmp_path / "list.txt"
@@ -272,7 +283,7 @@ def test_the_bytes_are_convert_imagesets(tool, mixed, tmp_path, size, is_gray):
     make(mixed, tmp_path / "ours", wanted=Wanted(size=size, color=not is_gray), test_share=0,
          root=tmp_path / "images", skip_bad=True)  # fmt: skip
     theirs, ours = (records(tmp_path / name) for name in ("theirs", "ours/train_lmdb"))
-    assert list(ours) == list(theirs) and len(ours) == 7
+    assert list(ours) == list(theirs) and len(ours) == 8
     for key, datum in theirs.items():
         assert ours[key].SerializeToString() == datum.SerializeToString(), key
     if size:  # the mean is of one size

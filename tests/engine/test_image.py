@@ -32,6 +32,20 @@ def test_alpha_is_dropped_and_gray_becomes_colour(pixels, tmp_path):
     np.testing.assert_array_equal(found, np.repeat(pixels[:, :, :1], 3, axis=2))
 
 
+def test_four_inks_become_colours(tmp_path):
+    """White paper, cyan, yellow, black, and half of cyan on half of black."""
+    inks = [(0, 0, 0, 0), (255, 0, 0, 0), (0, 0, 255, 0), (0, 0, 0, 255), (128, 0, 0, 128)]
+    colors = [(255, 255, 255), (0, 255, 255), (255, 255, 0), (0, 0, 0), (64, 127, 127)]
+    rows = np.repeat(np.array(inks, np.uint8), 16, axis=0)
+    planes = [Image.fromarray(np.repeat(rows[:, None, i], 16, axis=1)) for i in range(4)]
+    Image.merge("CMYK", planes).save(tmp_path / "x.jpg", quality=100)
+    for color in (True, None):
+        found = read_image(str(tmp_path / "x.jpg"), "test", color)[8::16, 8, ::-1]
+        np.testing.assert_allclose(found.astype(int), colors, atol=2)
+    gray = read_image(str(tmp_path / "x.jpg"), "test", False)[8::16, 8, 0]
+    np.testing.assert_allclose(gray, np.array(colors) @ [0.299, 0.587, 0.114], atol=2)
+
+
 def test_gray_is_luminance(pixels, tmp_path):
     for suffix in ("png", "bmp"):
         Image.fromarray(pixels).save(tmp_path / f"x.{suffix}")

@@ -66,8 +66,7 @@ def save_images(image_module, draw, folder):
     pixels = draw.integers(0, 256, (6, 7, 4), dtype=np.uint8)
     color = image_module.fromarray(pixels[:, :, :3])
     image_module.fromarray(pixels).save(folder / "alpha.png")
-    grey_alpha = np.asarray(image_module.fromarray(pixels).convert("LA"))
-    image_module.fromarray(grey_alpha, "LA").save(folder / "grey_alpha.png")
+    image_module.fromarray(pixels).convert("LA").save(folder / "grey_alpha.png")
     image_module.fromarray(pixels[:, :, 0]).save(folder / "grey.jpg")
     image_module.fromarray(pixels[:, :, 0] > 99).save(folder / "bits.png")
     image_module.fromarray(draw.integers(0, 65536, (6, 7)).astype(np.uint16)).save(
