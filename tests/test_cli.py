@@ -8,6 +8,7 @@ import os
 import pytest
 
 from dualnet.backend import provider
+from dualnet.cli import main
 
 CONFIG = "configs/digits.yaml"
 SHORT = ["--set", "train.max_iter=4", "--set", "train.test_interval=2", "--set", "train.display=1"]
@@ -88,6 +89,18 @@ def test_run_directory_of_another_config_is_not_reused(dualnet):
     assert dualnet("single", CONFIG, "--run-dir", "run", *SHORT).returncode == 0
     again = dualnet("single", CONFIG, "--run-dir", "run", *SHORT, "--set", "seed=9")
     refused(again, 2, "another configuration runs here", "choose another run directory")
+
+
+@pytest.mark.parametrize("words", [
+    ("train", CONFIG, "--run-dir"), ("net1", CONFIG, "--run-dir"), ("single", CONFIG, "--run-dir"),
+    ("data", "digits", "-o"), ("status",), ("evaluate",), ("digest",), ("train",), ("split",),
+])  # fmt: skip
+def test_a_directory_whose_name_is_not_utf8(workdir, capfd, words):
+    before = sorted(workdir.iterdir())
+    assert main([*words, "runs-\udcff"]) == 2
+    said = capfd.readouterr()
+    assert said.err.startswith(r"dualnet: 'runs-\udcff' is not UTF-8") and said.err.count("\n") == 1
+    assert sorted(workdir.iterdir()) == before
 
 
 def test_missing_config(dualnet):

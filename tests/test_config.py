@@ -167,7 +167,12 @@ def test_aliases_and_merge_keys_are_taken(yaml_file):
 
 def test_overrides_are_checked_as_files_are(yaml_file):
     path = yaml_file("")
-    for override in ("seed=" + "[" * 5000, "seed=!!int ''", "train={max_iter: 1, max_iter: 2}"):
+    for override in (
+        "net1.solver=a\udcff",
+        "seed=" + "[" * 5000,
+        "seed=!!int ''",
+        "train={max_iter: 1, max_iter: 2}",
+    ):
         with pytest.raises(ConfigError, match="^--set .*not a YAML value") as caught:
             config.load(path, [override])
         assert len(str(caught.value)) < 500

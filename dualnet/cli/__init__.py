@@ -13,7 +13,7 @@ from typing import Any, Optional
 from dualnet import __version__
 from dualnet.cli import bench, caffe, cut, data, doctor, experiment, nets, runs, training
 from dualnet.cli.terminal import let_go, say
-from dualnet.errors import DualnetError, OutOfMemory, StorageFailed
+from dualnet.errors import DualnetError, OutOfMemory, StorageFailed, UsageError
 from dualnet.scarcity import is_scarcity, lacks_files
 from dualnet.train.stopping import STOP_SIGNALS, Stopped
 
@@ -36,6 +36,8 @@ _SCARCE = (
 )
 
 _FILES = "raise the limit of open files (ulimit -n), then start the same command again"
+
+_NOT_UTF8 = "is not UTF-8, which prototxt, YAML and databases need; choose another name"
 
 
 def _terminate(number: int, frame: Any) -> None:
@@ -87,6 +89,9 @@ def _handle_interrupts(handler: Any) -> None:
 def _run(words: list[str]) -> int:
     try:
         _handle_interrupts(signal.default_int_handler)
+        for word in words:
+            if not _is_utf8(word):
+                raise UsageError(f"{word!r} {_NOT_UTF8}")
         options = _parser().parse_args(words)
         _name_crashes()
         _handle_stops(_terminate)
@@ -106,6 +111,10 @@ def _run(words: list[str]) -> int:
         # `dualnet status | head`: nobody reads on, which is no error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except UnicodeEncodeError as error:
+        # A name that the system gave us as bytes, of the working directory for example.
+        say(f"dualnet: {error.object[max(0, error.start - 40) : error.start + 40]!r} {_NOT_UTF8}")
+        return 2
     except Exception as error:
         # A ValueError is about what was asked for, as a layer larger than the machine.
         if is_scarcity(error) and not isinstance(error, ValueError):
@@ -122,6 +131,15 @@ def _run(words: list[str]) -> int:
         say(f"dualnet: {error}")
         return 2
     return 0
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether a word that the system gave us is text, and not just bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _in_one_line(error: BaseException) -> str:

@@ -58,7 +58,10 @@ def parse_yaml(text: str) -> Any:
         BadYaml: It is not valid, nested more than MAX_DEPTH deep, has a key twice, or its aliases
             stand for more than MAX_VALUES values.
     """
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.YAMLError as error:  # a character that no YAML may have
+        raise BadYaml(" ".join(str(error).split())) from error
     try:
         node = loader.get_single_node()
         if node is None:

@@ -34,6 +34,11 @@ class PythonLayer(Layer):
         module_name = layer_param.python_param.module
         class_name = layer_param.python_param.layer
         place = f"layer '{layer_param.name}': python_param"
+        if not all(part.isidentifier() for part in module_name.split(".")):
+            raise PrototxtError(
+                f"{place}.module '{module_name[:80]}' is no name of a module; write that of a file "
+                "NAME.py whose directory is on PYTHONPATH, without .py"
+            )
         try:
             module = importlib.import_module(module_name)
         except ModuleNotFoundError as error:

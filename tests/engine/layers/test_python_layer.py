@@ -171,6 +171,12 @@ def test_phase(make):
     ("old", "new", "message"),
     [
         ('"users"', '"nowhere"', "'nowhere' is not found"),
+        ('"users"', '""', "module '' is no name of a module; write that of a file NAME.py"),
+        ('"users"', '"."', "module '.' is no name of a module"),
+        ('"users"', '"..up"', "module '..up' is no name of a module"),
+        ('"users"', '"users.py.."', "is no name of a module"),
+        ('"users"', '"a/b"', "module 'a/b' is no name of a module"),
+        ('"users"', '"a\\0b"', "is no name of a module"),
         ('"TenTimes"', '"Missing"', "no class of that name"),
         ('"TenTimes"', '"Plain"', "derives from caffe.Layer"),
         ('"TenTimes"', '"NoInit"', "does not call"),
