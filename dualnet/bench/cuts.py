@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dualnet import config as cfg
 from dualnet.config import Config
 from dualnet.cut.graph import read_solver
+from dualnet.cut.solver_nets import net_of
 from dualnet.cut.split import Request, split, write
 from dualnet.errors import UsageError
 
@@ -86,7 +87,7 @@ def single_net(config: Config, path: str) -> str:
     """
     if not config.single.solver:
         raise UsageError(f"{path}: single.solver: not given; name the uncut net's solver prototxt")
-    return str(read_solver(config.single.solver).net)
+    return net_of(read_solver(config.single.solver), config.single.solver).path
 
 
 def overridden(settings: Sequence[str]) -> list[str]:

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from dualnet.bench.cuts import Case, single_net
-from dualnet.cut.graph import read_net, read_solver, set_batch_size, solver_states
+from dualnet.cut.graph import read_solver, set_batch_size, solver_states
 from dualnet.cut.plan.memory import Memory
 from dualnet.cut.shapes import Built, build
+from dualnet.cut.solver_nets import net_of
 from dualnet.cut.split.flow import find_flow
 from dualnet.cut.split.sides import find_sides
 from dualnet.cut.wiring import Stream, Wiring
@@ -27,7 +28,8 @@ def memory_limit(case: Case, batch: int) -> float:
         ConfigError: The single net cannot be cut so; the halves were written by hand.
     """
     path, config = single_net(case.config, case.path), case.config
-    net, solver = read_net(path), read_solver(config.single.solver)
+    solver = read_solver(config.single.solver)
+    net = net_of(solver, config.single.solver).net
     for layer in net.layer:
         set_batch_size(layer, batch)
     wiring = Wiring(net, path, ("TRAIN",), solver_states(solver))

@@ -18,6 +18,7 @@ from dualnet.errors import ConfigError
 __all__ = [
     "NetGraph",
     "batch_size_of",
+    "checked_net",
     "included_layers",
     "read_net",
     "read_solver",
@@ -41,7 +42,15 @@ def read_net(path: str) -> Any:
     Raises:
         ConfigError: The file is missing, is not a net, or uses the `layers` of Caffe before 2014.
     """
-    net = _read(path, caffe_pb2.NetParameter(), "net")
+    return checked_net(_read(path, caffe_pb2.NetParameter(), "net"), path)
+
+
+def checked_net(net: Any, path: str) -> Any:
+    """The same NetParameter, with its `input` fields made a layer.
+
+    Raises:
+        ConfigError: It is no net of today.
+    """
     if net.layers:
         raise ConfigError(
             f"{path}: layers {{...}} is the format before 2014; run Caffe's upgrade_net_proto_text "

@@ -6,6 +6,7 @@ change are exchanged. Where that is not possible the layer is written anew.
 
 from __future__ import annotations
 
+import copy
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -61,6 +62,12 @@ class Source:
         #: Whether the layers' texts could not be told apart, so that all comments are lost.
         self.is_opaque = missing != 0 and not is_legacy
         self.comment_lines = len(re.findall(r"^[^\n\"']*#", text, re.MULTILINE))
+
+    def chosen(self, numbers: Sequence[Optional[int]]) -> Source:
+        """The text of some of the layers, in this order; None for one that is not in it."""
+        other = copy.copy(self)
+        other._blocks = [None if n is None else self._blocks[n] for n in numbers]
+        return other
 
     def layer(self, number: int, wanted: Any) -> Written:
         """The text of a layer that has the contents `wanted`, which differ in names at most."""

@@ -19,7 +19,8 @@ from typing import Any, Callable, Optional
 import numpy as np
 
 from dualnet.config import Config
-from dualnet.cut.graph import NetGraph, read_net, read_solver, solver_states
+from dualnet.cut.graph import NetGraph, read_solver, solver_states
+from dualnet.cut.solver_nets import net_of
 from dualnet.errors import ConfigError
 from dualnet.train.resolve import Resolved
 from dualnet.train.weights_file import StoredLayer, WeightsFile, read_weights_file
@@ -217,9 +218,8 @@ def _layers_of(config: Config, role: str) -> list[str]:
     """
     try:
         solver = read_solver(config.half(role).solver)
-        graph = NetGraph(
-            read_net(solver.net), "TRAIN", solver.net, solver_states(solver).get("TRAIN")
-        )
+        found = net_of(solver, config.half(role).solver)
+        graph = NetGraph(found.net, "TRAIN", found.path, solver_states(solver).get("TRAIN"))
     except ConfigError:
         return []
     return [str(layer.name) for layer in graph.layers]

@@ -29,11 +29,11 @@ from dualnet.cut.check import (
 from dualnet.cut.graph import (
     NetGraph,
     batch_size_of,
-    read_net,
     read_solver,
     set_batch_size,
     solver_states,
 )
+from dualnet.cut.solver_nets import OTHER_NETS, net_of
 from dualnet.errors import ConfigError
 from dualnet.train.late_momentum import is_late
 
@@ -46,9 +46,6 @@ _PYTHON_LOSSES = {
     "normalized_constant": ("NormalizedEuclideanLossLayer", "norms: constant"),
     "relative": ("RelativeEuclideanLossLayer", ""),
 }
-
-#: What else than `net` may name or hold a solver's nets.
-_OTHER_NETS = ("train_net", "test_net", "net_param", "train_net_param", "test_net_param")
 
 #: src/caffe/solvers/sgd_solver.cpp; another one ends the process at the first update.
 _LR_POLICIES = ("fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid")
@@ -129,14 +126,12 @@ def resolve(config: Config, role: str, run_dir: str) -> Resolved:
     if not source:
         raise ConfigError(f"config: {role}.solver: not given; name {role}'s solver prototxt")
     solver = read_solver(source)
-    if not solver.net:
-        raise ConfigError(f'{source}: no net: "…" in it; dualnet needs one train_test prototxt')
-    others = [field.name for field, _ in solver.ListFields() if field.name in _OTHER_NETS]
-    if others:
-        raise ConfigError(f"{source}: {others[0]} beside net; keep net alone, with phases in it")
+    found = net_of(solver, source)
+    _refuse_several_tests(solver, source)
+    for field in OTHER_NETS:
+        solver.ClearField(field)
     weights = _weights(solver, config, source)
-    net_source, states = solver.net, solver_states(solver)
-    net = read_net(net_source)
+    net, net_source, states = found.net, found.path, solver_states(solver)
     _fill_solver(solver, config, role, run_dir, source)
     display, solver.display = solver.display, 0
     if config.train.batch_size:
@@ -174,6 +169,13 @@ def resolve(config: Config, role: str, run_dir: str) -> Resolved:
     )
 
 
+def _refuse_several_tests(solver: Any, source: str) -> None:
+    for field in ("test_state", "test_net", "test_net_param"):
+        count = len(getattr(solver, field))
+        if count > 1:
+            raise ConfigError(f"{source}: {count} {field}: one test net is supported; keep one")
+
+
 def _weights(solver: Any, config: Config, source: str) -> tuple[str, ...]:
     """Take the files to start from out of the solver, and add the config's.
 
@@ -202,8 +204,8 @@ def _loss_weight(layer: Any) -> float:
 
 
 def _makes_data(layer: Any) -> bool:
-    """Whether a layer that users wrote makes batches, of a size that only it knows."""
-    return layer.type == "Python" and not layer.bottom
+    """Whether a layer makes batches of a size that no field of its own says."""
+    return layer.type in ("Python", "DummyData") and not layer.bottom
 
 
 def write(resolved: Resolved) -> None:

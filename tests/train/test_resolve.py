@@ -116,7 +116,7 @@ LABELS = 'layer { name: "own" type: "DummyData" top: "label" dummy_data_param {}
         ("net2", [('top: "relu3"', 'top: "conv3p"'), ('bottom: "relu3"', 'bottom: "conv3p"')], [],
          ["layer relu3 overwrites conv3p in place", "top of its own"]),
         # any
-        ("single", [('type: "Data"', 'type: "DummyData"')], [],
+        ("single", [('type: "Data"', 'type: "Parameter"')], [],
          ["no data layer in phase TRAIN", "batch size"]),
         ("single", [('name: "relu1"', 'name: "relu1"\n  include { phase: TRAIN }\n'
                      '  exclude { phase: TEST }')], [],
@@ -141,7 +141,7 @@ def test_mistakes_in_nets(edit, role, net, overrides, expected):
          ["iter_size: 0; 1 or more"]),
         ("net1", [('net: "prototxt/digits/net1_train_test.prototxt"', "")], [],
          ["solver.prototxt: no net:", "one train_test prototxt"]),
-        ("single", [("base_lr", 'test_net: "x"\nbase_lr')], [], ["test_net beside net"]),
+        ("single", [("base_lr", 'test_net: "x"\nbase_lr')], [], ["x: cannot read the net"]),
         ("single", [("base_lr", 'train_net: "x"\nbase_lr')], [], ["train_net beside net"]),
         ("single", [("base_lr", "net_param { name: 'x' }\nbase_lr")], [], ["net_param beside net"]),
         ("single", [('"poly"', '"pole"')], [], ["lr_policy: 'pole' is none of fixed, step"]),

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from dualnet.config import Config
 from dualnet.cut.below import FEEDS
 from dualnet.cut.drawing.wording import describe, kind_of
-from dualnet.cut.graph import NetGraph, read_net, read_solver
+from dualnet.cut.graph import NetGraph, read_solver, solver_states
+from dualnet.cut.solver_nets import net_of
 from dualnet.errors import ConfigError
 
 __all__ = ["ARRANGEMENTS", "Arrangement", "draw", "load_graphs"]
@@ -52,8 +53,10 @@ def load_graphs(config: Config) -> dict[str, NetGraph]:
     for role in _ROLES:
         source = config.half(role).solver
         if source:
-            path = read_solver(source).net
-            graphs[role] = NetGraph(read_net(path), "TRAIN", path)
+            solver = read_solver(source)
+            found = net_of(solver, source)
+            state = solver_states(solver).get("TRAIN")
+            graphs[role] = NetGraph(found.net, "TRAIN", found.path, state)
         elif role != "single":
             raise ConfigError(f"config: {role}.solver: not given; name {role}'s solver prototxt")
     return graphs

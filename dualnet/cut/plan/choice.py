@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional, Union
 
-from dualnet.cut.graph import read_net, read_solver, set_batch_size, solver_states
+from dualnet.cut.check import check_iter_size
+from dualnet.cut.graph import read_solver, set_batch_size, solver_states
 from dualnet.cut.plan.cuts import Refusal, find_cuts
 from dualnet.cut.plan.estimate import Estimate, HalfCost, estimate, single_cost
 from dualnet.cut.plan.memory import Memory
 from dualnet.cut.plan.times import measure_layers
 from dualnet.cut.shapes import build
 from dualnet.cut.split import solver_beside
-from dualnet.cut.split.solvers import check_solver
+from dualnet.cut.split.single import single_net
 from dualnet.cut.wiring import Wiring
 from dualnet.errors import ConfigError
 from dualnet.exchange.timing import Carrier, measure_carrier
@@ -95,10 +96,10 @@ def plan(request: Request, progress: Callable[[int, int], None] = lambda done, a
         ConfigError: A prototxt cannot be read or built, or the data is not here.
         StorageFailed: The exchange directory cannot be used.
     """
-    net = read_net(request.net)
     solver_path = request.solver or solver_beside(request.net)
     solver = read_solver(solver_path)
-    check_solver(solver, solver_path)
+    check_iter_size(solver, solver_path)
+    net = single_net(request.net, solver, solver_path).net
     if request.batch:
         for layer in net.layer:
             set_batch_size(layer, request.batch)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from dualnet.atomic import write_together
-from dualnet.cut.graph import read_net, read_solver, solver_states
+from dualnet.cut.graph import read_solver, solver_states
 from dualnet.cut.prototxt import Source
 from dualnet.cut.shapes import build_phases
 from dualnet.cut.split.configuration import write_yaml
@@ -18,6 +18,7 @@ from dualnet.cut.split.names import choose_names
 from dualnet.cut.split.nets import NetWriter
 from dualnet.cut.split.remarks import remarks_on
 from dualnet.cut.split.sides import find_sides
+from dualnet.cut.split.single import single_net
 from dualnet.cut.split.solvers import check_solver, write_solver
 from dualnet.cut.wiring import Wiring
 from dualnet.engine.regular_file import regular_only
@@ -92,37 +93,32 @@ def split(request: Request) -> Split:
     Raises:
         ConfigError: A file cannot be read, or the net cannot be cut so.
     """
-    net = read_net(request.net)
     solver_path = request.solver or solver_beside(request.net)
     solver = read_solver(solver_path)
     remarks = check_solver(solver, solver_path, request.target)
-    is_its_own = _same(solver.net, request.net)
-    if solver.net and not is_its_own:
-        remarks.append(f"{solver_path} names another net, {solver.net}; {request.net} is split")
-    wiring = _wire(net, request.net, solver, remarks)
+    single = single_net(request.net, solver, solver_path)
+    remarks += single.remarks
+    wiring = _wire(single.net, request.net, solver, remarks)
     _check_shapes(request, wiring)
     sides = find_sides(wiring, request.at, request.dual)
     built = build_phases(wiring, wiring.used, request.shapes)
     flow = find_flow(sides, built["TRAIN"].learning(wiring))
     names = choose_names(sides, flow)
-    source = Source(_text(request.net), net)
+    source = single.source(_text(request.net), request.net)
     writer = NetWriter(sides, flow, names, built, source, request.command, remarks)
-    paths = {
-        (role, kind): os.path.join(request.output, f"{role}_{kind}.prototxt")
+    nets = {
+        role: os.path.join(request.output, f"{role}_train_test.prototxt")
         for role in ("net1", "net2")
-        for kind in ("train_test", "solver")
     }
-    contents = {
-        paths["net1", "train_test"]: writer.net1(),
-        paths["net2", "train_test"]: writer.net2(),
-    }
+    contents = {nets["net1"]: writer.net1(), nets["net2"]: writer.net2()}
     solver_text, lost = _text(solver_path), 0
-    for role in ("net1", "net2"):
-        written = write_solver(solver_text, solver, role, paths[role, "train_test"])
-        contents[paths[role, "solver"]] = written.text
-        lost = written.lost
-    solvers = {"single": solver_path} if is_its_own else {}
-    solvers.update({role: paths[role, "solver"] for role in ("net1", "net2")})
+    solvers = {"single": single.solver} if single.solver else {}
+    for role in ("single", "net1", "net2"):
+        if role not in solvers:
+            written = write_solver(solver_text, solver, role, nets.get(role, request.net))
+            solvers[role] = os.path.join(request.output, f"{role}_solver.prototxt")
+            contents[solvers[role]] = written.text
+            lost = written.lost
     coupling = {"target": request.target, "tie": request.tie}
     if request.loss != "prototxt":
         coupling["loss"] = request.loss

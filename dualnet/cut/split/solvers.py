@@ -10,12 +10,12 @@ from google.protobuf import text_format
 from dualnet.backend import caffe_pb2
 from dualnet.cut.check import check_iter_size
 from dualnet.cut.prototxt import Written, format_fields, replace_values
-from dualnet.errors import ConfigError
+from dualnet.cut.solver_nets import OTHER_NETS
 
 __all__ = ["check_solver", "write_solver"]
 
-#: What else than `net` may name or hold a solver's nets.
-_OTHER_NETS = ("train_net", "test_net", "net_param", "train_net_param", "test_net_param")
+_TRAIN_NET = re.compile(r"\btrain_net(?=\s*:)")
+_TEST_NET = re.compile(r"""\btest_net\s*:\s*("[^"\n]*"|'[^'\n]*')[ \t]*\n?""")
 
 
 def check_solver(solver: Any, path: str, target: Optional[str] = None) -> list[str]:
@@ -25,12 +25,6 @@ def check_solver(solver: Any, path: str, target: Optional[str] = None) -> list[s
         ConfigError: As said.
     """
     check_iter_size(solver, path, target)
-    for field in ("test_iter", "test_state", "test_net"):
-        count = len(getattr(solver, field))
-        if count > 1:
-            raise ConfigError(
-                f"{path}: {field}: {count} of them: one test net is supported; keep one"
-            )
     if solver.clip_gradients > 0:
         return [
             f"{path}: clip_gradients {solver.clip_gradients:g}: each half clips by the norm of its "
@@ -40,19 +34,25 @@ def check_solver(solver: Any, path: str, target: Optional[str] = None) -> list[s
 
 
 def write_solver(text: str, solver: Any, role: str, net_path: str) -> Written:
-    """The single net's solver for a half: the same text but for its net and snapshot_prefix.
+    """The single net's solver for another net: the same text but for that and snapshot_prefix.
+
+    Of several test nets the first is kept.
 
     Args:
         text: The single net's solver prototxt.
         solver: What was read from it.
-        role: `net1` or `net2`.
-        net_path: The half's train_test prototxt.
+        role: `net1`, `net2` or `single`.
+        net_path: The train_test prototxt.
     """
     wanted = caffe_pb2.SolverParameter()
     wanted.CopyFrom(solver)
-    for field in _OTHER_NETS:
+    for field in OTHER_NETS:
         wanted.ClearField(field)
+    for field in ("test_iter", "test_state"):
+        del getattr(wanted, field)[1:]
     wanted.net = net_path
+    if solver.train_net:
+        text = _TEST_NET.sub("", _TRAIN_NET.sub("net", text))
     values = {"net": [net_path]}
     if solver.snapshot_prefix:
         prefix = solver.snapshot_prefix

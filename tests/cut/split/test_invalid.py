@@ -158,7 +158,6 @@ CASES = {
     "several batches an update": (CHAIN, SOLVER + "iter_size: 4", {"target": "updated"},
         ["iter_size: 4 with coupling.target: updated", "set iter_size: 1"]),
     "no batch an update": (CHAIN, SOLVER + "iter_size: 0", {}, ["iter_size: 0; 1 or more"]),
-    "two test nets": (CHAIN, SOLVER + "test_iter: 3", {}, ["test_iter: 2 of them", "keep one"]),
     "a net for the solver": (CHAIN, CHAIN, {}, ["(solver prototxt)"]),
     "no solver": (CHAIN, SOLVER, {"solver": "gone.prototxt"},
         ["gone.prototxt: cannot read the solver prototxt"]),
