@@ -122,6 +122,7 @@ def test_later_override_wins(yaml_file):
         ("[" * 5000, ["nested more than 32 deep"]),
         ("{a: " * 5000, ["nested more than 32 deep"]),
         ("a: &a [*a]", ["an alias inside of what it stands for"]),
+        ("name: a\x1ab", ["not valid YAML", "special characters"]),
         ("seed: !!int ''", ["not valid YAML"]),
         ("seed: !!float ''", ["not valid YAML"]),
         ("seed: !!bool maybe", ["not valid YAML"]),

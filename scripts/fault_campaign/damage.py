@@ -187,7 +187,9 @@ class _Visit:
 
     def both(self) -> None:
         """Start both halves."""
-        training = Training("run", (*_SETTINGS, *_TIMERS))
+        # Other copies of the run are at work at the same time, under the same id.
+        locks = f"exchange.lock_dir={Path('locks').absolute()}"
+        training = Training("run", (*_SETTINGS, *_TIMERS, locks))
         training.output = "both"
         for role in ROLES:
             training.start(role, partial(arm, _MEMORY))
