@@ -8,6 +8,7 @@ import resource
 import tarfile
 import zipfile
 
+import numpy as np
 import pytest
 
 from dualnet.data import archive
@@ -112,3 +113,28 @@ def test_honest_archives(tmp_path, ending):
     with archive.open_tar(path, 1 << 20) as opened:
         found = {m.name: archive.read_limited(opened.extractfile(m), 3, m.name) for m in opened}
     assert found == {"a": b"abc", "b" * 300: b"abc"}
+
+
+@pytest.mark.parametrize("ending", ["", ".gz", ".bz2", ".xz", "zip"])
+def test_any_damage_of_an_archive_is_one_line(tmp_path, ending):
+    whole = tmp_path / "whole"
+    if ending == "zip":
+        with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as packed:
+            packed.writestr("cat.0.jpg", bytes(2000))
+    else:
+        with tarfile.open(whole, f"w:{ending[1:]}") as packed:
+            member = tarfile.TarInfo(BATCH)
+            member.size, member.pax_headers = 2000, {"comment": "x" * 600}
+            packed.addfile(member, io.BytesIO(bytes(2000)))
+    content = whole.read_bytes()
+    random = np.random.RandomState(3)
+    for _ in range(60):
+        damaged = bytearray(content)
+        for at in random.randint(0, len(content), random.randint(1, 5)):
+            damaged[at] = random.randint(256)
+        path = tmp_path / "damaged"
+        path.write_bytes(damaged[: random.randint(1, len(content) + 1)])
+        for read in (read_cifar10, lambda path: read_cats_dogs(path, tmp_path)):
+            with pytest.raises(ConfigError) as caught:
+                read(path)
+            assert "\n" not in str(caught.value)

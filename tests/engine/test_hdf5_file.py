@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -185,6 +186,31 @@ def test_truncated_files(net, tmp_path):
         path.write_bytes(content[:size])
         with pytest.raises(CaffeError, match="w.caffemodel.h5"):
             net.copy_from(str(path))
+
+
+def test_any_damage_of_weights_is_one_line(net, tmp_path):
+    """In a child, as HDF5's library itself may crash over some; none of these does."""
+    path = tmp_path / "w.caffemodel.h5"
+    net.save_hdf5(str(path))
+    content = path.read_bytes()
+    random = np.random.RandomState(5)
+    for _ in range(40):
+        damaged = bytearray(content)
+        for at in random.randint(0, 3000, random.randint(1, 4)):
+            damaged[at] = random.randint(256)
+        path.write_bytes(damaged)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            code = 1
+            try:
+                net.copy_from(str(path))
+                code = 0
+            except CaffeError as error:
+                code = 1 if "\n" in str(error) else 0
+            finally:
+                os._exit(code)
+        assert os.waitpid(child, 0)[1] == 0
 
 
 def test_nothing_remains_of_a_file_that_failed(tmp_path):
