@@ -39,12 +39,12 @@ class Joint(NamedTuple):
 
     Attributes:
         net: The NetParameter: net1's layers, then net2's, each in their own order.
-        lower: Names of net1's layers in it.
+        left_out: Numbers of net1's layers, in its prototxt, that served the exchange alone.
         names: net2's blobs that have another name in it, to that name.
     """
 
     net: Any
-    lower: set[str]
+    left_out: set[int]
     names: dict[str, str]
 
 
@@ -69,7 +69,7 @@ def merge_nets(
             one name for different things.
     """
     net1, net2 = read_net(net1_path), read_net(net2_path)
-    lower = _lower(net1, cut)
+    lower, left_out = _lower(net1, cut)
     names = _renamed(net1, net2, cut, net2_path)
     upper = _upper(net2, cut, names)
     _check_names(lower, upper, cut, net1_path, net2_path, stored)
@@ -79,7 +79,7 @@ def merge_nets(
     del merged.layer[:]
     merged.layer.extend(lower)
     merged.layer.extend(upper)
-    return Joint(merged, {layer.name for layer in lower}, names)
+    return Joint(merged, left_out, names)
 
 
 def _up(cut: Cut) -> set[str]:
@@ -92,19 +92,24 @@ def _down(cut: Cut) -> set[str]:
     return set(cut.compared.values()) or {list(cut.dual.values())[-1]}
 
 
-def _lower(net1: Any, cut: Cut) -> list[Any]:
-    """net1 without its dual layers and without all that depends on what net2 sends."""
-    kept = []
+def _lower(net1: Any, cut: Cut) -> tuple[list[Any], set[int]]:
+    """net1 without its dual layers and without all that depends on what net2 sends.
+
+    Returns:
+        The layers, and the numbers of those that are left out.
+    """
+    kept, left_out = [], set()
     foreign: set[str] = set()
-    for layer in net1.layer:
+    for number, layer in enumerate(net1.layer):
         is_feed = layer.type in _FEEDS and set(layer.top) & _down(cut)
         if layer.type == "Silence":
             kept += _silence(layer, foreign | _up(cut))
         elif is_feed or layer.name in cut.dual or foreign & set(layer.bottom):
             foreign |= set(layer.top)
+            left_out.add(number)
         else:
             kept.append(layer)
-    return kept
+    return kept, left_out
 
 
 def _upper(net2: Any, cut: Cut, names: Mapping[str, str]) -> list[Any]:

@@ -67,6 +67,7 @@ def run_halves(
     models: Mapping[str, str],
     cut: Cut,
     joint: Joint,
+    exchanged: Collection[int],
     duals: Mapping[str, Sequence[Any]],
     wanted: Collection[str],
     scratch: str,
@@ -78,6 +79,7 @@ def run_halves(
         models: Role to its caffemodel.
         cut: Where they were cut.
         joint: The merged net.
+        exchanged: Places of net1's layers that it does not have.
         duals: net2's dual layers to other parameters for them, BlobProtos.
         wanted: The blobs to return, by their names in the merged net.
         scratch: A folder for temporary files.
@@ -109,8 +111,7 @@ def run_halves(
         net.run(sources[role])
         tops = [top for layer in graphs[role].layers if _is_data(layer) for top in layer.top]
         inputs.update((_single_name(joint, role, top), net.data(top).copy()) for top in tops)
-    exchanged = [layer.name for layer in graphs["net1"].layers if layer.name not in joint.lower]
-    feeds = [layer.name for layer in graphs["net2"].layers if layer.type in FEEDS]
+    feeds = [place for place, one in enumerate(graphs["net2"].layers) if one.type in FEEDS]
     with _same_numbers():
         net1.forward_without([*sources["net1"], *exchanged])
         net2.feed(batch_of(net1, cut.blobs, cut.labels))
@@ -118,8 +119,8 @@ def run_halves(
     values: dict[str, np.ndarray] = {}
     shapes: dict[str, list[int]] = {}
     for role, net in nets.items():
-        for layer in graphs[role].layers:
-            if layer.name in (exchanged if role == "net1" else feeds):
+        for place, layer in enumerate(graphs[role].layers):
+            if place in (exchanged if role == "net1" else feeds):
                 continue
             for top in layer.top:
                 name = _single_name(joint, role, top)

@@ -11,7 +11,7 @@ from typing import Any, Optional
 from dualnet.atomic import write_together
 from dualnet.config import Config
 from dualnet.cut.deploy import deploy_net
-from dualnet.cut.graph import NetGraph, read_net, read_solver, solver_states
+from dualnet.cut.graph import NetGraph, included_layers, read_net, read_solver, solver_states
 from dualnet.cut.heads import find_heads
 from dualnet.cut.merge import (
     DUAL_SOURCES,
@@ -119,14 +119,17 @@ def _make(
     graph, phase = (test, "TEST") if _is_whole(test) else (training, "TRAIN")
     counts = {name: len(blobs) for name, blobs in stored.items()}
     heads = find_heads(graph.layers, training.layers, counts)
+    nets = {role: read_net(path) for role, path in paths.items()}
+    numbers = included_layers(nets["net1"], phase, paths["net1"], states["net1"].get(phase))
     batch = run_halves(
         {
-            role: NetGraph(read_net(path), phase, path, states[role].get(phase))
+            role: NetGraph(nets[role], phase, path, states[role].get(phase))
             for role, path in paths.items()
         },
         models,
         config.cut,
         joint,
+        {place for place, number in enumerate(numbers) if number in joint.left_out},
         {
             copy: parameters["net1"].get(original, ())
             for original, copy in config.cut.dual.items()

@@ -278,6 +278,8 @@ NEVER_TESTED = (
     f"layer {DATA.split('layer')[1]}" + conv("conv1", "data") + conv("conv2", "conv1")
     + "layer { name: 'drop' type: 'Dropout' bottom: 'conv2' top: 'conv2' }\n" + classifier("conv2")
 )  # fmt: skip
+#: As many public nets have it.
+ONE_NAME = re.sub('name: "relu[0-9]"', 'name: "relu"', CHAIN)
 OTHERS = {
     "Crop": (CROP, "conv1", "conv2", ["prob"]),
     "LSTM": (LSTM.replace("FILLER", "uniform"), "ip1", "ip2", ["prob"]),
@@ -293,6 +295,8 @@ OTHERS = {
     "crossing blob overwritten": (TWO_WAYS, "positive", "right", ["prob"]),
     "two kinds of loss": (FROM_DATA, "both", "conv2", ["ip_b", "prob"]),
     "Python loss": (PYTHON, "conv1", "both", ["ip_b", "prob"]),
+    "layers of one name": (ONE_NAME, "conv1", "conv2", ["prob"]),
+    "layers without a name": (ONE_NAME.replace('"relu"', '""'), "conv1", "conv2", ["prob"]),
     "stages": (STAGES, "conv1", "conv2", ["prob"]),
 }
 
