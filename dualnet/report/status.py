@@ -12,10 +12,12 @@ import os
 import re
 import time
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Any, Optional
 
 from dualnet.engine.regular_file import regular_only
 from dualnet.exchange.peek import HalfView, peek
+from dualnet.recorded import damage
 
 __all__ = ["HalfStatus", "RunStatus", "describe", "status"]
 
@@ -36,7 +38,8 @@ class HalfStatus:
         role: "net1", "net2" or "single".
         state: "not started", "starting", "running", "waiting", "blocked:<errno>", "stopped",
             "failed: <why>", "dead" (gone without a word), "silent" (no sign of life, and it cannot
-            be seen from this machine whether it lives), "done" or "complete" (nothing is left).
+            be seen from this machine whether it lives), "done", "complete" (nothing is left) or
+            "damaged" (it was complete, but its last checkpoint is not as it was written).
         iteration: updates completed; None if unknown.
         max_iter: in all.
         iterations_per_s: of the last seconds.
@@ -130,7 +133,7 @@ def _single(run_dir: str, names: list[str], problems: list[str]) -> HalfStatus:
         half.state = "done"
     elif tail.rfind("Optimization stopped early.") > end:
         half.state = "stopped"
-    return _settled(half, run_dir, names)
+    return _settled(half, run_dir, problems)
 
 
 def _half(run_dir: str, names: list[str], view: HalfView, problems: list[str]) -> HalfStatus:
@@ -149,21 +152,53 @@ def _half(run_dir: str, names: list[str], view: HalfView, problems: list[str]) -
                 half.state = "silent"
             elif half.state == "running" and half.waits_for:
                 half.state = "waiting"
-    return _settled(half, run_dir, names)
+    return _settled(half, run_dir, problems)
 
 
-def _settled(half: HalfStatus, run_dir: str, names: list[str]) -> HalfStatus:
+def _settled(half: HalfStatus, run_dir: str, problems: list[str]) -> HalfStatus:
     """What does no longer run waits for nothing and has no speed."""
-    if _is_complete(half, run_dir):
+    record = _last_record(half, run_dir)
+    if record.get("complete") is True:
         half.state, half.iteration = "complete", half.checkpoint
+        found = _damage(half, run_dir, record)
+        if found:
+            half.state = "damaged"
+            problems.append(f"{found}; the command that trained it trains on from what is whole")
     if half.state not in ("waiting", "running", "starting"):
         half.waits_for, half.waits_s, half.iterations_per_s = "", 0.0, None
     return half
 
 
-def _is_complete(half: HalfStatus, run_dir: str) -> bool:
+def _last_record(half: HalfStatus, run_dir: str) -> dict[str, Any]:
+    """The record of the last checkpoint; {} if there is none to be read."""
     path = os.path.join(run_dir, f"{half.role}_iter_{half.checkpoint}.checkpoint.json")
-    return half.checkpoint >= 0 and _json(path, []).get("complete") is True
+    return _json(path, []) if half.checkpoint >= 0 else {}
+
+
+def _damage(half: HalfStatus, run_dir: str, record: dict[str, Any]) -> str:
+    """What is wrong with a checkpoint's files, "" if nothing is."""
+    stated = record.get("files")
+    pairs = stated.items() if isinstance(stated, dict) else ()
+    files = {os.path.basename(str(name)): str(value) for name, value in pairs}
+    state = tuple(
+        (name, value, _stamp(os.path.join(run_dir, name))) for name, value in files.items()
+    )
+    return _hash(run_dir, state)
+
+
+@lru_cache(maxsize=8)
+def _hash(run_dir: str, state: tuple[tuple[str, str, tuple[int, ...]], ...]) -> str:
+    """What is wrong with files; looked at once for each state of them, as `--watch` asks often."""
+    return damage(run_dir, {name: value for name, value, _ in state})
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    """Changes when the file does."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ()
+    return (found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def _add_facts(half: HalfStatus, run_dir: str, names: list[str], problems: list[str]) -> None:

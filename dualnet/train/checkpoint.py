@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import errno
 import glob
+import logging
 import os
 import re
+import time
 from typing import Callable, Optional
 
 from dualnet import backend
@@ -22,11 +24,14 @@ from dualnet.engine.regular_file import regular_only
 from dualnet.errors import UsageError
 from dualnet.exchange.storage import wait_for_room
 from dualnet.fs import SYSTEM, Fs
+from dualnet.train import commit
 from dualnet.train.driver import NetDriver
 from dualnet.train.half import Half
 from dualnet.train.resolve import Resolved
 
 __all__ = ["save", "restore", "find", "model_path", "state_path", "roles_of", "clean", "set_apart"]
+
+LOGGER = logging.getLogger(__name__)
 
 #: Room for the names and shapes in a snapshot.
 _OVERHEAD_BYTES = 1 << 16
@@ -194,11 +199,20 @@ def set_apart(resolved: Resolved, start: int) -> None:
 
 
 def clean(run_dir: str, role: str) -> None:
-    """Remove what a start of this role that was killed left half-written."""
+    """Remove what a start of this role that was killed left half-written.
+
+    What is no file and stands where a checkpoint will be written gets another name.
+    """
     ours = re.compile(rf"\.{re.escape(role)}\.tmp[._].*|{re.escape(role)}_.*\.tmp")
+    kept = re.compile(
+        rf"{re.escape(role)}_iter_\d+\.(caffemodel|solverstate|checkpoint\.json|.*\.npz)"
+    )
     for name in os.listdir(run_dir):
+        path = os.path.join(run_dir, name)
         if ours.fullmatch(name):
-            os.unlink(os.path.join(run_dir, name))
+            os.unlink(path)
+        elif kept.fullmatch(name) and not os.path.isfile(path):
+            os.rename(path, f"{path}.{os.getpid()}-{time.time_ns():x}.aside")
 
 
 def roles_of(run_dir: str) -> tuple[str, ...]:
@@ -215,30 +229,81 @@ def roles_of(run_dir: str) -> tuple[str, ...]:
 
 
 def find(run_dir: str, iteration: Optional[int] = None) -> tuple[int, dict[str, str]]:
-    """The latest snapshot that every half of a run has, or that of `iteration`.
+    """The latest snapshot that every half of a run has, or that of `iteration`; a whole one.
+
+    Never an earlier one instead of one that is damaged or lost. Of a run without any records it is
+    said that it cannot be checked.
 
     Returns:
         Its iteration, and role to caffemodel path.
 
     Raises:
-        UsageError: There is none.
+        UsageError: There is none, or it is not as it was written.
     """
     roles = roles_of(run_dir)
-    have = [set(_iterations(run_dir, role)) for role in roles]
-    common = set.intersection(*have)
-    if iteration is None and common:
-        iteration = max(common)
-    if iteration is None or iteration not in common:
-        found = "; ".join(f"{r}: {sorted(h) or 'none'}" for r, h in zip(roles, have))
-        wanted = "that every half has" if iteration is None else f"of iteration {iteration}"
-        remedy = (
-            f"name one of {sorted(common)}"
-            if common
-            else "let both train on until each has written one of the same iteration; more of them "
-            "stay with a larger train.keep"
-        )
-        raise UsageError(f"{run_dir}: no snapshot {wanted}; snapshots there: {found}; {remedy}")
+    recorded = {role: set(commit.recorded(run_dir, role)) for role in roles}
+    have = {role: set(_iterations(run_dir, role)) | recorded[role] for role in roles}
+    common = set.intersection(*have.values())
+    wanted = "that every half has" if iteration is None else f"of iteration {iteration}"
+    if iteration is None:
+        iteration = max(common, default=None)
+        ended = [i for i in set.union(*have.values()) if _is_end(run_dir, i, recorded)]
+        if ended and (iteration is None or max(ended) > iteration):
+            iteration = max(ended)  # a half has lost all that it had of it
+    elif iteration not in common:
+        iteration = None
+    if iteration is None:
+        raise UsageError(_none(run_dir, have, common, wanted))
+    if any(recorded.values()):
+        problems = [_problem(run_dir, role, iteration) for role in roles]
+        if any(problems):
+            raise UsageError(_damaged(run_dir, next(filter(None, problems)), have))
+    else:
+        LOGGER.warning(
+            "%s: no records of checkpoints: whether the snapshot of iteration %d is as it was "
+            "written cannot be told", run_dir, iteration,
+        )  # fmt: skip
     return iteration, {role: model_path(run_dir, role, iteration) for role in roles}
+
+
+def _is_end(run_dir: str, iteration: int, recorded: dict[str, set[int]]) -> bool:
+    """Whether a half has recorded that the run came to its end there."""
+    for role, numbers in recorded.items():
+        found = commit.read(run_dir, role, iteration) if iteration in numbers else ""
+        if isinstance(found, commit.Commit) and found.complete:
+            return True
+    return False
+
+
+def _problem(run_dir: str, role: str, iteration: int) -> str:
+    """What is wrong with a snapshot, "" if nothing is."""
+    found = commit.whole(run_dir, role, iteration)
+    if isinstance(found, commit.Commit):
+        return ""
+    record = commit.record_path(run_dir, role, iteration)
+    if not os.path.lexists(record):
+        return f"{record}: the checkpoint has no record: it is being written, or the record is lost"
+    return f"{record}: {found}"
+
+
+def _damaged(run_dir: str, problem: str, have: dict[str, set[int]]) -> str:
+    """The message about a snapshot that is not as it was written."""
+    common = set.intersection(*have.values())
+    whole = sorted(i for i in common if not any(_problem(run_dir, role, i) for role in have))
+    other = f", or name one that is whole: --iteration {whole[-1]}" if whole else ""
+    return f"{problem}; the command that trained it trains on from what is whole{other}"
+
+
+def _none(run_dir: str, have: dict[str, set[int]], common: set[int], wanted: str) -> str:
+    """The message about a snapshot that is not there."""
+    found = "; ".join(f"{role}: {sorted(numbers) or 'none'}" for role, numbers in have.items())
+    remedy = (
+        f"name one of {sorted(common)}"
+        if common
+        else "let both train on until each has written one of the same iteration; more of them "
+        "stay with a larger train.keep"
+    )
+    return f"{run_dir}: no snapshot {wanted}; snapshots there: {found}; {remedy}"
 
 
 def _iterations(run_dir: str, role: str) -> list[int]:

@@ -6,6 +6,7 @@ record without which they do not count (commit.py).
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import Callable, Optional
 
@@ -73,10 +74,13 @@ class Checkpointer:
         # Caffe's words (tools/caffe.cpp); readers of the log drop the lines that come again.
         self.log.info(f"Restoring previous solver status from {path}")
 
-    def restore_extras(self, iteration: int) -> None:
-        """Go back to what is beside them."""
+    def restore_extras(self, record: commit.Commit) -> None:
+        """Go back to what is beside them; a file that the record does not know is none of it."""
+        run_dir, role, iteration = self.run_dir, self.half.role, record.iteration
         for kind, owner in self._extras():
-            extra_state.restore(kind, owner, self.run_dir, self.half.role, iteration)
+            path = extra_state.state_path(run_dir, role, iteration, kind)
+            if os.path.basename(path) in record.files:
+                extra_state.restore(kind, owner, run_dir, role, iteration)
 
     def write(self, record: commit.Commit) -> None:
         """Write one of the present nets.

@@ -9,31 +9,34 @@ numbers, learning rate) follows from the iteration.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
-from typing import Any, Callable, Optional, TypeVar, Union
+from typing import Any, Callable, Optional, Union
 
-from dualnet.atomic import read_blocks, read_whole, write_atomically
+from dualnet.atomic import read_whole, write_atomically
 from dualnet.fs import SYSTEM, Fs
+from dualnet.recorded import damage, digest, digest_file, patiently
 from dualnet.strict_json import from_text, to_text
 from dualnet.train import extra_state
 
-__all__ = ["Commit", "complete", "latest", "mark_complete", "prune", "record_path", "write"]
-
-T = TypeVar("T")
+__all__ = [
+    "Commit",
+    "complete",
+    "latest",
+    "mark_complete",
+    "prune",
+    "read",
+    "record_path",
+    "recorded",
+    "revoke",
+    "whole",
+    "write",
+]
 
 _VERSION = 1
 _EXTRAS = tuple(f"{kind}.npz" for kind in extra_state.KINDS)
-#: Pauses between tries to read what the disk refuses to give: a server that is busy for a moment
-#: must not cost the checkpoint that it keeps.
-_PAUSES_S = (0.1, 0.4, 1.6)
-#: Errors that no second try mends.
-_FINAL = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL)
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def write(run_dir: str, commit: Commit, *paths: str, fs: Fs = SYSTEM) -> None:
     Raises:
         OSError: As the system says; there is no checkpoint then.
     """
-    files = {os.path.basename(path): _digest_file(path, fs) for path in paths}
+    files = {os.path.basename(path): digest_file(path, fs) for path in paths}
     _write(run_dir, replace(commit, files=files), fs)
 
 
@@ -118,13 +121,29 @@ def latest(
         fs: All I/O.
     """
     for iteration in sorted(_iterations(run_dir, role, fs), reverse=True):
-        path = record_path(run_dir, role, iteration)
-        found = _read(path, role, iteration, fs)
-        problem = found if isinstance(found, str) else _damage(run_dir, found.files, fs)
-        if isinstance(found, Commit) and not problem:
+        found = whole(run_dir, role, iteration, fs)
+        if isinstance(found, Commit):
             return found
-        warn(f"checkpoint {path} is ignored: {problem}")
+        warn(f"checkpoint {record_path(run_dir, role, iteration)} is ignored: {found}")
     return None
+
+
+def whole(run_dir: str, role: str, iteration: int, fs: Fs = SYSTEM) -> Union[Commit, str]:
+    """A checkpoint whose record and files are as they were written, or what is wrong with it."""
+    found = read(run_dir, role, iteration, fs)
+    if isinstance(found, str):
+        return found
+    return damage(run_dir, found.files, fs) or found
+
+
+def read(run_dir: str, role: str, iteration: int, fs: Fs = SYSTEM) -> Union[Commit, str]:
+    """A checkpoint's record, or what is wrong with it; its files may be damaged or gone."""
+    return _read(record_path(run_dir, role, iteration), role, iteration, fs)
+
+
+def recorded(run_dir: str, role: str, fs: Fs = SYSTEM) -> list[int]:
+    """The iterations of which a half has a record, whatever it is worth, in no order."""
+    return _iterations(run_dir, role, fs)
 
 
 def complete(run_dir: str, role: str, fs: Fs = SYSTEM) -> bool:
@@ -160,10 +179,22 @@ def prune(run_dir: str, role: str, keep: int, newest: int, fs: Fs = SYSTEM) -> N
                 continue  # it does no harm but to the disk
 
 
+def revoke(run_dir: str, role: str, iteration: int, fs: Fs = SYSTEM) -> None:
+    """Take back the record of a checkpoint; its files are none without it.
+
+    Raises:
+        OSError: As the system says, but for a record that is gone already.
+    """
+    try:
+        fs.unlink(record_path(run_dir, role, iteration))
+    except (FileNotFoundError, IsADirectoryError):
+        return  # what is no file is no record
+
+
 def _iterations(run_dir: str, role: str, fs: Fs = SYSTEM) -> list[int]:
     pattern = re.compile(re.escape(role) + r"_iter_(\d+)\.checkpoint\.json")
     try:
-        names = _patiently(lambda: fs.listdir(run_dir), fs)
+        names = patiently(lambda: fs.listdir(run_dir), fs)
     except OSError:
         return []
     return [int(match.group(1)) for match in map(pattern.fullmatch, names) if match]
@@ -182,7 +213,7 @@ def _write(run_dir: str, commit: Commit, fs: Fs) -> None:
 def _read(path: str, role: str, iteration: int, fs: Fs) -> Union[Commit, str]:
     """The record, or what is wrong with it."""
     try:
-        fields = json.loads(_patiently(lambda: read_whole(path, fs), fs).decode())
+        fields = json.loads(patiently(lambda: read_whole(path, fs), fs).decode())
         if fields.pop("version") != _VERSION:
             return "written by another version of dualnet"
         if fields.pop("sha256") != _seal(fields):
@@ -201,40 +232,4 @@ def _read(path: str, role: str, iteration: int, fs: Fs) -> Union[Commit, str]:
 
 def _seal(fields: dict[str, Any]) -> str:
     """The digest of a record's own fields."""
-    return _digest([json.dumps(fields, sort_keys=True, allow_nan=False).encode()])
-
-
-def _damage(run_dir: str, files: Mapping[str, str], fs: Fs) -> str:
-    """What is wrong with the files of a checkpoint, "" if nothing is."""
-    for name, expected in files.items():
-        path = os.path.join(run_dir, os.path.basename(name))
-        try:
-            found = _patiently(partial(_digest_file, path, fs), fs)
-        except OSError as error:
-            return f"{name}: {error.strerror}"
-        if found != expected:
-            return f"{name} has SHA-256 {found[:16]}…, recorded is {str(expected)[:16]}…"
-    return ""
-
-
-def _digest_file(path: str, fs: Fs) -> str:
-    return _digest(read_blocks(path, fs))
-
-
-def _digest(blocks: Iterable[bytes]) -> str:
-    total = hashlib.sha256()
-    for block in blocks:
-        total.update(block)
-    return total.hexdigest()
-
-
-def _patiently(read: Callable[[], T], fs: Fs) -> T:
-    """What `read` returns, tried again where the disk may think better of it."""
-    for pause_s in _PAUSES_S:
-        try:
-            return read()
-        except OSError as error:
-            if error.errno in _FINAL:
-                raise
-            fs.sleep(pause_s)
-    return read()
+    return digest([json.dumps(fields, sort_keys=True, allow_nan=False).encode()])

@@ -42,11 +42,14 @@ def iteration_bytes(half: Half, session: Session) -> int:
 def remove_when_over(run_dir: str) -> None:
     """Where both halves have come to their end, no message is needed any more.
 
-    Also for a half that finds itself complete: the one that died right after it was has not.
-    A file that cannot be deleted is left: it does no harm but to the disk.
+    Also for a half that finds itself complete: the one that died right after it was has not. A half
+    whose last checkpoint is damaged is not at its end: it needs them. A file that cannot be deleted
+    is left: it does no harm but to the disk.
     """
-    if not all(commit.complete(run_dir, role) for role in ROLES):
-        return
+    for role in ROLES:
+        last = commit.latest(run_dir, role) if commit.complete(run_dir, role) else None
+        if last is None or not last.complete:
+            return
     fs, paths = Fs(), ExchangePaths.of_run(run_dir)
     try:
         names = fs.listdir(paths.root)

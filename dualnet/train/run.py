@@ -15,7 +15,7 @@ from dualnet.exchange import Channel, Counters, ExchangeSettings, open_channel
 from dualnet.exchange.occupancy import sole
 from dualnet.exchange.peek import peek
 from dualnet.report.log import CaffeLog
-from dualnet.train import checkpoint, commit, handshake, retained
+from dualnet.train import checkpoint, commit, handshake, retained, rewind
 from dualnet.train.absence import unless_complete, watch_waits
 from dualnet.train.claim import claim, exchange_settings, log_path, patience
 from dualnet.train.ending import Progress, stoppable, train_to_end
@@ -91,7 +91,7 @@ def train_half(
     resolved = resolve(config, role, run_dir)
     with stoppable(config, resolved, stopper) as stopper:
         claim(config, run_dir, resolved, stopper.fs)
-        if commit.complete(run_dir, role) and commit.latest(run_dir, role) is not None:
+        if rewind.is_over(run_dir, role):
             retained.remove_when_over(run_dir)
             return None
         settings = _settings(config, resolved)
@@ -139,7 +139,7 @@ def _train_with(
     progress: Progress,
 ) -> Session:
     """Build a half, bring it to where it was, and train it to the end or to a signal."""
-    found = commit.latest(run_dir, resolved.role, log.warning)
+    found = rewind.go_back(run_dir, resolved.role, log.warning)
     is_continued = found is not None
     session = _set_up(config, resolved, run_dir, log, stopper, channel, is_continued)
     watch_waits(channel, session)

@@ -178,7 +178,7 @@ class Session:
     def continue_from(self, found: commit.Commit, progress: Callable[[], None]) -> None:
         """Continue from a checkpoint, to the bit."""
         self.restore(found.iteration, progress)
-        self.checkpoints.restore_extras(found.iteration)
+        self.checkpoints.restore_extras(found)
         self._losses.extend(found.losses)
         self.residual = found.residual
         if found.converged:

@@ -53,7 +53,7 @@ def test_it_goes_on_from_there_as_if_nothing_had_been(checkpointer):
     found = commit.latest("run", "net1")
     assert found.iteration == 2 and not found.complete
     second.restore(2, 0, lambda: None)
-    second.restore_extras(2)
+    second.restore_extras(commit.latest("run", "net1"))
     assert second.latest == 2
     learn(second.half, 2)
     for name, values in weights_of(first.half).items():
