@@ -146,8 +146,8 @@ class FileChannel(Member):
             self._lease.check(now=True)
             raise DamagedMessage(
                 f"message {following} of {self.partner} was deleted, {self.role} would need it to "
-                f"continue from {seq_received}; start from a later checkpoint of {self.role}, or "
-                f"with a new run directory"
+                f"continue from {seq_received}; stop both halves and start them again: they go "
+                f"back together to a checkpoint that both have"
             )
         self._received = seq_received
         self._outbox.update(base=seq_sent, seq=seq_sent, received=seq_received)

@@ -14,12 +14,15 @@ from typing import Callable, Optional
 from dualnet.errors import UsageError
 from dualnet.exchange.channel import PARTNER, ROLES
 from dualnet.exchange.paths import DataName, ExchangePaths
+from dualnet.exchange.peek import peek
 from dualnet.fs import SYSTEM, Fs
 from dualnet.train import commit
 from dualnet.train.commit import Commit
 
 __all__ = ["go_back", "is_over"]
 
+#: A half whose heartbeat is older, on a machine that cannot be asked, is taken for dead.
+_SILENT_S = 60.0
 #: Role to its latest whole checkpoint.
 Latest = dict[str, Optional[Commit]]
 
@@ -51,7 +54,8 @@ def go_back(
     """The checkpoint that a half goes on from, or None if it starts from nothing.
 
     Where both halves have to go back, the records of what lies beyond are removed, the other half's
-    too: its files without a record are no checkpoint, and will be written again.
+    too: its files without a record are no checkpoint, and will be written again. A half that is at
+    work is not taken back.
 
     Args:
         run_dir: The run.
@@ -68,7 +72,10 @@ def go_back(
     }
     if not _is_apart(run_dir, latest, fs):
         return latest[role]
-    common = _common(run_dir, fs)
+    common, other = _common(run_dir, fs), latest[PARTNER[role]]
+    is_ahead = common is None or (other is not None and other.iteration > common)
+    if is_ahead and _is_at_work(run_dir, PARTNER[role]):
+        return latest[role]  # it ends when it finds the message gone; the other one trains on
     reasons = "; ".join(_reason(run_dir, one, latest[one], fs) for one in ROLES)
     if common is None:
         raise UsageError(
@@ -106,6 +113,15 @@ def _is_apart(run_dir: str, latest: Latest, fs: Fs) -> bool:
         if not kept[PARTNER[reader]].issuperset(range(following, sent + 1)):
             return True
     return False
+
+
+def _is_at_work(run_dir: str, role: str) -> bool:
+    """Whether a half trains, as far as can be seen here; one that has just started does not."""
+    view = peek(run_dir).halves[role]
+    if view.state.startswith(("done", "stopped", "failed")) or view.alive is False:
+        return False
+    is_heard = view.heartbeat_age_s is not None and view.heartbeat_age_s < _SILENT_S
+    return view.sent > 0 and (bool(view.alive) or is_heard)
 
 
 def _common(run_dir: str, fs: Fs) -> Optional[int]:

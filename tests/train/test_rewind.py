@@ -11,6 +11,7 @@ import pytest
 from dualnet.config import CONFIG_NAME
 from dualnet.errors import UsageError
 from dualnet.exchange.paths import DataName, ExchangePaths
+from dualnet.exchange.peek import HalfView, RunView
 from dualnet.report.status import status
 from dualnet.train import checkpoint, commit, rewind
 from dualnet.train.digest import digest
@@ -164,6 +165,19 @@ def test_the_half_that_starts_first_takes_the_other_back(runs):
     # The other one has nothing to add.
     assert rewind.go_back("run", "net1", warnings.append).iteration == 4
     assert len(warnings) == 1
+
+
+def test_a_half_that_is_at_work_is_not_taken_back(runs, monkeypatch):
+    flip(runs / "net1_iter_6.caffemodel")
+    view = RunView("", halves={"net2": HalfView("net2", epoch=2, state="running", alive=True)})
+    monkeypatch.setattr(rewind, "peek", lambda run_dir: view)
+    view.halves["net2"].sent = 8
+    assert rewind.go_back("run", "net1").iteration == 4
+    assert commit.latest("run", "net2").iteration == 6
+    # One that has only just started, too, finds that it has to go back.
+    view.halves["net2"].sent = 0
+    assert rewind.go_back("run", "net1").iteration == 4
+    assert commit.latest("run", "net2").iteration == 4
 
 
 def test_where_no_iteration_is_whole_in_both_a_line_says_so(runs):

@@ -294,8 +294,8 @@ class Wire:
             self._incoming.fail(
                 DamagedMessage(
                     f"message {item['seq']} of {self._partner.role} was deleted, this half would "
-                    f"need it to continue; start from a later checkpoint, or with a new run "
-                    f"directory"
+                    f"need it to continue; stop both halves and start them again: they go "
+                    f"back together to a checkpoint that both have"
                 )
             )
         elif kind == "refused":
