@@ -14,7 +14,8 @@ has left.
        |
     connection.py - what carries objects and messages until it breaks: frames.py on a socket
        |
-    link.py ------- makes connections; address.py says where, auth.py to whom
+    link.py ------- makes connections; address.py says where, auth.py to whom, and reception.py
+                    lets those in that prove themselves
 """
 
 from dualnet.exchange.tcp.channel import TcpChannel

@@ -24,6 +24,8 @@ from dualnet.fs import Fs
 __all__ = ["Address", "find_addresses", "listen", "parse_address", "publish_address"]
 
 _LIMIT = 4096
+# Calls that the system keeps until we take them: strangers' among them.
+_BACKLOG = 1024
 # A network of the documentation (RFC 5737): asking for the way there sends nothing.
 _ANYWHERE = ("192.0.2.1", 9)
 
@@ -67,7 +69,7 @@ def listen(address: str) -> socket.socket:
         # A half that is started again takes the port that its predecessor has just left.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((where.host, where.port))
-        sock.listen(64)
+        sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
         raise StorageFailed(

@@ -23,7 +23,7 @@ from dualnet.exchange.records import MAC_BYTES, mac
 from dualnet.exchange.tcp.connection import Broken
 from dualnet.exchange.tcp.frames import Keys
 
-__all__ = ["AUTH_DEADLINE_S", "WrongSecret", "answer", "ask"]
+__all__ = ["AUTH_DEADLINE_S", "Answer", "WrongSecret", "ask"]
 
 #: A connection that has not proved itself in this time is closed.
 AUTH_DEADLINE_S = 5.0
@@ -38,22 +38,54 @@ class WrongSecret(Broken):
     """The other side answers, but does not know this run's secret."""
 
 
-def answer(sock: socket.socket, secret: bytes, role: str) -> Keys:
-    """Authenticate a connection that was accepted.
+class Answer:
+    """Authenticates a connection that was accepted, a piece at a time, without reading itself.
 
-    Raises:
-        Broken: it is no half of this run, or too slow.
+    Args:
+        secret: the run's.
+        role: ours.
+
+    Attributes:
+        keys: of the frames, once the caller has proved itself.
     """
-    deadline_s = time.monotonic() + AUTH_DEADLINE_S
-    theirs = _read(sock, _GREETING.size, deadline_s)
-    _check_greeting(theirs, PARTNER[role])
-    ours = _greeting(role)
-    transcript = theirs + ours
-    _write(sock, ours + mac(secret, f"tcp {role}", transcript), deadline_s)
-    proof = _read(sock, MAC_BYTES, deadline_s)
-    if not hmac.compare_digest(proof, mac(secret, f"tcp {PARTNER[role]}", transcript)):
-        raise WrongSecret("a caller does not know this run's secret")
-    return _keys(secret, role, transcript)
+
+    def __init__(self, secret: bytes, role: str) -> None:
+        self.keys: Keys | None = None
+        self._secret, self._role = secret, role
+        self._transcript = self._heard = b""
+
+    @property
+    def wanted(self) -> int:
+        """The most bytes to read next; what comes after the proof is not ours."""
+        size = MAC_BYTES if self._transcript else _GREETING.size
+        return size - len(self._heard)
+
+    def take(self, data: bytes) -> bytes:
+        """Take what the caller says, at most `wanted` bytes.
+
+        Returns:
+            What to answer, maybe nothing.
+
+        Raises:
+            Broken: it is no half of this run.
+        """
+        self._heard += data
+        if not self._transcript and not _MAGIC.startswith(self._heard[: len(_MAGIC)]):
+            raise Broken("no half of a run")
+        if self.wanted:
+            return b""
+        heard, self._heard = self._heard, b""
+        if not self._transcript:
+            _check_greeting(heard, PARTNER[self._role])
+            ours = _greeting(self._role)
+            self._transcript = heard + ours
+            return ours + mac(self._secret, f"tcp {self._role}", self._transcript)
+        if not hmac.compare_digest(
+            heard, mac(self._secret, f"tcp {PARTNER[self._role]}", self._transcript)
+        ):
+            raise WrongSecret("a caller does not know this run's secret")
+        self.keys = _keys(self._secret, self._role, self._transcript)
+        return b""
 
 
 def ask(sock: socket.socket, secret: bytes, role: str) -> Keys:

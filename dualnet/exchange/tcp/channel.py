@@ -13,6 +13,7 @@ from dualnet.exchange.channel import Message
 from dualnet.exchange.hello import seal_hello
 from dualnet.exchange.host import ProcessId
 from dualnet.exchange.layout import MessageLayout
+from dualnet.exchange.lease import highest_epoch
 from dualnet.exchange.member import Member
 from dualnet.exchange.outbox import check_size
 from dualnet.exchange.partner import Watch
@@ -136,7 +137,22 @@ class TcpChannel(Member):
                 lambda: publish_address(fs, paths, manifest, self.role, self.epoch, port),
             )
             return Listener(self.role, manifest.key, serve, sock)
-        return Dialer(self.role, manifest.key, serve, self._addresses)
+        return Dialer(self.role, manifest.key, serve, self._addresses, self._wrong_secret)
+
+    def _wrong_secret(self, address: Address) -> None:
+        """Whoever answers has another secret: wait for no partner, unless it shares this folder."""
+        try:
+            if highest_epoch(self._fs, self._paths, self.partner):
+                return  # it has this secret, too, and somebody else answers
+        except OSError:
+            return
+        self._wire.fail(
+            ManifestMismatch(
+                f"the half that answers at {address} has another secret than {self._paths.secret}; "
+                f"copy {self.partner}'s exchange/secret to this node's run directory, or correct "
+                "exchange.address"
+            )
+        )
 
     def _find_addresses(self) -> list[Address]:
         if self._settings.address:

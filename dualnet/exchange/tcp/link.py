@@ -1,8 +1,12 @@
 """Making the connection, and making it again.
 
-net1 listens, net2 calls. Each caller proves itself in a thread of its own with a deadline, so that
-strangers and silent callers delay nobody; a connection that is proved is handed to `serve`, which
+net1 listens, net2 calls. Callers prove themselves in reception.py, where strangers and silent ones
+delay nobody; a connection that is proved is handed to `serve`, in a thread of its own, which
 returns when it is broken.
+
+Another secret is said aloud at once, by whoever finds it. It ends nobody who listens, for any
+stranger can have one; only a half that calls, and has never met its partner, takes the answer of
+the address that it was given for its partner's, and gives up.
 """
 
 from __future__ import annotations
@@ -10,20 +14,25 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+import time
 from typing import Callable
 
 from dualnet.exchange.tcp.address import Address
-from dualnet.exchange.tcp.auth import answer, ask
+from dualnet.exchange.tcp.auth import WrongSecret, ask
 from dualnet.exchange.tcp.connection import Broken
 from dualnet.exchange.tcp.frames import Keys
+from dualnet.exchange.tcp.reception import Reception
 
 __all__ = ["Dialer", "Link", "Listener"]
 
 LOGGER = logging.getLogger(__name__)
 
-#: Callers that have not proved themselves yet; more are turned away.
-MOST_STRANGERS = 16
-
+#: Time between two looks whether this is over, without calls.
+_LOOK_S = 0.5
+#: Time between two warnings.
+_WARN_S = 60.0
+#: So long another secret answers before it is taken for the partner's.
+_SURE_S = 1.0
 _CONNECT_TIMEOUT_S = 5.0
 _SHORTEST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 2.0
@@ -51,6 +60,7 @@ class Link:
         self._thread = threading.Thread(target=self._run, name="dualnet-tcp", daemon=True)
         self.trouble = ""
         self._served = 0
+        self._warned_s = -float("inf")
 
     def start(self) -> None:
         """Begin, in a thread that does not keep the process alive."""
@@ -68,14 +78,9 @@ class Link:
     def _run(self) -> None:
         raise NotImplementedError
 
-    def _use(self, sock: socket.socket, prove: Callable[..., Keys]) -> None:
-        """Authenticate a connection and hand it over; nothing is raised."""
+    def _use(self, sock: socket.socket, keys: Keys) -> None:
+        """Hand a connection over that is authenticated."""
         try:
-            try:
-                keys = prove(sock, self._secret, self._role)
-            except Broken as error:
-                self._note(str(error))
-                return
             self.trouble = ""
             self._served += 1
             self._serve(sock, keys)
@@ -86,6 +91,13 @@ class Link:
         if trouble != self.trouble:
             LOGGER.info("%s: %s", self._role, trouble)
         self.trouble = trouble
+
+    def _warn(self, trouble: str) -> None:
+        """Say aloud what a person has to mend, now and then: strangers can be the cause of it."""
+        now_s = time.monotonic()
+        if now_s - self._warned_s >= _WARN_S:
+            self._warned_s = now_s
+            LOGGER.warning("%s: %s", self._role, trouble)
 
 
 class Listener(Link):
@@ -98,8 +110,8 @@ class Listener(Link):
     def __init__(self, role: str, secret: bytes, serve: Serve, sock: socket.socket) -> None:
         super().__init__(role, secret, serve)
         self._sock = sock
-        self._sock.settimeout(0.5)
-        self._strangers = threading.BoundedSemaphore(MOST_STRANGERS)
+        #: Where callers wait that have not proved themselves; None before the start.
+        self.reception: Reception | None = None
 
     def close(self) -> None:
         """See `Link.close`; callers in the queue are turned away at once."""
@@ -112,28 +124,35 @@ class Listener(Link):
             self._sock.close()
 
     def _run(self) -> None:
-        while not self._closed.is_set():
-            try:
-                sock, _ = self._sock.accept()
-            except socket.timeout:
-                continue
-            except OSError as error:
-                if not self._closed.wait(_SHORTEST_PAUSE_S):
-                    self._note(f"cannot take calls: {error.strerror or error}")
-                continue
-            if not self._strangers.acquire(blocking=False):
-                sock.close()
-                continue
-            threading.Thread(
-                target=self._use, args=(sock, self._prove), name="dualnet-tcp-call", daemon=True
-            ).start()
-        self._sock.close()
-
-    def _prove(self, sock: socket.socket, secret: bytes, role: str) -> Keys:
+        reception = self.reception = Reception(
+            self._sock, self._secret, self._role, self._turned_away
+        )
         try:
-            return answer(sock, secret, role)
+            while not self._closed.is_set():
+                try:
+                    for sock, keys in reception.look(_LOOK_S):
+                        self._let_in(sock, keys)
+                except OSError as error:
+                    if not self._closed.wait(_SHORTEST_PAUSE_S):
+                        self._note(f"cannot take calls: {error.strerror or error}")
         finally:
-            self._strangers.release()
+            reception.close()
+            self._sock.close()
+
+    def _let_in(self, sock: socket.socket, keys: Keys) -> None:
+        thread = threading.Thread(
+            target=self._use, args=(sock, keys), name="dualnet-tcp-call", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:  # no room for one more thread: it calls again
+            sock.close()
+            self._note(str(error))
+
+    def _turned_away(self, error: Broken) -> None:
+        if isinstance(error, WrongSecret):
+            self._warn(f"{error}; if that is net2, copy net1's exchange/secret to its node")
+        self._note(str(error))
 
 
 class Dialer(Link):
@@ -141,13 +160,23 @@ class Dialer(Link):
 
     Args:
         addresses: where to try, best first; asked before each round.
+        on_wrong_secret: told when whoever answers has had another secret for a second, and nobody
+            with ours has ever answered.
     """
 
     def __init__(
-        self, role: str, secret: bytes, serve: Serve, addresses: Callable[[], list[Address]]
+        self,
+        role: str,
+        secret: bytes,
+        serve: Serve,
+        addresses: Callable[[], list[Address]],
+        on_wrong_secret: Callable[[Address], None] = lambda address: None,
     ) -> None:
         super().__init__(role, secret, serve)
         self._addresses = addresses
+        self._on_wrong_secret = on_wrong_secret
+        self._has_met = False
+        self._wrong_since_s: float | None = None
 
     def _run(self) -> None:
         pause_s = _SHORTEST_PAUSE_S
@@ -167,4 +196,22 @@ class Dialer(Link):
         except (OSError, UnicodeError) as error:  # the latter for what can be no host's name
             self._note(f"cannot reach {address}: {getattr(error, 'strerror', None) or error}")
             return
-        self._use(sock, ask)
+        try:
+            keys = ask(sock, self._secret, self._role)
+        except Broken as error:
+            sock.close()
+            self._note(str(error))
+            if isinstance(error, WrongSecret):
+                self._wrong_secret(error, address)
+            return
+        self._wrong_since_s = None
+        self._has_met = True
+        self._use(sock, keys)
+
+    def _wrong_secret(self, error: WrongSecret, address: Address) -> None:
+        self._warn(f"{error} ({address}); copy net1's exchange/secret to this node")
+        now_s = time.monotonic()
+        if self._wrong_since_s is None:
+            self._wrong_since_s = now_s
+        if not self._has_met and now_s - self._wrong_since_s >= _SURE_S:
+            self._on_wrong_secret(address)

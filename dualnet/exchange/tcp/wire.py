@@ -142,6 +142,10 @@ class Wire:
         """See `Incoming.put`."""
         self._incoming.put(seq, arrival)
 
+    def fail(self, error: DualnetError) -> None:
+        """End the exchange; the first error counts."""
+        self._incoming.fail(error)
+
     def tell(self) -> None:
         """Tell the partner soon where we stand."""
         self._sender.tell()

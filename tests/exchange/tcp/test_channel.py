@@ -208,6 +208,47 @@ def test_a_connection_that_only_seems_open_is_given_up(play: Stage) -> None:
 # Strangers.
 
 
+@pytest.mark.parametrize("kind", ["silent", "dripping", "greeting", "garbage", "closing"])
+def test_a_partner_gets_in_past_strangers_that_come_again_and_again(play: Stage, kind: str) -> None:
+    """From its own address, and more of them than there are places."""
+    net1 = play.open("net1")
+    port, over = port_of(net1), threading.Event()
+    greeting = b"DNTCP\x01\x01" + bytes(32)
+
+    def crowd() -> None:
+        held: list[socket.socket] = []
+        while not over.is_set():
+            try:
+                held.append(socket.create_connection(("127.0.0.1", port), 5))
+                if kind == "dripping":
+                    for sock in held[-50:]:
+                        sock.send(greeting[:1])
+                elif kind != "silent":
+                    held[-1].send({"greeting": greeting, "garbage": b"x" * 999}.get(kind, b""))
+            except OSError:
+                pass
+            while len(held) > (300 if kind != "closing" else 0):
+                held.pop(0).close()
+            over.wait(0.0005)
+        for sock in held:
+            sock.close()
+
+    strangers = [threading.Thread(target=crowd) for _ in range(2)]
+    for thread in strangers:
+        thread.start()
+    try:
+        while net1._link.reception is None or len(net1._link.reception) < 20:
+            if kind in ("garbage", "closing", "dripping"):
+                break
+            over.wait(0.005)
+        net2 = play.open("net2")  # within QUICK's 20 s
+        lockstep(net1, net2, 0, 5)
+    finally:
+        over.set()
+        for thread in strangers:
+            thread.join()
+
+
 def test_strangers_do_not_disturb(play: Stage) -> None:
     """Silent ones, loud ones, and more of both than are let in at a time."""
     net1, net2 = play.pair()
@@ -234,20 +275,45 @@ def test_strangers_do_not_disturb(play: Stage) -> None:
         sock.close()
 
 
-def test_another_secret_is_refused(play: Stage, tmp_path: Path) -> None:
-    play.open("net1")
+def calling(play: Stage, folder: Path, **settings: Any) -> TcpChannel:
+    """A net2 in another folder, with a secret of its own, that calls net1."""
     port = port_of(play._opened[0])
-    (tmp_path / "elsewhere").mkdir()
-    settings = ExchangeSettings(
-        **{**QUICK, "partner_timeout_s": 1.0, "lock_dir": str(tmp_path / "locks3")}
-    )
-    net2 = TcpChannel(
-        "net2", str(tmp_path / "elsewhere"), settings, {"config": "c"},
+    folder.mkdir(exist_ok=True)
+    made = ExchangeSettings(**{**QUICK, "lock_dir": str(folder / "locks"), **settings})
+    return TcpChannel(
+        "net2", str(folder), made, {"config": "c"},
         addresses=lambda: [Address("127.0.0.1", port)],
     )  # fmt: skip
-    with pytest.raises(PartnerNeverCame, match="has another secret"):
+
+
+def test_another_secret_is_said_at_once_and_refused(
+    play: Stage, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    net1 = play.open("net1")
+    net2 = calling(play, tmp_path / "elsewhere")
+    with pytest.raises(ManifestMismatch, match=r"127\.0\.0\.1:\d+ has another secret than .*copy"):
         net2.handshake({})
     net2.close("stopped")
+    assert [r.levelname for r in caplog.records if "has another secret" in r.getMessage()] == [
+        "WARNING"
+    ]
+    # The one that listens is not ended by it: its own partner still comes.
+    lockstep(net1, play.open("net2"), 0, 2)
+
+
+def test_another_secret_ends_nobody_who_shares_a_folder_with_its_partner(
+    play: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then somebody else sits at the address: the partner is waited for."""
+    monkeypatch.setattr("dualnet.exchange.tcp.link._SURE_S", 0.0)
+    play.open("net1")
+    (tmp_path / "elsewhere").mkdir()
+    with stage("tcp", tmp_path / "elsewhere") as elsewhere:
+        elsewhere.open("net1").close("stopped")
+        net2 = calling(play, elsewhere.run_dir, partner_timeout_s=1.0)
+        with pytest.raises(PartnerNeverCame, match="has another secret"):
+            net2.handshake({})
+        net2.close("stopped")
 
 
 # Directories that are not shared.
