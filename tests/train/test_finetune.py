@@ -80,6 +80,18 @@ def test_the_log_says_what_caffe_says_and_counts(single):
     assert not warned
 
 
+@pytest.mark.parametrize("kind", ["train_net", "missing"])
+def test_the_other_half_may_name_its_nets_otherwise_or_not_be_at_hand(single, workdir, kind):
+    text = (workdir / "prototxt/digits/net2_solver.prototxt").read_text()
+    net = "prototxt/digits/net2_train_test.prototxt"
+    assert f'net: "{net}"' in text
+    other = f'train_net: "{net}" test_net: "{net}"' if kind == "train_net" else 'net: "none"'
+    (workdir / "solver2.prototxt").write_text(text.replace(f'net: "{net}"', other))
+    _, said, _ = finetune("net1", "single.caffemodel", overrides=["net2.solver=solver2.prototxt"])
+    assert ("Ignoring source layer conv4" in said) == (kind == "missing")
+    assert ("3 layers left to net2" in said[-1]) == (kind == "train_net")
+
+
 def test_the_single_net_ignores_what_it_does_not_have(single):
     rewrite("single.caffemodel", "old.caffemodel", lambda net: rename(net, conv2="old2"))
     _, said, warned = finetune("single", "old.caffemodel")
