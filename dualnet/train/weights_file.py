@@ -46,12 +46,10 @@ class StoredLayer(NamedTuple):
     #: Of its parameters by their numbers, none for layers without weights. HDF5 leaves out those
     #: that another layer shares.
     shapes: Mapping[int, Shape]
-    #: What holds the values, for `WeightsFile.values`.
-    blobs: Any = ()
 
 
 class WeightsFile(NamedTuple):
-    """A file of weights that has been read."""
+    """What a file of weights holds; the values stay in the file, which may be large."""
 
     path: str
     #: In the file's order; a name may come twice, and Caffe then copies both, one after the other.
@@ -71,7 +69,9 @@ class WeightsFile(NamedTuple):
         """
         layer = self.with_weights[name]
         if not self.is_hdf5:
-            return {i: _values(layer.blobs[i], shape) for i, shape in layer.shapes.items()}
+            net, _ = _parse(self.path)
+            stored = {other: blobs for other, blobs in _stored(net) if len(blobs)}
+            return {i: _values(stored[name][i], shape) for i, shape in layer.shapes.items()}
         with _open_hdf5(self.path) as stream:
             group = stream["data"][name]
             return {i: np.array(group[str(i)], np.float32) for i in layer.shapes}
@@ -88,38 +88,50 @@ def read_weights_file(path: str) -> WeightsFile:
     """
     try:
         with open(path, "rb", opener=regular_only) as file:
-            head = file.read(HEAD_BYTES)
-            if head.startswith(_HDF5):
+            if file.read(len(_HDF5)) == _HDF5:
                 return WeightsFile(path, tuple(_hdf5_layers(path)), is_hdf5=True)
-            content = head + file.read()
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the weights ({error.strerror})") from error
+    net, kind = _parse(path)
+    layers = tuple(
+        StoredLayer(
+            name, {i: _shape(f"{path}: layer {name}", blob) for i, blob in enumerate(blobs)}
+        )
+        for name, blobs in _stored(net)
+    )
+    if not layers:
+        raise ConfigError(_is_no_caffemodel(path, kind or "it names no layer"))
+    return WeightsFile(path, layers)
+
+
+def _parse(path: str) -> tuple[Any, str]:
+    """The NetParameter in a file, and what else the file seems to be."""
     net = caffe_pb2.NetParameter()
-    kind = guess_kind(head)
+    try:
+        with open(path, "rb", opener=regular_only) as file:
+            content = file.read()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the weights ({error.strerror})") from error
+    kind = guess_kind(content[:HEAD_BYTES])
     try:
         net.ParseFromString(content)
     except Exception as error:  # DecodeError lives in protobuf, which only the provider imports
         raise ConfigError(_is_no_caffemodel(path, kind or str(error))) from error
-    layers = tuple(_layers(path, net))
-    if not layers:
-        raise ConfigError(_is_no_caffemodel(path, kind or "it names no layer"))
-    return WeightsFile(path, layers)
+    return net, kind
 
 
 def _is_no_caffemodel(path: str, kind: str) -> str:
     return f"{path} is not a caffemodel ({kind}); name a file that Caffe or dualnet has saved"
 
 
-def _layers(path: str, net: Any) -> Iterator[StoredLayer]:
-    """The layers of a NetParameter in its present layout, that of 2013 (V1) or before (V0)."""
+def _stored(net: Any) -> Iterator[tuple[str, Any]]:
+    """Names and blobs of a NetParameter's layers, in its present layout, that of 2013 or before."""
     for layer in net.layers or net.layer:
         old = layer.layer if net.layers and layer.HasField("layer") else None
         if old is not None and old.type == "padding":
             continue  # Caffe makes it a part of the convolution that follows
         source = old if old is not None else layer
-        blobs = source.blobs
-        shapes = {i: _shape(f"{path}: layer {source.name}", blob) for i, blob in enumerate(blobs)}
-        yield StoredLayer(source.name, shapes, blobs)
+        yield source.name, source.blobs
 
 
 def _shape(where: str, blob: Any) -> Shape:
