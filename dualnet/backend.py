@@ -22,6 +22,8 @@ __all__ = ["caffe", "caffe_pb2", "provider"]
 
 def _import_bvlc() -> Any:
     module = importlib.import_module("caffe")
+    if getattr(module, "is_dualnet_engine", False):
+        raise ImportError("what is called caffe here is the engine")
     if not hasattr(module.SGDSolver, "apply_update"):
         raise UsageError(
             f"BVLC Caffe {getattr(module, '__version__', '?')} has no apply_update: dualnet needs "

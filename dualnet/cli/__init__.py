@@ -8,14 +8,15 @@ import os
 import signal
 import sys
 import threading
+from functools import partial
 from typing import Any, Optional
 
-from dualnet import __version__
+from dualnet import __version__, children
 from dualnet.cli import bench, caffe, cut, data, doctor, experiment, nets, runs, training
 from dualnet.cli.terminal import let_go, say
 from dualnet.errors import DualnetError, OutOfMemory, StorageFailed, UsageError
 from dualnet.scarcity import is_scarcity, lacks_files
-from dualnet.train.stopping import STOP_SIGNALS, Stopped
+from dualnet.train.stopping import STOP_SIGNALS, Stopped, restore_defaults
 
 __all__ = ["main"]
 
@@ -47,20 +48,34 @@ def _terminate(number: int, frame: Any) -> None:
 
 def main(arguments: Optional[list[str]] = None) -> int:
     """Run one command; returns the exit code, see dualnet/errors.py."""
-    words = sys.argv[1:] if arguments is None else arguments
-    if words[:1] == ["caffe"]:
-        return caffe.run(words[1:])  # its flags are gflags', with one dash or two
+    if arguments is not None:
+        return _main(arguments)
+    children.adopt()
+    code = 1  # of an error that nobody has foreseen
     try:
         try:
-            code = _run(words)
-        finally:
-            if arguments is None:  # the process ends: what comes now comes too late
-                _handle_stops(signal.SIG_IGN)
-                _handle_interrupts(signal.SIG_IGN)
+            code = _main(sys.argv[1:])
+        finally:  # the process ends: what comes now comes too late
+            _handle_stops(signal.SIG_IGN)
+            _handle_interrupts(signal.SIG_IGN)
     except Stopped as error:  # between two of our lines
         code = error.exit_code
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT
+    finally:
+        children.watch_exit(code, say)
+    let_go()
+    return code
+
+
+def _main(words: list[str]) -> int:
+    if words[:1] == ["caffe"]:
+        return caffe.run(words[1:])  # its flags are gflags', with one dash or two
+    forget = children.undo_in_children(partial(restore_defaults, [_terminate]))
+    try:
+        code = _run(words)
+    finally:
+        forget()
     let_go()
     return code
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from google.protobuf import text_format
 
-from dualnet import backend
+from dualnet import backend, children
 from dualnet.backend import caffe, caffe_pb2
 from dualnet.cut.data_files import missing_file
 from dualnet.cut.graph import batch_size_of
@@ -208,7 +208,16 @@ def _require_source(layer: Any, path: str) -> None:
         raise ConfigError(f"{path}: layer {layer.name}: {missing} is not here; {remedy}")
 
 
+def _show(words: list[str]) -> None:
+    """Each net's shapes, a line of JSON: what `_build_apart` asks a process of its own for."""
+    children.adopt()
+    try:
+        for path, phase in zip(words[::2], words[1::2]):
+            sys.stdout.write(json.dumps(_look(path, phase)) + "\n")
+            sys.stdout.flush()  # the next net may end the process
+    finally:
+        children.watch_exit(0, lambda line: None)
+
+
 if __name__ == "__main__":
-    for one_path, one_phase in zip(sys.argv[1::2], sys.argv[2::2]):
-        sys.stdout.write(json.dumps(_look(one_path, one_phase)) + "\n")
-        sys.stdout.flush()  # the next net may end the process
+    _show(sys.argv[1:])

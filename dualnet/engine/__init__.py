@@ -7,6 +7,7 @@ find it. Importing this package alone loads neither PyTorch nor NumPy.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from types import ModuleType
 
@@ -42,4 +43,8 @@ def register() -> ModuleType:
         sys.modules[name] = module
         if name.count(".") == 1 and name != "caffe._caffe":
             setattr(api, name.rpartition(".")[2], module)  # as an import of a submodule does
+    # For processes that users' layers start anew: they are given this path, and no modules.
+    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "importable")
+    if folder not in sys.path:
+        sys.path.append(folder)
     return api

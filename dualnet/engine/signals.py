@@ -5,6 +5,7 @@ The handlers only take a note; the solver asks for it once an iteration, also wh
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType
@@ -39,6 +40,7 @@ class SignalActions:
         self._effects = {signal.SIGINT: sigint}
         if hasattr(signal, "SIGHUP"):  # not on Windows
             self._effects[signal.SIGHUP] = sighup
+        self._pid = os.getpid()
         self._pending: list[str] = []
         self._before: dict[signal.Signals, Any] = {}
 
@@ -57,6 +59,10 @@ class SignalActions:
         return self._pending.pop(0) if self._pending else "none"
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._pid:  # a process that a layer forked: nobody there would ask
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
         effect = self._effects[signal.Signals(number)]
         if effect not in self._pending:
             self._pending.append(effect)

@@ -14,6 +14,7 @@ import os
 import stat
 from typing import Callable
 
+from dualnet.children import undo_in_children
 from dualnet.errors import StorageFailed, Superseded
 from dualnet.exchange.heartbeat import Heartbeat, Pulse, read_pulse
 from dualnet.exchange.host import ProcessId
@@ -54,6 +55,7 @@ class NodeLock:
         self._fs = fs
         self._path = folder or _DEFAULT_FOLDERS[0].format(uid=os.geteuid())
         self._fd: int | None = None
+        undo_in_children(self._leave_to_parent)
         try:
             self._path = os.path.join(self._folder(folder), f"{run}.{role}.lock")
             self._take(role)
@@ -108,6 +110,12 @@ class NodeLock:
             return self._fs.lstat(self._path).st_ino
         except FileNotFoundError:
             return None
+
+    def _leave_to_parent(self) -> None:
+        """In a process that users' code has forked: it must not hold the lock when we are gone."""
+        if self._fd is not None:
+            fd, self._fd = self._fd, None
+            os.close(fd)
 
     def release(self) -> None:
         """Let the next process in."""

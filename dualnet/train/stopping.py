@@ -4,7 +4,8 @@ The first signal asks: the iteration is finished, a checkpoint written, the part
 take `within_s`, less than the 30 s that batch systems commonly leave between SIGTERM and SIGKILL.
 Then the process leaves as it is, and the run goes on from the last checkpoint. Further signals
 change nothing: batch systems signal every process of a job, and the launcher passes its own on.
-What becomes of those whose launcher dies without passing anything on: lifeline.py.
+What becomes of those whose launcher dies without passing anything on: lifeline.py. Processes that
+users' layers fork have the default handlers: children.py.
 
 An exception that a signal's handler raises can come between any two instructions: within the start
 of a thread, an import, a lock. So while a half is being set up, signals are only noted (`defer`),
@@ -17,14 +18,15 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
+from dualnet.children import undo_in_children
 from dualnet.fs import Fs
 
-__all__ = ["STOP_SIGNALS", "StoppableFs", "Stopped", "Stopper"]
+__all__ = ["STOP_SIGNALS", "StoppableFs", "Stopped", "Stopper", "restore_defaults"]
 
 #: SIGHUP, the terminal was closed, unless this process was told to ignore that, as by nohup.
 STOP_SIGNALS = (
@@ -36,6 +38,19 @@ STOP_SIGNALS = (
 
 #: Time between two looks of a sleep that a signal is to end.
 _LOOK_S = 0.1
+
+
+def restore_defaults(ours: Sequence[Any]) -> None:
+    """In a process that users' code has forked: SIGTERM and its like end it, as they end others.
+
+    Args:
+        ours: Our handlers; what users' code has set meanwhile stays.
+    """
+    for number in (*STOP_SIGNALS, signal.SIGALRM):
+        if signal.getsignal(number) in ours:
+            signal.signal(number, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) in ours:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Stopped(BaseException):
@@ -78,6 +93,7 @@ class Stopper:
         self._is_late = False
         self._left_s = -float("inf")
         self._before: dict[int, Any] = {}
+        self._forget: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Stopper:
         if threading.current_thread() is threading.main_thread():
@@ -86,6 +102,7 @@ class Stopper:
             self._before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._on_alarm)
             if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
                 self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._on_interrupt)
+            self._forget = undo_in_children(self._leave_child)
         return self
 
     def __exit__(
@@ -99,6 +116,10 @@ class Stopper:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()
+        self._forget()
+
+    def _leave_child(self) -> None:
+        restore_defaults([self._on_signal, self._on_alarm, self._on_interrupt])
 
     def error(self) -> Stopped:
         """What to raise for the signal that came."""

@@ -17,6 +17,7 @@ import threading
 import time
 from typing import Callable
 
+from dualnet.children import close_in_children
 from dualnet.exchange.tcp.address import Address
 from dualnet.exchange.tcp.auth import WrongSecret, ask
 from dualnet.exchange.tcp.connection import Broken
@@ -80,6 +81,7 @@ class Link:
 
     def _use(self, sock: socket.socket, keys: Keys) -> None:
         """Hand a connection over that is authenticated."""
+        close_in_children(sock)
         try:
             self.trouble = ""
             self._served += 1
@@ -110,6 +112,7 @@ class Listener(Link):
     def __init__(self, role: str, secret: bytes, serve: Serve, sock: socket.socket) -> None:
         super().__init__(role, secret, serve)
         self._sock = sock
+        close_in_children(sock)
         #: Where callers wait that have not proved themselves; None before the start.
         self.reception: Reception | None = None
 
