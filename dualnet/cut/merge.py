@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from dualnet.backend import caffe_pb2
 from dualnet.config import Cut
 from dualnet.cut.graph import NetGraph, read_net
+from dualnet.cut.input_gradient import take_out
 from dualnet.engine.regular_file import regular_only
 from dualnet.errors import ConfigError
 
@@ -69,6 +70,7 @@ def merge_nets(
             one name for different things.
     """
     net1, net2 = read_net(net1_path), read_net(net2_path)
+    take_out(net2)
     lower, left_out = _lower(net1, cut)
     names = _renamed(net1, net2, cut, net2_path)
     upper = _upper(net2, cut, names)

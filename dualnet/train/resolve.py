@@ -33,6 +33,7 @@ from dualnet.cut.graph import (
     set_batch_size,
     solver_states,
 )
+from dualnet.cut.input_gradient import ask_for
 from dualnet.cut.solver_nets import OTHER_NETS, net_of
 from dualnet.errors import ConfigError
 from dualnet.train.late_momentum import is_late
@@ -52,9 +53,6 @@ _LR_POLICIES = ("fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid")
 
 #: Those that count in max_iter, stepsize or stepvalue, if in anything.
 _STRETCHABLE = ("fixed", "step", "multistep", "poly")
-
-#: Layers whose Backward ends BVLC Caffe's process (NOT_IMPLEMENTED).
-_NOT_DIFFERENTIABLE = ("Accuracy", "ArgMax", "Threshold")
 
 #: A test_interval that no training reaches; what `train.test_interval: 0` becomes.
 NEVER = 2**31 - 1
@@ -144,8 +142,9 @@ def resolve(config: Config, role: str, run_dir: str) -> Resolved:
         _set_losses(config, train)
     elif role == "net2":
         check_net2(config, train, test if solver.test_iter else train)
-        if _needs_input_gradients(config, train):
-            _force_backward(net, train)
+        if _ask_for_gradients(config, net, train, test):
+            train = NetGraph(net, "TRAIN", net_source, states.get("TRAIN"))
+            test = NetGraph(net, "TEST", net_source, states.get("TEST"))
     if not any(batch_size_of(layer) or _makes_data(layer) for layer in train.layers):
         raise ConfigError(
             f"{net_source}: no data layer in phase TRAIN; nothing says the batch size"
@@ -288,24 +287,14 @@ def _stretch_schedule(solver: Any, config: Config, role: str, source: str) -> in
     return updates
 
 
-def _needs_input_gradients(config: Config, train: NetGraph) -> bool:
-    """Whether net2 goes backward to its inputs, which Caffe leaves out as nothing learns there."""
-    compared = compared_blobs(config, "net2", train).values()
-    dual = config.cut.dual.values()
-    is_direct = any(train.producers[blob][0].name not in dual for blob in compared)
-    is_sent = config.coupling.target == "backprop" or config.coupling.fidelity_interval > 0
-    return is_direct or is_sent
-
-
-def _force_backward(net: Any, train: NetGraph) -> None:
-    for layer in train.layers:
-        if layer.type in _NOT_DIFFERENTIABLE:
-            raise ConfigError(
-                f"{train.path}: layer {layer.name} of type {layer.type} has no gradient, and this "
-                "coupling needs that of net2's inputs (force_backward); give it "
-                "include { phase: TEST }"
-            )
-    net.force_backward = True
+def _ask_for_gradients(config: Config, net: Any, train: NetGraph, test: NetGraph) -> bool:
+    """Let net2 compute what it sends of gradients; whether that has changed the net."""
+    target = config.coupling.target
+    compared = list(compared_blobs(config, "net2", train).values())
+    if target in ("activation", "updated"):
+        compared = []  # values alone are sent
+    are_sent = target == "backprop" or config.coupling.fidelity_interval > 0
+    return ask_for(net, train, test, config.cut.blobs, compared, are_sent)
 
 
 def _set_losses(config: Config, train: NetGraph) -> None:

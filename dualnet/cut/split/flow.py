@@ -47,7 +47,7 @@ class Flow:
         labels: Streams that cross without a gradient: labels, masks of positions, references.
         compared: What net1's losses compare, in the order in which it is made.
         needs_force: Whether a compared stream of net2 has nothing that learns below it, so that
-            Caffe would leave out its gradient without force_backward.
+            Caffe would leave out its gradient (input_gradient.py).
     """
 
     blobs: list[Stream]

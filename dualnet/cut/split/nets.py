@@ -10,7 +10,6 @@ from dualnet.backend import caffe_pb2
 from dualnet.cut.prototxt import Source, Written, commented, format_fields, format_layer
 from dualnet.cut.shapes import Built
 from dualnet.cut.split.flow import Flow
-from dualnet.cut.split.gradients import WITHOUT_GRADIENT
 from dualnet.cut.split.names import Names, Unique
 from dualnet.cut.split.sides import Sides
 from dualnet.cut.wiring import Stream
@@ -83,8 +82,6 @@ class NetWriter:
             wanted = self._renamed(number, names if is_dual else led, names)
             if is_dual:
                 wanted.name = self.names.copies[number]
-            elif self._moves_to_test(number):
-                wanted.include.add(phase=caffe_pb2.TEST)
             parts.append(self._take(self.source.layer(number, wanted)))
             for stream in [s for s in splits if s in self.wiring.makes[number]]:
                 parts.append(self._split(names[stream], splits.pop(stream)))
@@ -134,23 +131,6 @@ class NetWriter:
                 needed.add(number)
                 wanted.update(self.wiring.reads[number])
         return needed
-
-    def _moves_to_test(self, number: int) -> bool:
-        """Whether force_backward would make Caffe call a backward pass that a layer lacks."""
-        layer = self.wiring.layers[number]
-        moves = (
-            self.flow.needs_force
-            and layer.type in WITHOUT_GRADIENT
-            and layer.type != "Silence"
-            and not layer.include
-            and not layer.exclude
-        )
-        if moves:
-            self.remarks.append(
-                f"layer {self.wiring.label(number)} runs in tests only: net2 needs "
-                f"force_backward, and {layer.type} has no backward pass"
-            )
-        return moves
 
     def _train_reads(self, number: int) -> list[Stream]:
         return self.wiring.reads[number] if "TRAIN" in self.wiring.phases_of(number) else []
@@ -236,8 +216,6 @@ class NetWriter:
         net.CopyFrom(self.wiring.net)
         net.ClearField("layer")
         net.name = f"{self.title}_{role}"
-        if role == "net2" and self.flow.needs_force:
-            net.force_backward = True
         return format_fields(net)
 
     @property
@@ -270,8 +248,6 @@ class NetWriter:
             text += (
                 " A Split layer collects the gradient of what reads a blob beside the dual layers."
             )
-        if self.flow.needs_force:
-            text += " force_backward: no layer that learns lies below it."
         return self._header(text)
 
     def _single(self) -> str:

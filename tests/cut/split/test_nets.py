@@ -34,7 +34,7 @@ def test_gradient_of_a_section_that_ends_in_place_is_kept(tmp_path):
 def test_shortcut_is_led_around_the_section(tmp_path):
     yaml, texts, _ = halved(tmp_path / "nets", READ_TWICE, "conv2", "conv3")
     net2 = texts["net2_train_test.prototxt"]
-    assert "force_backward: true" in net2
+    assert "force_backward" not in net2
     graph = NetGraph(read_net(yaml.replace("dual.yaml", "net2_train_test.prototxt")), "TRAIN", "")
     assert list(graph.layer("conv2_split", "").top) == ["conv2p"]
     assert list(graph.layer("conv3p", "").bottom) == ["conv2"]

@@ -1,0 +1,155 @@
+"""The gradient at net2's inputs, on exactly the ways that lead there.
+
+Caffe computes no gradient of a blob below which nothing learns, and an Input learns nothing. Its
+`force_backward` would ask for every gradient of the net: of the labels, which losses that users
+wrote refuse, and where a `propagate_down: false` of theirs forbids it (net.cpp). So a layer that
+counts as one that learns is put behind the input: BatchNorm by stored statistics, which are those
+that it is built with (mean 0, variance 0 and eps 1), has parameters, changes no bit of what passes
+it either way, and never changes itself (batch_norm_layer.cpp). Behind it Caffe decides as in the
+single net, where layers that learn lie there.
+
+Where all that reads the input learns by itself, `propagate_down: true` on that layer is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any, Optional
+
+from dualnet.backend import caffe_pb2
+from dualnet.cut.below import FEEDS, layers_below
+from dualnet.cut.graph import NetGraph
+
+__all__ = ["ask_for", "take_out"]
+
+#: What the names of the layers that are put in, and of their tops, end with.
+_ENDING = "~gradient"
+
+#: Layers that always have parameters. Of others, users' own among them, the text does not say.
+_LEARNERS = ("Convolution", "Deconvolution", "InnerProduct", "PReLU", "LSTM", "RNN", "Embed")
+
+
+def ask_for(
+    net: Any,
+    train: NetGraph,
+    test: NetGraph,
+    inputs: Collection[str],
+    compared: Iterable[str],
+    are_sent: bool,
+) -> bool:
+    """Have Caffe compute the gradients of net2 that net1 needs.
+
+    Args:
+        net: net2, changed in place where it has to be.
+        train, test: Its layers in each phase; out of date once it was changed.
+        inputs: The cut blobs.
+        compared: Blobs whose gradient is needed.
+        are_sent: Whether that of the inputs themselves is needed.
+
+    Returns:
+        Whether the net was changed.
+    """
+    wanted = [blob for blob in compared if not _learns_below(train, blob)]
+    changed = False
+    for blob in inputs:
+        readers = [layer for layer in train.layers if blob in layer.bottom]
+        # Layers that lead from here to what is compared.
+        needing = {
+            place
+            for one in wanted
+            for place in layers_below(train, [one])
+            if blob in train.layers[place].bottom
+        }
+        is_wanted = are_sent or blob in wanted
+        if not is_wanted and not needing:
+            continue
+        changed = True
+        if not needing and blob not in wanted and len(readers) == 1 and _takes_it_alone(readers[0]):
+            readers[0].propagate_down[:] = [True]
+        elif _has_one_axis(train, blob):
+            net.force_backward = True  # BVLC's BatchNorm wants channels
+        else:
+            chosen = None if is_wanted else [train.layers[place] for place in sorted(needing)]
+            _put_in(net, train, test, blob, chosen, is_wanted)
+    return changed
+
+
+def take_out(net: Any) -> None:
+    """Undo `ask_for` but for `propagate_down`: the net as it was written."""
+    names = {layer.top[0]: layer.bottom[0] for layer in net.layer if _is_put_in(layer)}
+    kept = [layer for layer in net.layer if not _is_put_in(layer)]
+    for layer in kept:
+        layer.bottom[:] = [names.get(blob, blob) for blob in layer.bottom]
+        layer.top[:] = [names.get(blob, blob) for blob in layer.top]
+    if names:
+        layers = [type(layer).FromString(layer.SerializeToString()) for layer in kept]
+        del net.layer[:]
+        net.layer.extend(layers)
+
+
+def _is_put_in(layer: Any) -> bool:
+    return bool(layer.type == "BatchNorm" and layer.name.endswith(_ENDING))
+
+
+def _learns_below(train: NetGraph, blob: str) -> bool:
+    """Whether Caffe computes a blob's gradient because a layer that learns lies below it."""
+    return any(_learns(train.layers[place]) for place in layers_below(train, [blob]))
+
+
+def _learns(layer: Any) -> bool:
+    rates = [spec.lr_mult for spec in layer.param]
+    # Weights come first, then biases, which have a rate of 1 if none is given.
+    return layer.type in _LEARNERS and (not rates or any(rates))
+
+
+def _takes_it_alone(layer: Any) -> bool:
+    return len(layer.bottom) == 1 and not layer.propagate_down and _learns(layer)
+
+
+def _has_one_axis(train: NetGraph, blob: str) -> bool:
+    feed = train.producers[blob][0]
+    if feed.type != "Input" or not feed.input_param.shape:
+        return False
+    shapes = list(feed.input_param.shape)
+    return len(shapes[list(feed.top).index(blob) if len(shapes) > 1 else 0].dim) < 2
+
+
+def _put_in(
+    net: Any,
+    train: NetGraph,
+    test: NetGraph,
+    blob: str,
+    chosen: Optional[list[Any]],
+    is_wanted: bool,
+) -> None:
+    """Put the layer behind the input, for some of its readers or, with None, for all."""
+    top = f"{blob}{_ENDING}"
+    readers = [layer for layer in net.layer if blob in layer.bottom and layer.type not in FEEDS]
+    if chosen is None or any(blob in layer.top for layer in readers):
+        chosen = readers  # those that work in place would change what others read, too
+    is_tested = any(_has(test, layer) for layer in chosen)
+    layers: list[Any] = []
+    for layer in net.layer:
+        layers.append(layer)
+        if any(layer is one for one in chosen):
+            layer.bottom[:] = [top if name == blob else name for name in layer.bottom]
+            layer.top[:] = [top if name == blob else name for name in layer.top]
+        elif layer.type in FEEDS and blob in layer.top and (is_tested or _has(train, layer)):
+            added = type(layer)(name=top, type="BatchNorm", bottom=[blob], top=[top])
+            added.include.extend(layer.include)
+            added.exclude.extend(layer.exclude)
+            if not is_tested:  # its top would be an output of tests
+                del added.include[:], added.exclude[:]
+                added.include.add(phase=caffe_pb2.TRAIN)
+            if is_wanted:
+                added.propagate_down.append(True)
+            added.batch_norm_param.use_global_stats = True
+            added.batch_norm_param.eps = 1
+            layers.append(added)
+    copies = [type(layer).FromString(layer.SerializeToString()) for layer in layers]
+    del net.layer[:]
+    net.layer.extend(copies)
+
+
+def _has(graph: NetGraph, layer: Any) -> bool:
+    return any(layer is one for one in graph.layers)
