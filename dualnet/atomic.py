@@ -6,11 +6,18 @@ import errno
 import os
 import stat
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from dualnet.fs import SYSTEM, Fs
 
-__all__ = ["read_blocks", "read_whole", "replace", "write_atomically", "write_together"]
+__all__ = [
+    "create_atomically",
+    "read_blocks",
+    "read_whole",
+    "replace",
+    "write_atomically",
+    "write_together",
+]
 
 _BLOCK_BYTES = 1 << 20
 
@@ -21,6 +28,34 @@ def write_atomically(path: str, content: bytes, fs: Fs = SYSTEM) -> None:
     Raises:
         OSError: As the system says; the temporary file is gone then.
     """
+    _write(path, content, lambda temporary: fs.rename(temporary, path), fs)
+
+
+def create_atomically(path: str, content: bytes, fs: Fs = SYSTEM) -> None:
+    """Write a file unless it is there: of several that try, on several nodes, one does.
+
+    Raises:
+        OSError: As the system says.
+    """
+
+    def publish(temporary: str) -> None:
+        try:
+            fs.link(temporary, path)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+                raise
+            if not os.path.lexists(path):  # no hard links here: the best that can be done
+                fs.rename(temporary, path)
+                return
+        fs.unlink(temporary)
+
+    _write(path, content, publish, fs)
+
+
+def _write(path: str, content: bytes, publish: Callable[[str], None], fs: Fs) -> None:
+    """Write beside `path` and let `publish` give the file its name."""
     temporary = f"{path}.{os.getpid()}-{fs.random(4).hex()}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:
@@ -37,7 +72,7 @@ def write_atomically(path: str, content: bytes, fs: Fs = SYSTEM) -> None:
         finally:
             if is_open:
                 fs.close(descriptor)
-        fs.rename(temporary, path)
+        publish(temporary)
         _sync_directory(path, fs)
     except BaseException:
         _discard(temporary, fs)

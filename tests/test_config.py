@@ -207,13 +207,53 @@ def test_bad_override(yaml_file, override):
     assert override in str(caught.value)
 
 
-def test_identity_ignores_what_may_differ_between_nodes(yaml_file):
+def fixed(path, *overrides, is_dual=True):
+    return config.fixed_values(config.load(path, overrides), is_dual)
+
+
+def test_what_belongs_to_a_node_or_is_only_shown_may_change(yaml_file):
     path = yaml_file("")
-    same = config.load(path, ["net1.device=3", "net2.threads=2", "exchange.poll_cap_s=0.1"])
-    other = config.load(path, ["coupling.gamma=2"])
-    assert config.load(path).identity() == same.identity() != other.identity()
-    fewer = config.load(path, ["exchange.dtype_up=int8"])
-    assert fewer.identity() != same.identity()
+    free = fixed(path, "net1.device=3", "net2.threads=2", "exchange.poll_cap_s=0.1", "name=other",
+                 "train.stop_on_nan=false", "liveness.interval=7", "train.max_iter=9")  # fmt: skip
+    assert config.changed_keys(fixed(path), free) == []
+
+
+@pytest.mark.parametrize(
+    ("override", "before", "now"),
+    [
+        ("coupling.gamma=2", 1000.0, 2.0),
+        ("exchange.dtype_up=int8", "", "int8"),
+        ("seed=5", 1, 5),
+        ("cut.blobs=[a]", ["pool2"], ["a"]),
+        ("train.schedule=overlapped", "alternating", "overlapped"),
+    ],
+)
+def test_what_is_computed_may_not(yaml_file, override, before, now):
+    path = yaml_file("")
+    (change,) = config.changed_keys(fixed(path), fixed(path, override))
+    assert change == (override.partition("=")[0], before, now)
+
+
+def test_a_key_that_was_left_to_the_prototxt_may_say_the_same(yaml_file):
+    path = yaml_file("train: {batch_size: 8}")
+    assert config.changed_keys(fixed(path), fixed(path, "train.batch_size=null")) == []
+    (change,) = config.changed_keys(fixed(path), fixed(path, "train.batch_size=9"))
+    assert change == ("train.batch_size", 8, 9)
+
+
+def test_each_kind_of_training_has_its_own_keys(yaml_file):
+    path = yaml_file("")
+    for override in ("coupling.gamma=2", "exchange.dtype=int8", "net1.learning_rate=0.5"):
+        assert fixed(path, override, is_dual=False) == fixed(path, is_dual=False)
+    assert fixed(path, "single.learning_rate=0.5") == fixed(path)
+
+
+def test_every_free_key_is_one_and_has_its_reason(yaml_file):
+    keys = config.load(yaml_file("")).to_dict()
+    for key, reason in config.FREE.items():
+        section, _, name = key.partition(".")
+        assert section in keys and (not name or name in keys[section])
+        assert len(reason) > 8
 
 
 def test_load_run_says_what_is_no_run(tmp_path):

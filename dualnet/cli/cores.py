@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from dualnet.config import Config, Half
-from dualnet.config.cores import parse_cores
+from dualnet.config.cores import parse_cores, thread_count
 from dualnet.errors import UsageError
 
 __all__ = ["pin", "share"]
@@ -27,7 +27,7 @@ def pin(half: Half) -> None:
                 "among these"
             )
         os.sched_setaffinity(0, wanted)
-    threads = half.threads or len(os.sched_getaffinity(0))
+    threads = thread_count(half.cores, half.threads)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(threads)
     # A half waits for the other: threads that spin meanwhile would take its cores.

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from dualnet import config
 from dualnet.cli.cores import pin, share
 from dualnet.cli.settings import add_config, load, run_dir
 from dualnet.cli.terminal import say
@@ -132,8 +133,14 @@ def _train_both(
     from dualnet.train.resolve import resolve
 
     resolved = [resolve(loaded, role, directory) for role in ("net1", "net2")]
-    for one in resolved:
-        claim(loaded, directory, one, stopper.fs)
+    shared = share(loaded)
+    # As the halves will find it: what they would refuse is refused before they start.
+    claim(
+        config.load(options.config, [*options.overrides, *shared]),
+        directory,
+        *resolved,
+        fs=stopper.fs,
+    )
     can_go_on = all(one.solver.snapshot > 0 for one in resolved)
     if options.restarts and not can_go_on:
         raise UsageError(
@@ -144,7 +151,7 @@ def _train_both(
         {role: log_path(directory, role) for role in ("net1", "net2")}, resolved[0].solver.max_iter
     )
     arguments = [options.config, "--run-dir", directory]
-    for override in [*options.overrides, *share(loaded)]:
+    for override in [*options.overrides, *shared]:
         arguments += ["--set", override]
     say(f"training net1 and net2 in {directory}")
     try:

@@ -1,5 +1,6 @@
 """A run's YAML file as validated dataclasses. Nothing is read from anywhere else."""
 
+from dualnet.config.fixed import FREE, changed_keys, fixed_values
 from dualnet.config.load import from_dict, load, load_run
 from dualnet.config.schema import (
     CONFIG_NAME,
@@ -22,11 +23,14 @@ __all__ = [
     "Coupling",
     "Cut",
     "Exchange",
+    "FREE",
     "Half",
     "Liveness",
     "Train",
     "Update",
+    "changed_keys",
     "default_run_dir",
+    "fixed_values",
     "from_dict",
     "load",
     "load_run",

@@ -1,10 +1,11 @@
-"""Lists of processor cores as batch systems write them: `0-3,8`."""
+"""Lists of processor cores as batch systems write them, `0-3,8`, and what follows from them."""
 
 from __future__ import annotations
 
+import os
 import re
 
-__all__ = ["parse_cores"]
+__all__ = ["parse_cores", "thread_count"]
 
 _PART = re.compile(r"(\d+)(?:-(\d+))?")
 
@@ -25,3 +26,13 @@ def parse_cores(text: str) -> set[int]:
             raise ValueError(f"{part.strip()}: ends before it begins")
         cores.update(range(first, last + 1))
     return cores
+
+
+def thread_count(cores: str, threads: int) -> int:
+    """How many threads a half computes with.
+
+    Args:
+        cores: Those that it is bound to, "" for all that this process may use.
+        threads: The number that was asked for; 0: as many as cores.
+    """
+    return threads or len(parse_cores(cores) if cores else os.sched_getaffinity(0))

@@ -1,13 +1,13 @@
 """Every key of a run's YAML file, its default and its meaning.
 
+Which of them may change from one start of a run to the next: fixed.py.
+
 Where a default is `None`, the value of the solver's prototxt holds.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import os
 import typing
 from dataclasses import dataclass, field
@@ -285,17 +285,6 @@ class Config:
     def to_yaml(self) -> str:
         """The configuration as YAML, every default filled in."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False, default_flow_style=False)
-
-    def identity(self) -> str:
-        """SHA-256 of what both halves of one run must agree on: all but devices and waits."""
-        kept = self.to_dict()
-        for role in ("single", "net1", "net2"):
-            kept[role] = {key: kept[role][key] for key in ("solver", "learning_rate")}
-        for key in ("keep", "stop_within_s"):
-            del kept["train"][key]
-        common = ("carrier", "dtype", "dtype_up", "dtype_down", "error_feedback")
-        kept["exchange"] = {key: kept["exchange"][key] for key in common}
-        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 def default_run_dir(config: Config, now: str) -> str:

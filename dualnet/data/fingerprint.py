@@ -21,6 +21,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from dualnet.data.lmdb_pages import LmdbPages, NotLmdb
+from dualnet.engine.regular_file import regular_only
 
 __all__ = [
     "MISSING",
@@ -46,7 +47,7 @@ def of_file(path: str) -> str:
 
     def look() -> str:
         total = hashlib.sha256()
-        with open(_regular(path), "rb") as file:
+        with open(path, "rb", opener=regular_only) as file:
             for block in iter(lambda: file.read(1 << 20), b""):
                 total.update(block)
         return f"SHA-256 {total.hexdigest()}"
@@ -180,7 +181,7 @@ def _some_files(paths: Sequence[str]) -> Iterable[bytes]:
 
 
 def _pieces(path: str) -> Iterable[bytes]:
-    with open(_regular(path), "rb") as file:
+    with open(path, "rb", opener=regular_only) as file:
         size = os.fstat(file.fileno()).st_size
         if size <= _WHOLE_BYTES:
             yield file.read()
@@ -192,15 +193,8 @@ def _pieces(path: str) -> Iterable[bytes]:
 
 
 def _read(path: str) -> bytes:
-    with open(_regular(path), "rb") as file:
+    with open(path, "rb", opener=regular_only) as file:
         return file.read()
-
-
-def _regular(path: str) -> str:
-    """The path, if reading from it comes to an end."""
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise OSError(None, "not a regular file", path)
-    return path
 
 
 def _hash(parts: Iterable[bytes]) -> bytes:

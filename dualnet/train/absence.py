@@ -59,7 +59,9 @@ class _IsComplete(Exception):
     """The partner has come to its end and will not answer."""
 
 
-def unless_complete(run_dir: str, channel: Channel, wait: Callable[[], T]) -> Optional[T]:
+def unless_complete(
+    run_dir: str, channel: Channel, max_iter: int, wait: Callable[[], T]
+) -> Optional[T]:
     """Wait for the partner, but not for one that is complete, or becomes so meanwhile.
 
     That one has left; all that it had to say is in its messages.
@@ -67,6 +69,7 @@ def unless_complete(run_dir: str, channel: Channel, wait: Callable[[], T]) -> Op
     Args:
         run_dir: The run.
         channel: The way to the partner.
+        max_iter: Iterations that are to be made: an end before them was none.
         wait: What waits for it.
 
     Returns:
@@ -81,12 +84,12 @@ def unless_complete(run_dir: str, channel: Channel, wait: Callable[[], T]) -> Op
         now_s = time.monotonic()
         if now_s - looked_s >= _LOOK_S:
             looked_s = now_s
-            if commit.complete(run_dir, channel.partner):
+            if commit.complete(run_dir, channel.partner, max_iter):
                 raise _IsComplete
 
     channel.on_wait = look
     try:
-        if commit.complete(run_dir, channel.partner):
+        if commit.complete(run_dir, channel.partner, max_iter):
             return None
         return wait()
     except _IsComplete:

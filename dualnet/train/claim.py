@@ -5,40 +5,84 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
-from dualnet.atomic import write_atomically
-from dualnet.config import CONFIG_NAME, Config, load
+from dualnet.atomic import create_atomically, write_atomically
+from dualnet.config import CONFIG_NAME, Config, changed_keys, fixed_values, load
 from dualnet.engine.regular_file import regular_only
-from dualnet.errors import StorageFailed, UsageError
+from dualnet.errors import ManifestMismatch, StorageFailed, UsageError
 from dualnet.exchange import ExchangeSettings
 from dualnet.exchange.occupancy import check_vacant, sole
+from dualnet.exchange.paths import ExchangePaths
 from dualnet.exchange.storage import wait_for_room
 from dualnet.fs import SYSTEM, Fs
-from dualnet.train import commit
+from dualnet.train import commit, identity
+from dualnet.train.extension import check_length
+from dualnet.train.identity import RunId
+from dualnet.train.inputs import Fact, collect
 from dualnet.train.resolve import Resolved
 
-__all__ = ["alone", "claim", "exchange_settings", "log_path", "patience"]
+__all__ = ["Claim", "alone", "claim", "exchange_settings", "log_path", "patience"]
 
 
-def claim(config: Config, run_dir: str, resolved: Resolved, fs: Fs = SYSTEM) -> None:
-    """Make the run directory and put the resolved config there, unless somebody has.
+@dataclass(frozen=True)
+class Claim:
+    """A run directory that is ours to train in.
 
-    On a full disk it waits for room, `exchange.storage_timeout_s` at most.
+    Attributes:
+        run: the run's number, which its checkpoints name.
+        facts: role to what it is made of.
+        max_iter: role to how many iterations it is to make.
+    """
+
+    run: str
+    facts: dict[str, list[Fact]]
+    max_iter: dict[str, int]
+
+    def record(self, run_dir: str, role: str) -> None:
+        """Write down what a role is made of, once it is known that its nets can be built.
+
+        Raises:
+            OSError: As the system says.
+        """
+        identity.write(run_dir, role, self.run, self.max_iter[role], self.facts[role])
+
+
+def claim(config: Config, run_dir: str, *roles: Resolved, fs: Fs = SYSTEM) -> Claim:
+    """Check that the run directory is this run's or nobody's, then leave number and config there.
+
+    Where it refuses it has changed nothing. On a full disk it waits for room,
+    `exchange.storage_timeout_s` at most.
+
+    Args:
+        config: The run.
+        run_dir: Its directory, made where there is none.
+        roles: Who is to train there, at least one.
+        fs: All I/O that waits.
 
     Raises:
-        UsageError: The directory holds another run, or this role has trained there already and
-            cannot go on.
-        StorageFailed: It cannot be written.
+        ManifestMismatch: The directory holds another run: another config, or other inputs.
+        UsageError: It holds a run of another kind, or another run's checkpoints, or what this role
+            has trained there cannot go on.
+        StorageFailed: It cannot be read or written.
     """
-    path = os.path.join(run_dir, CONFIG_NAME)
+    kind = "single" if roles[0].role == "single" else "dual"
+    facts = {resolved.role: collect(config, resolved) for resolved in roles}
+    with _reading(run_dir):
+        known = identity.read_run(run_dir)
+        _check(config, run_dir, kind, known)
+        for resolved in roles:
+            if known is not None:
+                _check_role(config, run_dir, known, resolved, facts[resolved.role])
+            _check_start(run_dir, resolved)
 
     def prepare() -> None:
         try:
             os.makedirs(run_dir, exist_ok=True)
-            if not os.path.exists(path):
-                write_atomically(path, config.to_yaml().encode())
+            identity.begin(run_dir, kind)
+            _leave_config(config, run_dir)
         except OSError as error:
             raise StorageFailed(
                 f"{run_dir}: cannot write the run directory: {error.strerror}; check the path and "
@@ -46,11 +90,89 @@ def claim(config: Config, run_dir: str, resolved: Resolved, fs: Fs = SYSTEM) -> 
             ) from error
 
     patience(config, fs=fs)(prepare)
-    if load(path).identity() != config.identity():
+    with _reading(run_dir):
+        # Another half may have been faster.
+        ours = identity.read_run(run_dir)
+        _check(config, run_dir, kind, ours)
+    if ours is None:
+        raise ManifestMismatch(f"{run_dir}: {identity.RUN_NAME} is gone as soon as it was made")
+    return Claim(ours.run, facts, {resolved.role: resolved.max_iter for resolved in roles})
+
+
+@contextmanager
+def _reading(run_dir: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageFailed(
+            f"{error.filename or run_dir}: cannot read the run directory: {error.strerror}; check "
+            "the path and the disk"
+        ) from error
+
+
+def _check(config: Config, run_dir: str, kind: str, known: Optional[RunId]) -> None:
+    """Check whose the directory is, and its config."""
+    if known is None:
+        _check_unclaimed(run_dir)
+    elif known.kind != kind:
+        names = {"single": "the uncut net (single)", "dual": "two halves (net1, net2)"}
         raise UsageError(
-            f"{path}: another configuration runs here; give both halves the same CONFIG and --set, "
-            "or choose another run directory"
+            f"{run_dir}: a run of {names[known.kind]}, and this is one of {names[kind]}; choose "
+            "another run directory"
         )
+    path = os.path.join(run_dir, CONFIG_NAME)
+    if not os.path.exists(path):
+        return
+    is_dual = kind == "dual"
+    changed = changed_keys(fixed_values(load(path), is_dual), fixed_values(config, is_dual))
+    if changed:
+        key, before, now = changed[0]
+        more = f" ({len(changed) - 1} more keys differ)" if len(changed) > 1 else ""
+        raise ManifestMismatch(
+            f"{path}: another configuration runs here: {key} is {now}, was {before} when this run "
+            f"began{more}; change it back, give both halves the same CONFIG and --set, or choose "
+            "another run directory"
+        )
+
+
+def _check_unclaimed(run_dir: str) -> None:
+    """Without a number, nobody can tell whose checkpoints and messages are."""
+    left = [
+        commit.record_path(run_dir, role, iteration)
+        for role in ("single", "net1", "net2")
+        for iteration in commit.iterations(run_dir, role)
+    ]
+    manifest = ExchangePaths.of_run(run_dir).manifest
+    if os.path.exists(manifest):
+        left.append(manifest)
+    if left:
+        raise UsageError(
+            f"{left[0]}: left by a run, but {run_dir} has no {identity.RUN_NAME} to say which (as "
+            "a version of dualnet before that left it); put it back, or choose another run "
+            "directory, and name caffemodels in train.weights to begin with these weights"
+        )
+
+
+def _check_role(
+    config: Config, run_dir: str, known: RunId, resolved: Resolved, facts: list[Fact]
+) -> None:
+    """Check that a role is made of what it was, and that its checkpoints are its own."""
+    role = resolved.role
+    commit.check_owner(run_dir, role, known.run)
+    before = identity.read_inputs(run_dir, role)
+    if before is None:
+        return
+    if (before.run, before.role) != (known.run, role):
+        raise ManifestMismatch(
+            f"{run_dir}: {role}_inputs.json is of {before.role} in run {before.run}, and not of "
+            f"{role} in run {known.run}; put this run's own back, or choose another run directory"
+        )
+    identity.compare(run_dir, before, facts)
+    check_length(config, run_dir, known, resolved, before)
+
+
+def _check_start(run_dir: str, resolved: Resolved) -> None:
+    """Check that a role that has trained here can go on."""
     role = resolved.role
     log = log_path(run_dir, role)
     can_go_on = resolved.solver.snapshot > 0 or (
@@ -63,6 +185,18 @@ def claim(config: Config, run_dir: str, resolved: Resolved, fs: Fs = SYSTEM) -> 
             f"{run_dir}: {role} has trained here already ({log}) and left no checkpoint to go on "
             "from; choose another run directory, and set train.snapshot to have checkpoints"
         )
+
+
+def _leave_config(config: Config, run_dir: str) -> None:
+    """Write config.yaml where there is none; where there is one, its length may be another now."""
+    path = os.path.join(run_dir, CONFIG_NAME)
+    if not os.path.exists(path):
+        create_atomically(path, config.to_yaml().encode())
+        return
+    before = load(path)
+    if before.train.max_iter != config.train.max_iter:
+        train = replace(before.train, max_iter=config.train.max_iter)
+        write_atomically(path, replace(before, train=train).to_yaml().encode())
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Callable, Optional, Union
 
 from dualnet.atomic import read_whole, write_atomically
+from dualnet.errors import UsageError
 from dualnet.fs import SYSTEM, Fs
 from dualnet.recorded import damage, digest, digest_file, patiently
 from dualnet.strict_json import from_text, to_text
@@ -23,7 +24,10 @@ from dualnet.train import extra_state
 
 __all__ = [
     "Commit",
+    "check_owner",
     "complete",
+    "is_end",
+    "iterations",
     "latest",
     "mark_complete",
     "prune",
@@ -56,6 +60,7 @@ class Commit:
         last: completed updates at which the training ends then; 0: at this very checkpoint.
         residual: net1's |x - z| / |x| of the last answer, which it sends up with the next batch.
         complete: the run has come to its end, tests and exchange included.
+        run: whose it is: the number in run.json (identity.py).
     """
 
     role: str
@@ -69,6 +74,7 @@ class Commit:
     complete: bool = False
     last: int = 0
     residual: float = 0.0
+    run: str = ""
 
 
 def record_path(run_dir: str, role: str, iteration: int) -> str:
@@ -146,13 +152,61 @@ def recorded(run_dir: str, role: str, fs: Fs = SYSTEM) -> list[int]:
     return _iterations(run_dir, role, fs)
 
 
-def complete(run_dir: str, role: str, fs: Fs = SYSTEM) -> bool:
-    """Whether a half has come to its end."""
+def complete(run_dir: str, role: str, max_iter: Optional[int] = None, fs: Fs = SYSTEM) -> bool:
+    """Whether a half has come to its end.
+
+    Args:
+        run_dir: The run.
+        role: The half.
+        max_iter: What is to be trained now; an end before it counts only if the training had
+            converged. Default: any end counts.
+        fs: All I/O.
+    """
     found = [
         _read(record_path(run_dir, role, iteration), role, iteration, fs)
         for iteration in _iterations(run_dir, role, fs)
     ]
-    return any(isinstance(commit, Commit) and commit.complete for commit in found)
+    return any(isinstance(commit, Commit) and is_end(commit, max_iter) for commit in found)
+
+
+def is_end(commit: Commit, max_iter: Optional[int] = None) -> bool:
+    """Whether nothing is left to do after a checkpoint; for `max_iter` see `complete`."""
+    is_reached = max_iter is None or commit.converged or commit.iteration >= max_iter
+    return commit.complete and is_reached
+
+
+def iterations(run_dir: str, role: str, fs: Fs = SYSTEM) -> list[int]:
+    """Of all checkpoints of a half whose records can be read, in no order."""
+    return [
+        iteration
+        for iteration in _iterations(run_dir, role, fs)
+        if isinstance(_read(record_path(run_dir, role, iteration), role, iteration, fs), Commit)
+    ]
+
+
+def check_owner(run_dir: str, role: str, run: str, fs: Fs = SYSTEM) -> None:
+    """Check that no checkpoint of another run, or of another role, lies under this role's names.
+
+    Damaged records are left to `latest`.
+
+    Raises:
+        UsageError: One does.
+    """
+    for iteration in sorted(_iterations(run_dir, role, fs)):
+        path = record_path(run_dir, role, iteration)
+        found = _parse(path, fs)
+        if isinstance(found, str) or (found.role, found.run) == (role, run):
+            continue
+        if found.role == role:
+            mine, theirs = f"run {run}", f"run {found.run or 'of an earlier version'}"
+        else:
+            mine, theirs = role, found.role
+        stem = os.path.basename(path)[: -len(".checkpoint.json")]
+        raise UsageError(
+            f"{path}: a checkpoint of {theirs} and not of {mine}; put this run's own back or "
+            f"remove {stem}.*; to begin with its weights, name {stem}.caffemodel in train.weights "
+            "of a new run"
+        )
 
 
 def prune(run_dir: str, role: str, keep: int, newest: int, fs: Fs = SYSTEM) -> None:
@@ -212,6 +266,14 @@ def _write(run_dir: str, commit: Commit, fs: Fs) -> None:
 
 def _read(path: str, role: str, iteration: int, fs: Fs) -> Union[Commit, str]:
     """The record, or what is wrong with it."""
+    commit = _parse(path, fs)
+    if isinstance(commit, Commit) and (commit.role, commit.iteration) != (role, iteration):
+        return f"its record is that of {commit.role}, iteration {commit.iteration}"
+    return commit
+
+
+def _parse(path: str, fs: Fs) -> Union[Commit, str]:
+    """The record, whosever it is, or what is wrong with it."""
     try:
         fields = json.loads(patiently(lambda: read_whole(path, fs), fs).decode())
         if fields.pop("version") != _VERSION:
@@ -220,14 +282,11 @@ def _read(path: str, role: str, iteration: int, fs: Fs) -> Union[Commit, str]:
             return "its record is damaged"
         fields["losses"] = [from_text(loss) for loss in fields["losses"]]
         fields["residual"] = from_text(fields["residual"])
-        commit = Commit(**fields)
+        return Commit(**fields)
     except OSError as error:
         return f"{error.strerror}"
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return "its record is damaged"
-    if (commit.role, commit.iteration) != (role, iteration):
-        return f"its record is that of {commit.role}, iteration {commit.iteration}"
-    return commit
 
 
 def _seal(fields: dict[str, Any]) -> str:

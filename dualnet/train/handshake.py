@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from dualnet import backend
+from dualnet.config import changed_keys, fixed_values
 from dualnet.cut.below import may_change_size
 from dualnet.cut.graph import NetGraph
 from dualnet.errors import ManifestMismatch
@@ -39,7 +40,7 @@ def describe(half: Half, session: Session) -> dict[str, Any]:
         "fixed": _fixed(graphs),
         "net": half.resolved.net_path,
         "provider": backend.provider,
-        "config": half.config.identity(),
+        "config": fixed_values(half.config, is_dual=True),
         # As configured: one that goes on from where it has converged knows of an earlier end.
         "max_iter": half.resolved.max_iter,
         "iter_size": half.resolved.iter_size,
@@ -89,10 +90,8 @@ def check(mine: dict[str, Any], theirs: dict[str, Any], config: Any) -> None:
         if not (is_free and one and two and _channels(one) == _channels(two)):
             compare(what, one, two, remedy)
 
-    if one["config"] != two["config"]:
-        problems.append(
-            "the halves run different configs; start both with the same CONFIG and --set"
-        )
+    for key, value_1, value_2 in changed_keys(one["config"], two["config"]):
+        compare(key, value_1, value_2, "start both with the same CONFIG and --set")
     for key in ("max_iter", "test_iter", "test_interval"):
         compare(key, one[key], two[key], f"make both solvers agree, or set train.{key}")
     for key in ("iter_size", "test_initialization"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import Optional
 
 from dualnet.exchange.channel import ROLES
 from dualnet.exchange.paths import DataName, ExchangePaths
@@ -11,7 +13,7 @@ from dualnet.train import commit
 from dualnet.train.half import Half
 from dualnet.train.session import Session
 
-__all__ = ["iteration_bytes", "remove_when_over"]
+__all__ = ["iteration_bytes", "remove_tests_after", "remove_when_over"]
 
 
 def iteration_bytes(half: Half, session: Session) -> int:
@@ -39,24 +41,53 @@ def iteration_bytes(half: Half, session: Session) -> int:
     return sent
 
 
-def remove_when_over(run_dir: str) -> None:
+def remove_when_over(run_dir: str, max_iter: Optional[int] = None) -> None:
     """Where both halves have come to their end, no message is needed any more.
 
     Also for a half that finds itself complete: the one that died right after it was has not. A half
     whose last checkpoint is damaged is not at its end: it needs them. A file that cannot be deleted
     is left: it does no harm but to the disk.
+
+    Args:
+        run_dir: The run.
+        max_iter: See `commit.complete`.
     """
     for role in ROLES:
-        last = commit.latest(run_dir, role) if commit.complete(run_dir, role) else None
-        if last is None or not last.complete:
+        is_complete = commit.complete(run_dir, role, max_iter)
+        last = commit.latest(run_dir, role) if is_complete else None
+        if last is None or not commit.is_end(last, max_iter):
             return
+    _remove(run_dir, lambda name: True)
+
+
+def remove_tests_after(run_dir: str, role: str, iteration: int, sent: int) -> None:
+    """A run that was complete goes on: what the last test has sent is no part of it.
+
+    A training of so many iterations from the start sends other messages under these numbers.
+
+    Args:
+        run_dir: The run.
+        role: Whose messages.
+        iteration: Of the last checkpoint.
+        sent: Messages before it.
+    """
+
+    def is_last_test(name: DataName) -> bool:
+        is_own = (name.role, name.iteration) == (role, iteration)
+        return is_own and name.seq > sent and name.stage.startswith("test")
+
+    _remove(run_dir, is_last_test)
+
+
+def _remove(run_dir: str, condition: Callable[[DataName], bool]) -> None:
     fs, paths = Fs(), ExchangePaths.of_run(run_dir)
     try:
         names = fs.listdir(paths.root)
     except OSError:
         return
     for name in names:
-        if DataName.parse(name) is not None:
+        parsed = DataName.parse(name)
+        if parsed is not None and condition(parsed):
             try:
                 fs.unlink(os.path.join(paths.root, name))
             except OSError:

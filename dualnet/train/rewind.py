@@ -27,19 +27,20 @@ _SILENT_S = 60.0
 Latest = dict[str, Optional[Commit]]
 
 
-def is_over(run_dir: str, role: str, fs: Fs = SYSTEM) -> bool:
+def is_over(run_dir: str, role: str, max_iter: Optional[int] = None, fs: Fs = SYSTEM) -> bool:
     """Whether nothing is left to do for a half.
 
     Args:
         run_dir: The run.
         role: The half.
+        max_iter: See `commit.complete`.
         fs: All I/O.
 
     Returns:
         Whether it is complete and its last checkpoint whole, and the other half can do without it.
     """
     own = commit.latest(run_dir, role, fs=fs)
-    if own is None or not own.complete:
+    if own is None or not commit.is_end(own, max_iter):
         return False
     latest: Latest = {role: own, PARTNER[role]: commit.latest(run_dir, PARTNER[role], fs=fs)}
     return not _is_apart(run_dir, latest, fs) or _common(run_dir, fs) is None

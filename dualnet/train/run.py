@@ -17,10 +17,12 @@ from dualnet.exchange.peek import peek
 from dualnet.report.log import CaffeLog
 from dualnet.train import checkpoint, commit, handshake, retained, rewind
 from dualnet.train.absence import unless_complete, watch_waits
-from dualnet.train.claim import claim, exchange_settings, log_path, patience
+from dualnet.train.claim import Claim, claim, exchange_settings, log_path, patience
 from dualnet.train.ending import Progress, stoppable, train_to_end
+from dualnet.train.extension import describe
 from dualnet.train.fidelity import PREFIX
 from dualnet.train.half import Half
+from dualnet.train.identity import read_inputs
 from dualnet.train.net1 import Net1
 from dualnet.train.net2 import Net2
 from dualnet.train.resolve import Resolved, resolve, write
@@ -59,14 +61,16 @@ def train_single(
         stoppable(config, resolved, stopper) as stopper,
         sole(run_dir, "single", settings, stopper.fs),
     ):
-        claim(config, run_dir, resolved, stopper.fs)
+        ours = claim(config, run_dir, resolved, fs=stopper.fs)
         path, room = log_path(run_dir, "single"), patience(config, fs=stopper.fs)
         with CaffeLog(path, display=resolved.display, attempt=room) as log:
             found = commit.latest(run_dir, "single", log.warning)
-            if found is not None and found.complete:
+            if found is not None and commit.is_end(found, resolved.max_iter):
                 return None
             is_continued = found is not None or resume
-            session = _set_up(config, resolved, run_dir, log, stopper, is_continued=is_continued)
+            session = _set_up(
+                config, resolved, run_dir, ours, log, stopper, is_continued=is_continued
+            )
             if found is not None:
                 session.continue_from(found, stopper.check)
             elif resume:
@@ -90,12 +94,12 @@ def train_half(
     """
     resolved = resolve(config, role, run_dir)
     with stoppable(config, resolved, stopper) as stopper:
-        claim(config, run_dir, resolved, stopper.fs)
-        if rewind.is_over(run_dir, role):
-            retained.remove_when_over(run_dir)
+        ours = claim(config, run_dir, resolved, fs=stopper.fs)
+        if rewind.is_over(run_dir, role, resolved.max_iter):
+            retained.remove_when_over(run_dir, resolved.max_iter)
             return None
         settings = _settings(config, resolved)
-        identity = {"config": config.identity()}
+        identity = {"run": ours.run}
         with open_channel(
             config.exchange.carrier, role, run_dir, settings, identity, stopper.fs
         ) as channel:
@@ -104,7 +108,7 @@ def train_half(
                 room = patience(config, channel.report, stopper.fs)
                 with CaffeLog(path, display=resolved.display, attempt=room) as log:
                     session = _train_with(
-                        channel, config, resolved, run_dir, log, stopper, progress
+                        channel, config, resolved, run_dir, ours, log, stopper, progress
                     )
                     # It may wait there for the other half to be started again, and say so.
                     channel.close("done")
@@ -116,7 +120,7 @@ def train_half(
                 channel.progress()
                 raise
         session.checkpoints.mark_complete()
-        retained.remove_when_over(run_dir)
+        retained.remove_when_over(run_dir, resolved.max_iter)
     return session
 
 
@@ -134,6 +138,7 @@ def _train_with(
     config: Config,
     resolved: Resolved,
     run_dir: str,
+    ours: Claim,
     log: CaffeLog,
     stopper: Stopper,
     progress: Progress,
@@ -141,7 +146,7 @@ def _train_with(
     """Build a half, bring it to where it was, and train it to the end or to a signal."""
     found = rewind.go_back(run_dir, resolved.role, log.warning)
     is_continued = found is not None
-    session = _set_up(config, resolved, run_dir, log, stopper, channel, is_continued)
+    session = _set_up(config, resolved, run_dir, ours, log, stopper, channel, is_continued)
     watch_waits(channel, session)
 
     def pass_over() -> None:
@@ -162,6 +167,7 @@ def _set_up(
     config: Config,
     resolved: Resolved,
     run_dir: str,
+    ours: Claim,
     log: CaffeLog,
     stopper: Stopper,
     channel: Optional[Channel] = None,
@@ -178,8 +184,12 @@ def _set_up(
     with stopper.held():
         half = Half(config, resolved)
     session = Session(half, log, run_dir, channel, stopper)
-    session.epoch = epoch
+    session.epoch, session.run = epoch, ours.run
     _introduce(session, is_continued)
+    note = describe(config, resolved, read_inputs(run_dir, role))
+    if note:
+        log.info(note)
+    room(partial(ours.record, run_dir, role))
     return session
 
 
@@ -187,7 +197,8 @@ def _join(channel: Channel, session: Session, found: Optional[commit.Commit]) ->
     """Agree with the other half, and send and receive on from where the checkpoint is, if any."""
     half = session.half
     hello = handshake.describe(half, session)
-    theirs = unless_complete(session.run_dir, channel, lambda: channel.handshake(hello))
+    max_iter = half.resolved.max_iter
+    theirs = unless_complete(session.run_dir, channel, max_iter, lambda: channel.handshake(hello))
     if theirs is not None:
         handshake.check(hello, theirs, half.config)
     if session.snapshot_interval and found is None:
@@ -198,6 +209,8 @@ def _join(channel: Channel, session: Session, found: Optional[commit.Commit]) ->
             patience(half.config, channel.report, session.stopper.fs)(reserve)
         else:  # a first start that will not fit is refused at once: nothing is lost
             reserve()
+    if found is not None and found.complete and not session.is_test_due(found.iteration):
+        retained.remove_tests_after(session.run_dir, half.role, found.iteration, found.sent)
     channel.resume(*((found.sent, found.received) if found is not None else (0, 0)))
     if found is not None:
         channel.checkpoint_passed(found.iteration)

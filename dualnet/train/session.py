@@ -63,6 +63,8 @@ class Session:
         self.iteration = 0
         self.checkpoints = Checkpointer(half, log, run_dir, channel, self.stopper, self._report)
         log.attempt = partial(self.checkpoints.quiet_storage.attempt, "write", str(log.path))
+        #: The run's number, which its checkpoints name (identity.py).
+        self.run = ""
         #: How often this half was started in this run.
         self.epoch = 1
         #: Whether it continues from a checkpoint; what comes before iteration 0 is done then.
@@ -202,7 +204,7 @@ class Session:
             commit.Commit(
                 self.half.role, self.iteration, self.epoch, sent, received, list(self._losses),
                 converged=self.has_converged, last=self.max_iter if self.has_converged else 0,
-                residual=self.residual,
+                residual=self.residual, run=self.run,
             )
         )  # fmt: skip
         if self.channel is not None and not self.is_stopped:

@@ -12,6 +12,7 @@ import pytest
 from dualnet import cli
 from dualnet.exchange import open_channel
 from dualnet.train.claim import alone, claim, exchange_settings
+from dualnet.train.identity import read_run
 from dualnet.train.resolve import resolve
 from dualnet.train.run import train_single
 from dualnet.train.stopping import STOP_SIGNALS
@@ -63,7 +64,7 @@ def config(workdir):
 
 @pytest.mark.parametrize("role", ["net1", "net2"])
 def test_train_while_a_half_runs(config, capsys, role):
-    identity = {"config": config.identity()}
+    identity = {"run": read_run("run").run}
     with contextlib.closing(
         open_channel("files", role, "run", exchange_settings(config), identity)
     ) as half:
@@ -77,7 +78,7 @@ def test_train_while_another_is_just_starting(config, capsys):
 
 
 def test_a_half_while_it_runs(config, capsys):
-    identity = {"config": config.identity()}
+    identity = {"run": read_run("run").run}
     with contextlib.closing(
         open_channel("files", "net1", "run", exchange_settings(config), identity)
     ) as half:

@@ -8,7 +8,7 @@ import pytest
 
 from dualnet.config import CONFIG_NAME
 from dualnet.config import load as load_config
-from dualnet.errors import UsageError
+from dualnet.errors import ManifestMismatch, UsageError
 from dualnet.train.claim import claim, log_path
 from dualnet.train.resolve import resolve
 from tests.train.halves import load
@@ -24,7 +24,7 @@ def test_first_one_leaves_its_config_and_further_starts_of_it_are_welcome(workdi
     config = start("net1")
     path = Path("run") / CONFIG_NAME
     written = path.read_bytes()
-    assert load_config(str(path)).identity() == config.identity()
+    assert load_config(str(path)) == config
     for role in ("net2", "net1"):
         start(role)
     assert path.read_bytes() == written
@@ -33,7 +33,8 @@ def test_first_one_leaves_its_config_and_further_starts_of_it_are_welcome(workdi
 def test_another_config_is_refused_and_changes_nothing(workdir):
     start("net1")
     written = (Path("run") / CONFIG_NAME).read_bytes()
-    with pytest.raises(UsageError, match="another configuration runs here"):
+    expected = r"coupling.gamma is 7.0, was 1000.0 when this run began; change it back"
+    with pytest.raises(ManifestMismatch, match=expected):
         start("net2", "coupling.gamma=7")
     assert (Path("run") / CONFIG_NAME).read_bytes() == written
 

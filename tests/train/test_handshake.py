@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from dualnet.config import fixed_values
 from dualnet.errors import ManifestMismatch
 from dualnet.train.handshake import check, describe
 from tests.train.halves import load, make_half, make_session
@@ -57,7 +58,10 @@ DUAL_REMEDY = "the dual layers must be the same but for their names"
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"config": "other"}, ["different configs", "the same CONFIG and --set"]),
+        (
+            {"config": {**fixed_values(load(), True), "coupling.gamma": 7.0}},
+            ["coupling.gamma: 1000.0 in net1, 7.0 in net2", "the same CONFIG and --set"],
+        ),
         ({"max_iter": 7}, ["max_iter: 3 in net1, 7 in net2", "train.max_iter"]),
         ({"test_iter": 7}, ["test_iter: 6 in net1, 7 in net2", "train.test_iter"]),
         ({"test_interval": 7}, ["test_interval: 2 in net1, 7 in net2", "train.test_interval"]),

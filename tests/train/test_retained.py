@@ -56,9 +56,9 @@ def test_the_same_command_removes_those_of_halves_that_died_when_they_were_compl
     tmp_path, exchange, monkeypatch, role
 ):
     end(tmp_path, "net1", "net2")
-    resolved = SimpleNamespace(role=role, solver=SimpleNamespace(snapshot=4))
+    resolved = SimpleNamespace(role=role, solver=SimpleNamespace(snapshot=4), max_iter=0)
     monkeypatch.setattr(run_module, "resolve", lambda *words: resolved)
-    monkeypatch.setattr(run_module, "claim", lambda *words: None)
+    monkeypatch.setattr(run_module, "claim", lambda *words, fs: None)
     assert run_module.train_half(Config(), role, str(tmp_path)) is None
     assert names(exchange) == ["manifest.json", "mine.npy"]
 

@@ -84,13 +84,13 @@ def test_a_partner_that_becomes_complete_is_not_waited_for(workdir, whole, monke
     monkeypatch.setattr(commit, "mark_complete", mark)
     usual = commit.complete
 
-    def complete(run_dir, role):
+    def complete(run_dir, role, *rest):
         if role == "net2" and deaths.starts.get("net1", 0) > 1:
-            looks.append(usual(run_dir, role))
+            looks.append(usual(run_dir, role, *rest))
             if len(looks) > 2:
                 is_waiting.set()
             return looks[-1]
-        return usual(run_dir, role)
+        return usual(run_dir, role, *rest)
 
     looks = []
     monkeypatch.setattr(commit, "complete", complete)
