@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 from statistics import median
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import numpy as np
 
@@ -27,6 +27,10 @@ __all__ = ["Carrier", "measure_carrier"]
 #: Bytes of the messages that are timed; the largest is as large as the largest that is planned.
 _SIZES = (1 << 12, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24, 1 << 26)
 _WARM_UP, _REPEATS = 2, 7
+#: The largest message has at least so many bytes: a smaller one takes hardly longer than none.
+_LEAST_LARGEST = 1 << 22
+#: By what share of the smallest message's time the largest has to take longer.
+_SHOWS = 0.5
 _PARTNER_TIMEOUT_S = 60.0
 
 
@@ -45,12 +49,19 @@ class Carrier(NamedTuple):
         """The time of a message of `size` bytes, in between and beyond by straight lines."""
         if size <= self.sizes[-1]:
             return float(np.interp(size, self.sizes, self.seconds))
-        return self.seconds[-1] + (size - self.sizes[-1]) / self.bytes_per_s
+        rate = self.bytes_per_s
+        return self.seconds[-1] + ((size - self.sizes[-1]) / rate if rate else 0.0)
 
     @property
-    def bytes_per_s(self) -> float:
-        """Of the largest message, what every message costs left out."""
-        return (self.sizes[-1] - self.sizes[0]) / max(self.seconds[-1] - self.seconds[0], 1e-9)
+    def bytes_per_s(self) -> Optional[float]:
+        """Of the largest message, what every message costs left out.
+
+        None where the largest took hardly longer than the smallest, so that nothing can be said.
+        """
+        more_s = self.seconds[-1] - self.seconds[0]
+        if more_s <= _SHOWS * self.seconds[0]:
+            return None
+        return (self.sizes[-1] - self.sizes[0]) / more_s
 
 
 def measure_carrier(directory: str, largest: int) -> Carrier:
@@ -58,13 +69,14 @@ def measure_carrier(directory: str, largest: int) -> Carrier:
 
     Args:
         directory: Where runs are going to exchange files.
-        largest: Bytes of the largest message.
+        largest: Bytes of the largest message; larger ones are timed where it is too small to tell
+            a rate by.
 
     Raises:
         StorageFailed: The directory is not there, or cannot be written.
         DualnetError: The exchange failed.
     """
-    largest = max(largest, 2 * _SIZES[0])
+    largest = max(largest, _LEAST_LARGEST)
     sizes = [size for size in _SIZES if 2 * size <= largest] + [largest]
     try:
         with tempfile.TemporaryDirectory(prefix="dualnet-plan-", dir=directory) as run_dir:

@@ -25,6 +25,8 @@ __all__ = ["SCHEDULES", "Plan", "Request", "plan", "recommend"]
 SCHEDULES = ("alternating", "overlapped")
 #: A cut counts as good as the one that needs least memory if it needs so much more at most.
 _TOLERANCE = 0.05
+#: What a cut has to save of the single net's memory, or time, to be worth it.
+_WORTH = 0.01
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Plan:
         request: What was asked.
         name: The net's.
         batch: Samples of a batch.
+        iter_size: Batches of an update; times and bytes are those of an update.
         single: The uncut net.
         single_measured_bytes: By how much the process grew by it.
         cuts: Every cut, in forward order.
@@ -76,6 +79,7 @@ class Plan:
     request: Request
     name: str
     batch: int
+    iter_size: int
     single: HalfCost
     single_measured_bytes: int
     cuts: list[Estimate]
@@ -114,12 +118,15 @@ def plan(request: Request, progress: Callable[[int, int], None] = lambda done, a
     times = measure_layers(
         wiring, built, solver, request.device, request.shapes, request.repeats, progress
     )
-    estimates = [estimate(cut, built, times, carrier, memory, request.shared) for cut in cuts]
-    single = single_cost(wiring, built, times, memory)
+    passes = int(solver.iter_size)
+    estimates = [
+        estimate(cut, built, times, carrier, memory, request.shared, passes) for cut in cuts
+    ]
+    single = single_cost(wiring, built, times, memory, passes)
     best, reason = recommend(estimates, single, request.schedule)
     return Plan(
-        request, net.name or os.path.basename(request.net), _batch_of(wiring, built), single,
-        times.grown_bytes, estimates, refusals, carrier, best, reason,
+        request, net.name or os.path.basename(request.net), _batch_of(wiring, built), passes,
+        single, times.grown_bytes, estimates, refusals, carrier, best, reason,
     )  # fmt: skip
 
 
@@ -142,8 +149,10 @@ def recommend(
     Memory is what a net is cut for; the time of the alternating schedule is least where next to
     nothing is cut off.
 
+    A cut that needs as much memory as the single net, and takes longer, helps nobody.
+
     Returns:
-        The cut, None if there is none, and why.
+        The cut, None if there is none that helps, and why.
     """
     if not cuts:
         return None, "the net cannot be cut in two"
@@ -152,11 +161,29 @@ def recommend(
     best = min(good, key=lambda cut: getattr(cut, f"{schedule}_s"))
     others = f"the fastest {schedule} of {len(good)} like it" if len(good) > 1 else "the only such"
     saved = 1 - best.largest_bytes / single.memory_bytes
-    worth = f"{saved:.0%} less than the single net" if saved >= 0.01 else "no less than the single"
+    if saved < _WORTH:
+        fastest = min(cuts, key=lambda cut: getattr(cut, f"{schedule}_s"))
+        time_s = getattr(fastest, f"{schedule}_s")
+        if time_s >= (1 - _WORTH) * single.seconds:
+            return None, (
+                f"no cut helps: the larger half of each needs {_mib(least)} MiB or more, the "
+                f"single net {_mib(single.memory_bytes)}, and an iteration takes "
+                f"{time_s * 1e3:.3g} ms or more {schedule}, the single net's "
+                f"{single.seconds * 1e3:.3g}"
+            )
+        return fastest, (
+            f"No cut saves memory; this one is the fastest {schedule}, "
+            f"{1 - time_s / single.seconds:.0%} less time than the single net's iteration"
+        )
     return best, (
-        f"Its larger half needs {best.largest_bytes / 2**20:.0f} MiB, {worth} and within "
-        f"{_TOLERANCE:.0%} of the least possible; {others}"
+        f"Its larger half needs {_mib(best.largest_bytes)} MiB, {saved:.0%} less than the single "
+        f"net and within {_TOLERANCE:.0%} of the least possible; {others}"
     )
+
+
+def _mib(size: int) -> str:
+    value = size / 2**20
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _compared(cut: Any) -> list[Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
+from dualnet.cut.plan.parallel import parallel_blobs
 from dualnet.cut.split.flow import Flow, find_flow
 from dualnet.cut.split.sides import Sides, dual_name, find_sides, has_loss
 from dualnet.cut.wiring import Stream, Wiring
@@ -19,16 +20,21 @@ class Cut:
     """A cut that `dualnet split --at … --dual …` makes.
 
     Attributes:
-        at: The cut blob.
+        blobs: The cut blobs, one in most nets.
         dual: The layers that both nets are to have.
         sides: Which layer is where.
         flow: What crosses, and what is compared.
     """
 
-    at: str
+    blobs: list[str]
     dual: list[str]
     sides: Sides
     flow: Flow
+
+    @property
+    def at(self) -> str:
+        """The cut blobs in one word, as `--at` lists them."""
+        return " ".join(self.blobs)
 
     @property
     def crossing(self) -> list[str]:
@@ -45,7 +51,7 @@ class Refusal:
 
 
 def find_cuts(wiring: Wiring, learning: Collection[int]) -> tuple[list[Cut], list[Refusal]]:
-    """Try each blob of the training phase, in forward order.
+    """Try each blob of the training phase, and blobs of branches side by side, in forward order.
 
     The dual section is the shortest one that learns: the layers from the cut blob to the first with
     weights. Others are possible, and need more of the time.
@@ -70,10 +76,37 @@ def find_cuts(wiring: Wiring, learning: Collection[int]) -> tuple[list[Cut], lis
             twin = next((cut for cut in cuts if cut.sides.lower == sides.lower), None)
             if twin is not None:
                 raise ConfigError(f"the same cut as {twin.at}")
-            cuts.append(Cut(stream.name, dual, sides, find_flow(sides, set(learning))))
+            cuts.append(Cut([stream.name], dual, sides, find_flow(sides, set(learning))))
         except ConfigError as error:
             refusals.append(Refusal(stream.name, _reason(str(error), wiring.path, stream.name)))
+    cuts += _parallel_cuts(wiring, learning, cuts)
+    cuts.sort(key=lambda cut: max(_place(wiring, blob) for blob in cut.blobs))
     return cuts, refusals
+
+
+def _parallel_cuts(wiring: Wiring, learning: Collection[int], cuts: Sequence[Cut]) -> list[Cut]:
+    """Cuts of several blobs, but for those that one blob makes too."""
+    found: list[Cut] = []
+    for streams in parallel_blobs(wiring, learning):
+        names = [stream.name for stream in streams]
+        sections = [_dual_section(wiring, stream, learning) for stream in streams]
+        # All branches' next layers; where one branch's are of net2 alone, those of another.
+        whole = list(dict.fromkeys(name for section in sections for name in section))
+        for dual in [whole, *sections]:
+            try:
+                sides = find_sides(wiring, names, dual)
+                flow = find_flow(sides, set(learning))
+            except ConfigError:
+                continue  # each of its blobs is refused with its reason
+            if not any(cut.sides.lower == sides.lower for cut in (*cuts, *found)):
+                found.append(Cut(names, dual, sides, flow))
+            break
+    return found
+
+
+def _place(wiring: Wiring, blob: str) -> tuple[int, int]:
+    stream = wiring.last(blob)
+    return stream.makers[0] if stream is not None else (0, 0)
 
 
 def _dual_section(wiring: Wiring, stream: Stream, learning: Collection[int]) -> list[str]:

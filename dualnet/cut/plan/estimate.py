@@ -16,8 +16,9 @@ and in the overlapped one, where net1 runs ahead, each half is only as slow as i
 
     iteration = max(F1 + D1 + loss + B1 + U1 + X, F2 + B2 + target + U2 + X)
 
-with X for the half's own part in the messages. That holds where each half has cores (or a GPU) of
-its own, as many as were measured on. Where both share them, all work adds up in either schedule.
+where an update has several batches (iter_size), all but U counts so many times. X is the half's
+own part in the messages. That holds where each half has cores (or a GPU) of its own, as many as
+were measured on. Where both share them, all work adds up in either schedule.
 """
 
 from __future__ import annotations
@@ -91,17 +92,25 @@ class Estimate:
         return max(self.net1.memory_bytes, self.net2.memory_bytes)
 
 
-def single_cost(wiring: Wiring, built: Built, times: LayerTimes, memory: Memory) -> HalfCost:
-    """The uncut net."""
+def single_cost(
+    wiring: Wiring, built: Built, times: LayerTimes, memory: Memory, passes: int = 1
+) -> HalfCost:
+    """The uncut net; `passes` as of `estimate`."""
     layers = wiring.used["TRAIN"]
     return HalfCost(
-        memory.parameters(layers), _sum(layers, times.forward),
-        _sum(layers, times.backward), times.update, memory.of(layers),
+        memory.parameters(layers), passes * _sum(layers, times.forward),
+        passes * _sum(layers, times.backward), times.update, memory.of(layers),
     )  # fmt: skip
 
 
 def estimate(
-    cut: Cut, built: Built, times: LayerTimes, carrier: Carrier, memory: Memory, shared: bool
+    cut: Cut,
+    built: Built,
+    times: LayerTimes,
+    carrier: Carrier,
+    memory: Memory,
+    shared: bool,
+    passes: int = 1,
 ) -> Estimate:
     """What a cut costs.
 
@@ -112,6 +121,7 @@ def estimate(
         carrier: The way between the halves.
         memory: Adds up blobs and weights.
         shared: Whether both halves run on the same cores.
+        passes: Batches of an update, each exchanged by itself.
     """
     wiring = cut.sides.wiring
     in_training = set(wiring.used["TRAIN"])
@@ -128,30 +138,31 @@ def estimate(
     forward_dual = _sum(dual, times.forward)
     net1 = HalfCost(
         own_1,
-        _sum(lower, times.forward) + forward_dual,
-        _sum([*lower, *dual], times.backward) + _LOSS_PASSES * touch_s,
+        passes * (_sum(lower, times.forward) + forward_dual),
+        passes * (_sum([*lower, *dual], times.backward) + _LOSS_PASSES * touch_s),
         own_1 * per_parameter_s,
         memory.of([*lower, *dual], fed=down, buffers=down),
     )
     net2 = HalfCost(
         own_2,
-        forward_dual + _sum(upper, times.forward),
-        _backward_above(cut, sorted([*dual, *upper]), times, memory) + touch_s,
+        passes * (forward_dual + _sum(upper, times.forward)),
+        passes * (_backward_above(cut, sorted([*dual, *upper]), times, memory) + touch_s),
         own_2 * per_parameter_s,
         memory.of([*dual, *upper], fed=up, buffers=down),
     )
-    messages_s = carrier.one_way_s(up) + carrier.one_way_s(down)
+    messages_s = passes * (carrier.one_way_s(up) + carrier.one_way_s(down))
     if shared:
         # Who waits computes nothing, but the other does not get faster by it.
         alternating_s = overlapped_s = net1.seconds + net2.seconds + messages_s
     else:
         answer_s = net2.forward_s + net2.backward_s
-        rest_s = net1.seconds - forward_dual
-        late_s = sum(min(_LATE_SHARE * wait, _LATEST_S) for wait in (answer_s, rest_s))
-        alternating_s = rest_s + messages_s + late_s + max(forward_dual, answer_s)
+        dual_s = passes * forward_dual
+        rest_s = net1.seconds - dual_s
+        late_s = sum(min(_LATE_SHARE * wait, passes * _LATEST_S) for wait in (answer_s, rest_s))
+        alternating_s = rest_s + messages_s + late_s + max(dual_s, answer_s)
         overlapped_s = max(net1.seconds, net2.seconds) + messages_s / 2
     limit = memory.of(wiring.used["TRAIN"]) / max(net1.memory_bytes, net2.memory_bytes)
-    return Estimate(cut, net1, net2, up, down, alternating_s, overlapped_s, limit)
+    return Estimate(cut, net1, net2, passes * up, passes * down, alternating_s, overlapped_s, limit)
 
 
 def _backward_above(cut: Cut, layers: Iterable[int], times: LayerTimes, memory: Memory) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 from dualnet.cut.plan.choice import Plan
 from dualnet.cut.plan.estimate import Estimate, HalfCost
+from dualnet.exchange.timing import Carrier
 
 __all__ = ["name_of", "to_record", "to_text"]
 
@@ -29,8 +31,12 @@ def to_text(plan: Plan) -> str:
     lines += _wrapped(_recommendation(plan))
     if plan.best is not None:
         cut = plan.best.cut
-        split = f"dualnet split {plan.request.net} --at {cut.at} --dual {' '.join(cut.dual)}"
-        lines.append(f"  {split} -o DIR")
+        words = ["dualnet", "split", plan.request.net, "--at", *cut.blobs, "--dual", *cut.dual]
+        if plan.request.solver:
+            words += ["--solver", plan.request.solver]
+        for blob, shape in plan.request.shapes.items():
+            words += ["--shape", f"{blob}={','.join(map(str, shape))}"]
+        lines.append(f"  {' '.join(map(shlex.quote, words))} -o DIR")
     if plan.refusals:
         lines += ["", "No cut at:"]
         width = max(len(refusal.at) for refusal in plan.refusals)
@@ -47,7 +53,8 @@ def _title(plan: Plan) -> str:
     where = f"GPU {request.device}"
     if request.device == "cpu":
         where = f"CPU, {request.threads} thread{'s' if request.threads > 1 else ''} a half"
-    return f"{plan.name}: batches of {plan.batch}, {where}"
+    update = f", {plan.iter_size} an update" if plan.iter_size > 1 else ""
+    return f"{plan.name}: batches of {plan.batch}{update}, {where}"
 
 
 def _assumptions(plan: Plan) -> str:
@@ -61,23 +68,31 @@ def _assumptions(plan: Plan) -> str:
         "Columns with a slash give net1 / net2, the dual layers counted in both; (+N): so many "
         "blobs more cross. "
         f"{cores} Exchange by files in {plan.request.exchange_dir}: "
-        f"{carrier.seconds[0] * 1e3:.1f} ms a message and {carrier.bytes_per_s / 1e6:.0f} MB/s, "
+        f"{carrier.seconds[0] * 1e3:.1f} ms a message and {_rate(carrier)}, "
         "measured. Memory is counted: blobs, weights, solver history; the single net took "
         f"{plan.single_measured_bytes / 2**20:.0f} MiB when it was timed. Limit: the single net's "
         "memory over the larger half's."
     )
 
 
+def _rate(carrier: Carrier) -> str:
+    """MB/s; in words where the messages take no longer for being large."""
+    if carrier.bytes_per_s is None:
+        return f"a rate that is too high to show in messages of {carrier.sizes[-1] / 1e6:.3g} MB"
+    return f"{carrier.bytes_per_s / 1e6:.0f} MB/s"
+
+
 def _recommendation(plan: Plan) -> str:
     if plan.best is None:
         return f"No recommendation: {plan.reason}."
-    return f"Recommended: {plan.best.cut.at}. {plan.reason}."
+    return f"Recommended: {_joined(plan.best.cut.blobs)}. {plan.reason}."
 
 
 def name_of(cut: Estimate) -> str:
     """The cut blob, and how many others cross with it."""
-    more = len(cut.cut.crossing) - 1
-    return f"{cut.cut.at} (+{more})" if more else cut.cut.at
+    name = _joined(cut.cut.blobs)
+    more = len(cut.cut.crossing) - len(cut.cut.blobs)
+    return f"{name} (+{more})" if more else name
 
 
 def _joined(names: Sequence[str]) -> str:
@@ -141,6 +156,7 @@ def to_record(plan: Plan) -> dict[str, Any]:
         "net": request.net,
         "name": plan.name,
         "batch": plan.batch,
+        "iter_size": plan.iter_size,
         "device": request.device,
         "threads": request.threads,
         "cores": "shared" if request.shared else "own",
@@ -153,6 +169,7 @@ def to_record(plan: Plan) -> dict[str, Any]:
         "cuts": [
             {
                 "at": cut.cut.at,
+                "blobs": cut.cut.blobs,
                 "crossing": cut.cut.crossing,
                 "labels": [stream.name for stream in cut.cut.flow.labels],
                 "dual": cut.cut.dual,

@@ -21,4 +21,4 @@ def small(request):
     single = single_cost(wiring, BUILT, TIMES, memory)
     best, reason = recommend(estimates, single, "alternating")
     asked = Request("net.prototxt", shared=request.param)
-    return Plan(asked, "small", 4, single, 0, estimates, refusals, CARRIER, best, reason)
+    return Plan(asked, "small", 4, 1, single, 0, estimates, refusals, CARRIER, best, reason)

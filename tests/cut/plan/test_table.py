@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from dualnet.cut.plan.table import to_record, to_text
+from dualnet.exchange.timing import Carrier
 
 
 def test_table(small):
@@ -22,6 +23,17 @@ def test_table(small):
     assert ("share the cores" in text) == small.request.shared
     assert "  ip4    no layer that learns stands between it and the loss" in lines
     assert max(map(len, lines)) < 160
+
+
+def test_a_rate_that_nothing_shows_is_no_number(small):
+    still = small.__class__(
+        **{**vars(small), "carrier": Carrier([4096, 1 << 22], [1e-3, 1e-3]), "best": None,
+           "reason": "no cut helps"}
+    )  # fmt: skip
+    text = " ".join(to_text(still).split())
+    assert "1.0 ms a message and a rate that is too high to show in messages of 4.19 MB" in text
+    assert "No recommendation: no cut helps." in text and "dualnet split" not in text
+    assert json.loads(json.dumps(to_record(still)))["exchange"]["bytes_per_s"] is None
 
 
 def test_record_is_json_able_and_whole(small):
