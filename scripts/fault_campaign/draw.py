@@ -20,6 +20,9 @@ SETS = 60
 #: Of twenty trainings in turn, how the halves are started: forked from the campaign, as two
 #: commands of their own, or by `dualnet train`.
 MODES = ("commands", *("forked",) * 9, "train", *("forked",) * 9)
+#: How long a half waits for the other to appear: one that imports everything takes its time where
+#: many do so at once.
+_IMPORTS_S = ((15, 30), (60, 120))
 #: Functions of a training's last moments: module, class (or none), name.
 LAST_POINTS = (
     ("dualnet.train.session", "Session", "finish"),
@@ -131,7 +134,7 @@ def draw(seed: int, number: int) -> Plan:
     trained = _trained(which)
     length = next(int(t.partition("=")[2]) for t in trained if t.startswith("train.max_iter="))
     has_disk = mode == "forked" and chance.random() < 0.12
-    rounds, others = _rounds(chance, mode, length, has_disk), _others(chance)
+    rounds, others = _rounds(chance, mode, length, has_disk), _others(chance, mode)
     is_crowded = "exchange.carrier=tcp" in others and chance.random() < 0.3
     return Plan(
         number=number, mode=mode, trained=trained, others=others, has_disk=has_disk,
@@ -178,7 +181,7 @@ def _trained(chance: random.Random) -> tuple[str, ...]:
     return tuple(f"{key}={value}" for key, value in values.items())
 
 
-def _others(chance: random.Random) -> tuple[str, ...]:
+def _others(chance: random.Random, mode: str) -> tuple[str, ...]:
     has_blake3 = importlib.util.find_spec("blake3") is not None
     values: dict[str, Any] = {
         "exchange.carrier": chance.choices(("files", "tcp", "torch"), (9, 8, 4))[0],
@@ -191,7 +194,7 @@ def _others(chance: random.Random) -> tuple[str, ...]:
             (0, round(chance.uniform(0.2, 2), 1), round(chance.uniform(2, 9), 1))
         ),
         "exchange.hang_timeout_s": round(chance.uniform(6, 20), 1),
-        "exchange.partner_timeout_s": round(chance.uniform(15, 30), 1),
+        "exchange.partner_timeout_s": round(chance.uniform(*_IMPORTS_S[mode != "forked"]), 1),
         "exchange.storage_timeout_s": chance.choice((0.5, 3, 30)),
         "train.stop_within_s": chance.choice((0.1, 2, 20)),
         "train.keep": chance.choice((2, 2, 3, 0)),
