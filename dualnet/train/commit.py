@@ -26,6 +26,7 @@ __all__ = [
     "Commit",
     "check_owner",
     "complete",
+    "damage_of",
     "is_end",
     "iterations",
     "latest",
@@ -140,6 +141,21 @@ def whole(run_dir: str, role: str, iteration: int, fs: Fs = SYSTEM) -> Union[Com
     if isinstance(found, str):
         return found
     return damage(run_dir, found.files, fs) or found
+
+
+def damage_of(path: str, fs: Fs = SYSTEM) -> str:
+    """What is wrong with one file of a checkpoint, "" if it is whole or no record knows it.
+
+    Args:
+        path: Any file; `ROLE_iter_N.KIND` may have a record beside it.
+        fs: All I/O.
+    """
+    directory, name = os.path.split(path)
+    match = re.fullmatch(r"(\w+)_iter_(\d+)\.\w+", name)
+    found = read(directory, match.group(1), int(match.group(2)), fs) if match else ""
+    if not isinstance(found, Commit) or name not in found.files:
+        return ""
+    return damage(directory, {name: found.files[name]}, fs)
 
 
 def read(run_dir: str, role: str, iteration: int, fs: Fs = SYSTEM) -> Union[Commit, str]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from dualnet.atomic import write_together
+from dualnet.backend import provider
 from dualnet.config import Config
 from dualnet.cut.deploy import deploy_net
 from dualnet.cut.graph import NetGraph, included_layers, read_net, read_solver, solver_states
@@ -74,10 +75,10 @@ def merge(
             if os.path.lexists(path) and not force:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
         origin = f"{os.path.normpath(run_dir)}, iteration {number}, dual layers of {dual}"
-        # Beside the targets: where these have no room, it shows before anything is replaced.
-        with tempfile.TemporaryDirectory(
-            prefix=".merge-", dir=os.path.dirname(output) or "."
-        ) as scratch:
+        # Beside the targets: where these have no room, it shows before anything is replaced. Not on
+        # BVLC Caffe, which ends the process over a net that it refuses.
+        beside = None if provider == "bvlc" else os.path.dirname(output) or "."
+        with tempfile.TemporaryDirectory(prefix=".merge-", dir=beside) as scratch:
             contents = _make(run_dir, config, models, dual, origin, targets, scratch)
         write_together(dict(zip(targets, contents)), force)
     except FileExistsError as error:

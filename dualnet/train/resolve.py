@@ -36,6 +36,7 @@ from dualnet.cut.graph import (
 from dualnet.cut.input_gradient import ask_for
 from dualnet.cut.solver_nets import OTHER_NETS, net_of
 from dualnet.errors import ConfigError
+from dualnet.train import commit
 from dualnet.train.late_momentum import is_late
 
 __all__ = ["NEVER", "Resolved", "resolve", "write"]
@@ -186,6 +187,12 @@ def _weights(solver: Any, config: Config, source: str) -> tuple[str, ...]:
         for path in paths:
             if not os.path.isfile(path):
                 raise ConfigError(f"{key}: {path}: no such file; name caffemodels to start from")
+            problem = commit.damage_of(path)
+            if problem:
+                raise ConfigError(
+                    f"{key}: {path}: {problem}; start from another one, or let the command that "
+                    "trained it make it again"
+                )
     return (*own, *config.train.weights)
 
 

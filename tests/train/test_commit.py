@@ -173,3 +173,15 @@ def test_record_names_no_path(tmp_path):
     text = (tmp_path / "net1_iter_5.checkpoint.json").read_text()
     assert str(tmp_path) not in text
     assert all("/" not in name for name in json.loads(text)["files"])
+
+
+def test_a_single_file_against_the_record_beside_it(tmp_path):
+    make(tmp_path, 5)
+    path = tmp_path / "net1_iter_5.caffemodel"
+    assert commit.damage_of(str(path)) == ""
+    path.write_bytes(path.read_bytes()[1:])
+    assert commit.damage_of(str(path)).startswith("net1_iter_5.caffemodel has SHA-256 ")
+    # No record, or one that does not know the file, says nothing about it.
+    for name in ("net1_iter_6.caffemodel", "net1_iter_5.h5", "net1_iter_99999999999.x", "weights"):
+        (tmp_path / name).write_bytes(b"mine")
+        assert commit.damage_of(str(tmp_path / name)) == ""

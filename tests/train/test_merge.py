@@ -278,6 +278,28 @@ NEVER_TESTED = (
     f"layer {DATA.split('layer')[1]}" + conv("conv1", "data") + conv("conv2", "conv1")
     + "layer { name: 'drop' type: 'Dropout' bottom: 'conv2' top: 'conv2' }\n" + classifier("conv2")
 )  # fmt: skip
+TIMES = (
+    "layer { name: 'times' type: 'Eltwise' bottom: 'conv2' bottom: 'mask' top: 'times' "
+    "eltwise_param { operation: PROD } }\n"
+)
+#: Three tops of a file; the labels of two heads in one.
+HDF5 = (
+    "layer { name: 'data' type: 'HDF5Data' top: 'data' top: 'mask' top: 'label' "
+    "hdf5_data_param { source: 'three.txt' batch_size: 4 } }\n"
+    + conv("conv1", "data") + conv("conv2", "conv1") + TIMES
+    + "layer { name: 'parts' type: 'Slice' bottom: 'label' top: 'label_a' top: 'label_b' }\n"
+    + classifier("times", "ip_a", "loss_a").replace('"label"', '"label_a"')
+    + classifier("times", "ip_b", "loss_b").replace('"label"', '"label_b"')
+    .replace("SoftmaxWithLoss", "HingeLoss")
+)  # fmt: skip
+#: A data layer and a layer of one's own.
+OWN = (
+    "layer { name: 'data' type: 'Python' top: 'data' top: 'mask' top: 'label' "
+    "python_param { module: 'tests.train.own_layers' layer: 'Feeder' } }\n"
+    + conv("conv1", "data") + conv("conv2", "conv1")
+    + "layer { name: 'times' type: 'Python' bottom: 'conv2' bottom: 'mask' top: 'times' "
+    "python_param { module: 'tests.train.own_layers' layer: 'Times' } }\n" + classifier("times")
+)  # fmt: skip
 #: As many public nets have it.
 ONE_NAME = re.sub('name: "relu[0-9]"', 'name: "relu"', CHAIN)
 OTHERS = {
@@ -295,14 +317,29 @@ OTHERS = {
     "crossing blob overwritten": (TWO_WAYS, "positive", "right", ["prob"]),
     "two kinds of loss": (FROM_DATA, "both", "conv2", ["ip_b", "prob"]),
     "Python loss": (PYTHON, "conv1", "both", ["ip_b", "prob"]),
+    "HDF5": (HDF5, "conv1", "conv2", ["ip_b", "prob"]),
+    "own Python layers": (OWN, "conv1", "conv2", ["prob"]),
     "layers of one name": (ONE_NAME, "conv1", "conv2", ["prob"]),
     "layers without a name": (ONE_NAME.replace('"relu"', '""'), "conv1", "conv2", ["prob"]),
     "stages": (STAGES, "conv1", "conv2", ["prob"]),
 }
 
 
+def write_three():
+    """Images, masks and two labels each."""
+    h5py = pytest.importorskip("h5py")
+    with h5py.File("three.h5", "w") as file:
+        file["data"] = np.random.rand(12, 1, 8, 8).astype(np.float32)
+        file["mask"] = np.random.rand(12, 4, 8, 8).astype(np.float32)
+        file["label"] = np.random.randint(0, 10, (12, 2)).astype(np.float32)
+    with open("three.txt", "w", encoding="utf-8") as file:
+        file.write("three.h5\n")
+
+
 def halves_of(text, at, dual):
     """A run of halves that were never trained, with other dual layers in each; returns it."""
+    if text is HDF5:
+        write_three()
     is_tested = text != NEVER_TESTED
     solver = SOLVER if is_tested else re.sub("test_i.*\n", "", SOLVER)
     request = Request(write_single("net", text, solver), at.split(), dual.split(), "net/cut")

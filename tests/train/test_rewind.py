@@ -6,10 +6,11 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dualnet.config import CONFIG_NAME
-from dualnet.errors import UsageError
+from dualnet.errors import ConfigError, UsageError
 from dualnet.exchange.paths import DataName, ExchangePaths
 from dualnet.exchange.peek import HalfView, RunView
 from dualnet.report.status import status
@@ -17,6 +18,7 @@ from dualnet.train import checkpoint, commit, rewind
 from dualnet.train.digest import digest
 from dualnet.train.evaluate import evaluate
 from dualnet.train.merge import merge
+from dualnet.train.resolve import resolve
 from dualnet.train.run import train_half, train_single
 from tests.train.halves import load
 from tests.train.test_commit import make
@@ -279,6 +281,27 @@ def test_snapshots_without_any_record_are_taken_and_said(workdir, caplog):
         path.unlink()
     assert digest("run") == expected
     assert "no records of checkpoints" in caplog.text
+
+
+def test_no_training_starts_from_a_damaged_snapshot(runs):
+    weights = "train.weights=[run/net1_iter_6.caffemodel]"
+    resolve(load(weights), "net1", "other")
+    flip(runs / "net1_iter_6.caffemodel")
+    with pytest.raises(
+        ConfigError, match=r"train\.weights: run/net1_iter_6\.caffemodel: .*SHA-256"
+    ):
+        resolve(load(weights), "net1", "other")
+
+
+def test_a_file_that_no_record_knows_is_no_part_of_a_checkpoint(runs, monkeypatch):
+    restored = []
+    monkeypatch.setattr("dualnet.train.extra_state.restore", lambda *words: restored.append(words))
+    for path in runs.glob("net?_iter_6.*"):
+        path.unlink()
+    np.savez(runs / "net1_iter_4.momentum.npz", stale=np.zeros(1))
+    run_both("run", *SHORT)
+    equal("whole", "run")
+    assert restored == []
 
 
 def test_a_damaged_run_keeps_its_config(runs):
