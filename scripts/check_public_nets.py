@@ -4,10 +4,11 @@
     scripts/check_public_nets.py FOLDER... [-o FILE.md] [--list FILE.jsonl] [--run] [--only TEXT]
 
 A repository is a folder right below one of FOLDER; a file of which there was a copy before counts
-once. Each net is read and built in both phases. Data
-layers become Input layers (their files are not at hand), fillers are left out. --run also runs
-those forward in phase TEST whose inputs all have a shape, with a batch of 1. Nothing is written
-but FILE.md, the counts, and FILE.jsonl, one line a prototxt.
+once. Each net is read and built in both phases. Data layers become Input layers (their files are
+not at hand), fillers are left out. So do Python layers whose module is not at hand, where the names
+of their tops say what they hold (TOPS); the others are counted as in need of other files. --run
+also runs those forward in phase TEST whose inputs all have a shape, with a batch of 1. Nothing is
+written but FILE.md, the counts, and FILE.jsonl, one line a prototxt.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from __future__ import annotations
 import argparse
 import gc
 import hashlib
+import importlib.util
 import json
 import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -42,6 +45,26 @@ DATA = {
 }
 #: Where neither crop_size nor new_height says it: channels, height and width of an image.
 IMAGE = (3, 224, 224)
+#: Tops of public Python layers, and their shapes for one image of that size, 2 regions, 9 anchors a
+#: pixel of a map of stride 16, K classes.
+TOPS = {
+    "bbox_inside_weights": (2, "4K"),
+    "bbox_loss_weights": (2, "4K"),
+    "bbox_outside_weights": (2, "4K"),
+    "bbox_targets": (2, "4K"),
+    "data": (1, 3, 224, 224),
+    "gt_boxes": (1, 5),
+    "im_info": (1, 3),
+    "label": (1, 1, 224, 224),
+    "labels": (2,),
+    "rois": (2, 5),
+    "rpn_bbox_inside_weights": (1, 36, 14, 14),
+    "rpn_bbox_outside_weights": (1, 36, 14, 14),
+    "rpn_bbox_targets": (1, 36, 14, 14),
+    "rpn_labels": (1, 1, 126, 14),
+    "rpn_rois": (2, 5),
+    "scores": (2, 1),
+}
 
 
 @dataclass
@@ -71,17 +94,17 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path, help="where to write the counts")
     parser.add_argument("--list", type=Path, help="where to write a line a file")
     parser.add_argument("--run", action="store_true", help="run forward what can be run")
+    parser.add_argument("--jobs", type=int, default=1, help="how many files at a time")
     parser.add_argument("--only", default="", help="only files whose path contains this")
     options = parser.parse_args()
     found = []
-    for root, path in _files(options.folders):
-        if options.only not in str(path):
-            continue
-        verdict = check(path, root, options.run)
-        gc.collect()
-        found.append(verdict)
-        if verdict.result == "refused":
-            print(f"{verdict.path}: {verdict.reason}", flush=True)
+    files = [pair for pair in _files(options.folders) if options.only in str(pair[1])]
+    with ProcessPoolExecutor(max_workers=options.jobs) as pool:
+        tried = [pool.submit(check, path, root, options.run) for root, path in files]
+        for verdict in (one.result() for one in tried):
+            found.append(verdict)
+            if verdict.result == "refused":
+                print(f"{verdict.path}: {verdict.reason}", flush=True)
     if not found:
         parser.error(f"no prototxt below {', '.join(map(str, options.folders))}")
     table = "\n".join(tables(found))
@@ -123,7 +146,7 @@ def check(path: Path, root: Path, run: bool) -> Verdict:
             prototxt.read_solver(path)
             verdict.result = "read"
         elif kind == "net":
-            verdict.result, verdict.reason = _build(path, "phase" in text, run)
+            verdict.result = _build(path, "phase" in text, run)
         else:
             verdict.result = "other"
     except CaffeError as error:
@@ -143,13 +166,14 @@ def kind_of(text: str) -> str:
     return "other"
 
 
-def _build(path: Path, has_phases: bool, run: bool) -> tuple[str, str]:
+def _build(path: Path, has_phases: bool, run: bool) -> str:
+    """Builds a net in one phase or both; `builds`, or `runs` where it was run too."""
     result = "builds"
     for phase in (caffe_pb2.TEST, caffe_pb2.TRAIN) if has_phases else (caffe_pb2.TEST,):
         message = prototxt.read_net(path)
         message.state.phase = phase
         message = graph.filter_layers(message)
-        fed = [_feed(layer) for layer in message.layer]
+        fed = [_feed(layer) or _stand_in(layer) for layer in message.layer]
         _drop_fillers(message)
         for layer in message.layer:
             if layer.type == "Input" and run:
@@ -160,7 +184,9 @@ def _build(path: Path, has_phases: bool, run: bool) -> tuple[str, str]:
         if run and phase == caffe_pb2.TEST and not any(fed) and net.inputs:
             net.forward()
             result = "runs"
-    return result, ""
+        del net
+        gc.collect()
+    return result
 
 
 def _feed(layer: caffe_pb2.LayerParameter) -> bool:
@@ -180,6 +206,28 @@ def _feed(layer: caffe_pb2.LayerParameter) -> bool:
         shape = (batch, IMAGE[0], height, width) if index == 0 else (batch,)
         if index and is_dense:
             shape = (batch, 1, height, width)
+        layer.input_param.shape.add(dim=shape)
+    return True
+
+
+def _stand_in(layer: caffe_pb2.LayerParameter) -> bool:
+    """Makes a Python layer of a module that is not here an Input layer, if its tops are known."""
+    module = layer.python_param.module
+    if layer.type != "Python" or not all(top.split("/")[0] in TOPS for top in layer.top):
+        return False
+    try:
+        if importlib.util.find_spec(module) is not None:
+            return False
+    except (ImportError, ValueError):
+        pass  # its package is not here either
+    classes = re.search(r"num_classes\D+(\d+)", layer.python_param.param_str)
+    name, tops = layer.name, list(layer.top)
+    layer.Clear()
+    layer.name, layer.type = name, "Input"
+    layer.top.extend(tops)
+    for top in tops:
+        shape = [4 * int(classes[1]) if d == "4K" and classes else 84 if d == "4K" else d
+                 for d in TOPS[top.split("/")[0]]]  # fmt: skip
         layer.input_param.shape.add(dim=shape)
     return True
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dualnet.engine.errors import GraphError, PrototxtError, ShapeError
+from dualnet.engine.errors import PrototxtError, ShapeError
 from dualnet.engine.layers.base import Blobs, LossLayer
 from dualnet.engine.layers.registry import register
 
@@ -19,19 +19,16 @@ class SmoothL1Loss(LossLayer):
     """sum(outside * f(inside * (a - b))) / N, N the first dimension.
 
     f(x) = (sigma x)^2 / 2 where |x| < 1 / sigma^2, else |x| - 1 / (2 sigma^2). Bottoms: a and b,
-    and perhaps the weights inside and outside, all of one shape. a and b both get a gradient,
-    weights none. The fork has this layer on the GPU only; here it runs on both.
+    and perhaps the inside weights (Fast R-CNN's has no others) and the outside weights, all of one
+    shape. a and b both get a gradient, weights none. (The first Fast R-CNN leaves the inside weight
+    out of the gradient, which is the same for weights of 0 and 1.) The fork
+    has this layer on the GPU only; here it runs on both.
     """
 
     bottoms = (2, 4)
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         """Reads sigma."""
-        if len(bottom) == 3:
-            raise GraphError(
-                f"layer '{self.name}' (SmoothL1Loss) has 3 bottoms; it takes 2, or 4 with the "
-                "inside and the outside weights"
-            )
         sigma = self.layer_param.smooth_l1_loss_param.sigma
         if not sigma > 0:
             raise PrototxtError(
@@ -64,7 +61,7 @@ class SmoothL1Loss(LossLayer):
         size = x.abs()
         inner = size < 1.0 / self._square
         loss = torch.where(inner, x.square() * (0.5 * self._square), size - 0.5 / self._square)
-        if len(bottom) > 2:
+        if len(bottom) > 3:
             loss *= bottom[3].data_tensor.reshape(a.shape)
         self.set_loss(top, loss.sum().div_(max(bottom[0].dims[0], 1)))
 

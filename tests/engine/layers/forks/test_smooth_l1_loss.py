@@ -29,7 +29,7 @@ def arrays(count, shape=(3, 4, 2, 2)):
 
 
 @pytest.mark.parametrize("sigma", SIGMAS)
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("count", [2, 3, 4])
 def test_forward(sigma, count):
     bottoms = arrays(count)
     found = make_layer(text(sigma), *bottoms).forward()[0]
@@ -37,10 +37,10 @@ def test_forward(sigma, count):
 
 
 @pytest.mark.parametrize("sigma", SIGMAS)
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("count", [2, 3, 4])
 def test_gradients_of_both_terms(sigma, count):
     bottoms = arrays(count, (2, 5))
-    x = (bottoms[0] - bottoms[1]) * (bottoms[2] if count == 4 else 1)
+    x = (bottoms[0] - bottoms[1]) * (bottoms[2] if count > 2 else 1)
     bottoms[0][np.abs(np.abs(x) - 1 / sigma**2) < 0.05] += 0.2  # off the joint
     rig = make_layer(text(sigma), *bottoms)
     rig.top[0].diff[...] = 2.5  # a loss weight
@@ -85,8 +85,8 @@ def test_other_sizes():
 
 def test_refusals():
     a = np.zeros((2, 3), np.float32)
-    with pytest.raises(GraphError, match="has 3 bottoms; it takes 2, or 4"):
-        make_layer(text(1.0), a, a, a)
+    with pytest.raises(GraphError, match="has 5 bottom blobs, it takes 2 to 4"):
+        make_layer(text(1.0), a, a, a, a, a)
     with pytest.raises(ShapeError, match=r"bottom 3 has shape \(2, 4\), bottom 0 \(2, 3\)"):
         make_layer(text(1.0), a, a, a, np.zeros((2, 4), np.float32))
     with pytest.raises(PrototxtError, match="sigma 0; it must be above 0"):
