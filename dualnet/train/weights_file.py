@@ -14,6 +14,7 @@ import numpy as np
 
 from dualnet.backend import caffe_pb2
 from dualnet.engine.file_kind import HEAD_BYTES, guess_kind
+from dualnet.engine.proto.fork_numbers import settled
 from dualnet.engine.regular_file import regular_only
 from dualnet.errors import ConfigError
 
@@ -114,7 +115,7 @@ def _parse(path: str) -> tuple[Any, str]:
         raise ConfigError(f"{path}: cannot read the weights ({error.strerror})") from error
     kind = guess_kind(content[:HEAD_BYTES])
     try:
-        net.ParseFromString(content)
+        net.ParseFromString(settled(content))
     except Exception as error:  # DecodeError lives in protobuf, which only the provider imports
         raise ConfigError(_is_no_caffemodel(path, kind or str(error))) from error
     return net, kind

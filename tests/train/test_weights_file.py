@@ -184,3 +184,15 @@ def test_damaged_hdf5(tmp_path):
         with pytest.raises(ConfigError, match="w.h5") as caught:
             read_weights_file(str(path))
         assert "\n" not in str(caught.value)
+
+
+def test_a_forks_caffemodel_with_a_string_where_caffe_has_a_message(tmp_path):
+    """DeepLab's MatWrite has number 145, which is parameter_param in BVLC Caffe."""
+    net = caffe_pb2.NetParameter()
+    net.layer.add(name="conv1").blobs.add(shape={"dim": [2]}, data=[1, 2])
+    matwrite = b"\x0a\x01m\x12\x08MatWrite\x8a\x09\x04\x0a\x02\xff\xff"
+    path = tmp_path / "deeplab.caffemodel"
+    path.write_bytes(net.SerializeToString() + b"\xa2\x06" + bytes([len(matwrite)]) + matwrite)
+    found = read_weights_file(str(path))
+    assert [layer.name for layer in found.layers] == ["conv1", "m"]
+    assert found.values("conv1")[0].tolist() == [1, 2]
