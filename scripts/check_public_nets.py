@@ -161,11 +161,9 @@ def check(path: Path, root: Path, run: bool) -> Verdict:
 def kind_of(text: str) -> str:
     """Net, solver or other, by the fields at the top."""
     bare = re.sub(r"#[^\n]*", "", text)
-    if re.search(r"^\s*layers?\s*:?\s*\{", bare, re.MULTILINE):
-        return "net"
-    if re.search(r"\b(base_lr|train_net|solver_mode|max_iter)\s*:", bare):
-        return "solver"
-    return "other"
+    if re.search(r"\b(base_lr|lr_policy|train_net|solver_mode|max_iter)\s*:", bare):
+        return "solver"  # which may hold a whole net
+    return "net" if re.search(r"^\s*layers?\s*:?\s*\{", bare, re.MULTILINE) else "other"
 
 
 def _build(path: Path, has_phases: bool, run: bool) -> str:
