@@ -1,12 +1,13 @@
-"""Is an error the machine's want of memory, or of open files? Libraries say so in many ways."""
+"""Is an error the machine's: memory, open files, the disk? Libraries say so in many ways."""
 
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from typing import Optional
 
-__all__ = ["is_scarcity", "lacks_files"]
+__all__ = ["disk_fault", "is_scarcity", "lacks_files"]
 
 #: Parts of messages: of Python for a thread whose stack has no room, of the system as libraries
 #: pass it on (a database, a module that is loaded), of PyTorch's allocators, C++'s, and CUDA's.
@@ -23,6 +24,9 @@ _PHRASES = (
 
 #: The same of files that may be open.
 _FILES = "too many open files"
+_NO_FILES = (errno.EMFILE, errno.ENFILE)
+#: What is the disk's fault, and not that of a name or a content.
+_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, *_NO_FILES)
 
 
 def is_scarcity(error: BaseException) -> bool:
@@ -39,8 +43,27 @@ def is_scarcity(error: BaseException) -> bool:
 
 def lacks_files(error: BaseException) -> bool:
     """Whether another open file was refused; argument as of `is_scarcity`."""
-    codes = (errno.EMFILE, errno.ENFILE)
-    return any(_says(link, codes, (_FILES,)) for link in _chain(error))
+    return any(_says(link, _NO_FILES, (_FILES,)) for link in _chain(error))
+
+
+def disk_fault(error: BaseException) -> Optional[OSError]:
+    """The fault of the disk that an error tells in other words, None if there is none.
+
+    Args:
+        error: as for `is_scarcity`.
+
+    Returns:
+        An error of its own, to be raised in its place: a full or failing disk is no matter of the
+        configuration, and may be waited for.
+    """
+    for link in _chain(error):
+        if isinstance(link, OSError) and link.errno in _FAULTS:
+            return OSError(link.errno, os.strerror(link.errno), link.filename)
+        if type(link).__module__ == "lmdb":  # keeps no errno
+            for code in _FAULTS:
+                if os.strerror(code) in str(link):
+                    return OSError(code, os.strerror(code))
+    return None
 
 
 def _says(error: BaseException, codes: tuple[int, ...], phrases: tuple[str, ...]) -> bool:

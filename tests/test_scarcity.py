@@ -11,7 +11,7 @@ import pytest
 
 from dualnet import cli
 from dualnet.errors import OutOfMemory, StorageFailed
-from dualnet.scarcity import is_scarcity, lacks_files
+from dualnet.scarcity import disk_fault, is_scarcity, lacks_files
 from dualnet.train import launch
 
 
@@ -136,3 +136,17 @@ def test_ctrl_c_within_the_reading_of_the_arguments(monkeypatch, capsys):
     monkeypatch.setattr(cli, "_parser", interrupted)
     assert cli.main(["status", "nowhere"]) == 130
     assert capsys.readouterr().err == "dualnet: interrupted\n"
+
+
+def test_a_fault_of_the_disk_is_found_behind_other_words():
+    lmdb = pytest.importorskip("lmdb")
+    assert disk_fault(ValueError("x")) is None
+    assert disk_fault(FileNotFoundError(errno.ENOENT, "No such file")) is None
+    found = disk_fault(lmdb.DiskError("train_lmdb: Input/output error"))
+    assert found is not None and found.errno == errno.EIO
+    cause = OSError(errno.ENOSPC, "No space left on device", "run/net1.log")
+    told = RuntimeError("cannot write")
+    told.__cause__ = cause
+    found = disk_fault(told)
+    assert found is not None and found is not cause
+    assert (found.errno, found.filename) == (errno.ENOSPC, "run/net1.log")

@@ -15,7 +15,7 @@ from dualnet import __version__, children
 from dualnet.cli import bench, caffe, cut, data, doctor, experiment, nets, runs, training
 from dualnet.cli.terminal import let_go, say
 from dualnet.errors import DualnetError, OutOfMemory, StorageFailed, UsageError
-from dualnet.scarcity import is_scarcity, lacks_files
+from dualnet.scarcity import disk_fault, is_scarcity, lacks_files
 from dualnet.train.stopping import STOP_SIGNALS, Stopped, restore_defaults
 
 __all__ = ["main"]
@@ -113,7 +113,11 @@ def _run(words: list[str]) -> int:
         options.run(options)
     except DualnetError as error:
         say(f"dualnet: {error}")
-        return OutOfMemory.exit_code if is_scarcity(error) else error.exit_code
+        if is_scarcity(error):
+            return OutOfMemory.exit_code
+        # A file that cannot be read for a failing disk is no wrong configuration.
+        is_fault = error.exit_code == 2 and disk_fault(error) is not None
+        return StorageFailed.exit_code if is_fault else error.exit_code
     except KeyboardInterrupt:
         say("dualnet: interrupted")
         return 128 + signal.SIGINT
@@ -144,7 +148,7 @@ def _run(words: list[str]) -> int:
         if not isinstance(error, CaffeError):
             raise
         say(f"dualnet: {error}")
-        return 2
+        return 2 if disk_fault(error) is None else StorageFailed.exit_code
     return 0
 
 

@@ -235,7 +235,7 @@ def _has_begun(log: str) -> bool:
 
 def patience(
     config: Config, on_blocked: Callable[[str], None] = lambda state: None, fs: Fs = SYSTEM
-) -> Callable[[Callable[[], None]], None]:
+) -> Callable[[Callable[[], Any]], Any]:
     """Runs what a start writes, with patience while the disk is full."""
     timeout_s = config.exchange.storage_timeout_s
     return partial(wait_for_room, timeout_s=timeout_s, on_blocked=on_blocked, fs=fs)

@@ -15,6 +15,7 @@ from dualnet.exchange import Channel, Counters, ExchangeSettings, open_channel
 from dualnet.exchange.occupancy import sole
 from dualnet.exchange.peek import peek
 from dualnet.report.log import CaffeLog
+from dualnet.scarcity import disk_fault
 from dualnet.train import checkpoint, commit, handshake, retained, rewind
 from dualnet.train.absence import unless_complete, watch_waits
 from dualnet.train.claim import Claim, claim, exchange_settings, log_path, patience
@@ -181,8 +182,7 @@ def _set_up(
     report = channel.report if channel is not None else lambda state: None
     room = patience(config, report, stopper.fs)
     room(partial(write, resolved))
-    with stopper.held():
-        half = Half(config, resolved)
+    half = room(partial(_build, config, resolved, stopper))
     session = Session(half, log, run_dir, channel, stopper)
     session.epoch, session.run = epoch, ours.run
     _introduce(session, is_continued)
@@ -191,6 +191,26 @@ def _set_up(
         log.info(note)
     room(partial(ours.record, run_dir, role))
     return session
+
+
+def _build(config: Config, resolved: Resolved, stopper: Stopper) -> Half:
+    """Build a role's nets.
+
+    Raises:
+        OSError: The disk is full, or fails; Caffe tries whether it can write there.
+    """
+    with stopper.held():
+        if backend.provider == "bvlc":  # which ends the process over it
+            probe = f"{resolved.solver.snapshot_prefix}.probe"
+            os.close(os.open(probe, os.O_WRONLY | os.O_CREAT, 0o666))
+            os.unlink(probe)
+        try:
+            return Half(config, resolved)
+        except Exception as error:
+            fault = disk_fault(error)
+            if fault is None:
+                raise
+            raise fault from error
 
 
 def _join(channel: Channel, session: Session, found: Optional[commit.Commit]) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from dualnet import cli
+from dualnet.engine.errors import CaffeError
+from dualnet.errors import ConfigError, UsageError
 from dualnet.train.stopping import STOP_SIGNALS
 
 
@@ -31,7 +35,11 @@ def test_a_signal_while_the_error_is_told(monkeypatch, capsys, number):
         os.kill(os.getpid(), number)
 
     monkeypatch.setattr(cli, "say", say)
-    assert cli.main(["evaluate", "nowhere"]) == 128 + number
+    # As the process's own command; what it does for its children is not meant here.
+    monkeypatch.setattr(sys, "argv", ["dualnet", "evaluate", "nowhere"])
+    monkeypatch.setattr(cli.children, "adopt", lambda: None)
+    monkeypatch.setattr(cli.children, "watch_exit", lambda code, say: None)
+    assert cli.main() == 128 + number
     assert len(told) == 1 and told[0].startswith("dualnet: nowhere")
 
 
@@ -54,3 +62,22 @@ def test_ctrl_c_while_all_is_imported_prints_no_traceback(repository):
     )
     assert done.returncode == -signal.SIGINT
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("kind", [ConfigError, UsageError, CaffeError])
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [(errno.EIO, 74), (errno.ENOSPC, 74), (errno.EROFS, 74), (errno.ENOENT, 2), (errno.EACCES, 2)],
+)
+def test_a_failing_disk_is_no_wrong_configuration(monkeypatch, capsys, kind, code, expected):
+    def run(options):
+        try:
+            raise OSError(code, os.strerror(code), "net.prototxt")
+        except OSError as error:
+            raise kind(f"net.prototxt: {error.strerror}") from error
+
+    monkeypatch.setattr(
+        cli, "_parser", lambda: SimpleNamespace(parse_args=lambda words: SimpleNamespace(run=run))
+    )
+    assert cli.main(["evaluate"]) == expected
+    assert capsys.readouterr().err == f"dualnet: net.prototxt: {os.strerror(code)}\n"

@@ -165,3 +165,56 @@ def test_a_real_disk_that_is_full(dualnet, workdir):
     whole = dualnet("train", "configs/digits.yaml", "--run-dir", "whole", *settings)
     assert whole.returncode == 0
     assert last == dualnet("digest", "whole").stdout.splitlines()[-1]
+
+
+# When the nets are built, Caffe tries whether it can write its snapshots.
+
+
+def refuse(monkeypatch, code, times):
+    """The engine's try fails with an error of the system, so often."""
+    left = [times]
+
+    def open_file(path, *mode, **settings):
+        if str(path).endswith(".tempfile") and left[0]:
+            left[0] -= 1
+            raise OSError(code, os.strerror(code), path)
+        return open(path, *mode, **settings)
+
+    monkeypatch.setattr("dualnet.engine.snapshot.open", open_file, raising=False)
+    return left
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_no_inode_when_the_nets_are_built_is_waited_for(workdir, monkeypatch, code):
+    train_single(load(*SHORT), "whole")
+    monkeypatch.setattr(storage, "FIRST_PAUSE_S", 0.001)
+    left = refuse(monkeypatch, code, 3)
+    train_single(load(*SHORT), "parts")
+    assert left == [0]
+    equal("whole", "parts", ["single"])
+
+
+@pytest.mark.parametrize(
+    ("code", "timeout_s", "said"),
+    [
+        (errno.ENOSPC, 0, "No space left on device"),
+        (errno.EROFS, 300, "Read-only file system"),
+        (errno.EIO, 300, "Input/output error"),
+        (errno.EMFILE, 300, "Too many open files"),
+    ],
+)
+@pytest.mark.parametrize("role", ["net1", "single"])
+def test_a_disk_that_fails_when_the_nets_are_built_is_no_wrong_config(
+    workdir, monkeypatch, role, code, timeout_s, said
+):
+    refuse(monkeypatch, code, 1000)
+    config = load(*SHORT, f"exchange.storage_timeout_s={timeout_s}")
+    with pytest.raises(StorageFailed, match=rf"^{role}: .*{said}; check the disk, then start"):
+        train_half(config, role, "run") if role == "net1" else train_single(config, "run")
+
+
+def test_a_prefix_that_does_not_exist_is_a_wrong_config(workdir, monkeypatch):
+    refuse(monkeypatch, errno.ENOENT, 1000)
+    with pytest.raises(Exception, match="cannot write to snapshot prefix") as caught:
+        train_single(load(*SHORT), "run")
+    assert not isinstance(caught.value, (StorageFailed, OSError))
