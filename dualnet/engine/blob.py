@@ -67,7 +67,13 @@ class Blob:
         """
         if dims == self._shape:
             return
-        shape = tuple(int(d) for d in dims)
+        try:
+            shape = tuple(int(d) for d in dims)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"Blob.reshape{dims!r}: each dimension is an argument of its own, and an integer: "
+                "reshape(1, 3, 224, 224), or reshape(*shape)"
+            ) from None
         if any(d < 0 for d in shape) or math.prod(shape) > _MAX_COUNT:
             raise ShapeError(
                 f"shape {shape} is not possible for a blob: dimensions must be 0 or more and "

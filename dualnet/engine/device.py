@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 
+from dualnet.engine.call import integer
 from dualnet.engine.errors import DeviceError
 
 __all__ = ["current", "set_device", "set_mode_cpu", "set_mode_gpu", "use_channels_last"]
@@ -49,7 +50,7 @@ def set_device(index: int) -> None:
         DeviceError: PyTorch sees no such GPU.
     """
     global _gpu_index, _current
-    device = _gpu(index)
+    device = _gpu(integer(index, "set_device(index)", "index"))
     _gpu_index = device.index
     if _current.type == "cuda":
         _current = device

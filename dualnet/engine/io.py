@@ -200,6 +200,11 @@ class Transformer:
             ValueError: the mean has other channels than the input, or no such shape.
         """
         self._check_input(in_)
+        if not isinstance(mean, np.ndarray):
+            raise TypeError(
+                f"set_mean({in_!r}, {mean!r}): the mean is an array; np.load('mean.npy'), or "
+                "caffe.io.blobproto_to_array of a .binaryproto, gives one"
+            )
         channels, *size = (int(n) for n in self.inputs[in_][1:])
         if mean.ndim == 1:
             if mean.shape[0] != channels:

@@ -14,6 +14,7 @@ from dualnet.engine import batches, debug_info, prototxt, weights
 from dualnet.engine.batches import Arrays
 from dualnet.engine.blob import Blob, IntVec
 from dualnet.engine.build import Plan
+from dualnet.engine.call import blob_names, file_name, fill
 from dualnet.engine.errors import CaffeError, InputArrayError, UnknownNameError, naming, quoted
 from dualnet.engine.layers.base import Layer
 from dualnet.engine.layers.memory_data import MemoryData
@@ -45,7 +46,7 @@ class Net:
     """
 
     def __init__(self, network_file: Path, *args: Any, **kwargs: Any) -> None:
-        phase, level, stages, weights_file = constructor_arguments(args, kwargs)
+        phase, level, stages, weights_file = constructor_arguments(network_file, args, kwargs)
         message = prototxt.read_net(network_file)
         message.state.phase = phase
         message.state.level = level
@@ -203,6 +204,7 @@ class Net:
             Arrays by blob name: the net's outputs, or the tops of `end`. They alias the blobs, so
             the next pass overwrites them.
         """
+        blob_names("forward", "blobs", blobs)
         first = 0 if start is None else self._layer_index(start)
         last = len(self.layers) - 1 if end is None else self._layer_index(end)
         wanted = self.outputs if end is None else self.top_names[end]
@@ -214,7 +216,7 @@ class Net:
                 )
             for name, values in inputs.items():
                 self._check_batch("Input is not batch sized", name, values)
-                self.blobs[name].data[...] = values
+                fill(f"forward({name}=…)", name, self.blobs[name].data, values)
         self._forward(first, last)
         return {name: self._blob(name).data for name in {*wanted, *(blobs or [])}}
 
@@ -237,6 +239,7 @@ class Net:
             Diffs by blob name: those of the net's inputs, or of the bottoms of `end`. They alias
             the blobs.
         """
+        blob_names("backward", "diffs", diffs)
         first = len(self.layers) - 1 if start is None else self._layer_index(start)
         last = 0 if end is None else self._layer_index(end)
         wanted = self.inputs if end is None else self.bottom_names[end]
@@ -248,7 +251,7 @@ class Net:
                 )
             for name, values in top_diffs.items():
                 self._check_batch("Diff is not batch sized", name, values)
-                self.blobs[name].diff[...] = values
+                fill(f"backward({name}=…)", name, self.blobs[name].diff, values)
         self._backward(first, last)
         return {name: self._blob(name).diff for name in {*wanted, *(diffs or [])}}
 
@@ -327,10 +330,14 @@ class Net:
 
     def copy_from(self, path: Path) -> None:
         """Copies weights by layer name from a caffemodel or HDF5 file."""
-        weights.copy_from(self._plan, path)
+        weights.copy_from(
+            self._plan, file_name(path, "Net.copy_from(weights_file)", "weights_file")
+        )
 
     def share_with(self, other: Net) -> None:
         """Uses the weights of another net's layers of the same names, memory and all."""
+        if not isinstance(other, Net):
+            raise TypeError(f"Net.share_with(other): other is {other!r}, and a Net is needed")
         own = weights.first_of_each_name(self._plan)
         for source in other._plan.nodes:
             if source.name not in own:
@@ -342,15 +349,15 @@ class Net:
 
     def save(self, path: Path, write_diff: bool = False) -> None:
         """Writes the weights as a caffemodel."""
-        weights.save_binary(self._plan, path, write_diff)
+        weights.save_binary(self._plan, file_name(path, "Net.save(path)", "path"), write_diff)
 
     def save_hdf5(self, path: Path, write_diff: bool = False) -> None:
         """Writes the weights as HDF5."""
-        weights.save_hdf5(self._plan, path, write_diff)
+        weights.save_hdf5(self._plan, file_name(path, "Net.save_hdf5(path)", "path"), write_diff)
 
     def load_hdf5(self, path: Path) -> None:
         """Copies weights by layer name from an HDF5 file."""
-        weights.load_hdf5(self._plan, path)
+        weights.load_hdf5(self._plan, file_name(path, "Net.load_hdf5(path)", "path"))
 
     def before_forward(self, callback: Callback) -> None:
         """Calls `callback(layer_index)` before each layer's forward pass."""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from dualnet.engine import device
+from dualnet.engine.call import integer
 
 __all__ = ["generator", "numpy_generator", "set_random_seed"]
 
@@ -24,7 +25,7 @@ def set_random_seed(seed: int) -> None:
         seed: a non-negative integer.
     """
     global _seed
-    _seed = int(seed)
+    _seed = integer(seed, "set_random_seed(seed)", "seed")
     for one in _generators.values():
         one.manual_seed(_seed)
 

@@ -11,6 +11,7 @@ from typing import Any, Callable
 import torch
 
 from dualnet.engine import log, prototxt, random, snapshot
+from dualnet.engine.call import file_name, integer
 from dualnet.engine.errors import SolverError
 from dualnet.engine.lr_policy import check_policy, learning_rate
 from dualnet.engine.net import Net
@@ -52,6 +53,7 @@ class Solver:
     rule_name: str | None = None
 
     def __init__(self, solver_file: Path) -> None:
+        file_name(solver_file, f"{type(self).__name__}(solver_file)", "solver_file")
         self._start(prototxt.read_solver(solver_file), os.fspath(solver_file))
 
     @classmethod
@@ -167,7 +169,7 @@ class Solver:
 
     def step(self, iterations: int) -> None:
         """Trains for so many iterations."""
-        stop = self._iteration + iterations
+        stop = self._iteration + integer(iterations, "Solver.step(iterations)", "iterations")
         param = self.param
         self._losses.clear()
         self._display_start_s, self._displayed = time.monotonic(), self._iteration
@@ -321,6 +323,7 @@ class Solver:
         Raises:
             WeightsError: it was written by another solver type or net.
         """
+        file_name(state_file, "Solver.restore(state_file)", "state_file")
         state = snapshot.read_state(state_file, self._rule.history)
         if state.learned_net:
             self._net.copy_from(_beside(state_file, state.learned_net))
@@ -366,6 +369,7 @@ class AdamSolver(SGDSolver):
 
 def get_solver(solver_file: Path) -> Solver:
     """The solver that a prototxt's `type` names."""
+    file_name(solver_file, "get_solver(solver_file)", "solver_file")
     return solver_class(prototxt.read_solver(solver_file).type)(solver_file)
 
 
