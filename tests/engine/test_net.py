@@ -52,12 +52,13 @@ def test_forward_and_backward(make):
     hidden, expected = by_hand(net)
     out = net.forward(blobs=["relu"])
     assert set(out) == {"ip2", "relu"}
-    np.testing.assert_allclose(out["ip2"], expected, rtol=1e-5)
+    np.testing.assert_allclose(out["ip2"], expected, rtol=1e-5, atol=1e-6)
     g = np.ones((2, 4), np.float32)
     diffs = net.backward(ip2=g, diffs=["relu"])
     assert set(diffs) == {"data", "relu"}
     down = (g @ net.params["ip2"][0].data) * (hidden > 0)
-    np.testing.assert_allclose(diffs["data"], down @ net.params["ip1"][0].data, rtol=1e-5)
+    expected = down @ net.params["ip1"][0].data
+    np.testing.assert_allclose(diffs["data"], expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(net.params["ip2"][0].diff, g.T @ hidden, rtol=1e-5, atol=1e-7)
     net.backward()
     np.testing.assert_allclose(net.params["ip2"][0].diff, 2 * g.T @ hidden, rtol=1e-5, atol=1e-6)
