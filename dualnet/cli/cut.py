@@ -8,7 +8,11 @@ from typing import Any
 from dualnet.cli.terminal import say
 from dualnet.errors import UsageError
 
-__all__ = ["add", "parse_shape"]
+__all__ = ["RUNS_LAYERS", "add", "parse_shape", "say_what_runs"]
+
+#: In the help of commands that build a net.
+RUNS_LAYERS = """To know its shapes, the net is built as it stands: its Python layers are
+imported and run. Give it no net whose code you would not run."""
 
 _SPLIT_EXAMPLES = """examples:
   dualnet split prototxt/cifar10/single_train_test.prototxt --at pool2 --dual conv3 -o nets/pool2
@@ -28,7 +32,7 @@ def add(commands: Any) -> None:
 def _add_split(commands: Any) -> None:
     summary = "cut a training net in two: net1, net2, their solvers and the YAML that runs them"
     command = commands.add_parser(
-        "split", help=summary, description=summary, epilog=_SPLIT_EXAMPLES,
+        "split", help=summary, description=f"{summary}\n\n{RUNS_LAYERS}", epilog=_SPLIT_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     command.set_defaults(run=_split)
@@ -70,12 +74,32 @@ def _split(options: argparse.Namespace) -> None:
         options.net, options.at, options.dual, options.output, options.solver, options.target,
         options.tie, options.loss, dict(parse_shape(text) for text in options.shape),
     )  # fmt: skip
+    say_what_runs("split", options.net)
     result = split(request)
     for remark in result.remarks:
         say(f"note: {remark}")
     write(request, result, options.force)
     say(f"wrote {', '.join(result.contents)}")
     say(f"train with: dualnet train {result.yaml}")
+
+
+def say_what_runs(command: str, path: str) -> None:
+    """Say, before it happens, which code of the user's a command imports and runs.
+
+    Args:
+        command: Its name.
+        path: The net's prototxt.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    from dualnet.cut.graph import read_net
+
+    layers = [layer.python_param for layer in read_net(path).layer if layer.type == "Python"]
+    names = dict.fromkeys(f"{layer.module}.{layer.layer}" for layer in layers)
+    if names:
+        say(f"note: {command} builds the net and so imports and runs its Python layers: "
+            f"{', '.join(names)}")  # fmt: skip
 
 
 def parse_shape(text: str) -> tuple[str, list[int]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from dualnet import config
 from dualnet.cli.cores import pin
-from dualnet.cli.cut import parse_shape
+from dualnet.cli.cut import RUNS_LAYERS, parse_shape, say_what_runs
 from dualnet.cli.settings import add_config, load, use_provider
 from dualnet.cli.terminal import say
 from dualnet.errors import UsageError
@@ -85,7 +85,7 @@ def _draw(options: argparse.Namespace) -> None:
 def _add_plan(commands: Any) -> None:
     summary = "measure where a net can be cut, and what each cut costs in time and memory"
     command = commands.add_parser(
-        "plan", help=summary, description=summary,
+        "plan", help=summary, description=f"{summary}\n\n{RUNS_LAYERS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="examples:\n"
         "  dualnet plan prototxt/cifar10/single_train_test.prototxt --exchange-dir runs\n"
@@ -146,6 +146,7 @@ def _plan(options: argparse.Namespace) -> None:
 
     if options.output:
         check_output(options.output, options.force)
+    say_what_runs("plan", options.net)
     bar: list[ProgressBar] = []
 
     def progress(done: int, total: int) -> None:

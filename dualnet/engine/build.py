@@ -5,7 +5,7 @@ Facts from Caffe's `src/caffe/net.cpp` (Init, AppendTop, AppendBottom, AppendPar
 
 from __future__ import annotations
 
-from dualnet.engine import graph, memory
+from dualnet.engine import after_fork, graph, memory
 from dualnet.engine.blob import Blob
 from dualnet.engine.errors import GraphError, ShapeError
 from dualnet.engine.layers.registry import layer_class
@@ -37,6 +37,7 @@ class Plan:
     """
 
     def __init__(self, net: caffe_pb2.NetParameter) -> None:
+        after_fork.note_use()
         memory.keep_freed_blocks()
         self.message = graph.insert_splits(graph.filter_layers(net))
         self.nodes: list[Node] = []

@@ -26,20 +26,34 @@ class Records:
 
     Attributes:
         path: its folder.
+        is_level: it is LevelDB, not LMDB.
+        opened_by: the process that has opened it; 0 if that does not matter.
     """
 
     path: str
+    is_level = False
+    opened_by = 0
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """All keys with their values, in the order of the keys, once."""
         raise NotImplementedError
+
+    def let_go(self) -> None:
+        """In a forked process: this one may be opened again; the parent's stays as it is."""
 
     def first(self) -> caffe_pb2.Datum:
         """The first record."""
         return next(self.records())[1]
 
     def records(self) -> Iterator[tuple[bytes, caffe_pb2.Datum]]:
-        """All records in the order of their keys, once."""
+        """All records in the order of their keys, once.
+
+        A process that was forked since opens the database anew, as LMDB and LevelDB ask for.
+        """
+        if self.opened_by not in (0, os.getpid()):
+            self.let_go()
+            yield from open_database(self.path, self.is_level).records()
+            return
         for key, value in self.items():
             yield key, _datum(value, f"'{self.path}', record {key!r}")
 
@@ -92,9 +106,15 @@ class Database(Records):
                 f"data source '{self.path}' is damaged: {error}; make or copy it again"
             ) from error
 
+    def let_go(self) -> None:
+        """See `Records.let_go`."""
+        self._environment.close()
+
 
 class _Level(Records):
     """A LevelDB database."""
+
+    is_level = True
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -132,5 +152,6 @@ def open_database(path: str, is_level: bool = False) -> Records:
         found = _opened.get(identity)
         if found is None:
             found = _Level(path) if is_level else Database(path)
+            found.opened_by = os.getpid()
             _opened[identity] = found
         return found

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 import weakref
 from collections.abc import Iterator
+from functools import partial
+from itertools import islice
 from typing import Any, Callable, TypeVar
 
 __all__ = ["Prefetcher"]
@@ -18,7 +21,8 @@ class Prefetcher:
     """Draws items from an iterator in a thread and hands them out in order.
 
     The thread ends with the prefetcher: at `close`, when it is collected, or with the process. An
-    exception in the thread is raised by `take`.
+    exception in the thread is raised by `take`. A forked process, which has no such thread, starts
+    one of its own: the next item there is the one that was next when it was forked.
 
     Args:
         source: makes the iterator, in the thread.
@@ -26,25 +30,40 @@ class Prefetcher:
     """
 
     def __init__(self, source: Callable[[], Iterator[Any]], depth: int) -> None:
-        self._items: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(max(1, depth))
+        self._source = source
+        self._depth = max(1, depth)
+        self._taken = 0
+        self._begin(source)
+
+    def _begin(self, source: Callable[[], Iterator[Any]]) -> None:
+        """Start the thread; what a parent's has left behind is never looked at again."""
+        self._pid = os.getpid()
+        self._items: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(self._depth)
         self._stop = threading.Event()
         # The thread must not refer to this object, or it would never be collected.
         threading.Thread(
             target=_run, args=(source, self._items, self._stop), name="prefetch", daemon=True
         ).start()
-        weakref.finalize(self, _close, self._items, self._stop)
+        weakref.finalize(self, _close, self._items, self._stop, self._pid)
 
     def take(self) -> Any:
         """The next item; waits until it is ready."""
+        if self._pid != os.getpid():
+            self._begin(partial(_from, self._source, self._taken))
         item, problem = self._items.get()
         if problem is not None:
             self._items.put((item, problem))  # every later call fails alike
             raise problem
+        self._taken += 1
         return item
 
     def close(self) -> None:
         """Ends the thread."""
-        _close(self._items, self._stop)
+        _close(self._items, self._stop, self._pid)
+
+
+def _from(source: Callable[[], Iterator[Any]], start: int) -> Iterator[Any]:
+    return islice(source(), start, None)
 
 
 def _run(source: Callable[[], Iterator[Any]], items: Any, stop: threading.Event) -> None:
@@ -67,7 +86,9 @@ def _put(items: Any, entry: Any, stop: threading.Event) -> bool:
     return False
 
 
-def _close(items: Any, stop: threading.Event) -> None:
+def _close(items: Any, stop: threading.Event, pid: int) -> None:
+    if pid != os.getpid():
+        return  # a parent's: a lock of it may have been held when this process was forked
     stop.set()
     while True:  # wake a thread that waits for room
         try:
