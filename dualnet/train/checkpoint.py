@@ -258,12 +258,25 @@ def find(run_dir: str, iteration: Optional[int] = None) -> tuple[int, dict[str, 
         problems = [_problem(run_dir, role, iteration) for role in roles]
         if any(problems):
             raise UsageError(_damaged(run_dir, next(filter(None, problems)), have))
+        _check_one_run(run_dir, roles, iteration)
     else:
         LOGGER.warning(
             "%s: no records of checkpoints: whether the snapshot of iteration %d is as it was "
             "written cannot be told", run_dir, iteration,
         )  # fmt: skip
     return iteration, {role: model_path(run_dir, role, iteration) for role in roles}
+
+
+def _check_one_run(run_dir: str, roles: tuple[str, ...], iteration: int) -> None:
+    """Check that the halves' checkpoints are of one run; two runs make no net."""
+    found = {role: commit.read(run_dir, role, iteration) for role in roles}
+    runs = {role: one.run for role, one in found.items() if isinstance(one, commit.Commit)}
+    if len(set(runs.values())) > 1:
+        each = ", ".join(f"{role}'s is of run {run or 'unknown'}" for role, run in runs.items())
+        raise UsageError(
+            f"{run_dir}: the checkpoints of iteration {iteration} are not of one run: {each}; put "
+            "this run's own back (run.json has its number)"
+        )
 
 
 def _is_end(run_dir: str, iteration: int, recorded: dict[str, set[int]]) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dualnet.data.lmdb import read_lmdb, write_lmdb
-from dualnet.errors import DualnetError, ManifestMismatch, PartnerDied
+from dualnet.errors import DualnetError, ManifestMismatch, PartnerDied, UsageError
 from dualnet.fs import SYSTEM
 from dualnet.train import identity, inputs
 from dualnet.train.digest import digest
@@ -314,6 +314,18 @@ def test_a_checkpoint_of_another_run_or_role_is_refused(project):
     expected = ["net1_iter_6.checkpoint.json: a checkpoint of single and not of net1"]
     refused("dual", expected, lambda: train_half(load(*SHORT), "net1", "dual"))
     assert train_single(load(*SHORT), "run").is_continued
+
+
+def test_halves_of_two_runs_make_no_net(project):
+    for run_dir, seed in (("run", 1), ("other", 2)):
+        run_both(run_dir, "train.max_iter=1", f"seed={seed}")
+    digest("run")
+    for path in Path("other").glob("net2_iter_1.*"):
+        shutil.copy(path, Path("run", path.name))
+    runs = [identity.read_run(run_dir).run for run_dir in ("run", "other")]
+    with pytest.raises(UsageError) as caught:
+        digest("run")
+    assert f"net1's is of run {runs[0]}, net2's is of run {runs[1]}; put" in str(caught.value)
 
 
 def test_checkpoints_without_the_record_of_their_run_are_refused(project):
