@@ -163,7 +163,7 @@ def _settled(half: HalfStatus, run_dir: str, problems: list[str]) -> HalfStatus:
         found = _damage(half, run_dir, record)
         if found:
             half.state = "damaged"
-            problems.append(f"{found}; the command that trained it trains on from what is whole")
+            problems.append(f"{found}; give the command that trained it again")
     if half.state not in ("waiting", "running", "starting"):
         half.waits_for, half.waits_s, half.iterations_per_s = "", 0.0, None
     return half

@@ -303,8 +303,12 @@ def _damaged(run_dir: str, problem: str, have: dict[str, set[int]]) -> str:
     """The message about a snapshot that is not as it was written."""
     common = set.intersection(*have.values())
     whole = sorted(i for i in common if not any(_problem(run_dir, role, i) for role in have))
-    other = f", or name one that is whole: --iteration {whole[-1]}" if whole else ""
-    return f"{problem}; the command that trained it trains on from what is whole{other}"
+    if not whole:
+        return f"{problem}; no other is whole: put it back from a copy, or train in a new directory"
+    return (
+        f"{problem}; the command that trained it trains on from what is whole, or name one that "
+        f"is: --iteration {whole[-1]}"
+    )
 
 
 def _none(run_dir: str, have: dict[str, set[int]], common: set[int], wanted: str) -> str:

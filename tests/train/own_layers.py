@@ -13,13 +13,13 @@ class Feeder(caffe.Layer):
         self.draw = np.random.RandomState(5)
 
     def reshape(self, bottom, top):
-        for blob, shape in zip(top, ((6, 1, 8, 8), (6, 4, 8, 8), (6,))):
-            blob.reshape(*shape)
+        for i, shape in enumerate(((6, 1, 8, 8), (6, 4, 8, 8), (6,))):
+            top[i].reshape(*shape)  # BVLC Caffe's list of blobs can only be indexed
 
     def forward(self, bottom, top):
-        for blob, high in zip(top, (1.0, 1.0, 10.0)):
-            values = self.draw.rand(*blob.data.shape) * high
-            blob.data[...] = np.floor(values) if high > 1 else values
+        for i in range(2):
+            top[i].data[...] = self.draw.rand(*top[i].data.shape)
+        top[2].data[...] = self.draw.randint(0, 10, len(top[2].data))
 
     def backward(self, top, propagate_down, bottom):
         pass

@@ -193,9 +193,8 @@ def test_where_no_iteration_is_whole_in_both_a_line_says_so(runs):
     assert commit.latest("run", "net2").complete
     assert commit.latest("run", "net1").iteration == 4
     assert train_half(load(*SHORT), "net2", "run") is None
-    with pytest.raises(UsageError, match=r"net1_iter_6\.caffemodel has SHA-256") as caught:
+    with pytest.raises(UsageError, match=r"net1_iter_6\.caffemodel has SHA-256.*from a copy"):
         evaluate("run", load(*SHORT))
-    assert "--iteration" not in str(caught.value)
 
 
 def test_all_files_of_a_half_gone(runs):
