@@ -304,6 +304,8 @@ def _short(reason: str) -> str:
     reason = re.sub(r"(the stand-in for data has another shape).*", r"\1", reason)
     reason = re.sub(r"layer '[^']*'(?=,|:| has|\s*\()", "a layer", reason)
     reason = re.sub(r"python_param.module '[^']*'", "a python_param.module", reason)
+    reason = re.sub(r'Message type "caffe.(\w+)" has no field named "(\w+)"', r"\1.\2", reason)
+    reason = re.sub(r", not of BVLC Caffe; the engine does not have it", "", reason)
     reason = re.sub(r" Its (fields|values) are: .*| the types are: .*", "", reason)
     reason = re.sub(r"'[^']*/[^']*'", "'…'", reason)
     return reason.replace("|", "\\|")[:220]
