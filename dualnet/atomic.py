@@ -22,17 +22,26 @@ __all__ = [
 _BLOCK_BYTES = 1 << 20
 
 
-def write_atomically(path: str, content: bytes, fs: Fs = SYSTEM) -> None:
+def write_atomically(path: str, content: bytes, fs: Fs = SYSTEM, owner: str = "") -> None:
     """Write a file so that readers see the old content or the new, never a part.
+
+    Args:
+        path: The file.
+        content: All of it.
+        fs: All I/O.
+        owner: The role that writes a file which is not its own alone; what a kill leaves is then
+            found by its name, `.ROLE.tmp.…`, and removed by the role's next start.
 
     Raises:
         OSError: As the system says; the temporary file is gone then.
     """
-    _write(path, content, lambda temporary: fs.rename(temporary, path), fs)
+    _write(path, content, lambda temporary: fs.rename(temporary, path), fs, owner)
 
 
-def create_atomically(path: str, content: bytes, fs: Fs = SYSTEM) -> None:
+def create_atomically(path: str, content: bytes, fs: Fs = SYSTEM, owner: str = "") -> None:
     """Write a file unless it is there: of several that try, on several nodes, one does.
+
+    The arguments are those of `write_atomically`.
 
     Raises:
         OSError: As the system says.
@@ -51,12 +60,14 @@ def create_atomically(path: str, content: bytes, fs: Fs = SYSTEM) -> None:
                 return
         fs.unlink(temporary)
 
-    _write(path, content, publish, fs)
+    _write(path, content, publish, fs, owner)
 
 
-def _write(path: str, content: bytes, publish: Callable[[str], None], fs: Fs) -> None:
+def _write(path: str, content: bytes, publish: Callable[[str], None], fs: Fs, owner: str) -> None:
     """Write beside `path` and let `publish` give the file its name."""
-    temporary = f"{path}.{os.getpid()}-{fs.random(4).hex()}.tmp"
+    folder, name = os.path.split(path)
+    unique = f"{name}.{os.getpid()}-{fs.random(4).hex()}"
+    temporary = os.path.join(folder, f".{owner}.tmp.{unique}" if owner else f"{unique}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:
         descriptor = fs.open(temporary, flags, 0o666)

@@ -81,8 +81,8 @@ def claim(config: Config, run_dir: str, *roles: Resolved, fs: Fs = SYSTEM) -> Cl
     def prepare() -> None:
         try:
             os.makedirs(run_dir, exist_ok=True)
-            identity.begin(run_dir, kind)
-            _leave_config(config, run_dir)
+            identity.begin(run_dir, kind, roles[0].role)
+            _leave_config(config, run_dir, roles[0].role)
         except OSError as error:
             raise StorageFailed(
                 f"{run_dir}: cannot write the run directory: {error.strerror}; check the path and "
@@ -187,16 +187,16 @@ def _check_start(run_dir: str, resolved: Resolved) -> None:
         )
 
 
-def _leave_config(config: Config, run_dir: str) -> None:
+def _leave_config(config: Config, run_dir: str, role: str) -> None:
     """Write config.yaml where there is none; where there is one, its length may be another now."""
     path = os.path.join(run_dir, CONFIG_NAME)
     if not os.path.exists(path):
-        create_atomically(path, config.to_yaml().encode())
+        create_atomically(path, config.to_yaml().encode(), owner=role)
         return
     before = load(path)
     if before.train.max_iter != config.train.max_iter:
         train = replace(before.train, max_iter=config.train.max_iter)
-        write_atomically(path, replace(before, train=train).to_yaml().encode())
+        write_atomically(path, replace(before, train=train).to_yaml().encode(), owner=role)
 
 
 @contextmanager

@@ -87,15 +87,21 @@ def read_run(run_dir: str) -> Optional[RunId]:
     return None if fields is None else _made(RunId, fields, path)
 
 
-def begin(run_dir: str, kind: str, fs: Fs = SYSTEM) -> None:
+def begin(run_dir: str, kind: str, role: str, fs: Fs = SYSTEM) -> None:
     """Make the directory that of a new run, unless it is a run's already.
+
+    Args:
+        run_dir: The directory.
+        kind: "dual" or "single".
+        role: Who begins it.
+        fs: All I/O.
 
     Raises:
         OSError: As the system says.
     """
     path = os.path.join(run_dir, RUN_NAME)
     if not os.path.exists(path):
-        create_atomically(path, _seal({"run": fs.random(16).hex(), "kind": kind}), fs)
+        create_atomically(path, _seal({"run": fs.random(16).hex(), "kind": kind}), fs, role)
 
 
 def _inputs_path(run_dir: str, role: str) -> str:

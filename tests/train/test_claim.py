@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from dualnet.config import CONFIG_NAME
 from dualnet.config import load as load_config
 from dualnet.errors import ManifestMismatch, UsageError
+from dualnet.train.checkpoint import clean
 from dualnet.train.claim import claim, log_path
 from dualnet.train.resolve import resolve
 from tests.train.halves import load
@@ -57,3 +59,31 @@ def test_what_has_begun_and_cannot_go_on_is_refused(workdir, line, snapshot, is_
         return
     with pytest.raises(UsageError, match=r"net1 has trained here already \(run/net1.log\)"):
         start("net1", *settings)
+
+
+class _Killed(BaseException):
+    """The process is gone: nothing that it would do on its way out is done."""
+
+
+def test_what_a_killed_start_leaves_is_removed_by_the_next(workdir, monkeypatch):
+    """Half-written copies of the files that both halves may be the first to write."""
+    config = load()
+    resolved = resolve(config, "net1", "run")
+    for name in ("run.json", CONFIG_NAME):
+        with monkeypatch.context() as patch:
+
+            def dies(source, target, name=name, link=os.link):
+                if target.endswith(name):
+                    raise _Killed
+                link(source, target)
+
+            patch.setattr(os, "link", dies)
+            patch.setattr("dualnet.atomic._discard", lambda temporary, fs: None)
+            with pytest.raises(_Killed):
+                claim(config, "run", resolved)
+    left = {path.name for path in Path("run").iterdir()} - {"run.json"}
+    assert len(left) == 2 and all(name.startswith(".net1.tmp.") for name in left)
+    clean("run", "net2")
+    assert left <= set(os.listdir("run"))  # somebody else's: it may be at work
+    clean("run", "net1")
+    assert os.listdir("run") == ["run.json"]

@@ -308,7 +308,7 @@ def test_a_checkpoint_of_another_run_or_role_is_refused(project):
     for path, (_, content) in kept.items():
         path.write_bytes(content)
     os.makedirs("dual")
-    identity.begin("dual", "dual")
+    identity.begin("dual", "dual", "net1")
     for path in Path("run").glob("single_iter_6.*"):
         shutil.copy(path, Path("dual", path.name.replace("single", "net1")))
     expected = ["net1_iter_6.checkpoint.json: a checkpoint of single and not of net1"]
@@ -357,7 +357,7 @@ def test_one_kind_of_training_does_not_go_on_in_the_directory_of_the_other(proje
 def test_damaged_records_are_refused(project, name, damage):
     path = Path("run", name)
     os.makedirs("run")
-    identity.begin("run", "single")
+    identity.begin("run", "single", "single")
     identity.write("run", "single", identity.read_run("run").run, 3, [])
     text = path.read_text()
     path.unlink()
@@ -384,7 +384,7 @@ def test_a_start_that_ends_at_any_operation_leaves_a_directory_to_begin_in(tmp_p
         fs = FaultyFs()
         fs.arm(fail_at, 28)
         try:
-            identity.begin(run_dir, "dual", fs)
+            identity.begin(run_dir, "dual", "net1", fs)
             identity.write(run_dir, "net1", identity.read_run(run_dir).run, 3, facts, fs)
         except OSError:
             pass
@@ -405,7 +405,7 @@ def test_the_first_of_several_starts_gives_the_directory_its_number(tmp_path):
     numbers = set()
 
     def start():
-        identity.begin(str(tmp_path), "dual")
+        identity.begin(str(tmp_path), "dual", "net1")
         numbers.add(identity.read_run(str(tmp_path)).run)
 
     threads = [threading.Thread(target=start) for _ in range(8)]
