@@ -271,8 +271,9 @@ def same(one: str, other: str) -> str:
             return f"the losses of {role} differ"
         if commit.complete(one, role) and not commit.complete(other, role):
             return f"{role} is not marked as complete"
-    # One that dies while it writes the config before anybody else cannot know whose file that is.
-    left = [name for name in os.listdir(other) if "tmp" in name and "config.yaml" not in name]
+    # One that dies while it writes these two before anybody else cannot know whose file that is.
+    early = ("config.yaml.", "run.json.")
+    left = [name for name in os.listdir(other) if "tmp" in name and not name.startswith(early)]
     left += [name for name in os.listdir(f"{other}/exchange") if name.startswith(".tmp")]
     return f"left behind: {', '.join(left)}" if left else ""
 
