@@ -112,9 +112,10 @@ def _run(words: list[str]) -> int:
         _handle_stops(_terminate)
         options.run(options)
     except DualnetError as error:
-        say(f"dualnet: {error}")
-        if is_scarcity(error):
+        if is_scarcity(error):  # what else it asks for would not help
+            say(f"dualnet: {error}; {_SCARCE}")
             return OutOfMemory.exit_code
+        say(f"dualnet: {error}")
         # A file that cannot be read for a failing disk is no wrong configuration.
         is_fault = error.exit_code == 2 and disk_fault(error) is not None
         return StorageFailed.exit_code if is_fault else error.exit_code

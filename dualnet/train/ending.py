@@ -8,6 +8,7 @@ from typing import Any, Callable, Optional
 
 from dualnet.config import Config
 from dualnet.errors import StorageFailed
+from dualnet.exchange.storage import remedy
 from dualnet.train.resolve import Resolved
 from dualnet.train.session import Session
 from dualnet.train.stopping import Stopped, Stopper
@@ -38,8 +39,7 @@ def stoppable(config: Config, resolved: Resolved, outer: Optional[Stopper]) -> I
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             raise StorageFailed(
-                f"{resolved.role}: {where}{error.strerror or error}; check the disk, then start "
-                "this half again"
+                f"{resolved.role}: {where}{error.strerror or error}; {remedy(error)}"
             ) from error
         except Stopped as error:
             if error.exit_code == 0 or not _can_go_on(resolved):
