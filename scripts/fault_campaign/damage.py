@@ -30,7 +30,8 @@ __all__ = ["DAMAGES", "run_damage"]
 _SETTINGS = (
     "train.max_iter=20", "train.snapshot=5", "train.test_interval=6", "train.test_iter=1",
     "coupling.target=updated", "coupling.tie=every", "update.rule=manual",
-    "update.learning_rate=0.01",
+    # Other copies of the run are at work at the same time, under the same id.
+    "update.learning_rate=0.01", "exchange.lock_dir=locks",
 )  # fmt: skip
 #: So that a half that is alone does not wait long.
 _TIMERS = ("exchange.partner_timeout_s=8", "exchange.restart_grace_s=2", "exchange.dead_after_s=4",
@@ -187,9 +188,7 @@ class _Visit:
 
     def both(self) -> None:
         """Start both halves."""
-        # Other copies of the run are at work at the same time, under the same id.
-        locks = f"exchange.lock_dir={Path('locks').absolute()}"
-        training = Training("run", (*_SETTINGS, *_TIMERS, locks))
+        training = Training("run", (*_SETTINGS, *_TIMERS))
         training.output = "both"
         for role in ROLES:
             training.start(role, partial(arm, _MEMORY))

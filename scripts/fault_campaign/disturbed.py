@@ -269,29 +269,35 @@ class Disturbed(Training):
                 if max(gone_s, default=0.0) + self.plan.last[1] + 5.0 < grace_s:
                     return running
         if left == "killed":
-            for pid in self._family():
-                _send(pid, signal.SIGKILL)
+            self._kill_all(after_they_say_where=False)
         elif left == "stopped":
             for name in running:
                 _send(self.pids[name], signal.SIGTERM)
         limit_s = time.monotonic() + _LIMIT_S + 60.0
-        while self._family() and time.monotonic() < limit_s:
-            for name in self.names:
-                self.running(name)
-            self._reap_rivals()
+        while self._is_busy() and time.monotonic() < limit_s:
             time.sleep(0.01)
-        if self._family():
-            self.ends.append(["hangs", -1])
+        if self._is_busy():
+            self.ends.append(["what still hangs", None])
+            self._kill_all(after_they_say_where=True)
+        return []
+
+    def _is_busy(self) -> bool:
+        """Whether a process is there; those that have ended are reaped.
+
+        One whose threads are still ending is a zombie already, and not yet to be reaped.
+        """
+        self._reap_rivals()
+        return any([*map(self.running, self.names), self._family()])
+
+    def _kill_all(self, after_they_say_where: bool) -> None:
+        if after_they_say_where:  # those that are forked from here do, see arming.py
             for pid in self._family():
                 _send(pid, signal.SIGUSR2)
             time.sleep(1.0)
+        while self._is_busy():
             for pid in self._family():
                 _send(pid, signal.SIGKILL)
-            time.sleep(0.2)
-        for name in self.names:
-            self.running(name)
-        self._reap_rivals()
-        return []
+            time.sleep(0.01)
 
     def left_behind(self) -> str:
         """Processes and files that a complete run should not leave; "" if there are none."""

@@ -172,6 +172,8 @@ def test_tracebacks_in_outputs_are_odd(tmp_path, monkeypatch, text, is_odd):
     assert bool(training.odd()) == is_odd
     training.ends.append(["net1", 2])
     assert "net1 ended with 2" in training.odd()
+    training.ends = [["what still hangs", None]]
+    assert "hangs" in training.odd()
 
 
 # What is said of them.
