@@ -13,7 +13,7 @@ Where all that reads the input learns by itself, `propagate_down: true` on that 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Optional
 
 from dualnet.backend import caffe_pb2
@@ -51,6 +51,7 @@ def ask_for(
     """
     wanted = [blob for blob in compared if not _learns_below(train, blob)]
     changed = False
+    added: list[tuple[Any, Any]] = []
     for blob in inputs:
         readers = [layer for layer in train.layers if blob in layer.bottom]
         # Layers that lead from here to what is compared.
@@ -70,7 +71,9 @@ def ask_for(
             net.force_backward = True  # BVLC's BatchNorm wants channels
         else:
             chosen = None if is_wanted else [train.layers[place] for place in sorted(needing)]
-            _put_in(net, train, test, blob, chosen, is_wanted)
+            added += _lead_through(net, train, test, blob, chosen, is_wanted)
+    # All at once, and last: it replaces the layers that the graphs know.
+    _insert(net, added)
     return changed
 
 
@@ -114,38 +117,51 @@ def _has_one_axis(train: NetGraph, blob: str) -> bool:
     return len(shapes[list(feed.top).index(blob) if len(shapes) > 1 else 0].dim) < 2
 
 
-def _put_in(
+def _lead_through(
     net: Any,
     train: NetGraph,
     test: NetGraph,
     blob: str,
     chosen: Optional[list[Any]],
     is_wanted: bool,
-) -> None:
-    """Put the layer behind the input, for some of its readers or, with None, for all."""
+) -> list[tuple[Any, Any]]:
+    """Let some readers of an input, or with None all, read the layer that is put behind it.
+
+    Returns:
+        Each layer that feeds the input, with the one to insert after it.
+    """
     top = f"{blob}{_ENDING}"
     readers = [layer for layer in net.layer if blob in layer.bottom and layer.type not in FEEDS]
     if chosen is None or any(blob in layer.top for layer in readers):
         chosen = readers  # those that work in place would change what others read, too
     is_tested = any(_has(test, layer) for layer in chosen)
-    layers: list[Any] = []
+    inserted = []
     for layer in net.layer:
-        layers.append(layer)
         if any(layer is one for one in chosen):
             layer.bottom[:] = [top if name == blob else name for name in layer.bottom]
             layer.top[:] = [top if name == blob else name for name in layer.top]
         elif layer.type in FEEDS and blob in layer.top and (is_tested or _has(train, layer)):
             added = type(layer)(name=top, type="BatchNorm", bottom=[blob], top=[top])
-            added.include.extend(layer.include)
-            added.exclude.extend(layer.exclude)
-            if not is_tested:  # its top would be an output of tests
-                del added.include[:], added.exclude[:]
+            if is_tested:
+                added.include.extend(layer.include)
+                added.exclude.extend(layer.exclude)
+            else:  # its top would be an output of tests
                 added.include.add(phase=caffe_pb2.TRAIN)
             if is_wanted:
                 added.propagate_down.append(True)
             added.batch_norm_param.use_global_stats = True
             added.batch_norm_param.eps = 1
-            layers.append(added)
+            inserted.append((layer, added))
+    return inserted
+
+
+def _insert(net: Any, added: Sequence[tuple[Any, Any]]) -> None:
+    """Put each layer behind its own."""
+    if not added:
+        return
+    layers = []
+    for layer in net.layer:
+        layers += [layer, *(new for feed, new in added if feed is layer)]
     copies = [type(layer).FromString(layer.SerializeToString()) for layer in layers]
     del net.layer[:]
     net.layer.extend(copies)

@@ -236,3 +236,21 @@ def test_a_users_propagate_down_stays():
     assert list(split_layer.propagate_down) == [False]
     (wanted,) = {tuple(layer.propagate_down) for layer in net.layer if "~" in layer.name}
     assert wanted == (True,)
+
+
+def test_several_inputs_of_one_layer_are_led_through(place):
+    text = (
+        'layer { name: "s" type: "Split" bottom: "p" top: "y" }\n'
+        'layer { name: "t" type: "Split" bottom: "label" top: "z" }\n'
+        'layer { name: "l" type: "EuclideanLoss" bottom: "y" bottom: "z" top: "l" }\n'
+    )
+    net = caffe_pb2.NetParameter()
+    text_format.Parse(NET2 + text, net)
+    graphs = [NetGraph(net, phase, "net2") for phase in ("TRAIN", "TEST")]
+    assert ask_for(net, *graphs, ["p", "label"], ["y", "z"], False)
+    assert {layer.bottom[0] for layer in net.layer if layer.type == "Split"} == {
+        "p~gradient",
+        "label~gradient",
+    }
+    for blob in ("y", "z"):
+        assert backward(net, blob)[0] > 0
