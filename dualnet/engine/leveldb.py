@@ -67,7 +67,7 @@ class LevelDatabase:
             view = _view_of(path)
         except OSError as error:
             raise DataError(f"cannot read '{path}' as LevelDB: {error.strerror}") from error
-        self._forget = weakref.finalize(self, shutil.rmtree, view, ignore_errors=True)
+        self._forget = weakref.finalize(self, _remove, view, os.getpid())
         try:
             self._database: Any = self._package.DB(
                 view, create_if_missing=False, paranoid_checks=True, max_open_files=_OPEN_FILES
@@ -122,6 +122,12 @@ def _view_of(path: str) -> str:
         shutil.rmtree(view, ignore_errors=True)
         raise
     return view
+
+
+def _remove(view: str, made_by: int) -> None:
+    """Remove a view, but not from a forked process: its parent still reads there."""
+    if os.getpid() == made_by:
+        shutil.rmtree(view, ignore_errors=True)
 
 
 def _current(path: str) -> bytes:

@@ -114,6 +114,18 @@ def test_views_go_with_the_database(source):
     assert not views(source)
 
 
+def test_a_forked_process_leaves_its_parents_view(source):
+    """Also one that ends in the usual way, as a layer's own helper may: exit handlers run."""
+    database = open_database(str(source), True)
+    child = os.fork()
+    if not child:
+        leveldb.weakref.finalize._exitfunc()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert len(views(source)) == 1
+    assert len(list(database.items())) == 7
+
+
 @pytest.mark.parametrize("kind", ["missing", "no folder", "no CURRENT", "wrong CURRENT",
                                   "no manifest", "empty"])  # fmt: skip
 def test_what_is_no_leveldb(source, kind):
