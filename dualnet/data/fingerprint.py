@@ -11,6 +11,8 @@ data which were moved or made anew are the same. What each kind looks at, and ca
   the images spread evenly. Not another content of the other images;
 - a list of HDF5 files: the size of each, and parts of 16 of them. Not what lies between the parts;
 - parts of a file: its size and 64 pieces of 4 KiB spread evenly; up to 1 MiB all of it.
+
+What is missing, damaged or not ours to read makes a line, too. A disk that fails is an OSError.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from dualnet.data.lmdb_pages import LmdbPages, NotLmdb
 from dualnet.engine.regular_file import regular_only
+from dualnet.recorded import digest_file
+from dualnet.scarcity import disk_fault
 
 __all__ = [
     "MISSING",
@@ -44,15 +48,7 @@ _WINDOW_PATH = re.compile(rb"(?m)^(#[ \t]*\d+[ \t]*\r?\n[ \t]*)(\S+)")
 
 def of_file(path: str) -> str:
     """A file as a whole: `SHA-256 …`, or what keeps it from being read."""
-
-    def look() -> str:
-        total = hashlib.sha256()
-        with open(path, "rb", opener=regular_only) as file:
-            for block in iter(lambda: file.read(1 << 20), b""):
-                total.update(block)
-        return f"SHA-256 {total.hexdigest()}"
-
-    return _told(look)
+    return _told(lambda: f"SHA-256 {digest_file(path)}")
 
 
 def of_database(path: str) -> str:
@@ -127,6 +123,8 @@ def _told(look: Callable[[], str]) -> str:
     except NotLmdb as error:
         return f"damaged ({error})"
     except OSError as error:
+        if disk_fault(error) is not None:
+            raise  # a disk that fails for a moment makes no other data
         return f"unreadable ({error.strerror})"
 
 
@@ -176,7 +174,9 @@ def _some_files(paths: Sequence[str]) -> Iterable[bytes]:
     for number in _spread(len(paths), _FILES):
         try:
             yield _hash(_pieces(paths[number]))
-        except OSError:
+        except OSError as error:
+            if disk_fault(error) is not None:
+                raise
             yield MISSING.encode()
 
 

@@ -8,10 +8,13 @@ B+ tree of branch and leaf pages; long values lie in overflow pages.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import struct
 from collections.abc import Iterator
 
+from dualnet.engine.lmdb_size import data_file
 from dualnet.fs import SYSTEM, Fs
 
 __all__ = ["LmdbPages", "NotLmdb"]
@@ -46,19 +49,21 @@ class LmdbPages:
 
     Raises:
         NotLmdb: It is none.
-        OSError: From the file system.
+        OSError: From the file system; EINVAL for what is no regular file, as a FIFO.
     """
 
     def __init__(self, path: str, fs: Fs = SYSTEM) -> None:
-        if os.path.isdir(path):
-            path = os.path.join(path, "data.mdb")
+        path = data_file(path)
         self._fs = fs
-        self._fd = fs.open(path, os.O_RDONLY)
+        self._fd = fs.open(path, os.O_RDONLY | os.O_NONBLOCK)
         try:
+            status = fs.fstat(self._fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(errno.EINVAL, "not a regular file", path)
             #: Records in it.
             self.entries = 0
             self._page_size, self._root = 4096, _NO_ROOT
-            self._size = fs.fstat(self._fd).st_size
+            self._size = status.st_size
             self._read_meta()
         except BaseException:
             self.close()

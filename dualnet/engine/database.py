@@ -12,8 +12,9 @@ from google.protobuf.message import DecodeError
 
 from dualnet.engine.errors import DataError
 from dualnet.engine.leveldb import LevelDatabase
-from dualnet.engine.lmdb_size import damage
+from dualnet.engine.lmdb_size import damage, data_file
 from dualnet.engine.proto import caffe_pb2
+from dualnet.engine.regular_file import regular_only
 
 __all__ = ["Database", "Records", "open_database"]
 
@@ -79,6 +80,11 @@ class Database(Records):
                 f"data source '{path}' does not exist (the working directory is '{os.getcwd()}'); "
                 "make the database first or correct data_param.source"
             )
+        try:
+            # The library would wait for whoever writes to a FIFO.
+            os.close(regular_only(data_file(path), os.O_RDONLY))
+        except OSError as error:
+            raise DataError(f"cannot open '{path}' as LMDB: {error.strerror}") from error
         try:
             # No lock file: sources may lie on read-only or shared file systems.
             self._environment: Any = lmdb.open(

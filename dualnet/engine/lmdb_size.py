@@ -1,4 +1,4 @@
-"""Whether an LMDB database's file is as long as the database says.
+"""The file of an LMDB database, and whether it is as long as the database says.
 
 Apart from the readers, because it is also used where the engine's messages cannot be imported.
 """
@@ -8,7 +8,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
-__all__ = ["damage"]
+__all__ = ["damage", "data_file"]
+
+
+def data_file(path: str) -> str:
+    """The file of a database that is named by its directory, or by the file itself."""
+    return os.path.join(path, "data.mdb") if os.path.isdir(path) else path
 
 
 def damage(environment: Any) -> str:
@@ -18,9 +23,7 @@ def damage(environment: Any) -> str:
     SIGBUS, and nobody is told why.
     """
     page_bytes, pages = environment.stat()["psize"], environment.info()["last_pgno"] + 1
-    path = environment.path()
-    path = os.path.join(path, "data.mdb") if os.path.isdir(path) else path
-    size = os.path.getsize(path)
+    size = os.path.getsize(data_file(environment.path()))
     if size < pages * page_bytes:
         return f"{size} bytes are left of {pages * page_bytes}"
     return ""

@@ -16,7 +16,7 @@ from dualnet.errors import ManifestMismatch, StorageFailed, UsageError
 from dualnet.exchange import ExchangeSettings
 from dualnet.exchange.occupancy import check_vacant, sole
 from dualnet.exchange.paths import ExchangePaths
-from dualnet.exchange.storage import wait_for_room
+from dualnet.exchange.storage import remedy, wait_for_room
 from dualnet.fs import SYSTEM, Fs
 from dualnet.train import commit, identity
 from dualnet.train.extension import check_length
@@ -69,8 +69,8 @@ def claim(config: Config, run_dir: str, *roles: Resolved, fs: Fs = SYSTEM) -> Cl
         StorageFailed: It cannot be read or written.
     """
     kind = "single" if roles[0].role == "single" else "dual"
-    facts = {resolved.role: collect(config, resolved) for resolved in roles}
     with _reading(run_dir):
+        facts = {resolved.role: collect(config, resolved) for resolved in roles}
         known = identity.read_run(run_dir)
         _check(config, run_dir, kind, known)
         for resolved in roles:
@@ -105,8 +105,7 @@ def _reading(run_dir: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageFailed(
-            f"{error.filename or run_dir}: cannot read the run directory: {error.strerror}; check "
-            "the path and the disk"
+            f"cannot read {error.filename or run_dir}: {error.strerror}; {remedy(error)}"
         ) from error
 
 

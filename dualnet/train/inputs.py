@@ -59,6 +59,9 @@ def collect(config: Config, resolved: Resolved) -> list[Fact]:
     Args:
         config: The run.
         resolved: The role's solver and net; its data are looked at where they are said to be.
+
+    Raises:
+        OSError: The disk fails.
     """
     role = resolved.role
     half = config.half(role)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -124,9 +125,24 @@ def test_what_cannot_be_read_says_so(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     assert fingerprint.of_file(str(tmp_path / "fifo")) == "unreadable (not a regular file)"
     assert fingerprint.of_file("/dev/zero") == "unreadable (not a regular file)"
+    os.mkfifo(tmp_path / "data.mdb")
+    assert fingerprint.of_database(str(tmp_path)) == "unreadable (not a regular file)"
+    os.unlink(tmp_path / "data.mdb")
     (tmp_path / "data.mdb").write_bytes(b"x" * 9000)
     assert fingerprint.of_database(str(tmp_path)).startswith("damaged (")
     assert fingerprint.of_hdf5_list(str(write(tmp_path / "list", b"a.h5\n"))) == "missing"
+
+
+@pytest.mark.parametrize("look", ["of_file", "of_database", "of_hdf5_list"])
+def test_a_failing_disk_makes_no_other_data(tmp_path, monkeypatch, look):
+    write(tmp_path / "data.mdb", b"x")
+
+    def fail(*arguments, **options):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(tmp_path))
+
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        getattr(fingerprint, look)(str(tmp_path / "data.mdb"))
 
 
 def write(path, content):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import lmdb
 import numpy as np
 import pytest
@@ -39,6 +41,13 @@ def test_a_database_that_was_cut_short(source):
             count_records(source)
     (source / "data.mdb").write_bytes(content)
     assert len(read(source)) == 60
+
+
+def test_a_fifo_in_its_place_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "data.mdb")
+    for path in (tmp_path, tmp_path / "data.mdb"):
+        with pytest.raises(DataError, match="cannot open '.*' as LMDB: not a regular file"):
+            read(path)
 
 
 @pytest.mark.parametrize("left", [0, 100, 4095])

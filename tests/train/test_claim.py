@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 from dualnet.config import CONFIG_NAME
 from dualnet.config import load as load_config
-from dualnet.errors import ManifestMismatch, UsageError
+from dualnet.data import fingerprint
+from dualnet.errors import ManifestMismatch, StorageFailed, UsageError
 from dualnet.train.checkpoint import clean
 from dualnet.train.claim import claim, log_path
 from dualnet.train.resolve import resolve
@@ -30,6 +32,17 @@ def test_first_one_leaves_its_config_and_further_starts_of_it_are_welcome(workdi
     for role in ("net2", "net1"):
         start(role)
     assert path.read_bytes() == written
+
+
+def test_data_on_a_failing_disk_is_no_other_data(workdir, monkeypatch):
+    start("net1")
+
+    def fail(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    monkeypatch.setattr(fingerprint, "of_database", fail)
+    with pytest.raises(StorageFailed, match="cannot read data/.*: Input/output error; check the"):
+        start("net1")
 
 
 def test_another_config_is_refused_and_changes_nothing(workdir):
