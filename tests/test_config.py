@@ -214,7 +214,9 @@ def fixed(path, *overrides, is_dual=True):
 def test_what_belongs_to_a_node_or_is_only_shown_may_change(yaml_file):
     path = yaml_file("")
     free = fixed(path, "net1.device=3", "net2.threads=2", "exchange.poll_cap_s=0.1", "name=other",
-                 "train.stop_on_nan=false", "liveness.interval=7", "train.max_iter=9")  # fmt: skip
+                 "train.stop_on_nan=false", "liveness.interval=7", "train.max_iter=9",
+                 "exchange.lock_dir=/var/lock/mine", "exchange.max_message_bytes=2000000000",
+                 )  # fmt: skip
     assert config.changed_keys(fixed(path), free) == []
 
 

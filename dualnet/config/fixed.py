@@ -44,6 +44,8 @@ FREE: dict[str, str] = {
     "exchange.storage_timeout_s": _WAIT,
     "exchange.poll_cap_s": _WAIT,
     "exchange.filesystem": _NODE,
+    "exchange.lock_dir": _NODE,
+    "exchange.max_message_bytes": "a limit: what a message holds does not depend on it",
     "exchange.verify": "every message is the same, checked or not",
     "exchange.disk_budget_bytes": _NODE,
 }

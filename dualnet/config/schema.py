@@ -250,6 +250,8 @@ class Exchange:
     #: Folder on each node's own disk for the lock against a second copy of a half; empty:
     #: /tmp/dualnet-UID.
     lock_dir: str = ""
+    #: The largest message that is sent or taken. Raise it for both halves.
+    max_message_bytes: int = 1 << 30
     #: The most that one half's messages may take on the disk; where there are checkpoints, those of
     #: about three intervals are kept.
     disk_budget_bytes: int = 16 << 30
