@@ -71,13 +71,16 @@ def prepare_picture(wanted: Wanted, path: Path) -> Union[Picture, Unreadable]:
         with warnings.catch_warnings():
             # Pillow warns of strange EXIF data and of very large images, which are none of its own.
             warnings.simplefilter("ignore")
-            return _prepare(wanted, path, _content(path))
+            content = _content(path)
+            try:
+                return _prepare(wanted, path, content)
+            except DataError as error:
+                # Only then: the pixels of a .ppm may look like text.
+                return Unreadable(_reason(error, content))
     except _Refused as error:
         return Unreadable(str(error))
     except OSError as error:
         return Unreadable(error.strerror or " ".join(str(error).split()))
-    except DataError as error:
-        return Unreadable(_reason(error))
     except Exception as error:  # a damaged picture can make Pillow raise nearly anything
         return Unreadable(" ".join(f"{type(error).__name__} {error}".split()))
 
@@ -89,9 +92,8 @@ class _Refused(Exception):
 def _content(path: Path) -> bytes:
     with open(path, "rb", opener=regular_only) as file:
         content = file.read()
-    kind = guess_kind(content)
-    if kind:
-        raise _Refused(f"no image, but {kind}" if content else "empty")
+    if not content:
+        raise _Refused("empty")
     return content
 
 
@@ -160,9 +162,10 @@ def _planes(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _reason(error: DataError) -> str:
+def _reason(error: DataError, content: bytes) -> str:
     """What Pillow says, without the names of its objects."""
     cause = error.__cause__
     if isinstance(cause, Image.UnidentifiedImageError):
-        return "no image of a known format"
+        kind = guess_kind(content)
+        return f"no image, but {kind}" if kind else "no image of a known format"
     return " ".join(str(cause or error).split()) or type(cause or error).__name__

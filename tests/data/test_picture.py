@@ -141,6 +141,12 @@ def test_what_cannot_be_read(tmp_path, content, words):
     assert re.search(words, found.reason)
 
 
+def test_images_whose_bytes_look_like_text(tmp_path):
+    Image.new("RGB", (20, 20), "white").save(tmp_path / "white.ppm")
+    found = prepare_picture(Wanted(), tmp_path / "white.ppm")
+    assert isinstance(found, Picture) and (found.pixels == 255).all()
+
+
 def test_what_is_no_file(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "folder.jpg").mkdir()
