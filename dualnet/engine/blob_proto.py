@@ -13,6 +13,7 @@ import torch
 from dualnet.engine.blob import Blob
 from dualnet.engine.errors import WeightsError
 from dualnet.engine.proto import caffe_pb2
+from dualnet.engine.proto.wire_format import BYTES, fields, tag, varint
 
 __all__ = ["blob_from_proto", "blob_to_proto", "put_values", "stored_shape", "stored_values"]
 
@@ -22,7 +23,6 @@ _NUMBERS = {
     for field in caffe_pb2.BlobProto.DESCRIPTOR.fields
     if field.name in ("data", "diff", "double_data", "double_diff")
 }
-_LENGTH_DELIMITED = 2  # the wire type of strings, messages and packed fields
 
 
 def stored_shape(proto: caffe_pb2.BlobProto) -> list[int]:
@@ -55,7 +55,7 @@ def put_values(proto: caffe_pb2.BlobProto, what: str, values: np.ndarray) -> Non
     if values.size:
         number, kind = _NUMBERS[what]
         content = np.ascontiguousarray(values, dtype=kind).tobytes()
-        head = bytes([number << 3 | _LENGTH_DELIMITED]) + _varint(len(content))
+        head = tag(number, BYTES) + varint(len(content))
         proto.MergeFromString(head + content)
 
 
@@ -95,38 +95,10 @@ def blob_from_proto(blob: Blob, proto: caffe_pb2.BlobProto, where: str) -> None:
         blob.set_diff(torch.from_numpy(diff).view(blob.dims))
 
 
-def _varint(value: int) -> bytes:
-    """Protobuf's integer: seven bits a byte, low ones first, the top bit set but on the last."""
-    parts = bytearray()
-    while value > 127:
-        parts.append(value & 127 | 128)
-        value >>= 7
-    parts.append(value)
-    return bytes(parts)
-
-
-def _read_varint(content: bytes, at: int) -> tuple[int, int]:
-    """The integer at a place, and the place after it."""
-    value = shift = 0
-    while True:
-        byte = content[at]
-        at += 1
-        value |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            return value, at
-
-
 def _find_block(content: bytes, wanted: int) -> memoryview:
     """The block of a packed field in a serialised message."""
-    at = 0
-    while at < len(content):
-        tag, at = _read_varint(content, at)
-        if tag & 7 == _LENGTH_DELIMITED:
-            length, at = _read_varint(content, at)
-            if tag >> 3 == wanted:
-                return memoryview(content)[at : at + length]
-            at += length
-        else:  # the four numbers of the old layout
-            _, at = _read_varint(content, at)
-    return memoryview(b"")
+    view = memoryview(content)
+    for field in fields(view):
+        if field.number == wanted and field.wire == BYTES:
+            return view[field.value : field.end]
+    return view[:0]

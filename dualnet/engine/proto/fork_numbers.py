@@ -10,8 +10,7 @@ its type has a meaning, so this moves it to its number in our caffe.proto and le
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from dualnet.engine.proto.wire_format import BYTES, NotWireFormat, fields, tag, varint
 
 __all__ = ["settled"]
 
@@ -56,21 +55,6 @@ _BN_OF_PSPNET = frozenset({137, 152, 200})
 _BN_INNER = {1: 1001, 2: 1002, 3: 1003}
 
 _TYPE, _LAYER = 2, 100
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-
-
-class _Field(NamedTuple):
-    """One field on the wire: number, wire type, and where tag, value and end stand."""
-
-    number: int
-    wire: int
-    start: int
-    value: int
-    end: int
-
-
-class _Damaged(Exception):
-    """Not the wire format; protobuf itself says so better."""
 
 
 def settled(content: bytes) -> bytes:
@@ -86,35 +70,35 @@ def settled(content: bytes) -> bytes:
     pieces: list[bytes | memoryview] = []
     copied = 0
     try:
-        for field in _fields(view):
-            if field.number != _LAYER or field.wire != _BYTES:
+        for field in fields(view):
+            if field.number != _LAYER or field.wire != BYTES:
                 continue
             layer = _settled_layer(view[field.value : field.end])
             if layer is not None:
-                pieces += [view[copied : field.start], _tag(_LAYER, _BYTES), _varint(len(layer))]
+                pieces += [view[copied : field.start], tag(_LAYER, BYTES), varint(len(layer))]
                 pieces.append(layer)
                 copied = field.end
-    except _Damaged:
+    except NotWireFormat:
         return content
     return b"".join([*pieces, view[copied:]]) if pieces else content
 
 
 def _settled_layer(view: memoryview) -> bytes | None:
     """A layer with its fields moved; None where they stand as they should."""
-    fields = list(_fields(view))
-    if not any(field.number in _WATCHED for field in fields):
+    found = list(fields(view))
+    if not any(field.number in _WATCHED for field in found):
         return None
-    named = [bytes(view[f.value : f.end]) for f in fields if f.number == _TYPE and f.wire == _BYTES]
+    named = [bytes(view[f.value : f.end]) for f in found if f.number == _TYPE and f.wire == BYTES]
     kind = named[-1].decode("utf-8", "replace") if named else ""
     own, others = _PLACES.get(kind, (0, frozenset()))
     pieces: list[bytes | memoryview] = []
     changed = False
-    for field in fields:
-        if field.number in others and field.wire == _BYTES:
+    for field in found:
+        if field.number in others and field.wire == BYTES:
             value = bytes(view[field.value : field.end])
             if kind == "BN" and field.number in _BN_OF_PSPNET:
                 value = _renumbered(value, _BN_INNER)
-            pieces += [_tag(own, _BYTES), _varint(len(value)), value]
+            pieces += [tag(own, BYTES), varint(len(value)), value]
             changed = True
         elif field.number in _WATCHED and kind not in _OWNERS.get(field.number, ()):
             changed = True
@@ -126,57 +110,8 @@ def _settled_layer(view: memoryview) -> bytes | None:
 def _renumbered(message: bytes, numbers: dict[int, int]) -> bytes:
     view = memoryview(message)
     pieces: list[bytes | memoryview] = []
-    for field in _fields(view):
-        after_tag = field.start + len(_tag(field.number, field.wire))
-        pieces.append(_tag(numbers.get(field.number, field.number), field.wire))
+    for field in fields(view):
+        after_tag = field.start + len(tag(field.number, field.wire))
+        pieces.append(tag(numbers.get(field.number, field.number), field.wire))
         pieces.append(view[after_tag : field.end])
     return b"".join(pieces)
-
-
-def _fields(view: memoryview) -> Iterator[_Field]:
-    """The fields of one message, in order."""
-    position = 0
-    while position < len(view):
-        start = position
-        key, position = _read_varint(view, position)
-        number, wire = key >> 3, key & 7
-        if wire == _VARINT:
-            value = position
-            _, position = _read_varint(view, position)
-        elif wire == _BYTES:
-            length, value = _read_varint(view, position)
-            position = value + length
-        elif wire in (_FIXED32, _FIXED64):
-            value = position
-            position += 4 if wire == _FIXED32 else 8
-        else:
-            raise _Damaged
-        if number == 0 or position > len(view):
-            raise _Damaged
-        yield _Field(number, wire, start, value, position)
-
-
-def _read_varint(view: memoryview, position: int) -> tuple[int, int]:
-    result = 0
-    for shift in range(0, 70, 7):
-        if position >= len(view):
-            raise _Damaged
-        byte = view[position]
-        position += 1
-        result |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return result, position
-    raise _Damaged
-
-
-def _varint(value: int) -> bytes:
-    result = bytearray()
-    while value > 0x7F:
-        result.append(value & 0x7F | 0x80)
-        value >>= 7
-    result.append(value)
-    return bytes(result)
-
-
-def _tag(number: int, wire: int) -> bytes:
-    return _varint(number << 3 | wire)
