@@ -27,7 +27,10 @@ from dualnet.exchange.stage import StageRecord
 from dualnet.exchange.storage import remedy
 from dualnet.fs import Fs
 
-__all__ = ["GENERATION_LIMIT", "Lease", "NodeLock", "highest_epoch", "read_generation"]
+__all__ = [
+    "GENERATION_LIMIT", "Lease", "NodeLock", "describe_holder", "highest_epoch", "read_generation",
+    "taken",
+]  # fmt: skip
 
 GENERATION_LIMIT = 1024
 # How often a process looks whether it was superseded, and a starting one at the holder's heartbeat.
@@ -148,6 +151,19 @@ def read_generation(
     if named != (manifest.run_id.hex(), role, epoch):
         return None
     return ProcessId.from_fields(fields)
+
+
+def describe_holder(holder: ProcessId | None) -> str:
+    """The process behind a generation, for messages; `read_generation` says None if none can."""
+    return str(holder) if holder is not None else "a process that cannot be identified"
+
+
+def taken(role: str, epoch: int, holder: ProcessId | None) -> Superseded:
+    """The error of whoever finds a role's latest process alive."""
+    return Superseded(
+        f"{role} of this run is running already: {describe_holder(holder)}, epoch {epoch}; stop it "
+        "first, or use another run directory"
+    )
 
 
 class Lease:
@@ -277,13 +293,9 @@ def _await_end(
     first = read_pulse(fs, paths, manifest.key, run, role, epoch)
     if first is not None and first.ended:
         return
-    who = str(holder) if holder is not None else "a process that cannot be identified"
-    refusal = (
-        f"{role} of this run is running already: {who}, epoch {epoch}; stop it first, or use "
-        f"another run directory"
-    )
     if alive:
-        raise Superseded(refusal)
+        raise taken(role, epoch, holder)
+    who = describe_holder(holder)
     on_wait(f"{role} epoch {epoch} ({who}) may be alive; watching its heartbeat {dead_after_s:g} s")
     # Only the time between our looks counts: while we or the server stood still, so did its
     # heartbeat.
@@ -296,7 +308,7 @@ def _await_end(
         if pulse is not None and pulse.ended:
             return
         if pulse is not None and (first is None or pulse.nonce != first.nonce):
-            raise Superseded(refusal)
+            raise taken(role, epoch, holder)
         still_s += min(fs.monotonic() - before_s, 2 * _LOOK_S)
 
 

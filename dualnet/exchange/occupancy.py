@@ -12,12 +12,13 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Optional
 
-from dualnet.errors import StorageFailed, Superseded
+from dualnet.errors import StorageFailed
 from dualnet.exchange.channel import ROLES
 from dualnet.exchange.heartbeat import read_pulse
 from dualnet.exchange.host import ProcessId
-from dualnet.exchange.lease import NodeLock, highest_epoch, read_generation
+from dualnet.exchange.lease import NodeLock, highest_epoch, read_generation, taken
 from dualnet.exchange.manifest import Manifest, read_key, read_manifest
 from dualnet.exchange.paths import ExchangePaths
 from dualnet.exchange.settings import ExchangeSettings
@@ -28,6 +29,8 @@ __all__ = ["check_vacant", "sole"]
 
 # So many heartbeats a half elsewhere may leave out and count as alive.
 _BEATS = 3
+#: Role to its latest epoch and the process behind that.
+Doubtful = dict[str, tuple[int, Optional[ProcessId]]]
 
 
 @contextmanager
@@ -99,9 +102,9 @@ def _taken_or_doubtful(
     manifest: Manifest,
     roles: Sequence[str],
     process: ProcessId | None,
-) -> dict[str, tuple[int, str]]:
-    """Role to epoch and name of those whose life cannot be told from here."""
-    doubtful = {}
+) -> Doubtful:
+    """Those whose life cannot be told from here."""
+    doubtful: Doubtful = {}
     for role in roles:
         epoch = highest_epoch(fs, paths, role)
         if not epoch:
@@ -111,10 +114,9 @@ def _taken_or_doubtful(
         pulse = read_pulse(fs, paths, manifest.key, manifest.run_id.hex(), role, epoch)
         if alive is False or (pulse is not None and pulse.ended):
             continue
-        who = str(holder) if holder is not None else "a process that cannot be identified"
         if alive:
-            raise _taken(role, epoch, who)
-        doubtful[role] = (epoch, who)
+            raise taken(role, epoch, holder)
+        doubtful[role] = (epoch, holder)
     return doubtful
 
 
@@ -122,27 +124,20 @@ def _watch(
     fs: Fs,
     paths: ExchangePaths,
     manifest: Manifest,
-    doubtful: dict[str, tuple[int, str]],
+    doubtful: Doubtful,
     settings: ExchangeSettings,
 ) -> None:
     run = manifest.run_id.hex()
     first: dict[str, str] = {}
     until_s = fs.monotonic() + min(settings.dead_after_s, _BEATS * settings.beat_s)
     while doubtful:
-        for role, (epoch, who) in list(doubtful.items()):
+        for role, (epoch, holder) in list(doubtful.items()):
             highest_epoch(fs, paths, role)  # makes an NFS client ask the server
             pulse = read_pulse(fs, paths, manifest.key, run, role, epoch)
             if pulse is not None and pulse.ended:
                 del doubtful[role]
             elif pulse is not None and first.setdefault(role, pulse.nonce) != pulse.nonce:
-                raise _taken(role, epoch, who)
+                raise taken(role, epoch, holder)
         if not doubtful or fs.monotonic() >= until_s:
             return
         fs.sleep(min(1.0, settings.beat_s / 4))
-
-
-def _taken(role: str, epoch: int, who: str) -> Superseded:
-    return Superseded(
-        f"{role} of this run is running already: {who}, epoch {epoch}; stop it first, or use "
-        "another run directory"
-    )
