@@ -25,8 +25,8 @@ __all__ = [
     "set_batch_size",
 ]
 
-#: Where layers that produce batches keep the batch size.
-_BATCH_FIELDS = {
+#: Where layers that produce batches keep the batch size and, but for MemoryData, the source.
+BATCH_FIELDS = {
     "Data": "data_param",
     "MemoryData": "memory_data_param",
     "ImageData": "image_data_param",
@@ -228,7 +228,7 @@ def _rule_holds(rule: Any, state: Any) -> bool:
 
 def batch_size_of(layer: Any) -> Optional[int]:
     """Samples of a batch that a data layer yields, or None for other layers."""
-    field = _BATCH_FIELDS.get(layer.type)
+    field = BATCH_FIELDS.get(layer.type)
     if field:
         return int(getattr(layer, field).batch_size)
     if layer.type == "Input":
@@ -238,7 +238,7 @@ def batch_size_of(layer: Any) -> Optional[int]:
 
 def set_batch_size(layer: Any, batch_size: int) -> None:
     """Change the batch size of a data or Input layer; other layers are left alone."""
-    field = _BATCH_FIELDS.get(layer.type)
+    field = BATCH_FIELDS.get(layer.type)
     if field:
         getattr(layer, field).batch_size = batch_size
     elif layer.type == "Input":
