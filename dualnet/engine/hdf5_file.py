@@ -15,6 +15,7 @@ from dualnet.engine.regular_file import regular_only
 __all__ = [
     "ELSEWHERE",
     "h5py_module",
+    "is_elsewhere",
     "member",
     "open_hdf5",
     "read_number",
@@ -145,8 +146,13 @@ def read_text(dataset: Any, where: str) -> str:
     return raw.decode() if isinstance(raw, bytes) else str(raw)
 
 
+def is_elsewhere(dataset: Any) -> bool:
+    """Whether a data set's values are in other files."""
+    return bool(dataset.is_virtual or dataset.external)
+
+
 def _check_inside(dataset: Any, where: str) -> None:
-    if dataset.is_virtual or dataset.external:
+    if is_elsewhere(dataset):
         raise WeightsError(f"{where} {ELSEWHERE}")
 
 

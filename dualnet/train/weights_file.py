@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dualnet.backend import caffe_pb2
+from dualnet.engine.errors import CaffeError
 from dualnet.engine.file_kind import HEAD_BYTES, guess_kind
+from dualnet.engine.hdf5_file import h5py_module, is_elsewhere, reading
 from dualnet.engine.proto.fork_numbers import settled
 from dualnet.engine.regular_file import regular_only
 from dualnet.errors import ConfigError
@@ -167,15 +169,10 @@ def _words(dims: tuple[int, ...]) -> str:
 @contextmanager
 def _open_hdf5(path: str) -> Iterator[Any]:
     try:
-        import h5py  # late: most weights are caffemodels
-    except ImportError as error:
-        raise ConfigError(f"{path}: HDF5 weights need the package h5py ({error})") from error
-    try:
-        with h5py.File(path, "r") as stream:
+        with reading(path) as stream:
             yield stream
-    except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
-        words = " ".join(str(error).split()).strip("'\"")
-        raise ConfigError(f"{path}: damaged, or HDF5 without weights ({words})") from error
+    except CaffeError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _hdf5_layers(path: str) -> Iterator[StoredLayer]:
@@ -216,15 +213,13 @@ def _hdf5_groups(
 
 def _own(path: str, group: Any, name: str) -> Any:
     """A member of a group, but not what a link brings in from elsewhere."""
-    import h5py
-
-    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+    if not isinstance(group.get(name, getlink=True), h5py_module().HardLink):
         raise ConfigError(
             f"{path}: {group.name}/{name} is a link to another place; weights are read from the "
             "file itself: save them anew"
         )
     found = group[name]
-    if getattr(found, "external", None) or getattr(found, "is_virtual", False):
+    if not hasattr(found, "keys") and is_elsewhere(found):
         raise ConfigError(
             f"{path}: {found.name} keeps its values in other files; weights are read from the file "
             "itself: save them anew"
