@@ -75,6 +75,7 @@ class Wiring:
         self.streams: list[Stream] = []
         for phase in phases:
             self._wire(phase, (states or {}).get(phase))
+        self._join_by_name()
         for stream in self.streams:
             stream.makers.sort()
             stream.readers.sort()
@@ -158,6 +159,19 @@ class Wiring:
                     stream.makers.append((number, top))
                 if stream not in self.streams:
                     self.streams.append(stream)
+
+    def _join_by_name(self) -> None:
+        """Blobs of one name in both phases are one, also where no layer of both phases reads them.
+
+        As labels are that a loss reads in training alone and an accuracy in tests alone.
+        """
+        named: dict[str, list[Stream]] = {}
+        for stream in self.streams:
+            named.setdefault(stream.name, []).append(stream)
+        for streams in named.values():
+            # Where a layer works in place, the name alone does not say which values are meant.
+            if len(streams) == 2 and not streams[0].phases & streams[1].phases:
+                self._merge(streams[0], streams[1], {})
 
     def _read(self, number: int, blob: str, current: dict[str, Stream], phase: str) -> Stream:
         if blob not in current:

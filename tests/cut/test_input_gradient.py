@@ -211,6 +211,30 @@ def test_the_gradient_is_there_and_no_labels(place, text, compared):
     assert [layer.name for layer in net.layer].count("p~gradient") == 2
 
 
+@pytest.mark.parametrize("are_sent", [False, True], ids=["compared", "sent"])
+def test_each_of_several_inputs_has_its_gradient(place, are_sent):
+    """As the other branches of an Inception module, which cross beside the cut blob."""
+    net = text_format.Parse(NET2.replace('"label"', '"q"'), caffe_pb2.NetParameter())
+    splits = "".join(
+        f'layer {{ name: "s{b}" type: "Split" bottom: "{b}" top: "{b}p" }}\n' for b in "pq"
+    )
+    loss = 'layer { name: "l" type: "EuclideanLoss" bottom: "pp" bottom: "qp" top: "l" }\n'
+    text_format.Merge(splits + loss, net)
+    graphs = [NetGraph(net, phase, "net2") for phase in ("TRAIN", "TEST")]
+    compared = [] if are_sent else ["pp", "qp"]
+    assert ask_for(net, *graphs, ["p", "q"], compared, are_sent)
+    for phase in (caffe.TRAIN, caffe.TEST):
+        with open("net.prototxt", "w", encoding="utf-8") as file:
+            file.write(text_format.MessageToString(net))
+        made = caffe.Net("net.prototxt", phase)
+        for name in "pq":
+            made.blobs[name].data[...] = np.random.randn(*made.blobs[name].shape)
+        made.forward()
+        made.backward()
+        names = "pq" if are_sent else ("pp", "qp")
+        assert all(np.abs(made.blobs[name].diff).sum() > 0 for name in names)
+
+
 def test_what_was_put_in_is_taken_out_again():
     text = 'layer { name: "s" type: "Split" bottom: "p" top: "y" }\n' + ON_LABEL + LOSS
     net, _ = asked(text, ["y"])

@@ -41,6 +41,19 @@ def test_data_layers_of_both_phases_make_one_stream():
     assert wiring.phases_of(0) == {"TRAIN"} and wiring.phases_of(2) == {"TRAIN", "TEST"}
 
 
+def test_labels_that_each_phase_reads_for_itself_are_one_stream():
+    """A loss in training alone, an accuracy in tests alone: no layer reads both."""
+    text = CHAIN.replace('top: "loss"', 'top: "loss" include { phase: TRAIN }')
+    text += (
+        "layer { name: 'accuracy' type: 'Accuracy' bottom: 'ip' bottom: 'label' top: 'accuracy' "
+        "include { phase: TEST } }\n"
+    )
+    wiring = wired(text)
+    (label,) = [stream for stream in wiring.streams if stream.name == "label"]
+    assert label.phases == {"TRAIN", "TEST"} and label.makers == [(0, 1), (1, 1)]
+    assert names(wiring, [number for number, _ in label.readers]) == ["loss", "accuracy"]
+
+
 def test_stream_of_one_phase_knows_it():
     extra = relu("extra", "conv3", "extra", "include { phase: TEST }")
     wiring = wired(CHAIN + extra)

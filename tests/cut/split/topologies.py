@@ -36,6 +36,21 @@ FROM_DATA = (
     "layer { name: 'distance' type: 'EuclideanLoss' bottom: 'ip_b' bottom: 'column' top: 'd' "
     "loss_weight: 0.01 }\n"
 )  # fmt: skip
+#: Three branches, each with an activation in place, of which a cut in one leaves two beside it.
+THREE_WAYS = (
+    DATA + conv("conv1", "data") + relu("relu1", "conv1")
+    + "".join(conv(name, "conv1") + relu(f"{name}_relu", name) for name in ("a", "b", "c"))
+    + conv("b2", "b") + relu("b2_relu", "b2")
+    + "layer { name: 'out' type: 'Concat' bottom: 'a' bottom: 'b2' bottom: 'c' top: 'out' }\n"
+    + classifier("out")
+)  # fmt: skip
+#: The label is read by a loss in training alone and by an accuracy in tests alone.
+EACH_PHASE = (
+    DATA + conv("conv1", "data") + relu("relu1", "conv1") + conv("conv2", "conv1")
+    + classifier("conv2", more="include { phase: TRAIN }")
+    + "layer { name: 'accuracy' type: 'Accuracy' bottom: 'ip' bottom: 'label' top: 'accuracy' "
+    "include { phase: TEST } }\n"
+)  # fmt: skip
 SHARED = "param { name: 'w' } param { name: 'b' }"
 #: Parameters shared on one side of the cut; a layer that does not learn; rates of its own.
 SHARED_BELOW = (
@@ -83,6 +98,8 @@ TOPOLOGIES = {
     "crossing blob overwritten above": (TWO_WAYS, "positive", "right"),
     "section that overwrites a crossing blob": (TWO_WAYS, "right", "sum"),
     "branch beside the cut": (TWO_WAYS, "right", "sum"),
+    "two branches beside the cut": (THREE_WAYS, "b", "b2 b2_relu"),
+    "label of each phase": (EACH_PHASE, "conv1", "conv2"),
     "data and labels above": (FROM_DATA, "conv1", "both"),
     "data above, some of it": (FROM_DATA, "both", "conv2"),
     "shared below": (SHARED_BELOW, "conv2", "conv3"),
