@@ -18,6 +18,7 @@ from dualnet.engine.layers.registry import register
 from dualnet.engine.prefetch import Prefetcher
 from dualnet.engine.proto import caffe_pb2
 from dualnet.engine.regular_file import regular_only
+from dualnet.engine.served_list import ServedList
 from dualnet.engine.transform import Transformer
 
 __all__ = ["ImageData"]
@@ -96,30 +97,19 @@ class _Source:
     ) -> None:
         self._name = name
         self._param = param
-        self._entries = entries
+        self._served = ServedList(name, param, entries, draw)
         self._transformer = transformer
-        self._draw = draw
-        self._start = 0
-        if param.shuffle:
-            self._shuffle()
-        if param.rand_skip and draw is not None:
-            self._start = int(draw.integers(param.rand_skip))
-            if self._start >= len(entries):
-                raise DataError(
-                    f"layer '{name}': not enough points to skip: rand_skip {param.rand_skip} drew "
-                    f"{self._start}, '{param.source}' lists {len(entries)}; lower rand_skip"
-                )
 
     def first_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of the image that comes first."""
-        channels, height, width = self._load(self._entries[self._start]).shape
+        channels, height, width = self._load(self._served.first).shape
         return channels, height, width
 
     def batches(self) -> Iterator[Batch]:
         """Yields (images (N, C, H, W) float32, labels (N,) float32)."""
         images: list[np.ndarray] = []
         labels: list[int] = []
-        for entry in self._endless():
+        for entry in self._served.endless():
             image = self._load(entry)
             if not images or image.shape != images[0].shape:
                 self._check(entry, image, images)
@@ -128,19 +118,6 @@ class _Source:
             if len(images) == self._param.batch_size:
                 yield self._transformer.batch(images), np.array(labels, np.float32)
                 images, labels = [], []
-
-    def _endless(self) -> Iterator[_Entry]:
-        first = self._start
-        while True:
-            yield from self._entries[first:]
-            first = 0
-            if self._param.shuffle:
-                self._shuffle()
-
-    def _shuffle(self) -> None:
-        if self._draw is not None:
-            order = self._draw.permutation(len(self._entries))
-            self._entries = [self._entries[k] for k in order]
 
     def _load(self, entry: _Entry) -> np.ndarray:
         """(C, H, W) uint8, resized if asked for."""

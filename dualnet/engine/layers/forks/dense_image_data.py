@@ -16,6 +16,7 @@ from dualnet.engine.layers.base import Blobs, Layer
 from dualnet.engine.layers.registry import register
 from dualnet.engine.prefetch import Prefetcher
 from dualnet.engine.regular_file import regular_only
+from dualnet.engine.served_list import ServedList
 from dualnet.engine.transform import Transformer
 
 __all__ = ["DenseImageData"]
@@ -58,18 +59,8 @@ class DenseImageData(Layer):
         self._transformer = Transformer(transform, self.phase, self.name)
         draws = param.shuffle or param.rand_skip or param.mirror or param.crop_height
         self._draw = random.numpy_generator() if draws else None
-        self._entries = self._read_list()
-        if param.shuffle:
-            self._shuffle()
-        self._start = 0
-        if param.rand_skip and self._draw is not None:
-            self._start = int(self._draw.integers(param.rand_skip))
-        if self._start >= len(self._entries):
-            raise DataError(
-                f"layer '{self.name}': not enough points to skip: rand_skip {param.rand_skip} drew "
-                f"{self._start}, '{param.source}' lists {len(self._entries)}; lower rand_skip"
-            )
-        image, _ = self._load(self._entries[self._start])
+        self._served = ServedList(self.name, param, self._read_list(), self._draw)
+        image, _ = self._load(self._served.first)
         shape = self._transformer.output_shape((image.shape[0], image.shape[1], image.shape[2]))
         size = (param.crop_height or shape[1], param.crop_width or shape[2])
         self._prefetcher: Prefetcher | None = None
@@ -100,7 +91,7 @@ class DenseImageData(Layer):
         """Yields (images (N, C, H, W) float32, labels (N, 1, H, W) float32)."""
         images: list[np.ndarray] = []
         labels: list[np.ndarray] = []
-        for entry in self._endless():
+        for entry in self._served.endless():
             image, label = self._varied(*self._load(entry), where=entry.where)
             self._transformer.output_shape((image.shape[0], image.shape[1], image.shape[2]))
             if images and image.shape != images[0].shape:
@@ -113,19 +104,6 @@ class DenseImageData(Layer):
             if len(images) == self._param.batch_size:
                 yield self._transformer.batch(images), np.stack(labels).astype(np.float32)
                 images, labels = [], []
-
-    def _endless(self) -> Iterator[_Entry]:
-        first = self._start
-        while True:
-            yield from self._entries[first:]
-            first = 0
-            if self._param.shuffle:
-                self._shuffle()
-
-    def _shuffle(self) -> None:
-        if self._draw is not None:
-            order = self._draw.permutation(len(self._entries))
-            self._entries = [self._entries[k] for k in order]
 
     def _load(self, entry: _Entry) -> Pair:
         """(C, H, W) and (1, H, W) uint8, resized if asked for."""
