@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 from dualnet.engine.signals import SignalActions
 
@@ -38,16 +39,24 @@ def test_a_spawned_process_finds_caffe(tmp_path, repository):
 
 
 def test_a_forked_process_does_not_heed_signals_for_the_solver():
+    reads, writes = os.pipe()
     with SignalActions() as actions:
         pid = os.fork()
         if pid == 0:
             try:
-                signal.pause()
+                # Python drops what comes before a fork is complete, and pause() misses what comes
+                # just before it.
+                os.write(writes, b".")
+                for _ in range(300):
+                    time.sleep(0.1)
             finally:
                 os._exit(9)
+        os.read(reads, 1)
         os.kill(pid, signal.SIGHUP)
         assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGHUP
         assert actions() == "none"
+    os.close(reads)
+    os.close(writes)
 
 
 # Nets in forked processes. Each program is one process, as its OpenMP threads are its own.
