@@ -107,14 +107,18 @@ class Listener(Link):
 
     Args:
         sock: listens.
+
+    Raises:
+        OSError: as the system says.
     """
 
     def __init__(self, role: str, secret: bytes, serve: Serve, sock: socket.socket) -> None:
         super().__init__(role, secret, serve)
         self._sock = sock
         close_in_children(sock)
-        #: Where callers wait that have not proved themselves; None before the start.
-        self.reception: Reception | None = None
+        #: Where callers wait that have not proved themselves. Made here and not in the thread: a
+        #: process that may open no more files says so instead of waiting for nobody.
+        self.reception = Reception(sock, secret, role, self._turned_away)
 
     def close(self) -> None:
         """See `Link.close`; callers in the queue are turned away at once."""
@@ -123,13 +127,12 @@ class Listener(Link):
             self._sock.shutdown(socket.SHUT_RDWR)  # wakes accept()
         except OSError:
             pass  # closed already
-        if not self._thread.is_alive():  # could not be started: nobody else closes it
+        if not self._thread.is_alive():  # could not be started: nobody else closes them
+            self.reception.close()
             self._sock.close()
 
     def _run(self) -> None:
-        reception = self.reception = Reception(
-            self._sock, self._secret, self._role, self._turned_away
-        )
+        reception = self.reception
         try:
             while not self._closed.is_set():
                 try:

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Callable
 
 from dualnet.exchange.digest import Hasher
@@ -103,7 +104,7 @@ class Sender:
         self.is_pushing = True
         try:
             with self._write_lock:
-                self._write(self._pump)
+                self._write(partial(self._pump, is_pushing=True))
         finally:
             self.is_pushing = False
 
@@ -157,7 +158,7 @@ class Sender:
             flow.is_introduced = True
         flow.connection.write_control(fields)
 
-    def _pump(self, flow: Flow) -> None:
+    def _pump(self, flow: Flow, is_pushing: bool = False) -> None:
         connection = flow.connection
         if self.base < 0 or flow.there < 0:
             return  # one of us does not know yet where it continues
@@ -165,7 +166,7 @@ class Sender:
             flow.next = min(flow.there, self.proved) + 1
         while flow.next <= self._standing.sent:
             seq = flow.next
-            found = self._store.load(seq)
+            found = self._store.load(seq, is_live=is_pushing)
             if found is None:
                 connection.write_control({"type": "lost", "seq": seq})
                 return

@@ -61,10 +61,19 @@ class Store:
         for number in old:
             self._drop(number)
 
-    def load(self, seq: int) -> tuple[Message, MessageLayout] | None:
-        """Message `seq` with C-contiguous arrays, or None if it is kept nowhere."""
+    def load(self, seq: int, is_live: bool = False) -> tuple[Message, MessageLayout] | None:
+        """Message `seq` with C-contiguous arrays, or None if it is kept nowhere.
+
+        Args:
+            seq: its number.
+            is_live: the caller is done with the arrays before it calls `settle`, as only the
+                thread that called `hold` can be; others get a copy, which no net writes over.
+        """
         with self._lock:
             message = self._messages.get(seq)
+            if message is not None and not is_live:
+                copies = {name: np.array(array) for name, array in message.arrays.items()}
+                message = replace(message, arrays=copies)
         if message is None:
             message = self._read(seq)
         return (message, MessageLayout.of(message)) if message is not None else None

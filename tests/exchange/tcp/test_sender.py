@@ -1,0 +1,93 @@
+"""What goes out is what was sent, whoever writes it and whatever becomes of the arrays."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dualnet.exchange.channel import Message
+from dualnet.exchange.digest import Hasher
+from dualnet.exchange.layout import MessageLayout
+from dualnet.exchange.tcp.link import Listener
+from dualnet.exchange.tcp.partner import Standing
+from dualnet.exchange.tcp.sender import Flow, Sender
+from dualnet.exchange.tcp.store import Store
+
+
+class Wire:
+    """A connection that takes its time: it looks at the arrays only when it is asked."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.controls: list[dict[str, Any]] = []
+
+    def write_message(self, seq: int, message: Message, layout: MessageLayout) -> str:
+        self.messages.append(message)
+        return ""
+
+    def write_control(self, fields: dict[str, Any]) -> None:
+        self.controls.append(fields)
+
+
+@pytest.fixture
+def blob() -> np.ndarray:
+    """What a net writes over in its next forward pass."""
+    return np.arange(6, dtype=np.float32).reshape(2, 3)
+
+
+@pytest.fixture
+def store(blob: np.ndarray) -> Store:
+    """One message is held, which the disk does not have yet."""
+    made = Store(lambda seq: None)
+    made.hold(1, Message("test00000", 0, {"pool2": blob}))
+    return made
+
+
+def sender_of(store: Store, wire: Wire) -> Sender:
+    """A half that has sent message 1 when the partner says that it has none."""
+    sender = Sender(Standing(sent=1), store, Hasher(0), 5.0)
+    sender.base = 0
+    sender.flow = Flow(wire, there=0)  # type: ignore[arg-type]
+    return sender
+
+
+@pytest.mark.parametrize("is_on_disk", [True, False])
+def test_a_message_that_the_beating_thread_sends_is_not_written_over(
+    store: Store, blob: np.ndarray, is_on_disk: bool
+) -> None:
+    wire = Wire()
+    # The partner has come while the training's thread sent: the beating thread pumps, and while
+    # it is at it the training goes on.
+    sender_of(store, wire).beat()
+    store.settle(1, is_on_disk)
+    blob[...] = -1.0
+    np.testing.assert_array_equal(wire.messages[0].arrays["pool2"], [[0, 1, 2], [3, 4, 5]])
+
+
+def test_the_trainings_own_thread_sends_without_a_copy(store: Store, blob: np.ndarray) -> None:
+    wire = Wire()
+    sender_of(store, wire).push()
+    assert wire.messages[0].arrays["pool2"] is blob
+
+
+def test_what_is_claimed_is_digested_from_a_copy(store: Store, blob: np.ndarray) -> None:
+    loaded = store.load(1)
+    assert loaded is not None and loaded[0].arrays["pool2"] is not blob
+    blob[...] = 0.0
+    assert loaded[0].arrays["pool2"][1, 2] == 5.0
+
+
+def test_a_process_that_may_open_no_more_files_does_not_listen_in_vain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("selectors.DefaultSelector", refuse)
+    sock = socket.create_server(("127.0.0.1", 0))
+    with sock, pytest.raises(OSError, match="Too many open files"):
+        Listener("net1", b"secret" * 6, lambda sock, keys: None, sock)
