@@ -10,11 +10,12 @@ from typing import Optional
 __all__ = ["disk_fault", "is_scarcity", "lacks_files"]
 
 #: Parts of messages: of Python for a thread whose stack has no room, of the system as libraries
-#: pass it on (a database, a module that is loaded), of PyTorch's allocators, C++'s, and CUDA's.
+#: pass it on (a database, a module that is loaded, oneDNN), of PyTorch's allocators, C++'s, CUDA's.
 _PHRASES = (
     "can't start new thread",
     "cannot allocate memory",
     "failed to map segment from shared object",
+    "could not create a primitive",
     "can't allocate memory",
     "not enough memory",
     "std::bad_alloc",
