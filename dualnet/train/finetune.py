@@ -173,7 +173,9 @@ class _Target:
     def copy(self, file: WeightsFile) -> None:
         """Copy what fits, by layer name."""
         if not file.is_hdf5:
-            self._net.copy_from(file.path)
+            # The engine warns of files that give nothing, as this may be but for the dual layers.
+            if any(name in self.shapes for name in file.with_weights):
+                self._net.copy_from(file.path)
             return
         # Not by Caffe: BVLC's looks for no layer within another's group (`a/b`).
         for name in self.shapes:

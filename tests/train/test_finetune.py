@@ -53,6 +53,19 @@ def test_weights_reach_the_layers_of_their_name_and_their_duals(single):
         assert not warned
 
 
+def test_a_file_for_the_dual_layers_alone_is_not_said_to_give_nothing(single, capfd):
+    def keep_conv3(net):
+        for layer in net.layer:
+            if layer.name != "conv3":
+                del layer.blobs[:]
+
+    rewrite("single.caffemodel", "conv3.caffemodel", keep_conv3)
+    half, said, _ = finetune("net2", "conv3.caffemodel")
+    assert said[-1] == "Copying source layer conv3 to its dual conv3p, from conv3.caffemodel"
+    np.testing.assert_array_equal(weights_of(half)["conv3p"], single["conv3"])
+    assert "gave no weights" not in capfd.readouterr().err
+
+
 def test_the_log_says_what_caffe_says_and_counts(single):
     rewrite(
         "single.caffemodel", "old.caffemodel", lambda net: rename(net, conv2="old2", pool1="oldp")
