@@ -44,7 +44,8 @@ class Flow:
 
     Attributes:
         blobs: Streams that cross and depend on what net1 learns.
-        labels: Streams that cross without a gradient: labels, masks of positions, references.
+        labels: Streams that cross without a gradient: labels, masks of positions, references. One
+            phase may have none of them.
         compared: What net1's losses compare, in the order in which it is made.
         needs_force: Whether a compared stream of net2 has nothing that learns below it, so that
             Caffe would leave out its gradient (input_gradient.py).
@@ -74,6 +75,13 @@ def find_flow(sides: Sides, learning: set[int]) -> Flow:
             raise ConfigError(
                 f"{path}: --at {stream.name}: nothing below it learns, so net1 would have nothing "
                 "to train; cut above a layer with weights"
+            )
+    for stream in blobs:
+        missing = [phase for phase in wiring.used if phase not in stream.phases]
+        if missing:
+            raise ConfigError(
+                f"{path}: {stream.name} crosses the cut in phase {min(stream.phases)} and no "
+                f"layer makes it in phase {missing[0]}; cut elsewhere, or make it in both"
             )
     labels = [stream for stream in sides.crossing if stream not in from_lower]
     dual, upper = set(sides.dual), set(sides.upper)

@@ -49,6 +49,8 @@ class NetWriter:
         self._new = Unique(self.names.layers)
         parts = [self._net1_header(), self._fields("net1")]
         parts += [self._partner_input(pair.stream) for pair in self.flow.compared]
+        for phase in self.phases:
+            parts += self._stand_ins(phase)
         order = [*self._lower_order(), *self.sides.dual]
         names = self.names.net1
         for number in order:
@@ -58,11 +60,7 @@ class NetWriter:
             parts.append(self._take(self.source.layer(number, wanted)))
         compared = {pair.stream for pair in self.flow.compared}
         read = {s for number in order for s in self._train_reads(number)} | compared
-        unread = [
-            stream
-            for stream in names
-            if "TRAIN" in stream.phases and stream not in read and self._is_read(stream)
-        ]
+        unread = [stream for stream in names if self._is_unread(stream, read)]
         parts += self._silence([names[stream] for stream in unread], "TRAIN")
         parts += self._losses(order)
         return "".join(parts)
@@ -143,7 +141,31 @@ class NetWriter:
             for number, _ in stream.readers
         )
 
+    def _is_unread(self, stream: Stream, read: Iterable[Stream]) -> bool:
+        """Whether a blob of net1 would be one of its outputs in training."""
+        if "TRAIN" not in stream.phases:
+            return stream in self.flow.labels
+        return stream not in read and self._is_read(stream)
+
     # Layers that are new.
+
+    def _stand_ins(self, phase: str) -> list[str]:
+        """A zero for each label that the single net has in the other phase alone."""
+        written = []
+        for stream in self.flow.labels:
+            if phase not in stream.phases:
+                top = self.names.net1[stream]
+                layer = caffe_pb2.LayerParameter(
+                    name=self._new.new(f"{top}_absent"), type="DummyData", top=[top]
+                )
+                self._limit(layer, phase)
+                layer.dummy_data_param.shape.add(dim=self._shape(stream, phase))
+                written.append(format_layer(layer))
+        return written
+
+    def _shape(self, stream: Stream, phase: str) -> list[int]:
+        """A blob's shape in one phase, where it may have to be stood in for."""
+        return self.built[phase].blobs[stream.name] if phase in stream.phases else [1]
 
     def _partner_input(self, stream: Stream) -> str:
         partner = self.names.partner(stream)
@@ -157,9 +179,7 @@ class NetWriter:
     def _cut_inputs(self) -> list[str]:
         """One Input layer for all that comes from net1; one a phase if the batches differ."""
         streams = [*self.flow.blobs, *self.flow.labels]
-        shapes = [
-            [self.built[phase].blobs[stream.name] for stream in streams] for phase in self.phases
-        ]
+        shapes = [[self._shape(stream, phase) for stream in streams] for phase in self.phases]
         is_same = all(one == shapes[0] for one in shapes)
         name = self._new.new(f"{self.names.net2[streams[0]]}_data")
         written = []

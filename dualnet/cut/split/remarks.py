@@ -55,10 +55,23 @@ def remarks_on(sides: Sides, flow: Flow) -> list[str]:
                 f"layer {label} of type {layer.type}: nothing fills {', '.join(layer.top)} in "
                 "dualnet train; put a data layer there"
             )
+    needed = _needed(sides)
     tested = [
         wiring.label(number) for number in sides.lower
         if wiring.phases_of(number) == {"TEST"} and wiring.layers[number].bottom
+        and number not in needed
     ]  # fmt: skip
     if tested:
         remarks.append(f"tests run net1 up to the cut and so leave out {', '.join(tested)}")
     return remarks
+
+
+def _needed(sides: Sides) -> set[int]:
+    """The lower side's layers that what crosses depends on."""
+    needed: set[int] = set()
+    wanted = set(sides.crossing)
+    for number in reversed(sides.lower):
+        if any(stream in wanted for stream in sides.wiring.makes[number]):
+            needed.add(number)
+            wanted.update(sides.wiring.reads[number])
+    return needed

@@ -175,13 +175,6 @@ def _crossing(wiring: Wiring, above: set[int]) -> list[Stream]:
                     f"other; cut where both phases agree"
                 )
             continue
-        reading = {phase for reader in readers for phase in wiring.phases_of(reader)}
-        missing = [phase for phase in wiring.used if phase not in stream.phases]
-        if missing:
-            raise ConfigError(
-                f"{wiring.path}: {stream.name} crosses the cut in phase {min(reading)} and no "
-                f"layer makes it in phase {missing[0]}; cut elsewhere, or make it in both"
-            )
         crossing.append(stream)
     return crossing
 
@@ -203,6 +196,16 @@ def _section(
         _check_dual_layer(wiring, above, asked, name, numbers)
         section.update(numbers)
     _add_nameless(wiring, above, section)
+    # Constants that the section reads are made once, in net1, and sent: both nets need the same.
+    above.difference_update(
+        [
+            number
+            for number in above - section
+            if not wiring.layers[number].bottom
+            and any(reader in section for stream in wiring.makes[number]
+                    for reader, _ in stream.readers)
+        ]
+    )  # fmt: skip
     lower = {stream for number in wiring.numbers if number not in above
              for stream in wiring.makes[number]}  # fmt: skip
     own = {stream for number in section for stream in wiring.makes[number]}

@@ -51,6 +51,38 @@ EACH_PHASE = (
     + "layer { name: 'accuracy' type: 'Accuracy' bottom: 'ip' bottom: 'label' top: 'accuracy' "
     "include { phase: TEST } }\n"
 )  # fmt: skip
+_BODY = conv("conv1", "data") + relu("relu1", "conv1") + conv("conv2", "conv1")
+_SCORES = (
+    "layer { name: 'ip' type: 'InnerProduct' bottom: 'conv2' top: 'ip' "
+    "inner_product_param { num_output: 10 weight_filler { type: 'xavier' } } }\n"
+)
+_LOSS = "layer { name: 'loss' type: 'SoftmaxWithLoss' bottom: 'ip' bottom: 'label' top: 'loss' "
+#: Tests have no labels, only predictions.
+UNLABELLED = (
+    DATA.replace('top: "label" include { phase: TEST }', "include { phase: TEST }")
+    + _BODY + _SCORES + _LOSS + "include { phase: TRAIN } }\n"
+    + "layer { name: 'prob' type: 'Softmax' bottom: 'ip' top: 'prob' include { phase: TEST } }\n"
+)  # fmt: skip
+#: What tests compare with is made of the labels for tests alone.
+OTHER_TRUTH = (
+    DATA + _BODY + _SCORES + _LOSS + "}\n"
+    + "layer { name: 'truth' type: 'Power' bottom: 'label' top: 'truth' include { phase: TEST } }\n"
+    "layer { name: 'accuracy' type: 'Accuracy' bottom: 'ip' bottom: 'truth' top: 'accuracy' "
+    "include { phase: TEST } }\n"
+    "layer { name: 'as_usual' type: 'Accuracy' bottom: 'ip' bottom: 'label' top: 'as_usual' "
+    "include { phase: TEST } }\n"
+)  # fmt: skip
+#: A constant and a parameter that layers above the cut alone read, some of them dual layers.
+CONSTANTS = (
+    DATA + _BODY
+    + "layer { name: 'half' type: 'DummyData' top: 'half' dummy_data_param { shape { dim: 4 } "
+    "data_filler { value: 0.5 } } }\n"
+    "layer { name: 'scale' type: 'Scale' bottom: 'conv2' bottom: 'half' top: 'scaled' }\n"
+    "layer { name: 'offset' type: 'Parameter' top: 'offset' "
+    "parameter_param { shape { dim: 4 } } }\n"
+    "layer { name: 'bias' type: 'Bias' bottom: 'scaled' bottom: 'offset' top: 'biased' }\n"
+    + classifier("biased")
+)  # fmt: skip
 SHARED = "param { name: 'w' } param { name: 'b' }"
 #: Parameters shared on one side of the cut; a layer that does not learn; rates of its own.
 SHARED_BELOW = (
@@ -100,6 +132,11 @@ TOPOLOGIES = {
     "branch beside the cut": (TWO_WAYS, "right", "sum"),
     "two branches beside the cut": (THREE_WAYS, "b", "b2 b2_relu"),
     "label of each phase": (EACH_PHASE, "conv1", "conv2"),
+    "labels in training alone": (UNLABELLED, "conv1", "conv2"),
+    "truth of tests alone": (OTHER_TRUTH, "conv1", "conv2"),
+    "section that reads a constant": (CONSTANTS, "conv2", "scale"),
+    "section that reads a parameter": (CONSTANTS, "conv2", "scale bias"),
+    "constants above the section": (CONSTANTS, "conv1", "conv2"),
     "data and labels above": (FROM_DATA, "conv1", "both"),
     "data above, some of it": (FROM_DATA, "both", "conv2"),
     "shared below": (SHARED_BELOW, "conv2", "conv3"),
