@@ -55,14 +55,15 @@ def test_weights_reach_the_layers_of_their_name_and_their_duals(single):
 
 def test_a_file_for_the_dual_layers_alone_is_not_said_to_give_nothing(single, capfd):
     def keep_conv3(net):
-        for layer in net.layer:
-            if layer.name != "conv3":
-                del layer.blobs[:]
+        (conv3,) = [layer for layer in net.layer if layer.name == "conv3"]
+        kept = type(conv3).FromString(conv3.SerializeToString())
+        del net.layer[:]
+        net.layer.append(kept)
 
     rewrite("single.caffemodel", "conv3.caffemodel", keep_conv3)
     half, said, _ = finetune("net2", "conv3.caffemodel")
     assert said[-1] == "Copying source layer conv3 to its dual conv3p, from conv3.caffemodel"
-    np.testing.assert_array_equal(weights_of(half)["conv3p"], single["conv3"])
+    np.testing.assert_array_equal(weights_of(half)["conv3p.0"], single["conv3.0"])
     assert "gave no weights" not in capfd.readouterr().err
 
 
