@@ -11,8 +11,10 @@ from typing import Any, Optional
 from google.protobuf import text_format
 
 from dualnet.backend import caffe_pb2
+from dualnet.engine.errors import PrototxtError
 from dualnet.engine.parse_hints import hint
 from dualnet.engine.regular_file import regular_only
+from dualnet.engine.upgrade_v1 import move_transform_fields, upgrade_v1
 from dualnet.errors import ConfigError
 
 __all__ = [
@@ -40,22 +42,20 @@ def read_net(path: str) -> Any:
     """The NetParameter in a prototxt.
 
     Raises:
-        ConfigError: The file is missing, is not a net, or uses the `layers` of Caffe before 2014.
+        ConfigError: The file is missing, is not a net, or uses the `layers` of Caffe before 2014
+            beside those of today, or those of 2013.
     """
     return checked_net(_read(path, caffe_pb2.NetParameter(), "net"), path)
 
 
 def checked_net(net: Any, path: str) -> Any:
-    """The same NetParameter, with its `input` fields made a layer.
+    """The same NetParameter, its `input` fields made a layer and its `layers` of 2014 `layer`.
 
     Raises:
         ConfigError: It is no net of today.
     """
     if net.layers:
-        raise ConfigError(
-            f"{path}: layers {{...}} is the format before 2014; run Caffe's upgrade_net_proto_text "
-            "on it, or write layer {...} with type in quotes"
-        )
+        _upgrade_layers(net, path)
     if not net.layer:
         raise ConfigError(f"{path}: no layer {{...}} in it; is this the net and not the solver?")
     _upgrade_input(net)
@@ -65,6 +65,20 @@ def checked_net(net: Any, path: str) -> Any:
 def read_solver(path: str) -> Any:
     """The SolverParameter in a prototxt. Raises ConfigError as `read_net` does."""
     return _read(path, caffe_pb2.SolverParameter(), "solver")
+
+
+def _upgrade_layers(net: Any, path: str) -> None:
+    """Make layers of 2014, `layers { type: CONVOLUTION }`, those of today, as Caffe does."""
+    if any(layer.HasField("layer") for layer in net.layers):
+        raise ConfigError(
+            f"{path}: layers {{ layer {{...}} }} is the format of 2013; run Caffe's "
+            "upgrade_net_proto_text on it, or write layer {...} with type in quotes"
+        )
+    try:
+        move_transform_fields(net)
+        upgrade_v1(net, path)
+    except PrototxtError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _upgrade_input(net: Any) -> None:

@@ -1,12 +1,17 @@
 """Nets of 2014 (`layers { type: CONVOLUTION blobs_lr: 1 … }`) into the present layout.
 
-Facts from Caffe's `util/upgrade_proto.cpp`.
+Facts from Caffe's `util/upgrade_proto.cpp`. The message classes are those of the net that is given,
+so that nets of another Caffe's classes can be rewritten, too.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from dualnet.engine.errors import PrototxtError
-from dualnet.engine.proto import caffe_pb2
+
+if TYPE_CHECKING:
+    from dualnet.engine.proto import caffe_pb2
 
 __all__ = ["move_transform_fields", "upgrade_v1"]
 
@@ -26,9 +31,9 @@ _TYPES = {
 }
 #: Data layers once held the fields of transform_param themselves.
 _DATA = {
-    caffe_pb2.V1LayerParameter.DATA: "data_param",
-    caffe_pb2.V1LayerParameter.IMAGE_DATA: "image_data_param",
-    caffe_pb2.V1LayerParameter.WINDOW_DATA: "window_data_param",
+    "DATA": "data_param",
+    "IMAGE_DATA": "image_data_param",
+    "WINDOW_DATA": "window_data_param",
 }
 _TRANSFORM_FIELDS = ("scale", "mean_file", "crop_size", "mirror")
 #: Fields that are not simply copied.
@@ -41,9 +46,10 @@ def move_transform_fields(net: caffe_pb2.NetParameter) -> None:
     Only `layers` are looked at, as in Caffe: in `layer` these fields have no effect.
     """
     for layer in net.layers:
-        if layer.type not in _DATA:
+        field_of_type = _DATA.get(_old_type(layer))
+        if field_of_type is None:
             continue
-        data = getattr(layer, _DATA[layer.type])
+        data = getattr(layer, field_of_type)
         for field in _TRANSFORM_FIELDS:
             if data.HasField(field):
                 setattr(layer.transform_param, field, getattr(data, field))
@@ -83,7 +89,7 @@ def _upgrade_layer(old: caffe_pb2.V1LayerParameter, new: caffe_pb2.LayerParamete
         else:
             setattr(new, field, value)
     if old.HasField("type"):
-        new.type = _type_name(caffe_pb2.V1LayerParameter.LayerType.Name(old.type))
+        new.type = _type_name(_old_type(old))
     count = max(len(old.param), len(old.blob_share_mode), len(old.blobs_lr), len(old.weight_decay))
     for index in range(count):
         spec = new.param.add()
@@ -95,6 +101,11 @@ def _upgrade_layer(old: caffe_pb2.V1LayerParameter, new: caffe_pb2.LayerParamete
             spec.lr_mult = old.blobs_lr[index]
         if index < len(old.weight_decay):
             spec.decay_mult = old.weight_decay[index]
+
+
+def _old_type(layer: caffe_pb2.V1LayerParameter) -> str:
+    enum = layer.DESCRIPTOR.fields_by_name["type"].enum_type
+    return str(enum.values_by_number[layer.type].name)
 
 
 def _type_name(old: str) -> str:

@@ -54,12 +54,28 @@ def test_net_and_solver_are_read(prototxt):
     assert read_solver(prototxt("base_lr: 0.5 net: 'a'")).base_lr == 0.5
 
 
+def test_layers_of_2014_are_those_of_today(prototxt):
+    net = read_net(
+        prototxt(
+            "layers { name: 'data' type: HDF5_DATA top: 'data' }\n"
+            "layers { name: 'image' type: IMAGE_DATA top: 'a' image_data_param { crop_size: 3 } }\n"
+            "layers { name: 'ip' type: INNER_PRODUCT bottom: 'data' top: 'ip' param: 'w' "
+            "blobs_lr: 2 weight_decay: 0 inner_product_param { num_output: 3 } }\n"
+        )
+    )
+    assert [layer.type for layer in net.layer] == ["HDF5Data", "ImageData", "InnerProduct"]
+    assert net.layer[1].transform_param.crop_size == 3
+    spec = net.layer[2].param[0]
+    assert (spec.name, spec.lr_mult, spec.decay_mult) == ("w", 2, 0)
+    assert net.layer[2].inner_product_param.num_output == 3 and not net.layers
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("layer { name: 'a' typ: 'Data' }", [":1:19", "typ", "(net prototxt)"]),
         ("\n\nlayer {\n  name: 5\n}", [":4:9", "(net prototxt)"]),
-        ("layers { name: 'a' type: DATA }", ["before 2014", "upgrade_net_proto_text"]),
+        ("layers { layer { name: 'a' type: 'data' } }", ["of 2013", "upgrade_net_proto_text"]),
         ("name: 'empty'", ["no layer", "the solver?"]),
     ],
 )

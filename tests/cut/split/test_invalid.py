@@ -149,8 +149,10 @@ CASES = {
     "mean that is not here": (
         CHAIN.replace("scale: 0.0625", "mean_file: 'gone'", 1), SOLVER, {},
         ["layer data: its mean_file 'gone' is not here", "--shape"]),
-    "old format": ("layers { name: 'a' type: DATA top: 'data' }", SOLVER, {},
-        ["the format before 2014", "upgrade_net_proto_text"]),
+    "old format": ("layers { layer { name: 'a' type: 'data' } top: 'data' }", SOLVER, {},
+        ["the format of 2013", "upgrade_net_proto_text"]),
+    "two formats": (CHAIN + "layers { name: 'a' type: RELU }", SOLVER, {},
+        ["'layer' and 1 'layers' fields, which are of two layouts"]),
     "a mistake in the text": (CHAIN.replace("bottom", "botom", 1), SOLVER, {},
         ["single_train_test.prototxt:", "botom", "(net prototxt)"]),
     "a solver for the net": (SOLVER, SOLVER, {}, ["no field named \"net\"", "(net prototxt)"]),

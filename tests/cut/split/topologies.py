@@ -83,6 +83,23 @@ CONSTANTS = (
     "layer { name: 'bias' type: 'Bias' bottom: 'scaled' bottom: 'offset' top: 'biased' }\n"
     + classifier("biased")
 )  # fmt: skip
+#: The format of 2014, in which VGG's and NIN's nets are.
+OF_2014 = """name: "old"
+layers { name: "data" type: DATA top: "data" top: "label" include { phase: TRAIN }
+  data_param { source: "data/digits/train_lmdb" batch_size: 16 backend: LMDB scale: 0.0625 } }
+layers { name: "data" type: DATA top: "data" top: "label" include { phase: TEST }
+  data_param { source: "data/digits/test_lmdb" batch_size: 60 backend: LMDB scale: 0.0625 } }
+# The only convolution.
+layers { name: "conv1" type: CONVOLUTION bottom: "data" top: "conv1" blobs_lr: 1 blobs_lr: 2
+  weight_decay: 1 weight_decay: 0
+  convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "xavier" } } }
+layers { name: "relu1" type: RELU bottom: "conv1" top: "conv1" }
+layers { name: "ip" type: INNER_PRODUCT bottom: "conv1" top: "ip"
+  inner_product_param { num_output: 10 weight_filler { type: "xavier" } } }
+layers { name: "loss" type: SOFTMAX_LOSS bottom: "ip" bottom: "label" }
+layers { name: "accuracy" type: ACCURACY bottom: "ip" bottom: "label" top: "accuracy"
+  include { phase: TEST } }
+"""
 SHARED = "param { name: 'w' } param { name: 'b' }"
 #: Parameters shared on one side of the cut; a layer that does not learn; rates of its own.
 SHARED_BELOW = (
@@ -137,6 +154,7 @@ TOPOLOGIES = {
     "section that reads a constant": (CONSTANTS, "conv2", "scale"),
     "section that reads a parameter": (CONSTANTS, "conv2", "scale bias"),
     "constants above the section": (CONSTANTS, "conv1", "conv2"),
+    "format of 2014": (OF_2014, "conv1", "ip"),
     "data and labels above": (FROM_DATA, "conv1", "both"),
     "data above, some of it": (FROM_DATA, "both", "conv2"),
     "shared below": (SHARED_BELOW, "conv2", "conv3"),
