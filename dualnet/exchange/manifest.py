@@ -76,8 +76,8 @@ def make_key(fs: Fs, paths: ExchangePaths, role: str) -> bytes:
 
     Raises:
         OSError: from the file system; nothing that this call made is left then.
-        StorageFailed: the secret is damaged, the directory belongs to somebody else, or there are no
-            hard links.
+        StorageFailed: the secret is damaged, the directory is somebody else's, or there are no hard
+            links.
     """
     is_new = not os.path.lexists(paths.root)
     try:
