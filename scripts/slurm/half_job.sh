@@ -3,8 +3,8 @@
 #
 #   find_root       sets $root, the repository: sbatch runs a copy of a script from a spool folder
 #   use_node        takes what the scheduler has given this task: GPUs, cores
-#   run_and_requeue COMMAND...   runs the halves, passes the scheduler's signals on, and has the job
-#                                queued again if there is something left to do
+#   run_and_requeue HALVES COMMAND...   runs the halves, passes the scheduler's signals on, and has
+#                                       the job queued again if there is something left to do
 
 fail() {
   echo "${0##*/}: $*" >&2
@@ -30,16 +30,57 @@ pinned() {
   fi
 }
 
-# Whether a run has come to its end: every half of it says so in its last checkpoint.
-is_complete() {
-  local half
+# What a half says at its end, if nothing is left to do; one that was stopped by a signal exits with
+# 0, too. Its records alone do not tell: of a damaged or a longer run they speak of an earlier end.
+ended() { printf '(trained %s to iteration|%s is complete already)' "$1" "$1"; }
+
+# have_ended FILE HALVES...: whether all halves have said so; their last words may still be on the way.
+have_ended() {
+  local half tries
   for half in "${@:2}"; do
-    grep -lqs '"complete": true' "$1/${half}"_iter_*.checkpoint.json || return 1
+    for tries in 1 2 3 4 5 6 7 8 9 10; do
+      if grep -qE "$(ended "$half")" "$1"; then continue 2; fi
+      [ "$tries" = 10 ] || sleep 0.1
+    done
+    return 1
   done
 }
 
-# run_and_requeue RUN_DIR HALVES COMMAND...: HALVES are those that this job runs, as in "net1 net2".
+# run_and_requeue HALVES COMMAND...: HALVES are those that this job runs, as in "net1 net2".
 run_and_requeue() {
+  local halves=$1 child code=0 signalled='' said
+  shift
+  said=$(mktemp)
+  # The signals that the scheduler sends to all processes of a job do not end what passes words on.
+  "$@" 2> >(
+    trap '' USR1 TERM INT HUP
+    tee >(grep --line-buffered -aoE "$(ended 'net[12]')" >"$said") >&2
+  ) &
+  child=$!
+  # Passed on: the halves finish their iteration, write a checkpoint and exit with 0.
+  trap 'signalled=yes; kill -USR1 "$child" 2>/dev/null || :' USR1 TERM
+  while :; do
+    code=0
+    wait "$child" || code=$?
+    # A trapped signal ends `wait`, not the child.
+    kill -0 "$child" 2>/dev/null || break
+  done
+  trap - USR1 TERM
+  case "$code" in
+    # Done, or stopped, by whatever signal the scheduler sent to whomever. Were the words of the end
+    # lost, the next job would find the run complete, and say so.
+    # shellcheck disable=SC2086  # a list of words
+    0) have_ended "$said" $halves || requeue ;;
+    # The partner or the disk, which may come back. All else would fail again.
+    70 | 71 | 72 | 73 | 74) requeue ;;
+    # Asked to stop, and killed before it had.
+    137 | 138 | 143) if [ -n "$signalled" ]; then requeue; fi ;;
+  esac
+  rm -f "$said"
+  return "$code"
+}
+
+requeue() {
   local run_dir=$1 halves=$2 child code=0 signalled=''
   shift 2
   "$@" &

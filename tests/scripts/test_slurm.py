@@ -40,6 +40,7 @@ exit 0
 PYTHON = r"""
 [ "$1" = --version ] && { echo "Python 0"; exit; }
 echo "python $*" >>"$FAKE_LOG"
+case " $FAKE_DONE " in *" $3 "*) echo "$FAKE_WORDS" | sed "s/ROLE/$3/" >&2 ;; esac
 [ "$FAKE_EXIT" = wait ] || exit "$FAKE_EXIT"
 trap 'echo "stopped $3" >>"$FAKE_LOG"; exit 0' USR1
 echo "waiting" >>"$FAKE_LOG"
@@ -63,6 +64,8 @@ class Cluster:
             "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
             "FAKE_LOG": str(self.log),
             "FAKE_EXIT": "0",
+            "FAKE_DONE": "",
+            "FAKE_WORDS": "trained ROLE to iteration 9, test accuracy 0.9",
             "DUALNET_PYTHON": str(program(folder / "python", PYTHON)),
             "SLURM_SUBMIT_DIR": str(ROOT),
             "SLURM_JOB_ID": "4711",
@@ -102,7 +105,11 @@ class Cluster:
         return len(self.calls("scontrol requeue 4711"))
 
     def complete(self, *halves: str) -> None:
-        """Leave what complete halves leave."""
+        """From now on these halves say that nothing is left to do."""
+        self.variables["FAKE_DONE"] = " ".join(halves)
+
+    def leave_records(self, *halves: str) -> None:
+        """Leave the records of an earlier end."""
         self.run_dir.mkdir(exist_ok=True)
         for half in halves:
             record = {"complete": True, "role": half}
@@ -181,9 +188,20 @@ def test_a_complete_run_is_not_queued_again(cluster: Cluster) -> None:
     cluster.complete("net1")
     cluster.run("two_nodes")
     assert cluster.requeues == 1, "net2 is not complete"
-    cluster.complete("net2")
+    cluster.complete("net1", "net2")
     cluster.run("two_nodes")
     assert cluster.requeues == 1
+    cluster.run("two_nodes", FAKE_WORDS="ROLE is complete already; runs/a")
+    assert cluster.requeues == 1
+
+
+def test_records_of_an_earlier_end_do_not_tell(cluster: Cluster) -> None:
+    """A damaged run is repaired, a finished one made longer, and the job stopped meanwhile."""
+    cluster.leave_records("net1", "net2")
+    cluster.run("two_nodes")
+    assert cluster.requeues == 1
+    cluster.run("two_nodes", FAKE_EXIT="71")
+    assert cluster.requeues == 2
 
 
 def test_a_cancelled_job_stays_so(cluster: Cluster) -> None:
