@@ -41,13 +41,18 @@ class Claim:
     facts: dict[str, list[Fact]]
     max_iter: dict[str, int]
 
-    def record(self, run_dir: str, role: str) -> None:
+    def record(self, run_dir: str, role: str, since: int = 0) -> None:
         """Write down what a role is made of, once it is known that its nets can be built.
+
+        Args:
+            run_dir: The directory.
+            role: Whose inputs.
+            since: See `identity.Inputs`.
 
         Raises:
             OSError: As the system says.
         """
-        identity.write(run_dir, role, self.run, self.max_iter[role], self.facts[role])
+        identity.write(run_dir, role, self.run, self.max_iter[role], self.facts[role], since=since)
 
 
 def claim(config: Config, run_dir: str, *roles: Resolved, fs: Fs = SYSTEM) -> Claim:

@@ -19,7 +19,7 @@ from dualnet.train import commit
 from dualnet.train.identity import Inputs, RunId, read_inputs
 from dualnet.train.resolve import Resolved
 
-__all__ = ["check_length", "describe"]
+__all__ = ["check_length", "check_rates", "describe", "unrepeatable"]
 
 
 def check_length(
@@ -60,11 +60,49 @@ def _is_poly(config: Config, resolved: Resolved) -> bool:
 
 
 def _is_settled(run_dir: str, role: str, max_iter: int) -> bool:
-    """Whether a role is complete, or goes on from there already."""
-    if commit.complete(run_dir, role):
+    """Whether a role is complete and its end as it was written, or goes on from there already."""
+    found = commit.latest(run_dir, role)
+    if found is not None and commit.is_end(found) and found.iteration == _newest(run_dir, role):
         return True
     inputs = read_inputs(run_dir, role)
     return inputs is not None and inputs.max_iter == max_iter
+
+
+def _newest(run_dir: str, role: str) -> int:
+    return max(commit.recorded(run_dir, role), default=0)
+
+
+def unrepeatable(
+    config: Config, resolved: Resolved, before: Optional[Inputs], iteration: int
+) -> int:
+    """How many iterations had learning rates that this config does not give them any more.
+
+    Args:
+        config: The run.
+        resolved: The role's solver and net.
+        before: What the role was made of when it was last started.
+        iteration: Where it goes on from.
+    """
+    if before is None or before.max_iter == resolved.max_iter:
+        return before.since if before is not None else 0
+    return iteration if _is_poly(config, resolved) else 0
+
+
+def check_rates(run_dir: str, role: str, iteration: int) -> None:
+    """Check that going on from an iteration repeats none that had other learning rates.
+
+    Raises:
+        UsageError: It does; nothing was changed.
+    """
+    before = read_inputs(run_dir, role)
+    if before is None or iteration >= before.since:
+        return
+    raise UsageError(
+        f"{run_dir}: {role} would go on from iteration {iteration}, but with lr_policy poly those "
+        f"before {before.since} had the rates of another train.max_iter than {before.max_iter} and "
+        f"cannot be made again; put the checkpoint of iteration {before.since} or a later one back "
+        "from a copy, or train in another run directory"
+    )
 
 
 def describe(config: Config, resolved: Resolved, before: Optional[Inputs]) -> str:

@@ -26,9 +26,6 @@ from typing import Any, Optional
 from dualnet.atomic import create_atomically, write_atomically
 from dualnet.engine.regular_file import read_at_most
 from dualnet.errors import ManifestMismatch
-from dualnet.exchange.manifest import make_key
-from dualnet.exchange.paths import ExchangePaths
-from dualnet.exchange.records import mac
 from dualnet.fs import SYSTEM, Fs
 from dualnet.train.inputs import Fact
 
@@ -48,7 +45,7 @@ class RunId:
     """Whose a directory is.
 
     Attributes:
-        run: 16 random bytes in hex; of a dual run they come from its secret.
+        run: 16 random bytes in hex.
         kind: "dual" or "single".
     """
 
@@ -70,12 +67,15 @@ class Inputs:
         role: whose.
         max_iter: iterations that it was last to make.
         facts: what each is about, to its value.
+        since: iterations that were made at another max_iter on which their learning rates counted
+            (extension.py); they cannot be made again now.
     """
 
     run: str
     role: str
     max_iter: int
     facts: dict[str, str]
+    since: int = 0
 
 
 def read_run(run_dir: str) -> Optional[RunId]:
@@ -101,17 +101,10 @@ def begin(run_dir: str, kind: str, role: str, fs: Fs = SYSTEM) -> None:
 
     Raises:
         OSError: As the system says.
-        StorageFailed: The secret is damaged, or others may read it.
     """
     path = os.path.join(run_dir, RUN_NAME)
     if not os.path.exists(path):
-        run = fs.random(16) if kind == "single" else _number_of(run_dir, role, fs)
-        create_atomically(path, _seal({"run": run.hex(), "kind": kind}), fs, role)
-
-
-def _number_of(run_dir: str, role: str, fs: Fs) -> bytes:
-    """A dual run's number, from its secret: halves without a directory in common have only that."""
-    return mac(make_key(fs, ExchangePaths.of_run(run_dir), role), "run", b"")[:16]
+        create_atomically(path, _seal({"run": fs.random(16).hex(), "kind": kind}), fs, role)
 
 
 def _inputs_path(run_dir: str, role: str) -> str:
@@ -132,7 +125,13 @@ def read_inputs(run_dir: str, role: str) -> Optional[Inputs]:
 
 
 def write(
-    run_dir: str, role: str, run: str, max_iter: int, facts: Sequence[Fact], fs: Fs = SYSTEM
+    run_dir: str,
+    role: str,
+    run: str,
+    max_iter: int,
+    facts: Sequence[Fact],
+    fs: Fs = SYSTEM,
+    since: int = 0,
 ) -> None:
     """Record what a role is made of; nothing is written where that stands there already.
 
@@ -140,9 +139,9 @@ def write(
         OSError: As the system says.
     """
     values = {fact.what: fact.value for fact in facts}
-    if read_inputs(run_dir, role) == Inputs(run, role, max_iter, values):
+    if read_inputs(run_dir, role) == Inputs(run, role, max_iter, values, since):
         return
-    fields = {"run": run, "role": role, "max_iter": max_iter, "facts": values}
+    fields = {"run": run, "role": role, "max_iter": max_iter, "facts": values, "since": since}
     write_atomically(_inputs_path(run_dir, role), _seal(fields), fs)
 
 

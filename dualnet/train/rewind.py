@@ -4,9 +4,6 @@ A half that goes on from a checkpoint reads again what the other one had sent by
 that one goes on from. Such messages are kept as long as checkpoints are needed, and deleted when
 both halves are complete. Where one is gone, and a checkpoint was damaged or lost, a half cannot
 repeat its part alone: both go back to the latest iteration whose checkpoints are whole in both.
-
-Halves without a directory in common (carrier tcp) know nothing of each other's checkpoints: each
-goes on from its own latest.
 """
 
 from __future__ import annotations
@@ -21,6 +18,7 @@ from dualnet.exchange.peek import peek
 from dualnet.fs import SYSTEM, Fs
 from dualnet.train import commit
 from dualnet.train.commit import Commit
+from dualnet.train.extension import check_rates
 
 __all__ = ["go_back", "is_over"]
 
@@ -68,13 +66,15 @@ def go_back(
         fs: All I/O.
 
     Raises:
-        UsageError: Both have to, and there is no such iteration.
+        UsageError: Both have to, and there is no such iteration; or the rates that a half would
+            have from there are not those that it had.
     """
     latest: Latest = {
         one: commit.latest(run_dir, one, warn if one == role else lambda text: None, fs)
         for one in ROLES
     }
-    if not _is_apart(run_dir, latest, fs) or not _is_shared(run_dir, PARTNER[role], fs):
+    if not _is_apart(run_dir, latest, fs):
+        check_rates(run_dir, role, _iteration(latest[role]))
         return latest[role]
     common, other = _common(run_dir, fs), latest[PARTNER[role]]
     is_ahead = common is None or (other is not None and other.iteration > common)
@@ -87,6 +87,8 @@ def go_back(
             f"messages between are deleted ({reasons}); put back the files from a copy, or train "
             "in another run directory"
         )
+    for one in ROLES:
+        check_rates(run_dir, one, common)
     warn(
         f"both halves go back to iteration {common}: {reasons}, and the messages between are "
         "deleted"
@@ -97,6 +99,10 @@ def go_back(
                 commit.revoke(run_dir, one, iteration, fs)
     found = commit.whole(run_dir, role, common, fs)
     return found if isinstance(found, Commit) else None
+
+
+def _iteration(found: Optional[Commit]) -> int:
+    return found.iteration if found is not None else 0
 
 
 def _is_apart(run_dir: str, latest: Latest, fs: Fs) -> bool:
@@ -117,16 +123,6 @@ def _is_apart(run_dir: str, latest: Latest, fs: Fs) -> bool:
         if not kept[PARTNER[reader]].issuperset(range(following, sent + 1)):
             return True
     return False
-
-
-def _is_shared(run_dir: str, partner: str, fs: Fs) -> bool:
-    """Whether the other half writes here, too; over tcp each may have a directory of its own."""
-    names = fs.listdir(run_dir)
-    try:
-        names += fs.listdir(ExchangePaths.of_run(run_dir).root)
-    except FileNotFoundError:
-        pass
-    return any(name.startswith((f"{partner}_", f"{partner}.")) for name in names)
 
 
 def _is_at_work(run_dir: str, role: str) -> bool:

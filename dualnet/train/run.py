@@ -20,7 +20,7 @@ from dualnet.train import checkpoint, commit, handshake, retained, rewind
 from dualnet.train.absence import unless_complete, watch_waits
 from dualnet.train.claim import Claim, claim, exchange_settings, log_path, patience
 from dualnet.train.ending import Progress, stoppable, train_to_end
-from dualnet.train.extension import describe
+from dualnet.train.extension import check_rates, describe, unrepeatable
 from dualnet.train.fidelity import PREFIX
 from dualnet.train.half import Half
 from dualnet.train.identity import read_inputs
@@ -69,8 +69,10 @@ def train_single(
             if found is not None and commit.is_end(found, resolved.max_iter):
                 return None
             is_continued = found is not None or resume
+            begins_at = found.iteration if found is not None else 0
+            check_rates(run_dir, "single", begins_at)
             session = _set_up(
-                config, resolved, run_dir, ours, log, stopper, is_continued=is_continued
+                config, resolved, run_dir, ours, log, stopper, None, is_continued, begins_at
             )
             if found is not None:
                 session.continue_from(found, stopper.check)
@@ -147,7 +149,10 @@ def _train_with(
     """Build a half, bring it to where it was, and train it to the end or to a signal."""
     found = rewind.go_back(run_dir, resolved.role, log.warning)
     is_continued = found is not None
-    session = _set_up(config, resolved, run_dir, ours, log, stopper, channel, is_continued)
+    begins_at = found.iteration if found is not None else 0
+    session = _set_up(
+        config, resolved, run_dir, ours, log, stopper, channel, is_continued, begins_at
+    )
     watch_waits(channel, session)
 
     def pass_over() -> None:
@@ -173,6 +178,7 @@ def _set_up(
     stopper: Stopper,
     channel: Optional[Channel] = None,
     is_continued: bool = False,
+    begins_at: int = 0,
 ) -> Session:
     """Build a role's nets with the weights that they begin with, and the session of their run."""
     role = resolved.role
@@ -186,10 +192,12 @@ def _set_up(
     session = Session(half, log, run_dir, channel, stopper)
     session.epoch, session.run = epoch, ours.run
     _introduce(session, is_continued)
-    note = describe(config, resolved, read_inputs(run_dir, role))
+    before = read_inputs(run_dir, role)
+    note = describe(config, resolved, before)
     if note:
         log.info(note)
-    room(partial(ours.record, run_dir, role))
+    since = unrepeatable(config, resolved, before, begins_at)
+    room(partial(ours.record, run_dir, role, since))
     return session
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from dualnet.config import load_run
-from dualnet.errors import DualnetError, ManifestMismatch
+from dualnet.errors import DualnetError, ManifestMismatch, UsageError
 from dualnet.report.parse import parse_log
 from dualnet.train import commit
 from dualnet.train.digest import digest
@@ -251,3 +252,57 @@ def test_a_run_that_has_converged_is_complete_whatever_its_length(fixed):
     done = commit.latest("run", "single")
     assert done.converged and done.complete and done.iteration < 11
     assert train_single(load(*LONG, *early), "run") is None
+
+
+def flip(path):
+    """Change one bit in the middle of a file; returns what it was."""
+    content = Path(path).read_bytes()
+    middle = len(content) // 2
+    Path(path).write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    return content
+
+
+@pytest.mark.parametrize("lost", ["flipped", "gone", "without a record"])
+def test_with_poly_a_damaged_end_is_made_again_before_the_run_becomes_longer(workdir, lost):
+    """What lies before the end would get the rates of the longer schedule, and nobody would see."""
+    run_both("whole", *SHORT)
+    shutil.copytree("whole", "run")
+    run_both("whole", *LONG)
+    for role in ("net2",) if lost == "flipped" else ("net1", "net2"):
+        if lost == "flipped":
+            flip(f"run/{role}_iter_11.caffemodel")
+        kind = "*" if lost == "gone" else "checkpoint.json"
+        for path in Path("run").glob(f"{role}_iter_11.{kind}") if lost != "flipped" else ():
+            path.unlink()
+    for role in ("net1", "net2"):
+        expected = ["train.max_iter is 19, was 11", "finish with 11 first"]
+        refused("run", expected, lambda: train_half(load(*LONG), role, "run"))  # noqa: B023
+    run_both("run", *SHORT)
+    run_both("run", *LONG)
+    equal("whole", "run")
+
+
+@pytest.mark.parametrize("role", ["single", "net2"])
+def test_with_poly_nothing_before_the_old_end_is_made_again_at_other_rates(workdir, role):
+    def train(*settings, crash=()):
+        if role == "single":
+            train_single(load(*settings), "run", progress=crash_at(*crash) if crash else None)
+        elif crash:
+            stop_both("run", {"net1": crash[0], "net2": crash[0]}, *settings)
+        else:
+            run_both("run", *settings)
+
+    few = ("train.snapshot=5", "train.keep=3")
+    train(*SHORT, *few)
+    shutil.copytree("run", "copy")
+    run_both("copy", *LONG, *few) if role != "single" else train_single(load(*LONG, *few), "copy")
+    with pytest.raises(Crash) if role == "single" else nullcontext():
+        train(*LONG, *few, crash=(13,))
+    content = flip(f"run/{role}_iter_11.solverstate")
+    with pytest.raises(
+        UsageError, match="before 11 had the rates of another train.max_iter than 19"
+    ):
+        train(*LONG, *few)
+    Path(f"run/{role}_iter_11.solverstate").write_bytes(content)
+    train(*LONG, *few)
+    equal("copy", "run", ["single"] if role == "single" else ("net1", "net2"))
