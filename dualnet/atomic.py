@@ -7,7 +7,9 @@ import os
 import stat
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from typing import Optional
 
+from dualnet.engine.regular_file import check_data
 from dualnet.fs import SYSTEM, Fs
 
 __all__ = [
@@ -90,25 +92,39 @@ def _write(path: str, content: bytes, publish: Callable[[str], None], fs: Fs, ow
         raise
 
 
-def read_whole(path: str, fs: Fs = SYSTEM) -> bytes:
+def read_whole(path: str, fs: Fs = SYSTEM, limit: Optional[int] = None) -> bytes:
     """The content of a file.
 
+    Args:
+        path: The file.
+        fs: All I/O.
+        limit: Bytes; a longer file is refused before memory is taken for it.
+
     Raises:
-        OSError: As the system says.
+        OSError: As the system says; EFBIG for a longer file.
     """
-    return b"".join(read_blocks(path, fs))
+    blocks, length = [], 0
+    for block in read_blocks(path, fs):
+        length += len(block)
+        if limit is not None and length > limit:
+            raise OSError(errno.EFBIG, f"longer than {limit} bytes", path)
+        blocks.append(block)
+    return b"".join(blocks)
 
 
 def read_blocks(path: str, fs: Fs = SYSTEM) -> Iterator[bytes]:
     """The content of a file, a piece at a time.
 
     Raises:
-        OSError: As the system says; EINVAL for what is no regular file, as a device.
+        OSError: As the system says; EINVAL for what is no regular file, as a device, and for one
+            that is almost all hole.
     """
     descriptor = fs.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        if not stat.S_ISREG(fs.fstat(descriptor).st_mode):
+        found = fs.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", path)
+        check_data(descriptor, found.st_size, path)
         offset = 0
         while True:
             block = fs.pread(descriptor, _BLOCK_BYTES, offset)

@@ -20,7 +20,9 @@ T = TypeVar("T")
 #: must not cost the checkpoint that it keeps.
 _PAUSES_S = (0.1, 0.4, 1.6)
 #: Errors that no second try mends.
-_FINAL = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL)
+_FINAL = (
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.EFBIG,
+)  # fmt: skip
 
 
 def damage(directory: str, files: Mapping[str, str], fs: Fs = SYSTEM) -> str:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, Optional
 
-from dualnet.engine.regular_file import regular_only
+from dualnet.engine.regular_file import read_at_most, regular_only
 from dualnet.exchange.peek import HalfView, peek
 from dualnet.recorded import damage
 
@@ -26,6 +26,8 @@ _LOSS = re.compile(r"\] Iteration (\d+) .*loss = (\S+)")
 _CHECKPOINT = re.compile(r"_iter_(\d+)\.checkpoint\.json")
 #: So much of a log's end is read.
 _TAIL_BYTES = 1 << 16
+#: Of a record, in bytes (train/commit.py).
+_LIMIT = 64 << 20
 #: A heartbeat older than this is no sign of life.
 _SILENT_S = 60.0
 
@@ -238,8 +240,7 @@ def _add_facts(half: HalfStatus, run_dir: str, names: list[str], problems: list[
 
 def _json(path: str, problems: list[str]) -> dict[str, Any]:
     try:
-        with open(path, encoding="utf-8", opener=regular_only) as file:
-            found = json.load(file)
+        found = json.loads(read_at_most(path, _LIMIT).decode())
     except OSError as error:
         problems.append(f"{os.path.basename(path)}: {error.strerror}")
         return {}

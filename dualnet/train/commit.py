@@ -41,6 +41,8 @@ __all__ = [
 ]
 
 _VERSION = 1
+#: Of a record, in bytes; the losses of a window of a million iterations take 20 MB.
+_LIMIT = 64 << 20
 _EXTRAS = tuple(f"{kind}.npz" for kind in extra_state.KINDS)
 
 
@@ -291,7 +293,7 @@ def _read(path: str, role: str, iteration: int, fs: Fs) -> Union[Commit, str]:
 def _parse(path: str, fs: Fs) -> Union[Commit, str]:
     """The record, whosever it is, or what is wrong with it."""
     try:
-        fields = json.loads(patiently(lambda: read_whole(path, fs), fs).decode())
+        fields = json.loads(patiently(lambda: read_whole(path, fs, _LIMIT), fs).decode())
         if fields.pop("version") != _VERSION:
             return "written by another version of dualnet"
         if fields.pop("sha256") != _seal(fields):

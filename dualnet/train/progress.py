@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import time
@@ -85,7 +84,8 @@ class LogWatcher:
     def look(self) -> None:
         """Read what has been added to the logs."""
         for role, path in self._logs.items():
-            if os.path.exists(path):
+            # One that cannot be read is for its half to refuse; a bar ends no training.
+            with suppress(OSError):
                 self._read(role, path)
         if self._bar is None:
             self._bar = ProgressBar(self._total)

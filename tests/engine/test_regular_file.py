@@ -48,6 +48,25 @@ def test_appending_makes_the_file(tmp_path):
     assert read(tmp_path / "log") == b"line\nlin"
 
 
+def test_a_file_that_is_almost_all_hole_is_not_read(tmp_path):
+    """A terabyte of nothing; a copy with holes for its zeros is a file like others."""
+    path = tmp_path / "file"
+    path.write_bytes(b"12345")
+    os.truncate(path, 1 << 40)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError, match="1099511627776 bytes long, and almost all of it is a hole"):
+        read(path)
+    assert len(os.listdir("/proc/self/fd")) == before
+    with open(path, "ab", opener=regular_file.regular_only) as file:
+        file.write(b"appending reads nothing")
+    os.truncate(path, 1 << 29)
+    with open(path, "r+b") as file:
+        for at in range(0, 1 << 29, 1 << 26):
+            file.seek(at)
+            file.write(bytes(1 << 17))
+    assert read(path) == bytes(8)
+
+
 def test_at_most(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"12345")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from dualnet.train.progress import LogWatcher, ProgressBar, follow
@@ -124,3 +126,20 @@ def test_session_is_followed_to_its_end(bars):
         (2, {"loss": "0.1235", "accuracy": "0.9124"}),
     ]
     assert bars[0].is_closed
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "hole", "loop", "absent"])
+def test_a_log_that_cannot_be_read_ends_no_training(tmp_path, kind):
+    path = tmp_path / "net1.log"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "loop":
+        path.symlink_to("net1.log")
+    elif kind == "hole":
+        path.write_bytes(b"")
+        os.truncate(path, 1 << 40)
+    watcher = LogWatcher({"net1": str(path)}, 20)
+    watcher.look()
+    watcher.close()
