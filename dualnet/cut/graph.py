@@ -117,8 +117,18 @@ def _read(path: str, message: Any, kind: str) -> Any:
         where = f"{path}:{reason}{hint(reason, message.DESCRIPTOR.file.pool)} ({kind} prototxt)"
         if path.endswith((".yaml", ".yml")):
             where += f"; this is a run's YAML: give the {kind} prototxt that it names"
+        elif kind == "net" and _is_solver(text):
+            where += "; this is a solver: give the net that it names, and the solver as --solver"
         raise ConfigError(where) from error
     return message
+
+
+def _is_solver(text: str) -> bool:
+    try:
+        text_format.Parse(text, caffe_pb2.SolverParameter())
+    except text_format.ParseError:
+        return False
+    return True
 
 
 def solver_states(solver: Any) -> dict[str, Any]:

@@ -155,7 +155,8 @@ CASES = {
         ["'layer' and 1 'layers' fields, which are of two layouts"]),
     "a mistake in the text": (CHAIN.replace("bottom", "botom", 1), SOLVER, {},
         ["single_train_test.prototxt:", "botom", "(net prototxt)"]),
-    "a solver for the net": (SOLVER, SOLVER, {}, ["no field named \"net\"", "(net prototxt)"]),
+    "a solver for the net": (SOLVER, SOLVER, {}, ["no field named \"net\"", "(net prototxt)",
+        "this is a solver: give the net that it names"]),
     # the solver
     "several batches an update": (CHAIN, SOLVER + "iter_size: 4", {"target": "updated"},
         ["iter_size: 4 with coupling.target: updated", "set iter_size: 1"]),
