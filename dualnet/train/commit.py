@@ -300,11 +300,26 @@ def _parse(path: str, fs: Fs) -> Union[Commit, str]:
             return "its record is damaged"
         fields["losses"] = [from_text(loss) for loss in fields["losses"]]
         fields["residual"] = from_text(fields["residual"])
-        return Commit(**fields)
+        commit = Commit(**fields)
+        return commit if _is_typed(commit) else "its record is damaged"
     except OSError as error:
         return f"{error.strerror}"
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return "its record is damaged"
+
+
+def _is_typed(commit: Commit) -> bool:
+    """Whether each value is of its field's kind: the seal only says that somebody wrote it so."""
+    counts = (commit.iteration, commit.epoch, commit.sent, commit.received, commit.last)
+    flags = (commit.converged, commit.complete)
+    files = commit.files
+    return (
+        all(type(count) is int and 0 <= count < 1 << 63 for count in counts)
+        and all(isinstance(flag, bool) for flag in flags)
+        and all(isinstance(text, str) for text in (commit.role, commit.run))
+        and isinstance(files, dict)
+        and all(isinstance(text, str) for text in files.values())
+    )
 
 
 def _seal(fields: dict[str, Any]) -> str:

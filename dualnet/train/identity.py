@@ -205,9 +205,28 @@ def _read(path: str, remedy: str) -> Optional[dict[str, Any]]:
     return dict(fields)
 
 
+def _check_types(made: Any) -> None:
+    """Check that each value is of its field's kind: the seal only says that somebody wrote it so.
+
+    Raises:
+        TypeError: One is not.
+    """
+    for name, value in vars(made).items():
+        if name in ("max_iter", "since"):
+            is_right = type(value) is int and 0 <= value < 1 << 63
+        elif name == "facts":
+            is_right = isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
+        else:
+            is_right = isinstance(value, str)
+        if not is_right or (name == "kind" and value not in ("dual", "single")):
+            raise TypeError(f"{name} is of another kind")
+
+
 def _made(kind: Any, fields: dict[str, Any], path: str) -> Any:
     try:
-        return kind(**fields)
+        made = kind(**fields)
+        _check_types(made)
+        return made
     except TypeError as error:
         raise ManifestMismatch(
             f"{path}: damaged ({error}); choose another run directory"

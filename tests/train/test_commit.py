@@ -185,3 +185,19 @@ def test_a_single_file_against_the_record_beside_it(tmp_path):
     for name in ("net1_iter_6.caffemodel", "net1_iter_5.h5", "net1_iter_99999999999.x", "weights"):
         (tmp_path / name).write_bytes(b"mine")
         assert commit.damage_of(str(tmp_path / name)) == ""
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("files", 5), ("files", {"a": 1}), ("files", []), ("sent", "1"), ("epoch", 10**40), ("run", 7),
+     ("last", -1), ("complete", "yes"), ("received", None), ("converged", 1), ("iteration", 2.0)],
+)  # fmt: skip
+def test_sealed_values_of_another_kind_are_damage(tmp_path, key, value):
+    commit.write(str(tmp_path), commit.Commit("net1", 2))
+    path = tmp_path / "net1_iter_2.checkpoint.json"
+    fields = json.loads(path.read_text())
+    del fields["version"], fields["sha256"]
+    fields[key] = value
+    path.write_text(json.dumps({"version": 1, **fields, "sha256": commit._seal(fields)}))
+    assert commit.whole(str(tmp_path), "net1", 2) == "its record is damaged"
+    assert commit.latest(str(tmp_path), "net1") is None

@@ -439,3 +439,21 @@ def test_facts_are_those_of_the_net_as_used(project):
     assert '"EuclideanLossLayer"' in facts.values()
     assert not [what for what in facts if "snapshot_prefix" in what or "max_iter" in what]
     assert not [value for value in facts.values() if os.getcwd() in value]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("kind", "triple"), ("kind", 5), ("run", None), ("max_iter", "3"), ("max_iter", 10**400),
+     ("since", "x"), ("since", -1), ("facts", 5), ("facts", {"a": 1}), ("role", [])],
+)  # fmt: skip
+def test_sealed_values_of_another_kind_are_damage(tmp_path, key, value):
+    if key == "kind" or value is None:
+        fields, name, read = {"run": "r", "kind": "dual"}, "run.json", identity.read_run
+    else:
+        fields = {"run": "r", "role": "net1", "max_iter": 3, "facts": {}, "since": 0}
+        name, read = "net1_inputs.json", lambda path: identity.read_inputs(path, "net1")
+    (tmp_path / name).write_bytes(identity._seal(fields))
+    assert read(str(tmp_path)) is not None
+    (tmp_path / name).write_bytes(identity._seal({**fields, key: value}))
+    with pytest.raises(ManifestMismatch, match=f"{name}: damaged"):
+        read(str(tmp_path))
