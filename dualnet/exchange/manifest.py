@@ -13,7 +13,7 @@ import os
 import re
 import stat
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Callable, TypeVar
 
 from dualnet.errors import ManifestMismatch, StorageFailed
 from dualnet.exchange.paths import ExchangePaths
@@ -23,13 +23,17 @@ from dualnet.exchange.safefile import Damaged, read_small
 from dualnet.exchange.storage import remedy
 from dualnet.fs import Fs
 
-__all__ = ["PROTOCOL_VERSION", "Manifest", "join_run", "read_key", "read_manifest"]
+__all__ = ["PROTOCOL_VERSION", "Manifest", "join_run", "make_key", "read_key", "read_manifest"]
+
+T = TypeVar("T")
 
 PROTOCOL_VERSION = 2
 MANIFEST_LIMIT = 1 << 20
 _SECRET_BYTES = 32
 # The secret, 64 hexadecimal digits and a newline.
 _SECRET_LIMIT = 2 * _SECRET_BYTES + 1
+# What link() says where a file system has none.
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @dataclass(frozen=True)
@@ -62,43 +66,73 @@ def join_run(fs: Fs, paths: ExchangePaths, role: str, identity: dict[str, Any]) 
     """
     canonical = json.loads(json.dumps(identity, sort_keys=True))
     try:
-        try:
-            return _join(fs, paths, role, canonical)
-        except FileNotFoundError:
-            # Another copy of this role was faster, and has cleaned our temporary file away: by now
-            # there is a run to join. If the directory itself is gone, this fails once more.
-            return _join(fs, paths, role, canonical)
+        return _again_if_gone(lambda: _join(fs, paths, role, canonical))
     except OSError as error:
-        code = errno.errorcode.get(error.errno or 0, "EIO")
-        hint = remedy(error)
-        if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
-            hint = "the exchange needs a file system with hard links"
-        raise StorageFailed(
-            f"cannot prepare {paths.root}: {code} ({error.strerror}); {hint}"
-        ) from error
+        raise _not_prepared(paths, error) from error
 
 
-def _join(fs: Fs, paths: ExchangePaths, role: str, identity: dict[str, Any]) -> Manifest:
+def make_key(fs: Fs, paths: ExchangePaths, role: str) -> bytes:
+    """The run's secret, made with its directory where there is none; arguments as of `join_run`.
+
+    Raises:
+        OSError: from the file system; nothing that this call made is left then.
+        StorageFailed: the secret is damaged, the directory is somebody else's, or there are no hard
+            links.
+    """
+    is_new = not os.path.lexists(paths.root)
+    try:
+        return _again_if_gone(lambda: _make_key(fs, paths, role))
+    except OSError as error:
+        if is_new:
+            try:
+                os.rmdir(paths.root)
+            except OSError:
+                pass  # the other half uses it already
+        if error.errno in _NO_LINKS:
+            raise _not_prepared(paths, error) from error
+        raise
+
+
+def _not_prepared(paths: ExchangePaths, error: OSError) -> StorageFailed:
+    code = errno.errorcode.get(error.errno or 0, "EIO")
+    is_linkless = error.errno in _NO_LINKS
+    hint = "the exchange needs a file system with hard links" if is_linkless else remedy(error)
+    return StorageFailed(f"cannot prepare {paths.root}: {code} ({error.strerror}); {hint}")
+
+
+def _again_if_gone(attempt: Callable[[], T]) -> T:
+    try:
+        return attempt()
+    except FileNotFoundError:
+        # Another copy of this role was faster, and has cleaned our temporary file away: by now
+        # there is a run to join. If the directory itself is gone, this fails once more.
+        return attempt()
+
+
+def _make_key(fs: Fs, paths: ExchangePaths, role: str) -> bytes:
     try:
         fs.mkdir(paths.root, 0o700)
     except FileExistsError:
         _check_directory(fs, paths.root)
     key = read_key(fs, paths)
-    if key is not None:
-        manifest = read_manifest(fs, paths, key)
-        if manifest is not None:
-            _compare(paths, manifest.identity, identity)
-            return manifest
-    publisher = Publisher(fs, paths, role)
     if key is None:
-        publisher.create(paths.secret, fs.random(_SECRET_BYTES).hex().encode("ascii") + b"\n")
+        secret = fs.random(_SECRET_BYTES).hex().encode("ascii") + b"\n"
+        Publisher(fs, paths, role).create(paths.secret, secret)
         key = read_key(fs, paths)
         if key is None:
             raise StorageFailed(f"{paths.secret}: vanished as soon as it was made")
-    publisher.create(paths.manifest, _compose(fs.random(16).hex(), identity, key))
+    return key
+
+
+def _join(fs: Fs, paths: ExchangePaths, role: str, identity: dict[str, Any]) -> Manifest:
+    key = _make_key(fs, paths, role)
     manifest = read_manifest(fs, paths, key)
     if manifest is None:
-        raise StorageFailed(f"{paths.manifest}: vanished as soon as it was made")
+        content = _compose(fs.random(16).hex(), identity, key)
+        Publisher(fs, paths, role).create(paths.manifest, content)
+        manifest = read_manifest(fs, paths, key)
+        if manifest is None:
+            raise StorageFailed(f"{paths.manifest}: vanished as soon as it was made")
     _compare(paths, manifest.identity, identity)
     return manifest
 

@@ -26,6 +26,9 @@ from typing import Any, Optional
 from dualnet.atomic import create_atomically, write_atomically
 from dualnet.engine.regular_file import read_at_most
 from dualnet.errors import ManifestMismatch
+from dualnet.exchange.manifest import make_key
+from dualnet.exchange.paths import ExchangePaths
+from dualnet.exchange.records import mac
 from dualnet.fs import SYSTEM, Fs
 from dualnet.train.inputs import Fact
 
@@ -45,7 +48,7 @@ class RunId:
     """Whose a directory is.
 
     Attributes:
-        run: 16 random bytes in hex.
+        run: 16 random bytes in hex; of a dual run they come from its secret.
         kind: "dual" or "single".
     """
 
@@ -101,10 +104,17 @@ def begin(run_dir: str, kind: str, role: str, fs: Fs = SYSTEM) -> None:
 
     Raises:
         OSError: As the system says.
+        StorageFailed: The secret is damaged, or others may read it.
     """
     path = os.path.join(run_dir, RUN_NAME)
     if not os.path.exists(path):
-        create_atomically(path, _seal({"run": fs.random(16).hex(), "kind": kind}), fs, role)
+        run = fs.random(16) if kind == "single" else _number_of(run_dir, role, fs)
+        create_atomically(path, _seal({"run": run.hex(), "kind": kind}), fs, role)
+
+
+def _number_of(run_dir: str, role: str, fs: Fs) -> bytes:
+    """A dual run's number, from its secret: halves without a directory in common have only that."""
+    return mac(make_key(fs, ExchangePaths.of_run(run_dir), role), "run", b"")[:16]
 
 
 def _inputs_path(run_dir: str, role: str) -> str:

@@ -34,6 +34,7 @@ from dualnet.cut.graph import (
     solver_states,
 )
 from dualnet.cut.input_gradient import ask_for
+from dualnet.cut.loss_tops import name_loss_tops
 from dualnet.cut.solver_nets import OTHER_NETS, net_of
 from dualnet.errors import ConfigError
 from dualnet.train import commit
@@ -131,6 +132,7 @@ def resolve(config: Config, role: str, run_dir: str) -> Resolved:
         solver.ClearField(field)
     weights = _weights(solver, config, source)
     net, net_source, states = found.net, found.path, solver_states(solver)
+    name_loss_tops(net, net_source, states)
     _fill_solver(solver, config, role, run_dir, source)
     display, solver.display = solver.display, 0
     if config.train.batch_size:

@@ -4,6 +4,9 @@ A half that goes on from a checkpoint reads again what the other one had sent by
 that one goes on from. Such messages are kept as long as checkpoints are needed, and deleted when
 both halves are complete. Where one is gone, and a checkpoint was damaged or lost, a half cannot
 repeat its part alone: both go back to the latest iteration whose checkpoints are whole in both.
+
+Halves without a directory in common (carrier tcp) know nothing of each other's checkpoints: each
+goes on from its own latest.
 """
 
 from __future__ import annotations
@@ -73,7 +76,7 @@ def go_back(
         one: commit.latest(run_dir, one, warn if one == role else lambda text: None, fs)
         for one in ROLES
     }
-    if not _is_apart(run_dir, latest, fs):
+    if not _is_apart(run_dir, latest, fs) or not _is_shared(run_dir, PARTNER[role], fs):
         check_rates(run_dir, role, _iteration(latest[role]))
         return latest[role]
     common, other = _common(run_dir, fs), latest[PARTNER[role]]
@@ -123,6 +126,16 @@ def _is_apart(run_dir: str, latest: Latest, fs: Fs) -> bool:
         if not kept[PARTNER[reader]].issuperset(range(following, sent + 1)):
             return True
     return False
+
+
+def _is_shared(run_dir: str, partner: str, fs: Fs) -> bool:
+    """Whether the other half writes here, too; over tcp each may have a directory of its own."""
+    names = fs.listdir(run_dir)
+    try:
+        names += fs.listdir(ExchangePaths.of_run(run_dir).root)
+    except FileNotFoundError:
+        pass
+    return any(name.startswith((f"{partner}_", f"{partner}.")) for name in names)
 
 
 def _is_at_work(run_dir: str, role: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
 import threading
 from pathlib import Path
 
@@ -9,7 +11,8 @@ import pytest
 
 from dualnet.train import commit
 from dualnet.train import run as run_module
-from tests.train.test_restart import SHORT, equal, run_both
+from tests.train.halves import load
+from tests.train.test_restart import SHORT, equal, run, run_both
 
 FEEDBACK = ("exchange.dtype=int8", "exchange.dtype_down=float16", "exchange.error_feedback=true")
 
@@ -52,6 +55,49 @@ def test_crashes_in_fewer_bits_change_nothing(workdir, carrier):
     log = Path("parts/net1.log").read_text()
     assert "messages sent again, equal to the bit" in log
     assert list(Path("whole").glob("net1_iter_*.exchange.npz"))
+
+
+def run_apart(*overrides, **crashes):
+    """Train each half in a directory of its own, as on two nodes without a common file system."""
+    errors = []
+    threads = [
+        threading.Thread(
+            target=run,
+            args=(load(*overrides), role, role, list(crashes[role]), errors),
+            daemon=True,
+        )
+        for role in ("net1", "net2")
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def test_halves_without_a_directory_in_common(workdir):
+    """They share the secret alone, which people copy, and go on when old messages are deleted."""
+    run_both("whole", *SHORT)
+    for role in ("net1", "net2"):
+        Path(role, "exchange").mkdir(parents=True, mode=0o700)
+        secret = Path(role, "exchange", "secret")
+        secret.write_text("5" * 64 + "\n")
+        secret.chmod(0o600)
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{bound.getsockname()[1]}"
+    settings = (
+        *SHORT,
+        "exchange.carrier=tcp",
+        f"exchange.address={address}",
+        "exchange.restart_grace_s=15",
+    )
+    run_apart(*settings, net1=(9,), net2=(10,))
+    assert not list(Path("net1").glob("net2_*")) and not list(Path("net2").glob("net1_*"))
+    for path in Path("net2").glob("net2*"):
+        shutil.copy(path, "net1")
+    equal("whole", "net1")
 
 
 def test_the_log_says_how_many_bytes(workdir):
