@@ -47,7 +47,9 @@ def check_length(
             )
     if wanted == before.max_iter or not _is_poly(config, resolved):
         return
-    if not all(_is_settled(run_dir, role, wanted) for role in known.roles):
+    # A partner that has left nothing here has a directory of its own, and looks for itself.
+    here = [r for r in known.roles if r == resolved.role or read_inputs(run_dir, r) is not None]
+    if not all(_is_settled(run_dir, role, wanted) for role in here):
         raise UsageError(
             f"{run_dir}: train.max_iter is {wanted}, was {before.max_iter} when this run began, "
             f"and lr_policy poly in {config.half(resolved.role).solver} counts on it; finish with "

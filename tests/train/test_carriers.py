@@ -94,6 +94,8 @@ def test_halves_without_a_directory_in_common(workdir):
         "exchange.restart_grace_s=15",
     )
     run_apart(*settings, net1=(9,), net2=(10,))
+    run_apart(*settings, "train.max_iter=13", net1=(), net2=(12,))
+    run_both("whole", *SHORT, "train.max_iter=13")
     assert not list(Path("net1").glob("net2_*")) and not list(Path("net2").glob("net1_*"))
     for path in Path("net2").glob("net2*"):
         shutil.copy(path, "net1")
