@@ -20,6 +20,9 @@ __all__ = ["Database", "Records", "open_database"]
 
 _lock = threading.Lock()
 _opened: weakref.WeakValueDictionary[tuple[str, int, bool], Records] = weakref.WeakValueDictionary()
+#: Set when an LMDB that was open is closed: there may be one a process at a time.
+_closed: dict[tuple[str, int, bool], threading.Event] = {}
+_CLOSES_WITHIN_S = 5.0
 
 
 class Records:
@@ -92,7 +95,8 @@ class Database(Records):
             )
         except lmdb.Error as error:
             raise DataError(f"cannot open '{path}' as LMDB: {error}") from error
-        weakref.finalize(self, self._environment.close)
+        self.closed = threading.Event()
+        weakref.finalize(self, _close, self._environment, self.closed)
         problem = damage(self._environment)
         if problem:
             raise DataError(f"data source '{path}' is damaged: {problem}; make or copy it again")
@@ -136,6 +140,11 @@ class _Level(Records):
         return self._database.items()
 
 
+def _close(environment: Any, closed: threading.Event) -> None:
+    environment.close()
+    closed.set()
+
+
 def _datum(value: bytes, where: str) -> caffe_pb2.Datum:
     try:
         return caffe_pb2.Datum.FromString(value)
@@ -157,7 +166,12 @@ def open_database(path: str, is_level: bool = False) -> Records:
     with _lock:
         found = _opened.get(identity)
         if found is None:
+            # One that nobody holds any more may still be about to be closed, by another thread.
+            if identity in _closed:
+                _closed.pop(identity).wait(_CLOSES_WITHIN_S)
             found = _Level(path) if is_level else Database(path)
             found.opened_by = os.getpid()
             _opened[identity] = found
+            if isinstance(found, Database):
+                _closed[identity] = found.closed
         return found

@@ -183,12 +183,14 @@ def _short(value: str) -> str:
 
 
 def _digest(fields: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(fields, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def _seal(fields: dict[str, Any]) -> bytes:
     whole = {"version": _VERSION, **fields}
-    return (json.dumps({**whole, "sha256": _digest(whole)}, indent=1) + "\n").encode()
+    return (
+        json.dumps({**whole, "sha256": _digest(whole)}, indent=1, allow_nan=False) + "\n"
+    ).encode()
 
 
 def _read(path: str, remedy: str) -> Optional[dict[str, Any]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import lmdb
 import numpy as np
 import pytest
 
 from dualnet.data.lmdb import count_records, load_lmdb, write_lmdb
+from dualnet.engine import database
 from dualnet.engine.database import Database
 from dualnet.engine.datum import decode
 from dualnet.engine.errors import DataError
@@ -82,3 +84,28 @@ def test_a_datum_of_negative_size():
     datum = caffe_pb2.Datum(channels=-1, height=-2, width=3, data=bytes(6))
     with pytest.raises(DataError, match=r"here: 6 values are stored for the shape \(-1, -2, 3\)"):
         decode(datum, "here")
+
+
+def test_a_database_that_is_being_closed_is_waited_for(source, monkeypatch):
+    """One thread drops it as another opens it: LMDB takes a file once a process."""
+    close, entered, go = database._close, threading.Event(), threading.Event()
+
+    def slow(*arguments):
+        entered.set()
+        go.wait(10)
+        close(*arguments)
+
+    monkeypatch.setattr(database, "_close", slow)
+    held, sizes = [database.open_database(str(source))], []
+    dropping = threading.Thread(target=held.clear)
+    opening = threading.Thread(
+        target=lambda: sizes.append(database.open_database(str(source)).size)
+    )
+    dropping.start()
+    assert entered.wait(10)
+    opening.start()
+    opening.join(0.2)
+    go.set()
+    for thread in (dropping, opening):
+        thread.join()
+    assert sizes == [60]
