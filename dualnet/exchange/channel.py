@@ -170,6 +170,13 @@ class Channel(ABC):
             PartnerDied, PartnerHung: it never will ("done" only).
         """
 
+    def drain(self) -> None:  # noqa: B027 - a carrier that keeps nothing has nothing to wait for
+        """Wait until the partner has received everything, as `close` does, and stay.
+
+        Raises:
+            PartnerDied, PartnerHung: it never will.
+        """
+
     def progress(self) -> None:  # noqa: B027 - a carrier without a heartbeat has nothing to do
         """Say that this half is moving although it exchanges nothing (a long test phase)."""
 

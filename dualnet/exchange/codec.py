@@ -179,6 +179,10 @@ class CodecChannel(Channel):
         """See `Channel.reserve`: what it would take in float32, which is the most."""
         self._inner.reserve(iteration_bytes, iterations)
 
+    def drain(self) -> None:
+        """See `Channel.drain`."""
+        self._inner.drain()
+
     def close(self, state: str = "done") -> None:
         """See `Channel.close`."""
         self._inner.close(state)

@@ -153,6 +153,11 @@ class Member(Channel):
         if not self._closed:  # how it ended is the last word
             self._heartbeat.set_state(state, now=True)
 
+    def drain(self) -> None:
+        """See `Channel.drain`."""
+        self._check_open()
+        self._drain()
+
     def close(self, state: str = "done") -> None:
         """See `Channel.close`."""
         if self._closed:

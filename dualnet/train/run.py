@@ -106,6 +106,11 @@ def train_half(
         with open_channel(
             config.exchange.carrier, role, run_dir, settings, identity, stopper.fs
         ) as channel:
+            if rewind.is_over(run_dir, role, resolved.max_iter):
+                # Another start of this half came to its end while this one waited for its turn.
+                channel.close("done")
+                retained.remove_when_over(run_dir, resolved.max_iter)
+                return None
             try:
                 path = log_path(run_dir, role)
                 room = patience(config, channel.report, stopper.fs)
@@ -114,7 +119,14 @@ def train_half(
                         channel, config, resolved, run_dir, ours, log, stopper, progress
                     )
                     # It may wait there for the other half to be started again, and say so.
-                    channel.close("done")
+                    channel.drain()
+                    channel.progress()  # one that was suspended and replaced has no say any more
+                    # Before it leaves: a start that takes its place knows then that all is done.
+                    try:
+                        session.checkpoints.mark_complete()
+                    finally:
+                        if rewind.is_over(run_dir, role, resolved.max_iter):
+                            channel.close("done")
             except Stopped:
                 channel.close("stopped")
                 raise
@@ -122,7 +134,6 @@ def train_half(
                 # One that was suspended and replaced finds its half-written files cleaned away.
                 channel.progress()
                 raise
-        session.checkpoints.mark_complete()
         retained.remove_when_over(run_dir, resolved.max_iter)
     return session
 

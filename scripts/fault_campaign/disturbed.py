@@ -33,7 +33,8 @@ _LIMIT_S = 120.0
 _ANSWERS = {0, 70, 71, 72, 74, 75, 77, *(128 + n for n in SIGNALS.values()),
             *(-n for n in SIGNALS.values())}  # fmt: skip
 _INTERRUPTED = re.compile(r"Traceback \(most recent call last\):\n(?:  .*\n)*KeyboardInterrupt\n")
-_BROKEN = ("Traceback (most", "Exception ignored", "Fatal Python error", "terminate called")
+_ABORTED = ("Fatal Python error", "terminate called")
+_BROKEN = ("Traceback (most", "Exception ignored", *_ABORTED)
 
 
 class Disturbed(Training):
@@ -203,6 +204,9 @@ class Disturbed(Training):
         number = getattr(signal, f"SIG{fault.signal}")
         for pid in pids:
             _send(pid, number)
+        if fault.signal != "STOP":
+            # It may take its time to end.
+            self._is_doomed.update(dict.fromkeys(victims, True))
         if fault.signal == "STOP":
             time.sleep(fault.stopped_s)
             for pid in pids:
@@ -309,14 +313,28 @@ class Disturbed(Training):
     def odd(self) -> str:
         """What should not have happened on the way; "" if nothing."""
         answers = _ANSWERS | ({1} if self.mode == "train" else set())
+        broken = list(_BROKEN)
+        if "exchange.carrier=torch" in self.settings and self._lacks_something():
+            # PyTorch's own threads abort the process when they may open no more files.
+            answers.add(-signal.SIGABRT)
+            broken = [word for word in broken if word not in _ABORTED]
         found = [f"{name} ended with {code}" for name, code in self.ends if code not in answers]
         for path in self._outputs():
             text = path.read_text(errors="replace")
             # Python's own, of Ctrl-C while it starts.
             text = _INTERRUPTED.sub("", text)
-            places = [text.index(word) for word in _BROKEN if word in text]
+            places = [text.index(word) for word in broken if word in text]
             found += [f"{path.name}: {text[place : place + 1500]}" for place in places]
         return "; ".join(found)
+
+    def _lacks_something(self) -> bool:
+        """Whether a life of this training has had too few files or too little memory."""
+        lives = [self.plan.first_lives, *(fault.lives for fault in self.plan.rounds)]
+        return any(
+            life.files is not None or life.memory_mib is not None
+            for some in lives
+            for life in some.values()
+        )
 
     def _outputs(self) -> list[Path]:
         return [*Path().glob(f"{self.output}-*.err"), *Path(self.run_dir).glob("net?.out")]

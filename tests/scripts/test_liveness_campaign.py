@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -167,6 +167,7 @@ def test_tracebacks_in_outputs_are_odd(tmp_path, monkeypatch, text, is_odd):
     monkeypatch.chdir(tmp_path)
     training = object.__new__(Disturbed)
     training.mode, training.ends = "forked", [["net1", 71], ["net2", -9]]
+    training.settings = ("exchange.carrier=tcp",)
     training.run_dir = training.output = "live"
     (tmp_path / "live-net1.err").write_text(text)
     assert bool(training.odd()) == is_odd
@@ -174,6 +175,17 @@ def test_tracebacks_in_outputs_are_odd(tmp_path, monkeypatch, text, is_odd):
     assert "net1 ended with 2" in training.odd()
     training.ends = [["what still hangs", None]]
     assert "hangs" in training.odd()
+
+
+@pytest.mark.parametrize(("carrier", "files"), [("torch", 3), ("torch", None), ("tcp", 3)])
+def test_an_abort_is_odd_unless_pytorch_lacks_files(tmp_path, monkeypatch, carrier, files):
+    monkeypatch.chdir(tmp_path)
+    training = object.__new__(Disturbed)
+    training.mode, training.ends = "forked", [["net1", -signal.SIGABRT]]
+    training.run_dir = training.output = "live"
+    training.settings = (f"exchange.carrier={carrier}",)
+    training.plan = replace(PLANS[0], first_lives={"net1": Life(files=files)}, rounds=())
+    assert bool(training.odd()) == ((carrier, files) != ("torch", 3))
 
 
 # What is said of them.

@@ -9,16 +9,20 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from dualnet.errors import PartnerNeverCame, StorageFailed
 from dualnet.exchange import storage
 from dualnet.fs import Fs
+from dualnet.train import run as run_module
 from dualnet.train.run import train_half, train_single
 from tests.train.halves import load
 from tests.train.test_restart import SHORT, Crash, equal, one_by_one, run_both
+from tests.train.test_retained import end
 
 __all__ = ["one_by_one"]  # a fixture
 
@@ -218,3 +222,71 @@ def test_a_prefix_that_does_not_exist_is_a_wrong_config(workdir, monkeypatch):
     with pytest.raises(Exception, match="cannot write to snapshot prefix") as caught:
         train_single(load(*SHORT), "run")
     assert not isinstance(caught.value, (StorageFailed, OSError))
+
+
+# The end: complete before the next start of the half may take its place.
+
+
+class LastWords:
+    """A channel that notes what is asked of it at the end."""
+
+    partner = "net2"
+
+    def __init__(self, notes):
+        self.notes = notes
+
+    def drain(self):
+        self.notes.append("drain")
+
+    def progress(self):
+        self.notes.append("is it still ours")
+
+    def close(self, state):
+        self.notes.append(f"close {state}")
+
+    def report(self, state):
+        pass
+
+
+@pytest.fixture
+def at_the_end(tmp_path, monkeypatch):
+    """Runs net1 up to its end with a channel that makes notes; `meanwhile` comes with the lease."""
+
+    def make(meanwhile=lambda: None):
+        notes = []
+
+        @contextmanager
+        def open_channel(*arguments):
+            meanwhile()
+            yield LastWords(notes)
+
+        def mark_complete():
+            notes.append("complete")
+            end(tmp_path, "net1")
+
+        checkpoints = SimpleNamespace(mark_complete=mark_complete)
+        session = SimpleNamespace(checkpoints=checkpoints)
+        resolved = SimpleNamespace(
+            role="net1", solver=SimpleNamespace(snapshot=4), max_iter=8, display=0
+        )
+        monkeypatch.setattr(run_module, "resolve", lambda *words: resolved)
+        monkeypatch.setattr(run_module, "claim", lambda *words, fs: SimpleNamespace(run="1"))
+        monkeypatch.setattr(run_module, "open_channel", open_channel)
+        monkeypatch.setattr(run_module, "_train_with", lambda *words: session)
+        return train_half(load(), "net1", str(tmp_path)), notes
+
+    return make
+
+
+def test_a_half_is_complete_before_another_start_may_take_its_place(at_the_end):
+    session, notes = at_the_end()
+    assert session is not None
+    assert notes == ["drain", "is it still ours", "complete", "close done"]
+
+
+def test_a_start_that_waited_while_the_one_before_came_to_its_end_has_nothing_to_do(
+    tmp_path, at_the_end
+):
+    session, notes = at_the_end(lambda: end(tmp_path, "net1"))
+    assert session is None and notes == ["close done"]
+    assert not (tmp_path / "net1.log").exists()
