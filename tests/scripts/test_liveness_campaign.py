@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from dataclasses import asdict, replace
@@ -105,7 +106,9 @@ def test_a_watching_process_sees_what_its_children_leave_behind():
     assert row["after"] == 0
 
 
-def test_watching_processes_end_with_the_campaign():
+def test_watching_processes_end_with_the_campaign(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # a killed campaign leaves its rows
+
     def watch(number):
         time.sleep(60)
         return {}
