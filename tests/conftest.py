@@ -6,6 +6,7 @@ import os
 import platform
 import random
 import signal
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -45,6 +46,16 @@ def pytest_report_header() -> list[str]:
         f"python {platform.python_version()}, {versions}",
         f"DUALNET_CAFFE={provider}, DUALNET_BVLC_PYTHON={bvlc}, seed {SEED}",
     ]
+
+
+@pytest.fixture(autouse=True)
+def _process_as_it_was() -> Iterator[None]:
+    """Give each test the same environment and cores: commands that it calls set both for theirs."""
+    environment, cores = dict(os.environ), os.sched_getaffinity(0)
+    yield
+    os.environ.clear()
+    os.environ.update(environment)
+    os.sched_setaffinity(0, cores)
 
 
 @pytest.fixture(autouse=True)

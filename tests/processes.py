@@ -18,12 +18,17 @@ def is_alive(pid):
 
 
 def children_of(pid):
-    """The processes that `pid` has started, from /proc."""
+    """The processes that `pid` has started, from /proc, but for multiprocessing's tracker.
+
+    That one stays until its process ends, whoever was the first to use multiprocessing.
+    """
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{name}/stat") as file:
-                if int(file.read().rpartition(")")[2].split()[1]) == pid:
+                is_child = int(file.read().rpartition(")")[2].split()[1]) == pid
+            with open(f"/proc/{name}/cmdline", "rb") as file:
+                if is_child and b"multiprocessing.resource_tracker" not in file.read():
                     found.append(int(name))
         except (FileNotFoundError, ProcessLookupError):
             continue

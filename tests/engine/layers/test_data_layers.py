@@ -161,9 +161,10 @@ def test_data_errors(make, database, tmp_path):
 
 
 def test_the_prefetch_thread_ends_with_the_net(make, database):
+    others = set(threading.enumerate())  # those of nets that other tests still hold
     net = make(data_net(database[0]))
     net.forward()
-    thread = next(t for t in threading.enumerate() if t.name == "prefetch")
+    thread = next(t for t in set(threading.enumerate()) - others if t.name == "prefetch")
     del net
     gc.collect()
     thread.join(5)
