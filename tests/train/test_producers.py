@@ -39,8 +39,8 @@ class Source(caffe.Layer):
         pass
 
     def forward(self, bottom, top):
-        for blob, value in zip(top, self.batches.get(timeout=60)):
-            blob.data[...] = value
+        # By number: BVLC Caffe's tops cannot be iterated over.
+        top[0].data[...], top[1].data[...] = self.batches.get(timeout=60)
 
     def backward(self, top, propagate_down, bottom):
         pass
