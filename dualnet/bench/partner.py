@@ -99,5 +99,5 @@ class Fabricated(Channel):
         """Messages received."""
         return self.counters.messages_received
 
-    def close(self, state: str = "done") -> None:
+    def close(self, state: str = "done", wait: bool = True) -> None:
         """Nobody to tell."""

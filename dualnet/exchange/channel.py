@@ -161,10 +161,12 @@ class Channel(ABC):
         """Take over what `state` gave when the checkpoint was made; call it before `resume`."""
 
     @abstractmethod
-    def close(self, state: str = "done") -> None:
+    def close(self, state: str = "done", wait: bool = True) -> None:
         """Leave, telling the partner how: "done", "stopped" or "failed: <why>".
 
-        With "done" it first waits until the partner has received everything.
+        Args:
+            state: With "done" it first waits until the partner has received everything.
+            wait: Do; not after `drain`.
 
         Raises:
             PartnerDied, PartnerHung: it never will ("done" only).

@@ -183,9 +183,9 @@ class CodecChannel(Channel):
         """See `Channel.drain`."""
         self._inner.drain()
 
-    def close(self, state: str = "done") -> None:
+    def close(self, state: str = "done", wait: bool = True) -> None:
         """See `Channel.close`."""
-        self._inner.close(state)
+        self._inner.close(state, wait)
 
 
 def _is_blob(array: np.ndarray) -> bool:

@@ -158,12 +158,12 @@ class Member(Channel):
         self._check_open()
         self._drain()
 
-    def close(self, state: str = "done") -> None:
+    def close(self, state: str = "done", wait: bool = True) -> None:
         """See `Channel.close`."""
         if self._closed:
             return
         try:
-            if state == "done":
+            if state == "done" and wait:
                 self._drain()
         except Exception as error:
             state = f"failed: {type(error).__name__}: {error}"

@@ -108,7 +108,7 @@ def train_half(
         ) as channel:
             if rewind.is_over(run_dir, role, resolved.max_iter):
                 # Another start of this half came to its end while this one waited for its turn.
-                channel.close("done")
+                channel.close("done", wait=False)
                 retained.remove_when_over(run_dir, resolved.max_iter)
                 return None
             try:
@@ -118,15 +118,17 @@ def train_half(
                     session = _train_with(
                         channel, config, resolved, run_dir, ours, log, stopper, progress
                     )
-                    # It may wait there for the other half to be started again, and say so.
-                    channel.drain()
+                    # It may wait there for the other half to be started again, and say so; but
+                    # not for one that is complete: that one has read all, and may have been killed
+                    # before it could say so.
+                    unless_complete(run_dir, channel, resolved.max_iter, channel.drain)
                     channel.progress()  # one that was suspended and replaced has no say any more
                     # Before it leaves: a start that takes its place knows then that all is done.
                     try:
                         session.checkpoints.mark_complete()
                     finally:
                         if rewind.is_over(run_dir, role, resolved.max_iter):
-                            channel.close("done")
+                            channel.close("done", wait=False)
             except Stopped:
                 channel.close("stopped")
                 raise

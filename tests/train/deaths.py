@@ -65,13 +65,17 @@ class Deaths:
             if due.rstrip("!") == point:
                 self.plan[role].remove(due)
                 self.deaths += 1
-                raise RuntimeError("an error") if due.endswith("!") else Killed
+                if due.endswith("!"):
+                    raise RuntimeError("an error")
+                self._here.is_killed = True
+                raise Killed
 
     def train(self, config, role, run_dir, limit=20):
         """Start a half again and again until its training is over."""
         self._here.role = role
         for _ in range(limit):
             self.starts[role] = self.starts.get(role, 0) + 1
+            self._here.is_killed = False
             try:
                 self.ended[role] = train_half(config, role, run_dir, self._arm)
                 return
@@ -152,9 +156,11 @@ class Deaths:
         def begin():
             return replace(current(), pid=next(deaths._numbers))
 
-        def die(member, state="done"):
+        def die(member, state="done", wait=True):
+            if getattr(deaths._here, "is_killed", False):
+                state = "failed: Killed"  # by SIGKILL no `finally` comes to say another word
             if not state.startswith("failed: Killed"):
-                close(member, state)
+                close(member, state, wait)
                 if state == "done":
                     deaths.at("closed")
                 return

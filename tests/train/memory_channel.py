@@ -79,7 +79,7 @@ class MemoryChannel(Channel):
     def seq_received(self) -> int:
         return self.counters.messages_received
 
-    def close(self, state: str = "done") -> None:
+    def close(self, state: str = "done", wait: bool = True) -> None:
         self.line.states[self.role] = state
         self.line.queues[self.partner].put(None)
 

@@ -234,6 +234,7 @@ class LastWords:
     """A channel that notes what is asked of it at the end."""
 
     partner = "net2"
+    on_wait = None
 
     def __init__(self, notes):
         self.notes = notes
@@ -244,7 +245,7 @@ class LastWords:
     def progress(self):
         self.notes.append("is it still ours")
 
-    def close(self, state):
+    def close(self, state, wait=True):
         self.notes.append(f"close {state}")
 
     def report(self, state):

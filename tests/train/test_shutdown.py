@@ -102,6 +102,27 @@ def test_a_partner_that_becomes_complete_is_not_waited_for(workdir, whole, monke
 
 
 @pytest.mark.parametrize("carrier", CARRIERS)
+def test_a_partner_that_was_killed_when_it_was_complete_is_not_waited_for(
+    workdir, whole, monkeypatch, carrier
+):
+    # net2 is killed between its record and its last heartbeat, net1 before its own record; net1
+    # then sends the last test again, which nobody will read.
+    config = load(*SHORT, f"exchange.carrier={carrier}", "exchange.restart_grace_s=0",
+                  "exchange.partner_timeout_s=20")  # fmt: skip
+    deaths = Deaths(monkeypatch, {"net1": ["complete"], "net2": ["marked complete"]})
+
+    def until_net2_is_dead():
+        deadline = time.monotonic() + 30
+        while deaths.plan["net2"]:
+            assert time.monotonic() < deadline
+
+    deaths.pauses["net1"] = until_net2_is_dead
+    deaths.both(config, "parts")
+    assert deaths.errors == [] and deaths.deaths == 2
+    equal(whole, "parts")
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
 def test_deaths_of_both_anywhere_in_the_end_change_nothing(workdir, whole, monkeypatch, carrier):
     # All points for both, in one run: each start comes one point further.
     config = load(*SHORT, f"exchange.carrier={carrier}")
