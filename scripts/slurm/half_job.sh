@@ -81,34 +81,6 @@ run_and_requeue() {
 }
 
 requeue() {
-  local run_dir=$1 halves=$2 child code=0 signalled=''
-  shift 2
-  "$@" &
-  child=$!
-  # Passed on: the halves finish their iteration, write a checkpoint and exit with 0.
-  trap 'signalled=yes; kill -USR1 "$child" 2>/dev/null || :' USR1 TERM
-  while :; do
-    code=0
-    wait "$child" || code=$?
-    # A trapped signal ends `wait`, not the child.
-    kill -0 "$child" 2>/dev/null || break
-  done
-  trap - USR1 TERM
-  # shellcheck disable=SC2086  # a list of words
-  if is_complete "$run_dir" $halves; then
-    return "$code"
-  fi
-  case "$code" in
-    # 0: stopped, by whatever signal the scheduler sent to whomever. 70 to 74: the partner or the
-    # disk, which may come back. All else would fail again.
-    0 | 70 | 71 | 72 | 73 | 74) requeue ;;
-    # Asked to stop, and killed before it had.
-    137 | 138 | 143) if [ -n "$signalled" ]; then requeue; fi ;;
-  esac
-  return "$code"
-}
-
-requeue() {
   local limit=${DUALNET_MAX_REQUEUES:-100}
   [ -n "${SLURM_JOB_ID:-}" ] || return 0
   if scontrol show job "$SLURM_JOB_ID" 2>/dev/null | grep -q 'JobState=CANCELLED'; then
