@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from dualnet.engine.errors import DataError
+from dualnet.engine.regular_file import regular_only
 
-__all__ = ["ServedList"]
+__all__ = ["ServedList", "read_lines"]
 
 T = TypeVar("T")
+
+
+def read_lines(name: str, field: str, source: str) -> list[str]:
+    """The lines of a layer's list.
+
+    Args:
+        name: the layer's.
+        field: of its message, that names the list.
+        source: the file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        with open(
+            source, encoding="utf-8", errors="surrogateescape", opener=regular_only
+        ) as stream:
+            return stream.read().split("\n")
+    except OSError as error:
+        raise DataError(
+            f"layer '{name}': cannot read {field} '{source}': {error.strerror} (the working "
+            f"directory is '{os.getcwd()}')"
+        ) from error
 
 
 class ServedList(Generic[T]):

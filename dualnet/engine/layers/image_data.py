@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,7 @@ from dualnet.engine.layers.base import Blobs, Layer
 from dualnet.engine.layers.registry import register
 from dualnet.engine.prefetch import Prefetcher
 from dualnet.engine.proto import caffe_pb2
-from dualnet.engine.regular_file import regular_only
-from dualnet.engine.served_list import ServedList
+from dualnet.engine.served_list import ServedList, read_lines
 from dualnet.engine.transform import Transformer
 
 __all__ = ["ImageData"]
@@ -139,18 +137,8 @@ class _Source:
 
 def _read_list(name: str, source: str, root_folder: str) -> list[_Entry]:
     """The entries of a source file; the root folder is put before each path as it is."""
-    try:
-        with open(
-            source, encoding="utf-8", errors="surrogateescape", opener=regular_only
-        ) as stream:
-            lines = stream.read().split("\n")
-    except OSError as error:
-        raise DataError(
-            f"layer '{name}': cannot read image_data_param.source '{source}': {error.strerror} "
-            f"(the working directory is '{os.getcwd()}')"
-        ) from error
     entries = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_lines(name, "image_data_param.source", source), 1):
         if not line.strip():
             continue
         where = f"layer '{name}', '{source}', line {number}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,8 +14,7 @@ from dualnet.engine.image import read_image, resize
 from dualnet.engine.layers.base import Blobs, Layer
 from dualnet.engine.layers.registry import register
 from dualnet.engine.prefetch import Prefetcher
-from dualnet.engine.regular_file import regular_only
-from dualnet.engine.served_list import ServedList
+from dualnet.engine.served_list import ServedList, read_lines
 from dualnet.engine.transform import Transformer
 
 __all__ = ["DenseImageData"]
@@ -148,16 +146,7 @@ class DenseImageData(Layer):
 
     def _read_list(self) -> list[_Entry]:
         source, root = self._param.source, self._param.root_folder
-        try:
-            with open(
-                source, encoding="utf-8", errors="surrogateescape", opener=regular_only
-            ) as stream:
-                lines = stream.read().split("\n")
-        except OSError as error:
-            raise DataError(
-                f"layer '{self.name}': cannot read dense_image_data_param.source '{source}': "
-                f"{error.strerror} (the working directory is '{os.getcwd()}')"
-            ) from error
+        lines = read_lines(self.name, "dense_image_data_param.source", source)
         entries = []
         for number, line in enumerate(lines, 1):
             where = f"layer '{self.name}', '{source}', line {number}"
