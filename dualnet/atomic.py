@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Optional
 
-from dualnet.engine.regular_file import check_data
+from dualnet.engine.formats.regular_file import check_data
 from dualnet.fs import SYSTEM, Fs
 
 __all__ = [

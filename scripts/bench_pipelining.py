@@ -15,10 +15,10 @@ By turns, each in processes of its own on the same cores:
                    a target (--targets)
 
 The plain net is dualnet/engine/bench/plain.py, cut into stages where dualnet's is cut. With --link
-the two processes of a contender run in two network namespaces (dualnet/bench/link.py). A packet is
-under way for --latency-ms, in each direction: a round trip takes twice as long. The kernel delays
-where it has netem; else a process does, which takes some processor time from whoever is measured:
-the output says how much. Before the contest a plain TCP socket measures the link.
+the two processes of a contender run in two network namespaces (dualnet/bench/network/link.py). A
+packet is under way for --latency-ms, in each direction: a round trip takes twice as long. The
+kernel delays where it has netem; else a process does, which takes some processor time from whoever
+is measured: the output says how much. Before the contest a plain TCP socket measures the link.
 
 A number of micro-batches that is far behind the best in the first round is not tried again.
 
@@ -45,10 +45,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from dualnet.bench.cuts import cases  # noqa: E402 (the path has to be set first)
-from dualnet.bench.link import ENDS, KINDS, Link, slow_link  # noqa: E402
-from dualnet.bench.link_check import check  # noqa: E402
 from dualnet.bench.machine import machine  # noqa: E402
-from dualnet.bench.turn import Place, run_turn  # noqa: E402
+from dualnet.bench.network.link import ENDS, KINDS, Link, slow_link  # noqa: E402
+from dualnet.bench.network.link_check import check  # noqa: E402
+from dualnet.bench.turns.turn import Place, run_turn  # noqa: E402
 from dualnet.config.schema import CARRIERS, TARGETS  # noqa: E402
 from dualnet.errors import DualnetError  # noqa: E402
 from dualnet.strict_json import to_json  # noqa: E402

@@ -30,9 +30,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from google.protobuf.message import Message
 
-from dualnet.engine import graph, prototxt
+from dualnet.engine.core import graph
+from dualnet.engine.core.net import Net
 from dualnet.engine.errors import CaffeError, GraphError, ShapeError
-from dualnet.engine.net import Net
+from dualnet.engine.formats import prototxt
 from dualnet.engine.proto import caffe_pb2
 
 SUFFIXES = {".prototxt", ".pt"}

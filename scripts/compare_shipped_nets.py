@@ -20,8 +20,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from dualnet.engine import prototxt
 from dualnet.engine.errors import CaffeError
+from dualnet.engine.formats import prototxt
 from tests.engine.differential.compare import Rejected, compare
 from tests.engine.differential.judge import Judge, JudgeDied
 from tests.engine.differential.random_net import RandomNet

@@ -14,9 +14,9 @@ import pytest
 
 from dualnet.children import close_in_children, undo_in_children
 from dualnet.errors import Superseded
-from dualnet.exchange.lease import NodeLock
+from dualnet.exchange.run.lease import NodeLock
 from dualnet.fs import Fs
-from dualnet.train.stopping import STOP_SIGNALS, Stopper
+from dualnet.process.stopping import STOP_SIGNALS, Stopper
 from tests.processes import is_alive, wait_for
 
 

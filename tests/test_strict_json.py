@@ -53,7 +53,7 @@ def test_records_give_numbers_back(number):
 #: What goes from one of our Python processes to another, and a hash.
 OWN = {
     "dualnet/config/schema.py", "dualnet/cut/shapes.py", "dualnet/cut/split/configuration.py",
-    "dualnet/exchange/manifest.py",
+    "dualnet/exchange/run/manifest.py",
 }  # fmt: skip
 
 

@@ -15,8 +15,8 @@ from dualnet import __version__, children
 from dualnet.cli import bench, caffe, cut, data, doctor, experiment, nets, runs, training
 from dualnet.cli.terminal import let_go, say
 from dualnet.errors import DualnetError, OutOfMemory, StorageFailed, UsageError
+from dualnet.process.stopping import STOP_SIGNALS, Stopped, restore_defaults
 from dualnet.scarcity import disk_fault, is_scarcity, lacks_files
-from dualnet.train.stopping import STOP_SIGNALS, Stopped, restore_defaults
 
 __all__ = ["main"]
 

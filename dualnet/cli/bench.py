@@ -144,8 +144,8 @@ def _add_cut(command: argparse.ArgumentParser) -> None:
 
 def _memory(options: argparse.Namespace) -> None:
     use_provider(config.load(options.config, options.overrides))
-    from dualnet.bench.memory import MemoryRequest, bench_memory
-    from dualnet.bench.memory_table import memory_table
+    from dualnet.bench.memory.largest import MemoryRequest, bench_memory
+    from dualnet.bench.memory.table import memory_table
 
     request = MemoryRequest(
         options.config, options.overrides, options.cuts, options.roles, options.limit_mib,
@@ -211,7 +211,7 @@ def _add_overlap(benches: Any) -> None:
 
 def _overlap(options: argparse.Namespace) -> None:
     use_provider(config.load(options.config, options.overrides))
-    from dualnet.bench.overlap import OverlapRequest, bench_overlap
+    from dualnet.bench.turns.overlap import OverlapRequest, bench_overlap
 
     request = OverlapRequest(
         options.config, options.overrides, options.cuts, options.iterations, options.warm_up,

@@ -18,6 +18,6 @@ def run(words: list[str]) -> int:
     from dualnet import engine
 
     engine.register()
-    from dualnet.engine import caffe_command
+    from dualnet.engine.command import caffe_command
 
     return caffe_command.main(words)

@@ -50,7 +50,7 @@ def _add_merge(commands: Any) -> None:
 def _merge(options: argparse.Namespace) -> None:
     loaded = config.load_run(options.run_dir)
     use_provider(loaded)
-    from dualnet.train.merge import merge
+    from dualnet.train.outcome.merge import merge
 
     for path in merge(
         options.run_dir, loaded, options.output, options.dual, options.iteration, options.force
@@ -142,7 +142,7 @@ def _plan(options: argparse.Namespace) -> None:
     from dualnet.cut.plan import Request, plan
     from dualnet.cut.plan.figure import check_output, draw_plan
     from dualnet.cut.plan.table import to_record, to_text
-    from dualnet.train.progress import ProgressBar
+    from dualnet.train.start.progress import ProgressBar
 
     if options.output:
         check_output(options.output, options.force)

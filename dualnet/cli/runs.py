@@ -51,8 +51,8 @@ def add(commands: Any) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     loaded = config.load_run(options.run_dir)
     use_provider(loaded)
-    from dualnet.train.evaluate import evaluate
-    from dualnet.train.progress import ProgressBar
+    from dualnet.train.outcome.evaluate import evaluate
+    from dualnet.train.start.progress import ProgressBar
 
     bar: list[ProgressBar] = []
 
@@ -83,7 +83,7 @@ def _status(options: argparse.Namespace) -> None:
 
 def _digest(options: argparse.Namespace) -> None:
     use_provider(config.load_run(options.run_dir))
-    from dualnet.train.digest import digest
+    from dualnet.train.outcome.digest import digest
 
     print(digest(options.run_dir, options.iteration))
 

@@ -13,8 +13,8 @@ from dualnet.cli.settings import add_config, load, run_dir
 from dualnet.cli.terminal import say
 from dualnet.config import Config
 from dualnet.errors import UsageError
-from dualnet.train.lifeline import FLAG, stop_at_end_of_input
-from dualnet.train.stopping import Stopper
+from dualnet.process.lifeline import FLAG, stop_at_end_of_input
+from dualnet.process.stopping import Stopper
 
 __all__ = ["add"]
 
@@ -68,8 +68,8 @@ def _single(options: argparse.Namespace) -> None:
         stopper.within_s = loaded.train.stop_within_s
         pin(loaded.single)
         directory = run_dir(options, loaded)
-        from dualnet.train.progress import follow
-        from dualnet.train.run import train_single
+        from dualnet.train.start.progress import follow
+        from dualnet.train.start.run import train_single
 
         session = train_single(loaded, directory, options.resume, follow, stopper)
         if session is None:
@@ -84,8 +84,8 @@ def _half(options: argparse.Namespace) -> None:
         loaded = load(options)
         stopper.within_s = loaded.train.stop_within_s
         pin(loaded.half(options.role))
-        from dualnet.train.progress import follow
-        from dualnet.train.run import train_half
+        from dualnet.train.start.progress import follow
+        from dualnet.train.start.run import train_half
 
         session = train_half(loaded, options.role, options.run_dir, follow, stopper)
         if session is None:
@@ -117,7 +117,7 @@ def _train(options: argparse.Namespace) -> None:
         _heed_input(options)
         loaded = load(options)
         stopper.within_s = loaded.train.stop_within_s
-        from dualnet.train.claim import alone
+        from dualnet.train.start.claim import alone
 
         directory = run_dir(options, loaded)
         with alone(loaded, directory, stopper.fs):
@@ -127,10 +127,10 @@ def _train(options: argparse.Namespace) -> None:
 def _train_both(
     options: argparse.Namespace, loaded: Config, directory: str, stopper: Stopper
 ) -> None:
-    from dualnet.train.claim import claim, log_path
-    from dualnet.train.launch import launch
-    from dualnet.train.progress import LogWatcher
-    from dualnet.train.resolve import resolve
+    from dualnet.train.net.resolve import resolve
+    from dualnet.train.start.claim import claim, log_path
+    from dualnet.train.start.launch import launch
+    from dualnet.train.start.progress import LogWatcher
 
     resolved = [resolve(loaded, role, directory) for role in ("net1", "net2")]
     shared = share(loaded)
@@ -169,7 +169,7 @@ def _train_both(
 def _init(options: argparse.Namespace) -> None:
     _heed_input(options)
     loaded = load(options)
-    from dualnet.train.initial import save_initial_weights
+    from dualnet.train.net.initial import save_initial_weights
 
     for path in save_initial_weights(loaded, options.roles, options.output, say):
         print(path)

@@ -120,8 +120,8 @@ class Train:
     #: `recompute` them (time).
     stale_activations: str = _one_of("keep", "recompute", default="keep")
     #: net1's momentum when answers come late: `interleaved` adds each gradient to the momentum of
-    #: 2 staleness + 1 updates ago, which stays stable (dualnet/train/late_momentum.py); `solver` is
-    #: Caffe's as it is.
+    #: 2 staleness + 1 updates ago, which stays stable (dualnet/train/net/late_momentum.py);
+    #: `solver` is Caffe's as it is.
     stale_momentum: str = _one_of("interleaved", "solver", default="interleaved")
     #: Updates of net2 on each batch; the first pass gives the answer.
     local_steps: int = 1

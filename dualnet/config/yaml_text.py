@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from dualnet.engine.regular_file import read_at_most
+from dualnet.engine.formats.regular_file import read_at_most
 
 __all__ = ["BadYaml", "parse_yaml", "read_yaml", "shown"]
 

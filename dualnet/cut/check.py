@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from typing import Any, Optional
 
 from dualnet.config import Config
-from dualnet.cut.below import FEEDS
 from dualnet.cut.graph import NetGraph
+from dualnet.cut.upstream import FEEDS
 from dualnet.errors import ConfigError
 
 __all__ = [

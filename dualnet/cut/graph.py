@@ -12,9 +12,9 @@ from google.protobuf import text_format
 
 from dualnet.backend import caffe_pb2
 from dualnet.engine.errors import PrototxtError
-from dualnet.engine.parse_hints import hint
-from dualnet.engine.regular_file import regular_only
-from dualnet.engine.upgrade_v1 import move_transform_fields, upgrade_v1
+from dualnet.engine.formats.parse_hints import hint
+from dualnet.engine.formats.regular_file import regular_only
+from dualnet.engine.formats.upgrade_v1 import move_transform_fields, upgrade_v1
 from dualnet.errors import ConfigError
 
 __all__ = [

@@ -17,8 +17,8 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Optional
 
 from dualnet.backend import caffe_pb2
-from dualnet.cut.below import FEEDS, layers_below
 from dualnet.cut.graph import NetGraph
+from dualnet.cut.upstream import FEEDS, layers_below
 
 __all__ = ["ask_for", "take_out"]
 

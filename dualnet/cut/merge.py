@@ -16,7 +16,7 @@ from dualnet.backend import caffe_pb2
 from dualnet.config import Cut
 from dualnet.cut.graph import NetGraph, read_net
 from dualnet.cut.input_gradient import take_out
-from dualnet.engine.regular_file import regular_only
+from dualnet.engine.formats.regular_file import regular_only
 from dualnet.errors import ConfigError
 
 __all__ = [

@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Callable, Optional, cast
 
-from dualnet.engine.regular_file import regular_only
+from dualnet.engine.formats.regular_file import regular_only
 from dualnet.errors import ConfigError, DualnetError
 
 __all__ = ["DAMAGED", "damaged", "open_tar", "read_limited"]

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from dualnet.data.archive import DAMAGED, damaged, open_tar, read_limited
 from dualnet.data.images import Images, Reordered, split_stratified
 from dualnet.data.publish import storage_error
-from dualnet.engine.regular_file import read_at_most
+from dualnet.engine.formats.regular_file import read_at_most
 from dualnet.errors import ConfigError
 
 __all__ = ["CLASSES", "SIZE_PX", "find_archive", "read_cats_dogs"]

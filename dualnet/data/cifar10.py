@@ -18,7 +18,7 @@ from dualnet.data.archive import open_tar, read_limited
 from dualnet.data.download import md5_of
 from dualnet.data.images import Images
 from dualnet.data.safe_pickle import load_arrays
-from dualnet.engine.regular_file import read_at_most
+from dualnet.engine.formats.regular_file import read_at_most
 from dualnet.errors import ConfigError
 
 __all__ = ["ARCHIVES", "CLASSES", "Archive", "find_archive", "read_cifar10"]

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from dualnet.data.lmdb import write_records
 from dualnet.data.publish import refuse_existing
 from dualnet.engine.errors import DataError
-from dualnet.engine.leveldb import LevelDatabase
+from dualnet.engine.records.leveldb import LevelDatabase
 from dualnet.errors import ConfigError
 
 __all__ = ["convert_leveldb"]

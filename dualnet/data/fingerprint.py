@@ -23,7 +23,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from dualnet.data.lmdb_pages import LmdbPages, NotLmdb
-from dualnet.engine.regular_file import regular_only
+from dualnet.engine.formats.regular_file import regular_only
 from dualnet.recorded import digest_file
 from dualnet.scarcity import disk_fault
 

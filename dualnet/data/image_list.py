@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-from dualnet.engine.regular_file import regular_only
+from dualnet.engine.formats.regular_file import regular_only
 from dualnet.errors import ConfigError
 
 __all__ = ["Entry", "Listing", "read_source", "train_and_test_folders"]

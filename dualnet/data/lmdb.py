@@ -15,7 +15,7 @@ import lmdb
 import numpy as np
 
 from dualnet.data.publish import new_directory, storage_error
-from dualnet.engine.lmdb_size import damage
+from dualnet.engine.records.lmdb_size import damage
 from dualnet.errors import ConfigError, StorageFailed
 
 __all__ = ["Record", "count_records", "load_lmdb", "read_lmdb", "write_lmdb", "write_records"]

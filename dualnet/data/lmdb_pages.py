@@ -14,7 +14,7 @@ import stat
 import struct
 from collections.abc import Iterator
 
-from dualnet.engine.lmdb_size import data_file
+from dualnet.engine.records.lmdb_size import data_file
 from dualnet.fs import SYSTEM, Fs
 
 __all__ = ["LmdbPages", "NotLmdb"]

@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image
 
 from dualnet.engine.errors import DataError
-from dualnet.engine.file_kind import guess_kind
-from dualnet.engine.image import read_image, resize
-from dualnet.engine.regular_file import regular_only
+from dualnet.engine.formats.file_kind import guess_kind
+from dualnet.engine.formats.image import read_image, resize
+from dualnet.engine.formats.regular_file import regular_only
 
 __all__ = ["ENCODINGS", "FILTERS", "Picture", "Unreadable", "Wanted", "prepare_picture"]
 

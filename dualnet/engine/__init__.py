@@ -1,7 +1,7 @@
 """The engine: pycaffe's interface on PyTorch.
 
-`dualnet.engine.api` is the module that programs know as `caffe`; `register()` makes `import caffe`
-find it. Importing this package alone loads neither PyTorch nor NumPy.
+`dualnet.engine.pycaffe.api` is the module that programs know as `caffe`; `register()` makes
+`import caffe` find it. Importing this package alone loads neither PyTorch nor NumPy.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ __all__ = ["register"]
 
 #: What each name below `caffe` stands for.
 _SUBMODULES = {
-    "caffe._caffe": "dualnet.engine.api",
-    "caffe.pycaffe": "dualnet.engine.api",
-    "caffe.classifier": "dualnet.engine.classifier",
-    "caffe.coord_map": "dualnet.engine.coord_map",
-    "caffe.detector": "dualnet.engine.detector",
-    "caffe.draw": "dualnet.engine.draw",
-    "caffe.io": "dualnet.engine.io",
-    "caffe.net_spec": "dualnet.engine.net_spec",
+    "caffe._caffe": "dualnet.engine.pycaffe.api",
+    "caffe.pycaffe": "dualnet.engine.pycaffe.api",
+    "caffe.classifier": "dualnet.engine.pycaffe.classifier",
+    "caffe.coord_map": "dualnet.engine.pycaffe.coord_map",
+    "caffe.detector": "dualnet.engine.pycaffe.detector",
+    "caffe.draw": "dualnet.engine.pycaffe.draw",
+    "caffe.io": "dualnet.engine.pycaffe.io",
+    "caffe.net_spec": "dualnet.engine.pycaffe.net_spec",
     "caffe.proto": "dualnet.engine.proto",
     "caffe.proto.caffe_pb2": "dualnet.engine.proto.caffe_pb2",
 }
@@ -34,7 +34,7 @@ def register() -> ModuleType:
     Returns:
         The module that is now `caffe`.
     """
-    api = importlib.import_module("dualnet.engine.api")
+    api = importlib.import_module("dualnet.engine.pycaffe.api")
     # A path makes it a package, so that a missing `caffe.x` is reported as just that.
     api.__path__ = []  # type: ignore[attr-defined]
     sys.modules["caffe"] = api

@@ -7,7 +7,7 @@ from typing import Any, Callable
 from dualnet.errors import ConfigError
 from dualnet.exchange.channel import Channel
 from dualnet.exchange.codec import CodecChannel
-from dualnet.exchange.files import FileChannel
+from dualnet.exchange.files.channel import FileChannel
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.tcp import TcpChannel
 from dualnet.fs import Fs

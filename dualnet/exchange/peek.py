@@ -12,14 +12,14 @@ from typing import Any
 
 from dualnet.errors import DualnetError
 from dualnet.exchange.channel import ROLES
-from dualnet.exchange.heartbeat import HEARTBEAT_BYTES, Pulse
-from dualnet.exchange.host import ProcessId
-from dualnet.exchange.lease import GENERATION_LIMIT
-from dualnet.exchange.manifest import read_key, read_manifest
+from dualnet.exchange.disk.records import BadRecord, unseal
+from dualnet.exchange.disk.safefile import Damaged, read_small
+from dualnet.exchange.files.status_record import RECORD_LIMIT, StageRecord
 from dualnet.exchange.paths import DataName, ExchangePaths
-from dualnet.exchange.records import BadRecord, unseal
-from dualnet.exchange.safefile import Damaged, read_small
-from dualnet.exchange.stage import RECORD_LIMIT, StageRecord
+from dualnet.exchange.run.heartbeat import HEARTBEAT_BYTES, Pulse
+from dualnet.exchange.run.host import ProcessId
+from dualnet.exchange.run.lease import GENERATION_LIMIT
+from dualnet.exchange.run.manifest import read_key, read_manifest
 from dualnet.fs import Fs
 
 __all__ = ["HalfView", "RunView", "peek"]

@@ -13,8 +13,8 @@ from typing import Callable, Optional
 from dualnet import config as cfg
 from dualnet.errors import DualnetError, UsageError
 from dualnet.experiments.plan import Experiment, Variant
+from dualnet.process.lifeline import Lifeline
 from dualnet.report.parse import parse_log
-from dualnet.train.lifeline import Lifeline
 
 __all__ = ["Outcome", "outcomes", "run_all"]
 

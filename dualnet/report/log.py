@@ -20,7 +20,7 @@ from typing import Any, Callable, TextIO, Union
 
 import numpy as np
 
-from dualnet.engine.regular_file import regular_only
+from dualnet.engine.formats.regular_file import regular_only
 from dualnet.errors import StorageFailed
 
 __all__ = ["CaffeLog"]

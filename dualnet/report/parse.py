@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from dualnet.engine.regular_file import regular_only
+from dualnet.engine.formats.regular_file import regular_only
 from dualnet.errors import StorageFailed
 
 __all__ = ["LogRow", "ParsedLog", "parse_log"]

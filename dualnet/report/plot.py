@@ -26,7 +26,7 @@ _STYLES = ("-", "--", "-.", ":")
 _MOST_POINTS = 4000
 #: A loss that spans more than this factor is drawn on a logarithmic axis.
 _LOG_SPAN = 100.0
-#: What net1's meter has measured (dualnet/train/fidelity.py) is drawn without being asked for.
+#: What net1's meter has measured (dualnet/train/gauge/fidelity.py): drawn without being asked for.
 _FIDELITY = {
     "net1:fidelity_cosine": "net1: cosine of its gradient with the true one",
     "net1:fidelity_ratio": "net1: length of its gradient over the true one's",

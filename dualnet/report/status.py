@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, Optional
 
-from dualnet.engine.regular_file import read_at_most, regular_only
+from dualnet.engine.formats.regular_file import read_at_most, regular_only
 from dualnet.exchange.peek import HalfView, peek
 from dualnet.recorded import damage
 

@@ -13,7 +13,7 @@ from collections import Counter
 from functools import partial
 from typing import Callable
 
-from dualnet.exchange import storage
+from dualnet.exchange.disk import storage
 from dualnet.report.status import status
 from scripts.fault_campaign.halves import ROLES, Lab, Training
 from scripts.fault_campaign.ledger import Ledger

@@ -21,8 +21,8 @@ import numpy as np
 from dualnet.errors import UsageError
 from dualnet.exchange.channel import Message
 from dualnet.exchange.digest import DIGESTS
-from dualnet.exchange.files import FileChannel
-from dualnet.exchange.mounts import find_mount
+from dualnet.exchange.disk.mounts import find_mount
+from dualnet.exchange.files.channel import FileChannel
 from dualnet.exchange.settings import ExchangeSettings
 from scripts.fault_campaign.ledger import Ledger
 

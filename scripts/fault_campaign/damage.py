@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from dualnet.train.digest import digest
+from dualnet.train.outcome.digest import digest
 from scripts.fault_campaign.arming import arm, main
 from scripts.fault_campaign.crowd import side_by_side
 from scripts.fault_campaign.draw import Life

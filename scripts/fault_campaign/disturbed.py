@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from dualnet.exchange.paths import DataName
-from dualnet.train import commit
+from dualnet.train.checkpoint import commit
 from scripts.fault_campaign.arming import SIGNALS, arm, held_signals, main
 from scripts.fault_campaign.crowd import descendants
 from scripts.fault_campaign.draw import Life, Plan, Round

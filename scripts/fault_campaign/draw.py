@@ -25,12 +25,12 @@ MODES = ("commands", *("forked",) * 9, "train", *("forked",) * 9)
 _IMPORTS_S = ((15, 30), (60, 120))
 #: Functions of a training's last moments: module, class (or none), name.
 LAST_POINTS = (
-    ("dualnet.train.session", "Session", "finish"),
-    ("dualnet.train.session", "Session", "snapshot"),
-    ("dualnet.train.commit", "", "mark_complete"),
-    ("dualnet.train.retained", "", "remove_when_over"),
+    ("dualnet.train.loop.session", "Session", "finish"),
+    ("dualnet.train.loop.session", "Session", "snapshot"),
+    ("dualnet.train.checkpoint.commit", "", "mark_complete"),
+    ("dualnet.train.start.traffic", "", "remove_when_over"),
     ("dualnet.report.log", "CaffeLog", "close"),
-    ("dualnet.exchange.files", "FileChannel", "close"),
+    ("dualnet.exchange.files.channel", "FileChannel", "close"),
     ("dualnet.exchange.tcp.channel", "TcpChannel", "close"),
 )
 

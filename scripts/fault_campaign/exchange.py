@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from dualnet.errors import Superseded
-from dualnet.exchange.files import FileChannel
-from dualnet.exchange.host import ProcessId
+from dualnet.exchange.files.channel import FileChannel
+from dualnet.exchange.run.host import ProcessId
 from dualnet.exchange.settings import ExchangeSettings
 from scripts.fault_campaign.ledger import Ledger
 from tests.exchange.cases import CASES, Bench

@@ -23,8 +23,8 @@ import dualnet.cli
 from dualnet import backend
 from dualnet.data.sets import prepare
 from dualnet.report.parse import parse_log
-from dualnet.train import commit
-from dualnet.train.digest import digest
+from dualnet.train.checkpoint import commit
+from dualnet.train.outcome.digest import digest
 
 __all__ = ["COUPLINGS", "Lab", "Training", "same"]
 
@@ -213,8 +213,8 @@ class Lab:
         solver = re.sub(r'net: ".*"', 'net: "net2.prototxt" average_loss: 4', solver)
         (folder / "net2_solver.prototxt").write_text(solver)
         # What the halves import when they start.
-        import dualnet.train.progress
-        import dualnet.train.run  # noqa: F401
+        import dualnet.train.start.progress
+        import dualnet.train.start.run  # noqa: F401
 
         assert_provider = backend.caffe  # the door opens on the first look
         self.provider = backend.provider if assert_provider else ""

@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable
 
-from dualnet.exchange import member
-from dualnet.exchange.host import ProcessId
-from dualnet.exchange.inbox import Inbox
+from dualnet.exchange.files import end
+from dualnet.exchange.files.inbox import Inbox
+from dualnet.exchange.run.host import ProcessId
 from scripts.fault_campaign.halves import COUPLINGS, ROLES, Lab, Training
 from scripts.fault_campaign.ledger import Ledger
 
@@ -24,24 +24,24 @@ __all__ = ["POINTS", "kill_at", "run_points", "run_stops", "run_zombies"]
 #: Named points: before and after each of these functions a half is killed, in its first call and in
 #: a later one. Module, class (or none), function.
 POINTS = (
-    ("dualnet.train.half", "Half", "update"),
-    ("dualnet.train.half", "Half", "seed"),
-    ("dualnet.train.checkpoint", "", "save"),
-    ("dualnet.train.checkpoint", "", "restore"),
-    ("dualnet.train.checkpoint", "", "clean"),
-    ("dualnet.train.commit", "", "write"),
-    ("dualnet.train.commit", "", "prune"),
-    ("dualnet.train.commit", "", "mark_complete"),
-    ("dualnet.exchange.retention", "Kept", "delete_through"),
-    ("dualnet.exchange.lease", "Lease", "take"),
-    ("dualnet.exchange.manifest", "", "join_run"),
-    ("dualnet.exchange.outbox", "Outbox", "send"),
-    ("dualnet.exchange.outbox", "Outbox", "update"),
-    ("dualnet.exchange.inbox", "Inbox", "read"),
-    ("dualnet.exchange.files", "FileChannel", "handshake"),
-    ("dualnet.exchange.files", "FileChannel", "resume"),
-    ("dualnet.exchange.files", "FileChannel", "checkpoint_passed"),
-    ("dualnet.exchange.files", "FileChannel", "close"),
+    ("dualnet.train.net.nets", "Half", "update"),
+    ("dualnet.train.net.nets", "Half", "seed"),
+    ("dualnet.train.checkpoint.caffe_files", "", "save"),
+    ("dualnet.train.checkpoint.caffe_files", "", "restore"),
+    ("dualnet.train.checkpoint.caffe_files", "", "clean"),
+    ("dualnet.train.checkpoint.commit", "", "write"),
+    ("dualnet.train.checkpoint.commit", "", "prune"),
+    ("dualnet.train.checkpoint.commit", "", "mark_complete"),
+    ("dualnet.exchange.files.retention", "Kept", "delete_through"),
+    ("dualnet.exchange.run.lease", "Lease", "take"),
+    ("dualnet.exchange.run.manifest", "", "join_run"),
+    ("dualnet.exchange.files.outbox", "Outbox", "send"),
+    ("dualnet.exchange.files.outbox", "Outbox", "update"),
+    ("dualnet.exchange.files.inbox", "Inbox", "read"),
+    ("dualnet.exchange.files.channel", "FileChannel", "handshake"),
+    ("dualnet.exchange.files.channel", "FileChannel", "resume"),
+    ("dualnet.exchange.files.channel", "FileChannel", "checkpoint_passed"),
+    ("dualnet.exchange.files.channel", "FileChannel", "close"),
 )
 #: A heartbeat that stands still so long is that of a dead half.
 _LEASE_S = 0.8
@@ -234,10 +234,10 @@ def _one_zombie(lab: Lab, training: Training, role: str, chance: random.Random) 
 
 def _move_to_another_node(locks: Path) -> None:
     """Give this process another machine's name and disk: from here nothing is known of others."""
-    real, lock = ProcessId.current(), member.NodeLock
+    real, lock = ProcessId.current(), end.NodeLock
     there = replace(real, host="elsewhere", boot_id="another boot", pid_ns="pid:[2]")
     ProcessId.current = classmethod(lambda cls: there)  # type: ignore[method-assign,assignment]
-    member.NodeLock = lambda fs, folder, run, role: lock(  # type: ignore[misc,assignment]
+    end.NodeLock = lambda fs, folder, run, role: lock(  # type: ignore[misc,assignment]
         fs, str(locks), run, role
     )
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dualnet.exchange import storage
+from dualnet.exchange.disk import storage
 from dualnet.report.status import status
 from scripts.fault_campaign.calls import SMALL
 from scripts.fault_campaign.halves import COUPLINGS, ROLES, Lab

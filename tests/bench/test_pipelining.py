@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from dualnet.backend import provider
-from dualnet.bench.wire import Carried
+from dualnet.bench.network.wire import Carried
 from tests.bench.root import needs_root
 
 SCRIPT = "scripts/bench_pipelining.py"

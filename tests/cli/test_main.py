@@ -14,7 +14,7 @@ import pytest
 from dualnet import cli
 from dualnet.engine.errors import CaffeError
 from dualnet.errors import ConfigError, UsageError
-from dualnet.train.stopping import STOP_SIGNALS
+from dualnet.process.stopping import STOP_SIGNALS
 
 
 @pytest.fixture(autouse=True)

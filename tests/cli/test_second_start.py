@@ -11,11 +11,11 @@ import pytest
 
 from dualnet import cli
 from dualnet.exchange import open_channel
-from dualnet.train.claim import alone, claim, exchange_settings
-from dualnet.train.identity import read_run
-from dualnet.train.resolve import resolve
-from dualnet.train.run import train_single
-from dualnet.train.stopping import STOP_SIGNALS
+from dualnet.process.stopping import STOP_SIGNALS
+from dualnet.train.net.resolve import resolve
+from dualnet.train.start.claim import alone, claim, exchange_settings
+from dualnet.train.start.identity import read_run
+from dualnet.train.start.run import train_single
 from tests.train.halves import QUIET, load
 
 WORDS = ["configs/digits.yaml", "--run-dir", "run", *(w for s in QUIET for w in ("--set", s))]

@@ -12,13 +12,13 @@ from dualnet import config as cfg
 from dualnet.backend import caffe_pb2
 from dualnet.report.log import CaffeLog
 from dualnet.report.parse import parse_log
-from dualnet.train import handshake
-from dualnet.train.half import Half
-from dualnet.train.net1 import Net1
-from dualnet.train.net2 import Net2
-from dualnet.train.resolve import resolve, write
-from dualnet.train.session import Session
-from dualnet.train.single import Single
+from dualnet.train.loop.net1 import Net1
+from dualnet.train.loop.net2 import Net2
+from dualnet.train.loop.session import Session
+from dualnet.train.loop.single import Single
+from dualnet.train.net.nets import Half
+from dualnet.train.net.resolve import resolve, write
+from dualnet.train.start import handshake
 from tests.train.memory_channel import Line, MemoryChannel
 
 

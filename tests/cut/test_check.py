@@ -6,7 +6,7 @@ import pytest
 
 from dualnet import config
 from dualnet.errors import ConfigError
-from dualnet.train.resolve import resolve
+from dualnet.train.net.resolve import resolve
 from tests.cut.singles import DATA, classifier, conv, halved
 
 pytestmark = pytest.mark.usefixtures("workdir")

@@ -8,7 +8,7 @@ from google.protobuf import text_format
 from dualnet import config
 from dualnet.backend import caffe_pb2
 from dualnet.cut.loss_tops import name_loss_tops
-from dualnet.train.evaluate import evaluate
+from dualnet.train.outcome.evaluate import evaluate
 from tests.cut.both import train_halves
 from tests.cut.singles import halved
 from tests.cut.split.topologies import OF_2014

@@ -18,7 +18,7 @@ from dualnet.cut.solver_nets import net_of
 from dualnet.cut.split import Request, split, write
 from dualnet.errors import ConfigError
 from dualnet.report.parse import parse_log
-from dualnet.train.resolve import resolve
+from dualnet.train.net.resolve import resolve
 from tests.cut.both import train_halves, train_single, train_whole_and_halved
 from tests.cut.singles import CHAIN, DATA, SOLVER
 

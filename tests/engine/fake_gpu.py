@@ -17,7 +17,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter, tree_map
 
-from dualnet.engine import device, random
+from dualnet.engine.core import device, random
 
 __all__ = ["Bus", "fake_gpu"]
 

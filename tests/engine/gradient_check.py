@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dualnet.engine.blob import Blob
+from dualnet.engine.core.blob import Blob
 from tests.engine.harness import Rig
 
 __all__ = ["check_gradients"]

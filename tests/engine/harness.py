@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from dualnet.engine import prototxt
-from dualnet.engine.blob import Blob
+from dualnet.engine.core.blob import Blob
+from dualnet.engine.core.node import Node
+from dualnet.engine.formats import prototxt
 from dualnet.engine.layers.registry import layer_class
-from dualnet.engine.node import Node
 from dualnet.engine.proto import caffe_pb2
 
 __all__ = ["Rig", "make_layer"]

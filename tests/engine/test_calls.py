@@ -11,8 +11,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from dualnet.engine import api as caffe
 from dualnet.engine.errors import CaffeError
+from dualnet.engine.pycaffe import api as caffe
 
 NET = """
 name: "n" input: "data" input_shape { dim: 1 dim: 1 dim: 2 dim: 2 }

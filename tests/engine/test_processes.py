@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from dualnet.engine.signals import SignalActions
+from dualnet.engine.command.signals import SignalActions
 
 SPAWN = """
 import multiprocessing

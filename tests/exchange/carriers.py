@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from dualnet.exchange.channel import Channel
-from dualnet.exchange.files import FileChannel
-from dualnet.exchange.host import ProcessId
+from dualnet.exchange.files.channel import FileChannel
+from dualnet.exchange.run.host import ProcessId
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.tcp import TcpChannel
 

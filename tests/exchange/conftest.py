@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from dualnet.exchange.files import FileChannel
-from dualnet.exchange.host import ProcessId
+from dualnet.exchange.files.channel import FileChannel
+from dualnet.exchange.run.host import ProcessId
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.fs import Fs
 from tests.exchange.fakes import VirtualFs

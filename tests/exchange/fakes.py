@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from dualnet.exchange.host import ProcessId
+from dualnet.exchange.run.host import ProcessId
 from dualnet.fs import Buffer, Fs
 
 #: A machine that is not this one: nothing can be proved about its processes.

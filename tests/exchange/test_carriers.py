@@ -22,7 +22,7 @@ from dualnet.errors import (
     UsageError,
 )
 from dualnet.exchange.channel import Message
-from dualnet.exchange.host import ProcessId
+from dualnet.exchange.run.host import ProcessId
 from tests.exchange.carriers import Stage, stage
 from tests.exchange.fakes import ELSEWHERE
 

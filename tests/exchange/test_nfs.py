@@ -14,7 +14,7 @@ import pytest
 
 from dualnet.errors import Superseded
 from dualnet.exchange.channel import Message
-from dualnet.exchange.files import FileChannel
+from dualnet.exchange.files.channel import FileChannel
 from tests.exchange.conftest import OpenHalf
 from tests.exchange.fakes import ELSEWHERE, VirtualFs
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dualnet.exchange.channel import Message
-from dualnet.exchange.files import FileChannel
+from dualnet.exchange.files.channel import FileChannel
 from tests.exchange.conftest import OpenHalf
 
 

@@ -16,7 +16,7 @@ from dualnet.errors import (
     UsageError,
 )
 from dualnet.exchange.channel import Message
-from dualnet.exchange.files import FileChannel
+from dualnet.exchange.files.channel import FileChannel
 from tests.exchange.conftest import OpenHalf
 from tests.exchange.fakes import VirtualFs
 

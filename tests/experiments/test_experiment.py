@@ -15,7 +15,7 @@ from dualnet.config import load_run
 from dualnet.errors import DualnetError
 from dualnet.experiments.plan import load_experiment
 from dualnet.experiments.runner import outcomes, run_all
-from dualnet.train.evaluate import evaluate
+from dualnet.train.outcome.evaluate import evaluate
 from tests.processes import children_of, is_alive, wait_for
 
 YAML = """

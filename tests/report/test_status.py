@@ -12,11 +12,11 @@ import pytest
 
 from dualnet import cli
 from dualnet.exchange import ExchangeSettings, Message
-from dualnet.exchange.files import FileChannel
+from dualnet.exchange.files.channel import FileChannel
 from dualnet.report.status import describe, status
 from dualnet.strict_json import to_json
-from dualnet.train.commit import Commit, mark_complete, write
-from dualnet.train.vitals import Vitals
+from dualnet.train.checkpoint.commit import Commit, mark_complete, write
+from dualnet.train.gauge.status_file import Vitals
 
 LINE = "I1122 15:47:14.839432  9521 x.py:8] Iteration {} (2 iter/s, 1s/1 iters), loss = {}\n"
 
@@ -112,13 +112,13 @@ def test_half_that_left_is_not_waiting(open_half, tmp_path, state):
 
 def test_half_that_was_killed_is_dead(open_half, tmp_path, monkeypatch):
     open_half("net1")
-    monkeypatch.setattr("dualnet.exchange.host.ProcessId.alive", lambda self, observer: False)
+    monkeypatch.setattr("dualnet.exchange.run.host.ProcessId.alive", lambda self, observer: False)
     assert status(str(tmp_path / "run")).halves["net1"].state == "dead"
 
 
 def test_half_elsewhere_that_gives_no_sign_is_silent(open_half, tmp_path, monkeypatch):
     open_half("net1")
-    monkeypatch.setattr("dualnet.exchange.host.ProcessId.alive", lambda self, observer: None)
+    monkeypatch.setattr("dualnet.exchange.run.host.ProcessId.alive", lambda self, observer: None)
     run = str(tmp_path / "run")
     assert status(run).halves["net1"].state == "running"
     old = time.time() - 3600

@@ -10,14 +10,15 @@ import itertools
 import threading
 from dataclasses import replace
 
-from dualnet.exchange.host import ProcessId
-from dualnet.exchange.member import Member
-from dualnet.train import commit, ending
-from dualnet.train import run as run_module
-from dualnet.train.checkpointer import Checkpointer
-from dualnet.train.net1 import Net1
-from dualnet.train.net2 import Net2
-from dualnet.train.run import train_half, train_single
+from dualnet.exchange.files.end import Member
+from dualnet.exchange.run.host import ProcessId
+from dualnet.train.checkpoint import commit
+from dualnet.train.checkpoint.checkpointer import Checkpointer
+from dualnet.train.loop.net1 import Net1
+from dualnet.train.loop.net2 import Net2
+from dualnet.train.start import ending
+from dualnet.train.start import run as run_module
+from dualnet.train.start.run import train_half, train_single
 
 ROLES = ("net1", "net2")
 
@@ -169,7 +170,7 @@ class Deaths:
             member._disconnect = lambda state: deaths._drop(member)
             close(member, state)
 
-        monkeypatch.setattr("dualnet.exchange.member.ProcessId.current", staticmethod(begin))
+        monkeypatch.setattr("dualnet.exchange.files.end.ProcessId.current", staticmethod(begin))
         monkeypatch.setattr(ProcessId, "alive", lambda self, me: self.pid not in deaths.dead)
         monkeypatch.setattr(Member, "close", die)
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from dualnet import config as cfg
 from dualnet.report.log import CaffeLog
-from dualnet.train import handshake
-from dualnet.train.half import Half
-from dualnet.train.net1 import Net1
-from dualnet.train.net2 import Net2
-from dualnet.train.resolve import resolve, write
-from dualnet.train.session import Session
+from dualnet.train.loop.net1 import Net1
+from dualnet.train.loop.net2 import Net2
+from dualnet.train.loop.session import Session
+from dualnet.train.net.nets import Half
+from dualnet.train.net.resolve import resolve, write
+from dualnet.train.start import handshake
 from tests.train.memory_channel import Line, MemoryChannel
 
 LOOPS = {"net1": Net1, "net2": Net2}

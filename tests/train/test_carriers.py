@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dualnet.train import commit
-from dualnet.train import run as run_module
+from dualnet.train.checkpoint import commit
+from dualnet.train.start import run as run_module
 from tests.train.halves import load
 from tests.train.test_restart import SHORT, equal, run, run_both
 

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from dualnet.train import commit
-from dualnet.train.run import train_single
+from dualnet.train.checkpoint import commit
+from dualnet.train.start.run import train_single
 from tests.train.deaths import POINTS, ROLES, Deaths, Killed
 from tests.train.halves import load
 from tests.train.test_restart import equal

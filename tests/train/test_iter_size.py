@@ -10,12 +10,12 @@ import pytest
 
 from dualnet.errors import ManifestMismatch, PartnerDied, TrainingFailed
 from dualnet.report.parse import parse_log
-from dualnet.train import run as run_module
-from dualnet.train.digest import digest
-from dualnet.train.micro_batch import MicroBatch, micro_batches
-from dualnet.train.net1 import Net1
-from dualnet.train.retained import iteration_bytes
-from dualnet.train.run import train_half
+from dualnet.train.loop.micro_batch import MicroBatch, micro_batches
+from dualnet.train.loop.net1 import Net1
+from dualnet.train.outcome.digest import digest
+from dualnet.train.start import run as run_module
+from dualnet.train.start.run import train_half
+from dualnet.train.start.traffic import iteration_bytes
 from tests.cut.both import train_halves, train_like, train_single, train_whole_and_halved
 from tests.cut.singles import CHAIN, DATA, SOLVER, classifier, conv, relu, write_single
 from tests.train.halves import load, make_half, make_session, train_both

@@ -16,10 +16,10 @@ import pytest
 
 from dualnet.errors import PartnerDied, UsageError
 from dualnet.report.parse import parse_log
-from dualnet.train import commit
-from dualnet.train import run as run_module
-from dualnet.train.digest import digest
-from dualnet.train.run import train_half, train_single
+from dualnet.train.checkpoint import commit
+from dualnet.train.outcome.digest import digest
+from dualnet.train.start import run as run_module
+from dualnet.train.start.run import train_half, train_single
 from tests.train.halves import load
 
 LIMIT_S = 120.0
@@ -188,7 +188,7 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(workdir, damage):
 
 
 def test_survivor_that_gave_up_waiting_goes_on_with_the_other(workdir, monkeypatch):
-    monkeypatch.setattr("dualnet.train.absence._QUIET_S", 0.2)
+    monkeypatch.setattr("dualnet.train.start.absence._QUIET_S", 0.2)
     run_both("whole", *SHORT)
     settings = (*SHORT, "exchange.restart_grace_s=1.5")
     errors, crashes = [], [7]

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from dualnet.errors import PartnerDied
-from dualnet.train import absence, commit
+from dualnet.train.checkpoint import commit
+from dualnet.train.start import absence
 from tests.train.deaths import POINTS, ROLES, Deaths
 from tests.train.halves import load
 from tests.train.test_restart import equal

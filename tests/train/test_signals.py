@@ -16,9 +16,9 @@ import traceback
 import pytest
 
 from dualnet.errors import DualnetError
-from dualnet.train import run as run_module
-from dualnet.train.run import train_half, train_single
-from dualnet.train.stopping import Stopped, Stopper
+from dualnet.process.stopping import Stopped, Stopper
+from dualnet.train.start import run as run_module
+from dualnet.train.start.run import train_half, train_single
 from tests.train.halves import load
 from tests.train.test_restart import equal
 

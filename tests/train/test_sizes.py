@@ -12,12 +12,12 @@ import pytest
 
 from dualnet import config as cfg
 from dualnet.report.parse import parse_log
-from dualnet.train import run as run_module
-from dualnet.train.evaluate import evaluate
-from dualnet.train.half import Half
-from dualnet.train.resolve import resolve, write
-from dualnet.train.run import train_single
-from dualnet.train.single import Single
+from dualnet.train.loop.single import Single
+from dualnet.train.net.nets import Half
+from dualnet.train.net.resolve import resolve, write
+from dualnet.train.outcome.evaluate import evaluate
+from dualnet.train.start import run as run_module
+from dualnet.train.start.run import train_single
 from tests.cut import both
 from tests.train import changing
 from tests.train.halves import make_session

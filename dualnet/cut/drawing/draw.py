@@ -11,10 +11,10 @@ from html import escape
 from typing import Any, NamedTuple
 
 from dualnet.config import Config
-from dualnet.cut.below import FEEDS
 from dualnet.cut.drawing.wording import describe, kind_of
 from dualnet.cut.graph import NetGraph, read_solver, solver_states
 from dualnet.cut.solver_nets import net_of
+from dualnet.cut.upstream import FEEDS
 from dualnet.errors import ConfigError
 
 __all__ = ["ARRANGEMENTS", "Arrangement", "draw", "load_graphs"]

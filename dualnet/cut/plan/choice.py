@@ -9,6 +9,7 @@ from typing import Any, Callable, Optional, Union
 
 from dualnet.cut.check import check_iter_size
 from dualnet.cut.graph import read_solver, set_batch_size, solver_states
+from dualnet.cut.plan.carrier import Carrier, measure_carrier
 from dualnet.cut.plan.cuts import Refusal, find_cuts
 from dualnet.cut.plan.estimate import Estimate, HalfCost, estimate, single_cost
 from dualnet.cut.plan.memory import Memory
@@ -18,7 +19,6 @@ from dualnet.cut.split import solver_beside
 from dualnet.cut.split.single import single_net
 from dualnet.cut.wiring import Wiring
 from dualnet.errors import ConfigError
-from dualnet.exchange.timing import Carrier, measure_carrier
 
 __all__ = ["SCHEDULES", "Plan", "Request", "plan", "recommend"]
 

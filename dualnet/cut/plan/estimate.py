@@ -26,12 +26,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from dualnet.cut.plan.carrier import Carrier
 from dualnet.cut.plan.cuts import Cut
 from dualnet.cut.plan.memory import Memory
 from dualnet.cut.plan.times import LayerTimes
 from dualnet.cut.shapes import Built
 from dualnet.cut.wiring import Stream, Wiring
-from dualnet.exchange.timing import Carrier
 
 __all__ = ["Estimate", "HalfCost", "estimate", "single_cost"]
 

@@ -7,9 +7,9 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from dualnet.cut.plan.carrier import Carrier
 from dualnet.cut.plan.choice import Plan
 from dualnet.cut.plan.estimate import Estimate, HalfCost
-from dualnet.exchange.timing import Carrier
 
 __all__ = ["name_of", "to_record", "to_text"]
 

@@ -10,6 +10,6 @@ halves.py goes this way; each word is a module, wiring.py and shapes.py a floor 
 of a cut use them too.
 """
 
-from dualnet.cut.split.halves import Request, Split, solver_beside, split, write
+from dualnet.cut.split.pieces import Request, Split, solver_beside, split, write
 
 __all__ = ["Request", "Split", "solver_beside", "split", "write"]

@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from dualnet.engine.memory import keep_freed_blocks
+from dualnet.engine.core.memory import keep_freed_blocks
 
 __all__ = ["main", "peak_memory_mib"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from dualnet.engine import prototxt
 from dualnet.engine.errors import UnknownNameError, quoted
-from dualnet.engine.net_spec import NetSpec, Top
-from dualnet.engine.net_spec import layers as L
-from dualnet.engine.net_spec import params as P
+from dualnet.engine.formats import prototxt
 from dualnet.engine.proto import caffe_pb2
+from dualnet.engine.pycaffe.net_spec import NetSpec, Top
+from dualnet.engine.pycaffe.net_spec import layers as L
+from dualnet.engine.pycaffe.net_spec import params as P
 
 __all__ = ["NETS", "Case", "caffenet", "case", "cifar10", "write_solver"]
 

@@ -32,7 +32,7 @@ def main(spec: dict[str, Any]) -> None:
     from torch.nn import functional
 
     from dualnet.engine.bench import plain
-    from dualnet.engine.memory import keep_freed_blocks
+    from dualnet.engine.core.memory import keep_freed_blocks
 
     keep_freed_blocks()
     torch.manual_seed(1)

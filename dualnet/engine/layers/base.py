@@ -9,10 +9,10 @@ from typing import ClassVar, Optional, Union
 import torch
 from torch import Tensor
 
-from dualnet.engine import filler
-from dualnet.engine.blob import Blob, BlobVec
-from dualnet.engine.blob_proto import stored_values
+from dualnet.engine.core import filler
+from dualnet.engine.core.blob import Blob, BlobVec
 from dualnet.engine.errors import CaffeError, GraphError, ShapeError, WeightsError
+from dualnet.engine.formats.blob_proto import stored_values
 from dualnet.engine.proto import caffe_pb2
 
 __all__ = ["Arity", "Blobs", "Layer", "LossLayer"]

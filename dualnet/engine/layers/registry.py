@@ -61,12 +61,11 @@ def layer_type_list() -> list[str]:
 
 
 def _load_all() -> None:
-    """Imports every module here and in forks/, so that a new file needs no list to be edited."""
+    """Imports every module of the families' folders: a new file needs no list to be edited."""
     global _loaded
     if _loaded:
         return
-    for name in ("dualnet.engine.layers", "dualnet.engine.layers.forks"):
-        package = importlib.import_module(name)
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{name}.{module.name}")
+    package = importlib.import_module("dualnet.engine.layers")
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        importlib.import_module(module.name)
     _loaded = True

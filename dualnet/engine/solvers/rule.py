@@ -8,7 +8,7 @@ from typing import Callable, ClassVar, TypeVar
 
 from torch import Tensor
 
-from dualnet.engine.blob import Blob
+from dualnet.engine.core.blob import Blob
 from dualnet.engine.errors import SolverError
 from dualnet.engine.proto import caffe_pb2
 

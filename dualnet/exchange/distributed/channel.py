@@ -11,10 +11,10 @@ from torch.distributed import TCPStore
 from dualnet.errors import ConfigError, StorageFailed
 from dualnet.exchange.channel import ROLES
 from dualnet.exchange.distributed.connection import GlooConnection
-from dualnet.exchange.distributed.link import GlooLink
+from dualnet.exchange.distributed.group import GlooLink
 from dualnet.exchange.tcp import TcpChannel
 from dualnet.exchange.tcp.address import Address, find_addresses, parse_address, publish_address
-from dualnet.exchange.tcp.link import Link
+from dualnet.exchange.tcp.dial import Link
 
 __all__ = ["DistributedChannel"]
 

@@ -13,7 +13,7 @@ import torch
 from dualnet.errors import UsageError
 from dualnet.exchange.channel import Message
 from dualnet.exchange.digest import Hasher
-from dualnet.exchange.layout import MessageLayout
+from dualnet.exchange.files.layout import MessageLayout
 from dualnet.exchange.tcp.connection import CONTROL_LIMIT, Broken, Left, Spoiled
 from dualnet.exchange.tcp.message import announced_layout, announcement, layout_digest
 

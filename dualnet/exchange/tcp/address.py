@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from dualnet.errors import ConfigError, StorageFailed
-from dualnet.exchange.host import ProcessId
-from dualnet.exchange.manifest import Manifest
+from dualnet.exchange.disk.publish import Publisher
+from dualnet.exchange.disk.records import BadRecord, seal, unseal
+from dualnet.exchange.disk.safefile import Damaged, read_small
 from dualnet.exchange.paths import ExchangePaths
-from dualnet.exchange.publish import Publisher
-from dualnet.exchange.records import BadRecord, seal, unseal
-from dualnet.exchange.safefile import Damaged, read_small
+from dualnet.exchange.run.host import ProcessId
+from dualnet.exchange.run.manifest import Manifest
 from dualnet.fs import Fs
 
 __all__ = ["Address", "find_addresses", "listen", "parse_address", "publish_address"]

@@ -19,7 +19,7 @@ import time
 from typing import Callable, TypeVar
 
 from dualnet.exchange.channel import PARTNER, ROLES
-from dualnet.exchange.records import MAC_BYTES, mac
+from dualnet.exchange.disk.records import MAC_BYTES, mac
 from dualnet.exchange.tcp.connection import Broken
 from dualnet.exchange.tcp.frames import Keys
 

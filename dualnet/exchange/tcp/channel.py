@@ -10,14 +10,14 @@ import numpy as np
 
 from dualnet.errors import ManifestMismatch, UsageError
 from dualnet.exchange.channel import Message
-from dualnet.exchange.hello import seal_hello
-from dualnet.exchange.host import ProcessId
-from dualnet.exchange.layout import MessageLayout
-from dualnet.exchange.lease import highest_epoch
-from dualnet.exchange.member import Member
-from dualnet.exchange.outbox import check_size
-from dualnet.exchange.partner import Watch
-from dualnet.exchange.retention import Passage, find_messages, message_bytes
+from dualnet.exchange.files.end import Member
+from dualnet.exchange.files.layout import MessageLayout
+from dualnet.exchange.files.neighbour import Watch
+from dualnet.exchange.files.outbox import check_size
+from dualnet.exchange.files.retention import Passage, find_messages, message_bytes
+from dualnet.exchange.run.hello import seal_hello
+from dualnet.exchange.run.host import ProcessId
+from dualnet.exchange.run.lease import highest_epoch
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.tcp.address import (
     Address,
@@ -27,11 +27,11 @@ from dualnet.exchange.tcp.address import (
     publish_address,
 )
 from dualnet.exchange.tcp.arrivals import Arrival
+from dualnet.exchange.tcp.dial import Dialer, Link, Listener
 from dualnet.exchange.tcp.frames import Keys, SocketConnection
-from dualnet.exchange.tcp.link import Dialer, Link, Listener
 from dualnet.exchange.tcp.message import layout_digest
-from dualnet.exchange.tcp.partner import RemoteHalf
-from dualnet.exchange.tcp.shelf import Shelf
+from dualnet.exchange.tcp.message_files import Shelf
+from dualnet.exchange.tcp.neighbour import RemoteHalf
 from dualnet.exchange.tcp.store import Store
 from dualnet.exchange.tcp.waiting import Waiting
 from dualnet.exchange.tcp.wire import Wire

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Protocol
 
 from dualnet.exchange.channel import Message
-from dualnet.exchange.layout import MessageLayout
+from dualnet.exchange.files.layout import MessageLayout
 
 __all__ = ["CONTROL_LIMIT", "Broken", "Connection", "Left", "Spoiled"]
 

@@ -31,10 +31,10 @@ import numpy as np
 from dualnet.errors import UsageError
 from dualnet.exchange.channel import Message
 from dualnet.exchange.digest import LEAF_BYTES, Hasher
-from dualnet.exchange.layout import MessageLayout
-from dualnet.exchange.npy import ArrayLayout
-from dualnet.exchange.outbox import message_digest
-from dualnet.exchange.records import MAC_BYTES, mac
+from dualnet.exchange.disk.records import MAC_BYTES, mac
+from dualnet.exchange.files.layout import MessageLayout
+from dualnet.exchange.files.npy import ArrayLayout
+from dualnet.exchange.files.outbox import message_digest
 from dualnet.exchange.tcp.connection import CONTROL_LIMIT, Broken, Spoiled
 from dualnet.exchange.tcp.message import announced_layout, announcement, bytes_of
 

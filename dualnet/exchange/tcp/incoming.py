@@ -15,7 +15,7 @@ from dualnet.errors import DamagedMessage, DeterminismViolated, DualnetError
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.tcp.arrivals import Arrival, Arrivals
 from dualnet.exchange.tcp.connection import Broken, Spoiled
-from dualnet.exchange.tcp.partner import RemoteHalf, Standing
+from dualnet.exchange.tcp.neighbour import RemoteHalf, Standing
 from dualnet.exchange.tcp.sender import Sender
 
 __all__ = ["Incoming"]

@@ -9,9 +9,9 @@ import numpy as np
 from dualnet.errors import DamagedMessage
 from dualnet.exchange.channel import Message
 from dualnet.exchange.digest import LEAF_BYTES, Hasher
-from dualnet.exchange.layout import MOST_ARRAYS, MessageLayout
-from dualnet.exchange.npy import ArrayLayout
-from dualnet.exchange.outbox import message_digest
+from dualnet.exchange.files.layout import MOST_ARRAYS, MessageLayout
+from dualnet.exchange.files.npy import ArrayLayout
+from dualnet.exchange.files.outbox import message_digest
 
 __all__ = ["announced_layout", "announcement", "bytes_of", "layout_digest"]
 

@@ -16,7 +16,7 @@ from typing import Any, Callable
 from dualnet.exchange.digest import Hasher
 from dualnet.exchange.tcp.connection import Broken, Connection
 from dualnet.exchange.tcp.message import layout_digest
-from dualnet.exchange.tcp.partner import Standing
+from dualnet.exchange.tcp.neighbour import Standing
 from dualnet.exchange.tcp.store import Store
 
 __all__ = ["Flow", "Sender"]

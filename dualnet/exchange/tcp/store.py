@@ -9,7 +9,7 @@ from typing import Callable
 import numpy as np
 
 from dualnet.exchange.channel import Message
-from dualnet.exchange.layout import MessageLayout
+from dualnet.exchange.files.layout import MessageLayout
 
 __all__ = ["Store"]
 

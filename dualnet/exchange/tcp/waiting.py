@@ -6,8 +6,8 @@ from typing import Callable, TypeVar
 
 from dualnet.errors import PartnerNeverCame
 from dualnet.exchange.channel import Counters
-from dualnet.exchange.partner import Watch
-from dualnet.exchange.tcp.partner import RemoteHalf
+from dualnet.exchange.files.neighbour import Watch
+from dualnet.exchange.tcp.neighbour import RemoteHalf
 from dualnet.exchange.tcp.wire import Wire
 from dualnet.fs import Fs
 

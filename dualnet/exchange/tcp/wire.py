@@ -28,7 +28,7 @@ from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.tcp.arrivals import Arrival
 from dualnet.exchange.tcp.connection import Broken, Connection, Left, Spoiled
 from dualnet.exchange.tcp.incoming import Incoming
-from dualnet.exchange.tcp.partner import RemoteHalf, Standing
+from dualnet.exchange.tcp.neighbour import RemoteHalf, Standing
 from dualnet.exchange.tcp.sender import Flow, Sender
 from dualnet.exchange.tcp.store import Store
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from google.protobuf import text_format
 
 from dualnet.backend import caffe_pb2
+from dualnet.cut.plan.carrier import Carrier
 from dualnet.cut.plan.times import LayerTimes
 from dualnet.cut.shapes import Built
 from dualnet.cut.wiring import Wiring
-from dualnet.exchange.timing import Carrier
 
 NET = """
 name: "small"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
+from dualnet.cut.plan.carrier import Carrier
 from dualnet.cut.plan.table import to_record, to_text
-from dualnet.exchange.timing import Carrier
 
 
 def test_table(small):

@@ -18,8 +18,8 @@ from dualnet.cut.split import Request, split, write
 from dualnet.cut.split.sides import has_loss
 from dualnet.data.lmdb import load_lmdb, write_lmdb
 from dualnet.errors import ConfigError
-from dualnet.train.evaluate import evaluate
-from dualnet.train.merge import merge
+from dualnet.train.outcome.evaluate import evaluate
+from dualnet.train.outcome.merge import merge
 from tests.cut.both import Reference, train_from_last_bits, train_like, train_single
 
 __all__ = ["NETS", "TOLERANCE", "Net", "run_net"]

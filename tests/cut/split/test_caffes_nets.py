@@ -13,7 +13,7 @@ import pytest
 from dualnet import config
 from dualnet.cut.split import Request, split, write
 from dualnet.cut.wiring import Wiring
-from dualnet.train.resolve import resolve
+from dualnet.train.net.resolve import resolve
 from tests.cut.split.cuts import NETS
 
 pytestmark = pytest.mark.usefixtures("workdir")

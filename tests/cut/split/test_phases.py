@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dualnet import config
-from dualnet.train.merge import merge
+from dualnet.train.outcome.merge import merge
 from tests.cut.both import train_halves
 from tests.cut.singles import halved
 from tests.cut.split.topologies import OTHER_TRUTH, UNLABELLED

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dualnet.engine import prototxt
 from dualnet.engine.bench import nets, plain
-from dualnet.engine.net import Net
+from dualnet.engine.core.net import Net
+from dualnet.engine.formats import prototxt
 from dualnet.engine.proto import caffe_pb2
 
 SMALL_IMAGE_PX = 67  # the least that CaffeNet takes

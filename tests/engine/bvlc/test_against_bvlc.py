@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dualnet.engine import random
-from dualnet.engine.net import Net
+from dualnet.engine.core import random
+from dualnet.engine.core.net import Net
 from tests.engine.bvlc.cases import CASES, TOLERANCE, Case, Labels
 from tests.engine.bvlc.jobs import run_jobs
 

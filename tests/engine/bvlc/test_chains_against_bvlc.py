@@ -12,8 +12,8 @@ from typing import Union
 import numpy as np
 import pytest
 
-from dualnet.engine import random
-from dualnet.engine.net import Net
+from dualnet.engine.core import random
+from dualnet.engine.core.net import Net
 from tests.engine.bvlc.jobs import run_jobs
 
 pytestmark = pytest.mark.bvlc

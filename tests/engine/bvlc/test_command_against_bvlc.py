@@ -42,7 +42,7 @@ def commands(bvlc_python, repository):
     tool = Path(bvlc_python).with_name("caffe")
     if not tool.exists():
         pytest.skip(f"no {tool}: the real Caffe was not installed by scripts/install_caffe.sh")
-    ours = [sys.executable, "-m", "dualnet.engine.caffe_command"]
+    ours = [sys.executable, "-m", "dualnet.engine.command.caffe_command"]
     return {"ours": ours, "theirs": [str(tool)]}, {
         **os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1",
     }  # fmt: skip

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dualnet.engine import random
-from dualnet.engine.net import Net
+from dualnet.engine.core import random
+from dualnet.engine.core.net import Net
 from dualnet.engine.proto import caffe_pb2
 
 pytestmark = pytest.mark.bvlc

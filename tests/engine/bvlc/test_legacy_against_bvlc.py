@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dualnet.engine import prototxt
-from dualnet.engine.net import Net
+from dualnet.engine.core.net import Net
+from dualnet.engine.formats import prototxt
 from dualnet.engine.proto import caffe_pb2
 from tests.engine.bvlc.jobs import run_jobs
 

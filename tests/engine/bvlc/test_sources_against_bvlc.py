@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dualnet.engine.net import Net
+from dualnet.engine.core.net import Net
 from dualnet.engine.proto import caffe_pb2
 from tests.engine.bvlc.jobs import run_jobs
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from dualnet import engine
-from dualnet.engine import random
-from dualnet.engine.net import Net
+from dualnet.engine.core import random
+from dualnet.engine.core.net import Net
 from tests.engine.differential.judge import Judge
 from tests.engine.differential.random_net import RandomNet
 from tests.engine.differential.stepwise import run_stepwise

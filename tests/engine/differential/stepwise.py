@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dualnet.engine.net import Net
+from dualnet.engine.core.net import Net
 
 __all__ = ["run_stepwise"]
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dualnet.engine import prototxt
-from dualnet.engine.api import get_solver
+from dualnet.engine.core.net import Net
 from dualnet.engine.errors import CaffeError
-from dualnet.engine.net import Net
+from dualnet.engine.formats import prototxt
 from dualnet.engine.proto import caffe_pb2
+from dualnet.engine.pycaffe.api import get_solver
 from tests.engine.differential.mutate import mutate_bytes, mutate_text
 from tests.engine.differential.random_net import random_net
 
@@ -106,7 +106,7 @@ def _state(path: Path) -> None:
 
 
 def _blob(path: Path) -> None:
-    from dualnet.engine import io
+    from dualnet.engine.pycaffe import io
 
     io.blobproto_to_array(prototxt.read_binary(path, caffe_pb2.BlobProto))
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dualnet.engine import lr_policy
+from dualnet.engine.core.net import Net
 from dualnet.engine.errors import CaffeError
-from dualnet.engine.net import Net
 from dualnet.engine.proto import caffe_pb2
+from dualnet.engine.solvers import lr_policy
 from tests.engine.differential import targets
 from tests.engine.differential.targets import TARGETS, content_of, feed
 
@@ -190,6 +190,6 @@ def test_parameters_larger_than_the_memory(folder, monkeypatch):
     def full(*_):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 8589934588")
 
-    monkeypatch.setattr("dualnet.engine.filler.fill", full)
+    monkeypatch.setattr("dualnet.engine.core.filler.fill", full)
     text = 'type: "InnerProduct" inner_product_param { num_output: 2 weight_filler { } }'
     refuse(folder, text, r"'x' \(InnerProduct\): parameter 0 of shape \(2, 12\) takes 0.0 GiB")

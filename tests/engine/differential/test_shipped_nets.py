@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dualnet.engine import prototxt
+from dualnet.engine.formats import prototxt
 from tests.engine.differential.compare import compare
 from tests.engine.differential.judge import Judge
 from tests.engine.differential.shipped import net_files, shipped_net, solver_files

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dualnet.engine import random
+from dualnet.engine.core import random
 from dualnet.engine.errors import PrototxtError, ShapeError
 from dualnet.engine.proto import caffe_pb2
 from tests.engine.gradient_check import check_gradients

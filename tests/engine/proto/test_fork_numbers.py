@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from google.protobuf.message import DecodeError, EncodeError
 
-from dualnet.engine import prototxt
+from dualnet.engine.core.net import Net
 from dualnet.engine.errors import PrototxtError
-from dualnet.engine.net import Net
+from dualnet.engine.formats import prototxt
 from dualnet.engine.proto import caffe_pb2
 from dualnet.engine.proto.fork_numbers import settled
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from dualnet.engine import solver as solvers
 from dualnet.engine.errors import SolverError
 from dualnet.engine.proto import caffe_pb2
+from dualnet.engine.solvers import solver as solvers
 from dualnet.engine.solvers.rule import rule_class, rule_names
 
 SHAPES = [(3, 2), (2,)]

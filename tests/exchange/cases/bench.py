@@ -11,8 +11,8 @@ from typing import Any, Callable
 import numpy as np
 
 from dualnet.exchange.channel import Message
-from dualnet.exchange.files import FileChannel
-from dualnet.exchange.host import ProcessId
+from dualnet.exchange.files.channel import FileChannel
+from dualnet.exchange.run.host import ProcessId
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.fs import Fs
 from tests.exchange.fakes import VirtualFs

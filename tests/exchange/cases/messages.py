@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dualnet.errors import DeterminismViolated
-from dualnet.exchange.npy import HEADER_BYTES, TRAILER_BYTES
+from dualnet.exchange.files.npy import HEADER_BYTES, TRAILER_BYTES
 from dualnet.fs import Buffer
 from tests.exchange.cases.bench import Bench, assert_same, batch, case
 from tests.exchange.fakes import VirtualFs

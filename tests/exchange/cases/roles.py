@@ -18,12 +18,12 @@ from dualnet.errors import (
     PartnerNeverCame,
     Superseded,
 )
-from dualnet.exchange.files import FileChannel
-from dualnet.exchange.heartbeat import Heartbeat, Pulse
-from dualnet.exchange.host import ProcessId
-from dualnet.exchange.lease import Lease
-from dualnet.exchange.manifest import join_run
+from dualnet.exchange.files.channel import FileChannel
 from dualnet.exchange.paths import ExchangePaths
+from dualnet.exchange.run.heartbeat import Heartbeat, Pulse
+from dualnet.exchange.run.host import ProcessId
+from dualnet.exchange.run.lease import Lease
+from dualnet.exchange.run.manifest import join_run
 from dualnet.fs import Fs
 from tests.exchange.cases.bench import Bench, assert_same, batch, case
 from tests.exchange.fakes import ELSEWHERE, VirtualFs

@@ -12,7 +12,7 @@ import pytest
 
 from dualnet.errors import StorageFailed
 from dualnet.exchange.channel import Message
-from dualnet.exchange.publish import Publisher
+from dualnet.exchange.disk.publish import Publisher
 from tests.exchange.cases.bench import Bench, assert_same, batch, case
 from tests.exchange.fakes import ELSEWHERE, FaultyFs, VirtualFs
 from tests.exchange.test_nfs import Clock, NfsClient

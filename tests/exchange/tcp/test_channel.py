@@ -321,7 +321,7 @@ def test_another_secret_ends_nobody_who_shares_a_folder_with_its_partner(
     play: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then somebody else sits at the address: the partner is waited for."""
-    monkeypatch.setattr("dualnet.exchange.tcp.link._SURE_S", 0.0)
+    monkeypatch.setattr("dualnet.exchange.tcp.dial._SURE_S", 0.0)
     play.open("net1")
     (tmp_path / "elsewhere").mkdir()
     with stage("tcp", tmp_path / "elsewhere") as elsewhere:

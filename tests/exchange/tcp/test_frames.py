@@ -13,7 +13,7 @@ import pytest
 from dualnet.errors import DamagedMessage, UsageError
 from dualnet.exchange.channel import Message
 from dualnet.exchange.digest import Hasher
-from dualnet.exchange.layout import MessageLayout
+from dualnet.exchange.files.layout import MessageLayout
 from dualnet.exchange.tcp.connection import CONTROL_LIMIT, Broken
 from dualnet.exchange.tcp.frames import Keys, SocketConnection
 from dualnet.exchange.tcp.message import layout_digest

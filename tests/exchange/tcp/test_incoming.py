@@ -12,7 +12,7 @@ from dualnet.exchange.channel import Message
 from dualnet.exchange.tcp.arrivals import Arrival
 from dualnet.exchange.tcp.connection import Broken, Spoiled
 from dualnet.exchange.tcp.incoming import Incoming
-from dualnet.exchange.tcp.partner import Standing
+from dualnet.exchange.tcp.neighbour import Standing
 
 
 def arrival(digest):

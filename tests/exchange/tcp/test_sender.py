@@ -11,9 +11,9 @@ import pytest
 
 from dualnet.exchange.channel import Message
 from dualnet.exchange.digest import Hasher
-from dualnet.exchange.layout import MessageLayout
-from dualnet.exchange.tcp.link import Listener
-from dualnet.exchange.tcp.partner import Standing
+from dualnet.exchange.files.layout import MessageLayout
+from dualnet.exchange.tcp.dial import Listener
+from dualnet.exchange.tcp.neighbour import Standing
 from dualnet.exchange.tcp.sender import Flow, Sender
 from dualnet.exchange.tcp.store import Store
 

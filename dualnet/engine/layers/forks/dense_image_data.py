@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dualnet.engine import random
+from dualnet.engine.core import random
 from dualnet.engine.errors import DataError, PrototxtError
-from dualnet.engine.image import read_image, resize
+from dualnet.engine.formats.image import read_image, resize
 from dualnet.engine.layers.base import Blobs, Layer
 from dualnet.engine.layers.registry import register
-from dualnet.engine.prefetch import Prefetcher
-from dualnet.engine.served_list import ServedList, read_lines
-from dualnet.engine.transform import Transformer
+from dualnet.engine.records.prefetch import Prefetcher
+from dualnet.engine.records.served_list import ServedList, read_lines
+from dualnet.engine.records.transform import Transformer
 
 __all__ = ["DenseImageData"]
 

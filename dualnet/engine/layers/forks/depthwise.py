@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dualnet.engine.layers.convolution import Convolution
 from dualnet.engine.layers.registry import register
+from dualnet.engine.layers.vision.convolution import Convolution
 
 __all__ = ["ConvolutionDepthwise", "DepthwiseConvolution"]
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from dualnet.engine.errors import ShapeError
-from dualnet.engine.layers.activation import NeuronLayer
 from dualnet.engine.layers.base import Blobs
+from dualnet.engine.layers.neuron.activation import NeuronLayer
 from dualnet.engine.layers.registry import register
 from dualnet.engine.proto import caffe_pb2
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dualnet.engine.blob import Blob
+from dualnet.engine.core.blob import Blob
 from dualnet.engine.errors import DataError, ShapeError
 from dualnet.engine.layers.base import Layer
 

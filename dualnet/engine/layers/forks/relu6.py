@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from dualnet.engine.layers.activation import NeuronLayer
 from dualnet.engine.layers.base import Blobs
+from dualnet.engine.layers.neuron.activation import NeuronLayer
 from dualnet.engine.layers.registry import register
 
 __all__ = ["ReLU6"]

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from dualnet.engine.errors import PrototxtError, ShapeError
-from dualnet.engine.layers.activation import NeuronLayer
 from dualnet.engine.layers.base import Blobs
+from dualnet.engine.layers.neuron.activation import NeuronLayer
 from dualnet.engine.layers.registry import register
 
 __all__ = ["ShuffleChannel"]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dualnet.engine import random
+from dualnet.engine.core import random
+from dualnet.engine.core.net import Net
 from dualnet.engine.errors import DataError, PrototxtError
-from dualnet.engine.net import Net
 from dualnet.engine.proto.caffe_pb2 import TEST, TRAIN
 
 

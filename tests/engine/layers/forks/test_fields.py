@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dualnet.engine import random
+from dualnet.engine.core import random
 from dualnet.engine.errors import PrototxtError
-from dualnet.engine.net_spec import layers, params, to_proto
 from dualnet.engine.proto import caffe_pb2
+from dualnet.engine.pycaffe.net_spec import layers, params, to_proto
 from tests.engine.gradient_check import check_gradients
 from tests.engine.harness import make_layer
 

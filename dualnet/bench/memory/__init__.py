@@ -1,0 +1,1 @@
+"""`dualnet bench memory`: the largest batch of each net."""

@@ -1,0 +1,68 @@
+"""One probe in a process of its own: `python -m dualnet.bench.memory.child SPEC`.
+
+SPEC is JSON: config, overrides, role, run_dir, iterations, iter_size, limit_mib, layers. The last
+line on stdout is the answer: the memory before the net is built and the peak after whole training
+iterations, or with `layers` the table of memory_layers.py. The parent watches over the limit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Any
+
+from dualnet import config as cfg
+from dualnet.bench.memory.gauge import make_gauge
+from dualnet.bench.memory.layers import layer_table
+from dualnet.bench.memory.stand_in import Fabricated
+from dualnet.report.log import CaffeLog
+from dualnet.train.loop.net1 import Net1
+from dualnet.train.loop.net2 import Net2
+from dualnet.train.loop.session import Session
+from dualnet.train.loop.single import Single
+from dualnet.train.net.nets import Half
+from dualnet.train.net.resolve import resolve, write
+
+__all__ = ["main"]
+
+
+def main(spec: dict[str, Any]) -> dict[str, Any]:
+    """Train for some iterations; returns the answer."""
+    config = cfg.load(spec["config"], spec["overrides"])
+    role, run_dir = spec["role"], spec["run_dir"]
+    gauge = make_gauge(config.half(role).device, spec["limit_mib"])
+    base_mib = gauge.now()
+    os.makedirs(run_dir, exist_ok=True)
+    resolved = resolve(config, role, run_dir)
+    resolved.solver.iter_size = spec["iter_size"]
+    write(resolved)
+    half = Half(config, resolved)
+    if spec["layers"]:
+        return {"base_mib": base_mib, "layers": layer_table(half, gauge)}
+    with CaffeLog(os.path.join(run_dir, f"{role}.log"), resolved.display) as log:
+        loop = _loop(half, log, run_dir)
+        seconds = [_timed(loop, iteration) for iteration in range(spec["iterations"])]
+    return {"base_mib": base_mib, "peak_mib": gauge.peak(), "iteration_s": seconds}
+
+
+def _loop(half: Half, log: CaffeLog, run_dir: str) -> Any:
+    if half.role == "single":
+        return Single(half, Session(half, log, run_dir))
+    channel = Fabricated(half)
+    session = Session(half, log, run_dir, channel)
+    return (Net1 if half.role == "net1" else Net2)(half, channel, session)
+
+
+def _timed(loop: Any, iteration: int) -> float:
+    # Its outputs are read at the end, which waits for a GPU.
+    started_s = time.perf_counter()
+    loop.step(iteration)
+    loop.half.train.outputs()
+    return time.perf_counter() - started_s
+
+
+if __name__ == "__main__":
+    answer = main(json.loads(sys.argv[1]))
+    sys.stdout.write("\n" + json.dumps(answer) + "\n")

@@ -1,0 +1,95 @@
+"""A net's memory by layer: what Caffe allocates, counted, and the workspace on top, measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dualnet.bench.memory.gauge import Gauge
+from dualnet.cut.graph import solver_states
+from dualnet.cut.inserted import places_of
+from dualnet.cut.plan.memory import Memory
+from dualnet.cut.shapes import built_of
+from dualnet.cut.wiring import Wiring
+from dualnet.train.net.nets import Half
+
+__all__ = ["count_layers", "layer_table"]
+
+_MIB = 2.0**20
+#: Blobs of solver history for each weight (src/caffe/solvers).
+_SLOTS = {"AdaDelta": 2, "Adam": 2}
+#: In the place of a layer: the update.
+_UPDATE = -1
+
+
+def layer_table(half: Half, gauge: Gauge) -> list[dict[str, Any]]:
+    """Rows for the layers in forward order, then one for the update.
+
+    Args:
+        half: A net whose inputs may be fed or not; it is run forward and backward twice.
+        gauge: Measures the workspace; where it has no peak of a stretch, that is None.
+
+    Returns:
+        For each layer `data`, `diff`, `params` (values and gradients), `history` as counted and
+        `workspace` as measured, all in MiB.
+    """
+    rows = count_layers(half)
+    workspace = _workspaces(half, gauge)
+    for place, row in enumerate(rows):
+        row["workspace"] = workspace.get(place)
+    update = {"layer": "(update)", "type": half.resolved.solver.type or "SGD"}
+    zero = dict.fromkeys(("data", "diff", "params", "history"), 0.0)
+    return [*rows, {**update, **zero, "workspace": workspace.get(_UPDATE)}]
+
+
+def count_layers(half: Half) -> list[dict[str, Any]]:
+    """The rows without workspace: a blob counts where it is made, and once."""
+    net = half.train.net
+    wiring = Wiring(
+        half.resolved.net, half.resolved.net_path, ("TRAIN",), solver_states(half.resolved.solver)
+    )
+    built = built_of(net, wiring, "TRAIN")
+    solver_type = half.resolved.solver.type or "SGD"
+    memory = Memory(wiring, built, solver_type)
+    used = wiring.used["TRAIN"]
+    rows: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    before = 0
+    for count, number in enumerate(used, 1):
+        layer = wiring.layers[number]
+        total = memory.of(used[:count])
+        grown, before = total - before, total
+        made = {stream.name for stream in wiring.makes[number]} - seen
+        seen |= made
+        data = sum(4 * int(np.prod(built.blobs[name], dtype=np.int64)) for name in made)
+        weights = 4 * sum(
+            int(np.prod(shape, dtype=np.int64)) for shape in built.parameters.get(number, [])
+        )
+        history = weights * _SLOTS.get(solver_type, 1)
+        parts = {"data": data, "diff": grown - data - 2 * weights - history,
+                 "params": 2 * weights, "history": history}  # fmt: skip
+        rows.append(
+            {"layer": layer.name, "type": layer.type, **{k: v / _MIB for k, v in parts.items()}}
+        )
+    return rows
+
+
+def _workspaces(half: Half, gauge: Gauge) -> dict[int, float]:
+    """A layer's place to the most that was in use while it ran, beyond before and after, MiB."""
+    net = half.train.net
+    owners = places_of(net)
+    found: dict[int, float] = {}
+    for is_measured in (False, True):
+        steps = [(owners[i], net._forward, i) for i in range(len(owners))]
+        steps += [(owners[i], net._backward, i) for i in reversed(range(len(owners)))]
+        steps.append((_UPDATE, lambda first, last: half.update(), 0))
+        for owner, run, i in steps:
+            if not gauge.reset():
+                return {}
+            before = gauge.now()
+            run(i, i)
+            extra = max(0.0, gauge.peak() - max(before, gauge.now()))
+            if is_measured:
+                found[owner] = max(found.get(owner, 0.0), extra)
+    return found

@@ -1,0 +1,1 @@
+"""`dualnet bench overlap`: iterations timed side by side."""

@@ -1,0 +1,56 @@
+"""One process of a timed run: `python -m dualnet.bench.turns.turn_child SPEC`.
+
+SPEC is JSON: config, overrides, role, run_dir, cores, out. It trains as `dualnet net1`, `net2` or
+`single` would, and notes after each iteration the time, the processor time and what the exchange
+has taken so far; the file `out` gets these rows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Any
+
+__all__ = ["main"]
+
+
+def main(spec: dict[str, Any]) -> None:
+    """Train to the end, then write the rows."""
+    # Before libraries are loaded, which count the cores.
+    os.sched_setaffinity(0, spec["cores"])
+    from dualnet import config as cfg
+    from dualnet.errors import DualnetError
+    from dualnet.train.start.run import train_half, train_single
+
+    rows: list[dict[str, float]] = []
+
+    def watch(session: Any) -> None:
+        def note(done: int) -> None:
+            row = {"time_s": time.monotonic(), "cpu_s": time.process_time()}
+            if session.channel is not None:
+                counters = session.channel.counters
+                row.update(wait_s=counters.wait_s, exchange_s=counters.exchange_s,
+                           bytes=counters.bytes_sent)  # fmt: skip
+            rows.append(row)
+
+        session.on_progress = note
+
+    config = cfg.load(spec["config"], spec["overrides"])
+    try:
+        if spec["role"] == "single":
+            session = train_single(config, spec["run_dir"], progress=watch)
+        else:
+            session = train_half(config, spec["role"], spec["run_dir"], progress=watch)
+    except DualnetError as error:
+        sys.stderr.write(f"dualnet: {error}\n")
+        sys.exit(error.exit_code)
+    resolved = session.half.resolved if session is not None else None
+    batch = resolved.batch_size * resolved.iter_size if resolved is not None else 0
+    with open(spec["out"], "w", encoding="utf-8") as file:
+        json.dump({"rows": rows, "batch": batch}, file)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

@@ -1,0 +1,150 @@
+"""How long a message takes through a directory: sent by one process, received by another.
+
+    python -m dualnet.cut.plan.carrier DIR COUNT
+
+is the other process: it answers COUNT messages with what they brought.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from statistics import median
+from typing import NamedTuple, Optional
+
+import numpy as np
+
+from dualnet.errors import DualnetError, StorageFailed
+from dualnet.exchange import ExchangeSettings, open_channel
+from dualnet.exchange.channel import Channel, Message
+
+__all__ = ["Carrier", "measure_carrier"]
+
+#: Bytes of the messages that are timed; the largest is as large as the largest that is planned.
+_SIZES = (1 << 12, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24, 1 << 26)
+_WARM_UP, _REPEATS = 2, 7
+#: The largest message has at least so many bytes: a smaller one takes hardly longer than none.
+_LEAST_LARGEST = 1 << 22
+#: By what share of the smallest message's time the largest has to take longer.
+_SHOWS = 0.5
+_PARTNER_TIMEOUT_S = 60.0
+
+
+class Carrier(NamedTuple):
+    """Measured one-way times.
+
+    Attributes:
+        sizes: Bytes of the messages, ascending.
+        seconds: From the call of `send` to the return of `receive`, arrays put in place.
+    """
+
+    sizes: list[int]
+    seconds: list[float]
+
+    def one_way_s(self, size: float) -> float:
+        """The time of a message of `size` bytes, in between and beyond by straight lines."""
+        if size <= self.sizes[-1]:
+            return float(np.interp(size, self.sizes, self.seconds))
+        rate = self.bytes_per_s
+        return self.seconds[-1] + ((size - self.sizes[-1]) / rate if rate else 0.0)
+
+    @property
+    def bytes_per_s(self) -> Optional[float]:
+        """Of the largest message, what every message costs left out.
+
+        None where the largest took hardly longer than the smallest, so that nothing can be said.
+        """
+        more_s = self.seconds[-1] - self.seconds[0]
+        if more_s <= _SHOWS * self.seconds[0]:
+            return None
+        return (self.sizes[-1] - self.sizes[0]) / more_s
+
+
+def measure_carrier(directory: str, largest: int) -> Carrier:
+    """Send messages there and back.
+
+    Args:
+        directory: Where runs are going to exchange files.
+        largest: Bytes of the largest message; larger ones are timed where it is too small to tell
+            a rate by.
+
+    Raises:
+        StorageFailed: The directory is not there, or cannot be written.
+        DualnetError: The exchange failed.
+    """
+    largest = max(largest, _LEAST_LARGEST)
+    sizes = [size for size in _SIZES if 2 * size <= largest] + [largest]
+    try:
+        with tempfile.TemporaryDirectory(prefix="dualnet-plan-", dir=directory) as run_dir:
+            count = len(sizes) * (_WARM_UP + _REPEATS)
+            partner = _start(run_dir, count)
+            try:
+                seconds = _time_all(run_dir, sizes)
+                partner.wait(_PARTNER_TIMEOUT_S)
+            finally:
+                if partner.poll() is None:
+                    partner.kill()
+                    partner.wait()
+    except OSError as error:
+        raise StorageFailed(
+            f"{directory}: cannot exchange files there: {error.strerror}; name another directory "
+            "with --exchange-dir"
+        ) from error
+    return Carrier(sizes, seconds)
+
+
+def _start(run_dir: str, count: int) -> subprocess.Popen[bytes]:
+    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    return subprocess.Popen(
+        [sys.executable, "-m", "dualnet.cut.plan.carrier", run_dir, str(count)],
+        env={**os.environ, "PYTHONPATH": path},
+    )
+
+
+def _open(role: str, run_dir: str) -> Channel:
+    settings = ExchangeSettings(partner_timeout_s=_PARTNER_TIMEOUT_S, retain=0)
+    return open_channel("files", role, run_dir, settings, {"plan": 1})
+
+
+def _time_all(run_dir: str, sizes: Iterable[int]) -> list[float]:
+    medians = []
+    with _open("net1", run_dir) as channel:
+        channel.handshake({})
+        iteration = 0
+        for number, size in enumerate(sizes):
+            array = np.arange(size // 4, dtype=np.float32)
+            place = np.empty_like(array)
+            seconds = []
+            for _ in range(_WARM_UP + _REPEATS):
+                started_s = time.perf_counter()
+                channel.send(Message(f"up{number}", iteration, {"blob": array}))
+                place[...] = channel.receive(f"down{number}", iteration).arrays["blob"]
+                seconds.append((time.perf_counter() - started_s) / 2)
+                iteration += 1
+            medians.append(median(seconds[_WARM_UP:]))
+    return medians
+
+
+def _answer(run_dir: str, count: int) -> None:
+    with _open("net2", run_dir) as channel:
+        channel.handshake({})
+        place = np.empty(0, np.float32)
+        for iteration in range(count):
+            number = iteration // (_WARM_UP + _REPEATS)
+            array = channel.receive(f"up{number}", iteration).arrays["blob"]
+            if place.shape != array.shape:
+                place = np.empty_like(array)
+            place[...] = array
+            channel.send(Message(f"down{number}", iteration, {"blob": place}))
+
+
+if __name__ == "__main__":
+    try:
+        _answer(sys.argv[1], int(sys.argv[2]))
+    except DualnetError as error:
+        sys.stderr.write(f"dualnet: {error}\n")
+        sys.exit(error.exit_code)

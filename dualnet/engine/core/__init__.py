@@ -1,0 +1,1 @@
+"""Blobs, layers in their places, and the net that runs them."""

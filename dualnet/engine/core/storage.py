@@ -1,0 +1,256 @@
+"""Memory behind a blob: one tensor that layers rebind freely, and NumPy views that stay live.
+
+Layers publish a result by binding its tensor: nothing is copied and the tensor may have any strides
+(channels-last outputs flow from layer to layer unconverted). Users, on the other hand, expect from
+pycaffe that an array taken from a blob *is* the blob's memory. Both hold, because the storage knows
+whether anybody still has such an array: NumPy views keep the array that they were cut from alive,
+and the storage keeps a weak reference to that one base array. While it lives, results are copied
+into it; otherwise they are rebound.
+
+On the CPU the base array and the tensor share memory. On a GPU the array is a host copy: taking it
+downloads the values and marks the host as possibly changed, so the next use on the device uploads
+them again (Caffe's `mutable_cpu_data`). Arrays held for longer are brought up to date at the
+boundaries of forward, backward and update calls, in both directions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import weakref
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dualnet.engine.core import device
+
+__all__ = ["Shape", "Storage", "boundary"]
+
+Shape = tuple[int, ...]
+
+# Storages on a GPU that have handed out a host array; looked through at every boundary.
+_exposed: weakref.WeakSet[Storage] = weakref.WeakSet()
+_depth = 0
+
+
+class Storage:
+    """Float32 values without a fixed shape; several blobs may share one storage.
+
+    A storage without a tensor stands for zeros: clearing a gradient costs nothing, and the first
+    gradient added afterwards is bound instead of added.
+    """
+
+    __slots__ = ("__weakref__", "_base", "_fixed", "_host", "_tensor")
+
+    def __init__(self) -> None:
+        self._tensor: Tensor | None = None
+        self._base: weakref.ref[np.ndarray] | None = None  # flat; alive while a user has a view
+        self._host: np.ndarray | None = None  # set while the host copy may be newer (GPU only)
+        self._fixed = False  # the tensor is a caller's memory, whose order must stay
+
+    def tensor(self, shape: Shape) -> Tensor:
+        """The values as a tensor on the current device that aliases this storage.
+
+        Args:
+            shape: the shape wanted. Where the storage holds more values, the first ones are meant;
+                where it holds fewer, fresh zeros replace them, as when Caffe's blobs grow.
+
+        Returns:
+            A float32 tensor of that shape, of any strides.
+        """
+        if self._host is not None:
+            self._upload(self._host)
+        t = self._tensor
+        if t is None:
+            t = self._tensor = torch.zeros(shape, dtype=torch.float32, device=device.current())
+            return t
+        if t.device != device.current():
+            t = self._move(t)
+        if t.shape == shape:
+            return t
+        return self._reshaped(t, shape)
+
+    def bind(self, values: Tensor) -> None:
+        """Makes these values the content, without copying unless a user holds an array of it.
+
+        The storage owns the tensor from now on: the caller must neither keep it for writing nor
+        pass memory that belongs to another storage (share the storage instead).
+        """
+        self._fixed = False
+        base = self._live_base()
+        if base is None:
+            self._tensor, self._host = values, None
+        elif values.is_cuda:
+            self._tensor, self._host = values, None  # the held array follows at the boundary
+        elif base.size < values.numel():
+            self._tensor, self._base, self._host = values, None, None
+        else:
+            # Wrapping the base in a tensor would keep it alive for ever; ours is the same memory.
+            t = self._tensor
+            t = self._adopt(base) if t is None or t.is_cuda else t
+            t.view(-1)[: values.numel()].view(values.shape).copy_(values)
+            self._host = None
+
+    def take(self, shape: Shape) -> Tensor:
+        """The values, handed over: the next `bind` leaves them alone.
+
+        For layers that compute in place but need their input again; call `bind` next.
+        """
+        t = self.tensor(shape)
+        if self._live_base() is not None or self._fixed or t is not self._tensor:
+            return t.clone()
+        self._tensor = None
+        return t
+
+    def alias(self, values: Tensor) -> None:
+        """Looks at memory that a caller owns: each sees what the other writes."""
+        self._tensor, self._base, self._host, self._fixed = values, None, None, True
+
+    def add(self, values: Tensor) -> None:
+        """Adds values; after `clear` the first ones are bound instead."""
+        if self._tensor is None and self._host is None:
+            self.bind(values)
+        else:
+            self.tensor(tuple(values.shape)).add_(values)
+
+    def clear(self) -> None:
+        """Sets everything to zero, lazily where nobody looks."""
+        if self._live_base() is not None and self._tensor is not None:
+            self._tensor.zero_()
+            self._host = None
+        else:
+            self._tensor = self._base = self._host = None
+
+    def drop(self) -> None:
+        """Forgets values that are about to be replaced, so that the result can have their memory.
+
+        Nothing happens where a user holds an array of them.
+        """
+        if self._live_base() is None and not self._fixed:
+            self._tensor = self._base = self._host = None
+
+    def relayout(self, shape: Shape, memory_format: torch.memory_format) -> Tensor:
+        """The values in a memory format, kept so where no user's array fixes the order.
+
+        Args:
+            shape: (N, C, H, W).
+            memory_format: `torch.channels_last` or `torch.contiguous_format`.
+        """
+        t = self.tensor(shape)
+        if t.is_contiguous(memory_format=memory_format):
+            return t
+        converted = t.contiguous(memory_format=memory_format)
+        free = self._live_base() is None and not self._fixed
+        if free and self._tensor is not None and self._tensor.numel() == converted.numel():
+            self._tensor = converted
+        return converted
+
+    def array(self, shape: Shape) -> np.ndarray:
+        """The values as a C-contiguous array that stays live while anybody holds it.
+
+        Args:
+            shape: the shape wanted; see `tensor`.
+
+        Returns:
+            A writable float32 array of that shape.
+        """
+        if device.current().type != "cpu":
+            return self._host_array(shape)
+        base = self._live_base()
+        t = self._tensor
+        aliased = t is not None and t.device.type == "cpu" and self._host is None
+        if base is None or base.size < math.prod(shape) or not aliased:
+            t = self.tensor(shape)
+            if not t.is_contiguous():
+                t = self._tensor = t.contiguous()
+            whole = t if self._tensor is None else self._tensor  # t may be its first part
+            base = whole.view(-1).numpy()
+            self._base = weakref.ref(base)
+        return base[: math.prod(shape)].reshape(shape)
+
+    def _live_base(self) -> np.ndarray | None:
+        return None if self._base is None else self._base()
+
+    def _reshaped(self, t: Tensor, shape: Shape) -> Tensor:
+        count = math.prod(shape)
+        if count > t.numel():
+            self._base = None
+            self._tensor = torch.zeros(shape, dtype=torch.float32, device=t.device)
+            return self._tensor
+        if not t.is_contiguous():
+            t = self._tensor = t.contiguous()
+        if count < t.numel():
+            return t.view(-1)[:count].view(shape)
+        self._tensor = t.view(shape)
+        return self._tensor
+
+    def _move(self, t: Tensor) -> Tensor:
+        """Brings the values to the current device after a change of mode."""
+        self._tensor = t.to(device.current()).contiguous()
+        base = self._live_base()
+        if base is not None:
+            if self._tensor.is_cuda:
+                _exposed.add(self)
+            else:
+                values = self._tensor.view(-1)[: base.size]
+                self._adopt(base).copy_(values)
+        return self._tensor
+
+    def _adopt(self, base: np.ndarray) -> Tensor:
+        """Makes a host array the memory, after a change from GPU to CPU while it is held."""
+        self._tensor = torch.from_numpy(base)
+        return self._tensor
+
+    # Host copies of values that live on a GPU.
+
+    def _host_array(self, shape: Shape) -> np.ndarray:
+        count = math.prod(shape)
+        if self._host is not None and self._host.size >= count:
+            base = self._host
+        else:
+            t = self.tensor(shape)
+            held = self._live_base()
+            base = np.empty(count, np.float32) if held is None or held.size < count else held
+            torch.from_numpy(base)[:count].view(shape).copy_(t)
+        self._host, self._base = base, weakref.ref(base)
+        _exposed.add(self)
+        return base[:count].reshape(shape)
+
+    def _upload(self, host: np.ndarray) -> None:
+        if device.current().type == "cpu":
+            self._adopt(host)  # after a change of mode: whoever holds the array goes on seeing all
+        else:
+            self._tensor = torch.from_numpy(host).to(device.current(), copy=True)
+        self._host = None
+
+    def _begin(self) -> None:
+        base = self._live_base()
+        if base is None:
+            _exposed.discard(self)
+        elif self._tensor is None or self._tensor.is_cuda:
+            self._host = base
+
+    def _end(self) -> None:
+        base, t = self._live_base(), self._tensor
+        if base is not None and self._host is None and t is not None and t.is_cuda:
+            count = min(base.size, t.numel())
+            torch.from_numpy(base)[:count].copy_(t.reshape(-1)[:count])
+
+
+@contextlib.contextmanager
+def boundary() -> Iterator[None]:
+    """Brings arrays that users hold and the GPU's memory together around one engine call."""
+    global _depth
+    if _depth == 0:
+        for storage in list(_exposed):
+            storage._begin()
+    _depth += 1
+    try:
+        yield
+    finally:
+        _depth -= 1
+        if _depth == 0:
+            for storage in list(_exposed):
+                storage._end()

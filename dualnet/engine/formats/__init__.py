@@ -1,0 +1,1 @@
+"""Caffe's file formats: prototxt, weights, snapshots, images."""

@@ -1,0 +1,1 @@
+"""Caffe's common layers, and those that move or combine values."""

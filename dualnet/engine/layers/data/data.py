@@ -1,0 +1,125 @@
+"""Data: batches from an LMDB or LevelDB database (`L/data_layer.cpp`, `base_data_layer.cpp`)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from dualnet.engine.errors import DataError, PrototxtError
+from dualnet.engine.formats.datum import decode
+from dualnet.engine.layers.base import Blobs, Layer
+from dualnet.engine.layers.registry import register
+from dualnet.engine.proto import caffe_pb2
+from dualnet.engine.records.database import Records, open_database
+from dualnet.engine.records.leveldb import is_leveldb
+from dualnet.engine.records.prefetch import Prefetcher
+from dualnet.engine.records.transform import Transformer
+
+__all__ = ["Data"]
+
+Batch = tuple[np.ndarray, np.ndarray]
+
+
+@register("Data")
+class Data(Layer):
+    """Tops: images (N, C, H, W) and, if wanted, labels (N,).
+
+    Records are read in the order of their keys, never shuffled, and begin again at the end. As in
+    Caffe, `rand_skip` has no effect here.
+    """
+
+    bottoms = 0
+    tops = (1, 2)
+
+    def setup(self, bottom: Blobs, top: Blobs) -> None:
+        """Opens the database; its first image gives the shape."""
+        param = self.layer_param.data_param
+        is_level = param.backend == caffe_pb2.DataParameter.LEVELDB
+        if is_level and os.path.exists(os.path.join(param.source, "data.mdb")):
+            raise PrototxtError(
+                f"layer '{self.name}': data_param.backend is LEVELDB (the default), but "
+                f"'{param.source}' is an LMDB database; write 'backend: LMDB'"
+            )
+        if not is_level and is_leveldb(param.source):
+            raise PrototxtError(
+                f"layer '{self.name}': data_param.backend is LMDB, but '{param.source}' is a "
+                "LevelDB database; write 'backend: LEVELDB', or convert it with `dualnet data "
+                "convert`"
+            )
+        if not param.batch_size:
+            raise PrototxtError(f"layer '{self.name}': data_param needs batch_size above 0")
+        database = open_database(param.source, is_level)
+        transformer = Transformer(self.layer_param.transform_param, self.phase, self.name)
+        color: bool | None = True if param.force_encoded_color else None
+        if self.layer_param.transform_param.force_color:
+            color = True
+        elif self.layer_param.transform_param.force_gray:
+            color = False
+        first = decode(database.first(), f"'{param.source}', first record", color)
+        shape = transformer.output_shape((first.shape[0], first.shape[1], first.shape[2]))
+        self._shape = (param.batch_size, *shape)
+        self._source = _Source(database, transformer, param.batch_size, color)
+        # Started by the first forward pass, so that nets that are only inspected read nothing.
+        self._prefetcher: Prefetcher | None = None
+        self._depth = param.prefetch
+        top[0].reshape(*self._shape)
+        if len(top) > 1:
+            top[1].reshape(param.batch_size)
+
+    def reshape(self, bottom: Blobs, top: Blobs) -> None:
+        """The shape is fixed."""
+
+    def forward(self, bottom: Blobs, top: Blobs) -> None:
+        """Serves the next batch."""
+        if self._prefetcher is None:
+            self._prefetcher = Prefetcher(self._source.batches, self._depth)
+        images, labels = self._prefetcher.take()
+        top[0].reshape(*images.shape)
+        top[0].set_data(torch.from_numpy(images))
+        if len(top) > 1:
+            top[1].reshape(*labels.shape)
+            top[1].set_data(torch.from_numpy(labels))
+
+    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
+        """Data have nothing below."""
+
+
+class _Source:
+    """Endless batches of a database; runs in the prefetch thread."""
+
+    def __init__(
+        self,
+        database: Records,
+        transformer: Transformer,
+        batch_size: int,
+        color: bool | None,
+    ) -> None:
+        self._database = database
+        self._transformer = transformer
+        self._batch_size = batch_size
+        self._color = color
+
+    def batches(self) -> Iterator[Batch]:
+        """Yields (images (N, C, H, W) float32, labels (N,) float32)."""
+        images: list[np.ndarray] = []
+        labels: list[int] = []
+        for key, datum in self._records():
+            where = f"'{self._database.path}', record {key!r}"
+            image = decode(datum, where, self._color)
+            if images and image.shape != images[0].shape and not self._transformer.crops:
+                raise DataError(
+                    f"{where}: the image has shape {image.shape}, those before it "
+                    f"{images[0].shape}; resize them, or set crop_size"
+                )
+            images.append(image)
+            labels.append(datum.label)
+            if len(images) == self._batch_size:
+                yield self._transformer.batch(images), np.array(labels, np.float32)
+                images, labels = [], []
+
+    def _records(self) -> Iterator[tuple[bytes, caffe_pb2.Datum]]:
+        while True:
+            yield from self._database.records()

@@ -1,0 +1,193 @@
+"""Softmax and SoftmaxWithLoss (Caffe `L/softmax_layer.cpp`, `softmax_loss_layer.cpp`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from dualnet.engine.errors import DataError, PrototxtError, ShapeError
+from dualnet.engine.layers.base import Arity, Blobs, LossLayer
+from dualnet.engine.layers.neuron.activation import NeuronLayer
+from dualnet.engine.layers.registry import register
+from dualnet.engine.proto import caffe_pb2
+
+__all__ = ["Softmax", "SoftmaxWithLoss", "class_labels", "normalization_mode", "normalizer"]
+
+_aten = torch.ops.aten
+_FLT_MIN = torch.finfo(torch.float32).tiny
+
+
+@register("Softmax")
+class Softmax(NeuronLayer):
+    """exp(x) / sum(exp(x)) along `axis`."""
+
+    def setup(self, bottom: Blobs, top: Blobs) -> None:
+        """Reads the axis."""
+        self._axis = self.layer_param.softmax_param.axis
+
+    def reshape(self, bottom: Blobs, top: Blobs) -> None:
+        """The top takes the bottom's shape."""
+        self._dim = self.axis(self._axis, bottom[0])
+        top[0].reshape_like(bottom[0])
+
+    def forward(self, bottom: Blobs, top: Blobs) -> None:
+        """Computes the probabilities."""
+        top[0].set_data(_aten._softmax(bottom[0].data_tensor, self._dim, False))
+
+    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
+        """Computes (g - sum(g p)) p."""
+        if propagate_down[0]:
+            bottom[0].set_diff(
+                _aten._softmax_backward_data(
+                    top[0].diff_tensor, top[0].data_tensor, self._dim, torch.float32
+                )
+            )
+
+
+def normalization_mode(param: caffe_pb2.LossParameter, default: int) -> int:
+    """How a loss is normalised; the old `normalize` field counts unless the new one is there.
+
+    Args:
+        param: the layer's `loss_param`.
+        default: the mode of this layer type.
+    """
+    if param.HasField("normalization"):
+        return int(param.normalization)
+    if param.HasField("normalize"):
+        return int(param.VALID if param.normalize else param.BATCH_SIZE)
+    return default
+
+
+def normalizer(mode: int, outer: int, inner: int, valid: int | Tensor) -> float | Tensor:
+    """What a summed loss is divided by, at least 1.
+
+    Args:
+        mode: a `LossParameter.NormalizationMode`.
+        outer: the batch size.
+        inner: positions a sample.
+        valid: positions with a label that counts, over the batch; a scalar tensor where they were
+            counted on the device, where the result then stays.
+    """
+    modes = caffe_pb2.LossParameter
+    if mode == modes.VALID:
+        return valid.clamp_min(1) if isinstance(valid, Tensor) else max(1.0, float(valid))
+    value = {modes.FULL: outer * inner, modes.BATCH_SIZE: outer, modes.NONE: 1}[mode]
+    return max(1.0, float(value))
+
+
+def class_labels(name: str, labels: Tensor, classes: int, ignore: int | None) -> Tensor:
+    """Labels as integers; on the CPU they are checked, on a GPU that would stop the pipeline.
+
+    Args:
+        name: the layer, for the message.
+        labels: float32, any shape.
+        classes: how many there are.
+        ignore: the label that does not count, which may lie outside.
+
+    Raises:
+        DataError: a label is not a class.
+    """
+    result = labels.to(torch.int64)
+    if labels.device.type == "cpu" and result.numel():
+        counted = result if ignore is None else result[result != ignore]
+        if counted.numel() and not (int(counted.min()) >= 0 and int(counted.max()) < classes):
+            raise DataError(
+                f"layer '{name}': labels range from {int(counted.min())} to {int(counted.max())}, "
+                f"the predictions have {classes} classes (0 to {classes - 1})"
+            )
+    return result
+
+
+@register("SoftmaxWithLoss")
+class SoftmaxWithLoss(LossLayer):
+    """Multinomial logistic loss of the softmax of bottom 0.
+
+    Bottoms: scores (N, C, …) and labels, one for every position. Top 0: the scalar loss; top 1,
+    if any: the probabilities. A probability counts as at least FLT_MIN, so one loss is at most
+    87.3365. SegNet's `weight_by_label_freqs` multiplies each position's loss by the
+    `class_weighting` of its label; the divisor stays the number of positions.
+    """
+
+    tops: ClassVar[Arity] = (1, 2)
+
+    def setup(self, bottom: Blobs, top: Blobs) -> None:
+        """Reads the axis, the ignored label and the normalisation."""
+        param = self.layer_param.loss_param
+        self._ignore = param.ignore_label if param.HasField("ignore_label") else None
+        self._mode = normalization_mode(param, param.VALID)
+        self._axis = self.layer_param.softmax_param.axis
+        self._class_weights = torch.tensor(list(param.class_weighting))
+        self._is_weighted: bool = param.weight_by_label_freqs
+        self._labels: Tensor | None = None
+        self._probability: Tensor | None = None
+
+    def reshape(self, bottom: Blobs, top: Blobs) -> None:
+        """Checks that there is a label for every position."""
+        super().reshape(bottom, top)
+        dims = bottom[0].dims
+        self._dim = self.axis(self._axis, bottom[0])
+        self._outer = math.prod(dims[: self._dim])
+        self._inner = math.prod(dims[self._dim + 1 :])
+        if self._outer * self._inner != bottom[1].count:
+            raise ShapeError(
+                f"layer '{self.name}': number of labels must match number of predictions: "
+                f"predictions {dims} with softmax axis {self._dim} need "
+                f"{self._outer * self._inner} labels, bottom 1 has shape {bottom[1].dims}"
+            )
+        if self._is_weighted and len(self._class_weights) != dims[self._dim]:
+            raise PrototxtError(
+                f"layer '{self.name}': weight_by_label_freqs needs one class_weighting a class: "
+                f"there are {len(self._class_weights)} for the {dims[self._dim]} of predictions "
+                f"{dims}"
+            )
+        if len(top) > 1:
+            top[1].reshape_like(bottom[0])
+
+    def _label_weights(self, labels: Tensor) -> Tensor:
+        """The weight of each label's class, float32, of the labels' shape."""
+        self._class_weights = self._class_weights.to(labels.device)
+        return self._class_weights[labels]
+
+    def forward(self, bottom: Blobs, top: Blobs) -> None:
+        """Computes the loss."""
+        scores = bottom[0].data_tensor
+        classes = scores.shape[self._dim]
+        flat = (self._outer, classes, self._inner)
+        probability = _aten._softmax(scores, self._dim, False)
+        labels = bottom[1].data_tensor.reshape(self._outer, 1, self._inner)
+        labels = class_labels(self.name, labels, classes, self._ignore)
+        counted = None if self._ignore is None else labels != self._ignore
+        if counted is not None:
+            labels = labels * counted
+        picked = probability.reshape(flat).gather(1, labels).clamp_min_(_FLT_MIN).log_()
+        valid: int | Tensor = labels.numel()
+        if counted is not None:
+            picked *= counted
+            valid = counted.sum()
+        if self._is_weighted:
+            picked *= self._label_weights(labels)
+        self._divisor = normalizer(self._mode, self._outer, self._inner, valid)
+        self._probability, self._labels, self._counted = probability, labels, counted
+        self.set_loss(top, picked.sum().neg_().div_(self._divisor))
+        if len(top) > 1:
+            top[1].set_data(probability.clone())
+
+    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
+        """Computes (p - one_hot(label)) * weight / divisor, 0 at ignored labels."""
+        self.refuse_label_gradient(propagate_down)
+        if not propagate_down[0] or self._probability is None or self._labels is None:
+            return
+        p = self._probability
+        gradient = p.reshape(self._outer, -1, self._inner).clone()
+        one = torch.full_like(self._labels, -1.0, dtype=torch.float32)
+        gradient.scatter_add_(1, self._labels, one)
+        if self._counted is not None:
+            gradient *= self._counted
+        if self._is_weighted:
+            gradient *= self._label_weights(self._labels)
+        gradient *= top[0].diff_tensor.reshape(()) / self._divisor
+        bottom[0].set_diff(gradient.view(p.shape))

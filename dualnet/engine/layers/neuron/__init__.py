@@ -1,0 +1,1 @@
+"""Caffe's neuron layers: one value in, one value out."""

@@ -1,0 +1,1 @@
+"""Caffe's vision layers: convolution, pooling, normalisation over neighbours."""

@@ -1,0 +1,1 @@
+"""The module `caffe` as pycaffe has it."""

@@ -1,0 +1,1 @@
+"""Where data layers get their samples from: databases, lists of files, windows."""

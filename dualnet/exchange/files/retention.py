@@ -1,0 +1,195 @@
+"""Which messages may be deleted, and how much room those that may not take.
+
+A message is needed again when either half restarts from a checkpoint that lies before it: the
+sender proves by it that its replay is right, the receiver reads it. So it goes when the oldest
+checkpoint that each half keeps has it behind itself.
+
+A start that replays sends messages anew, under its own epoch. Of each message one copy stays: the
+older one goes when the new one is announced, and what several starts have left is cleared up by the
+next. So the messages never take more than one copy of each and the one being sent, however often a
+half is started before its next checkpoint.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dualnet.errors import StorageFailed
+from dualnet.exchange.files.npy import HEADER_BYTES, TRAILER_BYTES
+from dualnet.exchange.files.status_record import StageRecord
+from dualnet.exchange.paths import DataName, ExchangePaths
+from dualnet.fs import Fs
+
+__all__ = [
+    "Kept",
+    "Passage",
+    "find_messages",
+    "message_bytes",
+    "remove_temporaries",
+    "superfluous",
+]
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A durable checkpoint: its iteration, and the messages that it has behind it."""
+
+    iteration: int
+    sent: int
+    received: int
+
+
+class Kept:
+    """The messages of one half that are still on disk.
+
+    Args:
+        fs: all I/O.
+        paths: the exchange directory.
+        budget_bytes: the most that they may take.
+    """
+
+    def __init__(self, fs: Fs, paths: ExchangePaths, budget_bytes: int) -> None:
+        self._fs = fs
+        self._paths = paths
+        self._budget_bytes = budget_bytes
+        self._entries: dict[int, tuple[list[str], int]] = {}
+        self._deleted_through = 0
+        #: What they take on disk.
+        self.total_bytes = 0
+
+    def add(self, seq: int, path: str, nbytes: int) -> None:
+        """Note one file of a message."""
+        files, size = self._entries.get(seq, ([], 0))
+        self._entries[seq] = (files + [path], size + nbytes)
+        self.total_bytes += nbytes
+
+    def discard(self, seq: int, path: str, nbytes: int) -> None:
+        """Delete one file of a message, which another one has taken the place of.
+
+        One that cannot be deleted now is left, and tried again with the rest of the message.
+        """
+        try:
+            self._fs.unlink(path)
+        except FileNotFoundError:
+            pass  # gone already
+        except OSError:
+            return
+        files, size = self._entries.get(seq, ([], 0))
+        if path in files:
+            self._entries[seq] = ([one for one in files if one != path], size - nbytes)
+            self.total_bytes -= nbytes
+
+    def delete_through(self, seq: int) -> None:
+        """Delete messages up to number `seq`.
+
+        A file that cannot be deleted now is left: it does no harm but to the disk.
+        """
+        while self._deleted_through < seq:
+            self._deleted_through += 1
+            files, nbytes = self._entries.pop(self._deleted_through, ([], 0))
+            self.total_bytes -= nbytes
+            for path in files:
+                try:
+                    self._fs.unlink(path)
+                except OSError:
+                    continue
+
+    def bytes_of(self, seq: int) -> int:
+        """What a message takes on disk now."""
+        return self._entries.get(seq, ([], 0))[1]
+
+    def fits(self, nbytes: int) -> bool:
+        """Whether a message of `nbytes` fits the budget."""
+        return self.total_bytes + nbytes <= self._budget_bytes
+
+    def check_room(self, nbytes: int) -> None:
+        """Check that a message of `nbytes` fits the budget.
+
+        Raises:
+            StorageFailed: it does not.
+        """
+        if not self.fits(nbytes):
+            raise StorageFailed(
+                f"{self._paths.root}: messages kept for a restart take {self.total_bytes} bytes, "
+                f"{nbytes} more exceed exchange.disk_budget_bytes {self._budget_bytes}; write "
+                f"checkpoints more often, or raise it"
+            )
+
+    def check_disk(self, nbytes: int) -> None:
+        """Check that the disk has twice `nbytes` free.
+
+        Raises:
+            StorageFailed: it has not.
+            OSError: from the file system.
+        """
+        status = self._fs.statvfs(self._paths.root)
+        free = status.f_bavail * status.f_frsize
+        if free < 2 * nbytes:
+            raise StorageFailed(
+                f"{self._paths.root}: {free} bytes free, {2 * nbytes} wanted (twice what is kept "
+                f"between two checkpoints); free space, or write checkpoints more often"
+            ) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def message_bytes(data_bytes: int, arrays: int) -> int:
+    """Bytes on disk of a message with so much data in so many arrays."""
+    return data_bytes + arrays * (HEADER_BYTES + TRAILER_BYTES)
+
+
+def find_messages(fs: Fs, paths: ExchangePaths, role: str) -> dict[int, list[DataName]]:
+    """All data files of a role by message number."""
+    found: dict[int, list[DataName]] = {}
+    for name in fs.listdir(paths.root):
+        entry = DataName.parse(name)
+        if entry is not None and entry.role == role:
+            found.setdefault(entry.seq, []).append(entry)
+    return found
+
+
+def superfluous(
+    names: Sequence[DataName], records: Mapping[int, StageRecord | None]
+) -> list[DataName]:
+    """Which of one message's files, of several starts, nobody can need.
+
+    Of all copies one stays: that which `Partner.locate` finds, of the latest start that has
+    announced it. What a start was killed over is none, unless there is no other.
+
+    Args:
+        names: one message's files, at least one.
+        records: the stage record of each of their epochs, None for one that cannot be read.
+
+    Returns:
+        Those; none where a record cannot be read.
+    """
+    epochs = sorted({name.epoch for name in names}, reverse=True)
+    announced = []
+    for epoch in epochs:
+        record = records[epoch]
+        if record is None:
+            return []
+        if 0 <= record.base < names[0].seq <= record.seq:
+            announced.append(epoch)
+    stays = (announced or epochs)[0]
+    return [name for name in names if name.epoch != stays]
+
+
+def remove_temporaries(fs: Fs, paths: ExchangePaths, role: str, epoch: int) -> None:
+    """Remove what other starts of a role left half-written; never another role's files.
+
+    Call it as `epoch`'s holder, before anything is written. One that was killed while it took the
+    role left files of the very epoch that is ours now; a rival that is still trying finds its own
+    gone, and knows that it has lost.
+
+    Raises:
+        OSError: the directory cannot be listed.
+    """
+    for name in fs.listdir(paths.root):
+        whose = paths.parse_temporary(name)
+        if whose is not None and whose[0] == role and whose[1] <= epoch:
+            try:
+                fs.unlink(os.path.join(paths.root, name))
+            except OSError:
+                continue  # gone already, or the next start's business

@@ -1,0 +1,1 @@
+"""Who is there in a run: manifest, lease, heartbeat."""

@@ -1,0 +1,1 @@
+"""How this process ends: by a signal, or with the process that started it."""

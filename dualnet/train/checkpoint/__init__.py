@@ -1,0 +1,1 @@
+"""Checkpoints: Caffe's files, the record that commits them, and what else a restart needs."""

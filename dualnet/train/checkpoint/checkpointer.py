@@ -1,0 +1,138 @@
+"""A half's checkpoints as it trains: written with patience for the disk, and gone back to.
+
+One is made of Caffe's files (checkpoint.py), what belongs beside them (extra_state.py), and the
+record without which they do not count (commit.py).
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import Callable, Optional
+
+from dualnet.exchange import Channel, Counters
+from dualnet.exchange.disk.storage import Storage
+from dualnet.fs import SYSTEM
+from dualnet.process.stopping import Stopper
+from dualnet.report.log import CaffeLog
+from dualnet.train.checkpoint import caffe_files, commit, extras
+from dualnet.train.net.nets import Half
+
+__all__ = ["Checkpointer"]
+
+
+class Checkpointer:
+    """Writes one half's checkpoints, and takes it back to one.
+
+    Args:
+        half: Its nets.
+        log: Told what is written and what the disk refuses.
+        run_dir: Where they are.
+        channel: The way to the other half, which may have something to keep.
+        stopper: No signal cuts one in two.
+        report: Shows what holds the half up, but for the log.
+
+    Attributes:
+        latest: Iteration of the latest that was written or gone back to; -1 before.
+        quiet_storage: Tries again while the disk is full or fails, without a line in the log: for
+            the log's own lines, and when it is closed.
+    """
+
+    def __init__(
+        self,
+        half: Half,
+        log: CaffeLog,
+        run_dir: str,
+        channel: Optional[Channel],
+        stopper: Stopper,
+        report: Callable[[str], None],
+    ) -> None:
+        self.half, self.log, self.run_dir = half, log, run_dir
+        self.channel, self.stopper = channel, stopper
+        self.latest = -1
+        self._report = report
+        self._state = "running"
+        timeout_s = half.config.exchange.storage_timeout_s
+        counters = channel.counters if channel is not None else Counters()
+        storage = partial(Storage, SYSTEM, run_dir, timeout_s, counters)
+        self._storage = storage(self._on_blocked)
+        self.quiet_storage = storage(report)
+
+    def restore(self, iteration: int, batches: int, progress: Callable[[], None]) -> None:
+        """Go back to Caffe's files of an iteration, with the data that come next.
+
+        Args:
+            iteration: Updates done.
+            batches: Test batches done.
+            progress: Called again and again while data are passed over.
+        """
+        caffe_files.restore(
+            self.half, iteration, self.run_dir, batches, progress, self._report, self.stopper.fs
+        )
+        self.latest = iteration
+        path = caffe_files.state_path(self.run_dir, self.half.role, iteration)
+        # Caffe's words (tools/caffe.cpp); readers of the log drop the lines that come again.
+        self.log.info(f"Restoring previous solver status from {path}")
+
+    def restore_extras(self, record: commit.Commit) -> None:
+        """Go back to what is beside them; a file that the record does not know is none of it."""
+        run_dir, role, iteration = self.run_dir, self.half.role, record.iteration
+        for kind, owner in self._extras():
+            path = extras.state_path(run_dir, role, iteration, kind)
+            if os.path.basename(path) in record.files:
+                extras.restore(kind, owner, run_dir, role, iteration)
+
+    def write(self, record: commit.Commit) -> None:
+        """Write one of the present nets.
+
+        Args:
+            record: Where the half stands, but for the files.
+
+        Raises:
+            StorageFailed: It could not be written for `exchange.storage_timeout_s`; those before
+                it stand.
+        """
+        what = f"{self.half.role}'s checkpoint of iteration {record.iteration} in {self.run_dir}"
+        self._storage.attempt("write", what, partial(self._try_to_write, record))
+
+    def mark_complete(self) -> None:
+        """Note that nothing is left to do, in the latest one's record."""
+        role, iteration = self.half.role, self.latest
+        self.quiet_storage.attempt(
+            "write",
+            commit.record_path(self.run_dir, role, iteration),
+            partial(commit.mark_complete, self.run_dir, role, iteration),
+        )
+
+    def hurry(self) -> None:
+        """From now on there is no time to wait for a full disk."""
+        self._storage.timeout_s = self.quiet_storage.timeout_s = 0.0
+
+    def _try_to_write(self, record: commit.Commit) -> None:
+        half, run_dir, iteration = self.half, self.run_dir, record.iteration
+        # Held here and not around all tries: a signal may end the waiting for a full disk.
+        with self.stopper.held():
+            paths = caffe_files.save(half, iteration, run_dir)
+            self.log.snapshot(*paths)
+            extra = [
+                path
+                for kind, owner in self._extras()
+                for path in extras.save(kind, owner, run_dir, half.role, iteration)
+            ]
+            commit.write(run_dir, record, *paths, *extra)
+            commit.prune(run_dir, half.role, half.config.train.keep, iteration)
+            self.latest = iteration
+
+    def _extras(self) -> list[tuple[str, Optional[extras.Stateful]]]:
+        """What a checkpoint holds beside Caffe's files."""
+        return [("exchange", self.channel), ("momentum", self.half.update_rule)]
+
+    def _on_blocked(self, state: str) -> None:
+        """The disk refuses a checkpoint, or takes it again: say so to whoever looks."""
+        if state != self._state:
+            self._state = state
+            if state == "running":
+                self.log.info("Writing the checkpoint works again")
+            else:
+                self.log.warning(f"Cannot write the checkpoint ({state}); trying on")
+        self._report(state)

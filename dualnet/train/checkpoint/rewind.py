@@ -1,0 +1,168 @@
+"""Where a half goes on: from its latest whole checkpoint, or from an earlier one of both halves.
+
+A half that goes on from a checkpoint reads again what the other one had sent by the checkpoint that
+that one goes on from. Such messages are kept as long as checkpoints are needed, and deleted when
+both halves are complete. Where one is gone, and a checkpoint was damaged or lost, a half cannot
+repeat its part alone: both go back to the latest iteration whose checkpoints are whole in both.
+
+Halves without a directory in common (carrier tcp) know nothing of each other's checkpoints: each
+goes on from its own latest.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Callable, Optional
+
+from dualnet.errors import UsageError
+from dualnet.exchange.channel import PARTNER, ROLES
+from dualnet.exchange.paths import DataName, ExchangePaths
+from dualnet.exchange.peek import peek
+from dualnet.fs import SYSTEM, Fs
+from dualnet.train.checkpoint import commit
+from dualnet.train.checkpoint.commit import Commit
+from dualnet.train.start.extension import check_rates
+
+__all__ = ["go_back", "is_over"]
+
+#: A half whose heartbeat is older, on a machine that cannot be asked, is taken for dead.
+_SILENT_S = 60.0
+#: Role to its latest whole checkpoint.
+Latest = dict[str, Optional[Commit]]
+
+
+def is_over(run_dir: str, role: str, max_iter: Optional[int] = None, fs: Fs = SYSTEM) -> bool:
+    """Whether nothing is left to do for a half.
+
+    Args:
+        run_dir: The run.
+        role: The half.
+        max_iter: See `commit.complete`.
+        fs: All I/O.
+
+    Returns:
+        Whether it is complete and its last checkpoint whole, and the other half can do without it.
+    """
+    own = commit.latest(run_dir, role, fs=fs)
+    if own is None or not commit.is_end(own, max_iter):
+        return False
+    latest: Latest = {role: own, PARTNER[role]: commit.latest(run_dir, PARTNER[role], fs=fs)}
+    return not _is_apart(run_dir, latest, fs) or _common(run_dir, fs) is None
+
+
+def go_back(
+    run_dir: str,
+    role: str,
+    warn: Callable[[str], None] = lambda text: None,
+    fs: Fs = SYSTEM,
+) -> Optional[Commit]:
+    """The checkpoint that a half goes on from, or None if it starts from nothing.
+
+    Where both halves have to go back, the records of what lies beyond are removed, the other half's
+    too: its files without a record are no checkpoint, and will be written again. A half that is at
+    work is not taken back.
+
+    Args:
+        run_dir: The run.
+        role: The half; its process must hold the role.
+        warn: Told of each checkpoint of its that is passed over, and why.
+        fs: All I/O.
+
+    Raises:
+        UsageError: Both have to, and there is no such iteration; or the rates that a half would
+            have from there are not those that it had.
+    """
+    latest: Latest = {
+        one: commit.latest(run_dir, one, warn if one == role else lambda text: None, fs)
+        for one in ROLES
+    }
+    if not _is_apart(run_dir, latest, fs) or not _is_shared(run_dir, PARTNER[role], fs):
+        check_rates(run_dir, role, _iteration(latest[role]))
+        return latest[role]
+    common, other = _common(run_dir, fs), latest[PARTNER[role]]
+    is_ahead = common is None or (other is not None and other.iteration > common)
+    if is_ahead and _is_at_work(run_dir, PARTNER[role]):
+        return latest[role]  # it ends when it finds the message gone; the other one trains on
+    reasons = "; ".join(_reason(run_dir, one, latest[one], fs) for one in ROLES)
+    if common is None:
+        raise UsageError(
+            f"{run_dir}: no iteration is left that both halves have a whole checkpoint of, and the "
+            f"messages between are deleted ({reasons}); put back the files from a copy, or train "
+            "in another run directory"
+        )
+    for one in ROLES:
+        check_rates(run_dir, one, common)
+    warn(
+        f"both halves go back to iteration {common}: {reasons}, and the messages between are "
+        "deleted"
+    )
+    for one in ROLES:
+        for iteration in commit.recorded(run_dir, one, fs):
+            if iteration > common:
+                commit.revoke(run_dir, one, iteration, fs)
+    found = commit.whole(run_dir, role, common, fs)
+    return found if isinstance(found, Commit) else None
+
+
+def _iteration(found: Optional[Commit]) -> int:
+    return found.iteration if found is not None else 0
+
+
+def _is_apart(run_dir: str, latest: Latest, fs: Fs) -> bool:
+    """Whether a half needs a message that nobody has or sends any more."""
+    try:
+        names = fs.listdir(ExchangePaths.of_run(run_dir).root)
+    except FileNotFoundError:
+        names = []
+    except OSError:
+        return False  # who opens the exchange will say it
+    kept: dict[str, set[int]] = {role: set() for role in ROLES}
+    for entry in filter(None, map(DataName.parse, names)):
+        kept[entry.role].add(entry.seq)
+    for reader in ROLES:
+        own, theirs = latest[reader], latest[PARTNER[reader]]
+        following = (own.received if own is not None else 0) + 1
+        sent = theirs.sent if theirs is not None else 0
+        if not kept[PARTNER[reader]].issuperset(range(following, sent + 1)):
+            return True
+    return False
+
+
+def _is_shared(run_dir: str, partner: str, fs: Fs) -> bool:
+    """Whether the other half writes here, too; over tcp each may have a directory of its own."""
+    names = fs.listdir(run_dir)
+    try:
+        names += fs.listdir(ExchangePaths.of_run(run_dir).root)
+    except FileNotFoundError:
+        pass
+    return any(name.startswith((f"{partner}_", f"{partner}.")) for name in names)
+
+
+def _is_at_work(run_dir: str, role: str) -> bool:
+    """Whether a half trains, as far as can be seen here; one that has just started does not."""
+    view = peek(run_dir).halves[role]
+    if view.state.startswith(("done", "stopped", "failed")) or view.alive is False:
+        return False
+    is_heard = view.heartbeat_age_s is not None and view.heartbeat_age_s < _SILENT_S
+    return view.sent > 0 and (bool(view.alive) or is_heard)
+
+
+def _common(run_dir: str, fs: Fs) -> Optional[int]:
+    """The latest iteration whose checkpoints are whole in both halves."""
+    recorded = [set(commit.recorded(run_dir, role, fs)) for role in ROLES]
+    for iteration in sorted(set.intersection(*recorded), reverse=True):
+        found = [commit.whole(run_dir, role, iteration, fs) for role in ROLES]
+        if all(isinstance(one, Commit) for one in found):
+            return iteration
+    return None
+
+
+def _reason(run_dir: str, role: str, latest: Optional[Commit], fs: Fs) -> str:
+    """What became of a half's checkpoints."""
+    recorded = commit.recorded(run_dir, role, fs)
+    what = f"{role}'s latest whole checkpoint is {latest.iteration if latest else 'none'}"
+    newest = max(recorded, default=-1)
+    found = commit.whole(run_dir, role, newest, fs) if recorded else ""
+    if isinstance(found, str) and found:
+        what += f" ({os.path.basename(commit.record_path(run_dir, role, newest))}: {found})"
+    return what

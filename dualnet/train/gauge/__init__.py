@@ -1,0 +1,1 @@
+"""What looks at a training without acting on it."""

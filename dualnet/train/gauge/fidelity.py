@@ -1,0 +1,101 @@
+"""The gradient-fidelity meter: how net1's gradient compares with the back-propagated one.
+
+Every `coupling.fidelity_interval` iterations net2 sends dL/dp too. net1 back-propagates it, then
+its own loss, and logs for the layers below the cut, each and together,
+
+    cosine  <own, true> / |own| |true|        1: the same direction; 0: nothing to do with it
+    ratio   |own| / |true|                    1: the same length
+
+L is net2's loss through conv3p, so p is where both halves agree on what the gradient is.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dualnet.train.loop.micro_batch import MicroBatch
+from dualnet.train.loop.session import Session
+from dualnet.train.net.driver import NetDriver
+from dualnet.train.net.nets import Half
+
+__all__ = ["FidelityMeter", "PREFIX", "is_due"]
+
+#: Before the names of cut blobs whose gradients travel beside an answer.
+PREFIX = "true_gradient:"
+
+Diffs = dict[str, np.ndarray]
+
+
+def is_due(interval: int, iteration: int) -> bool:
+    """Whether the gradients are compared in an iteration; both halves ask."""
+    return interval > 0 and iteration % interval == 0
+
+
+class FidelityMeter:
+    """net1's side.
+
+    Args:
+        half: net1's net and solver.
+    """
+
+    def __init__(self, half: Half) -> None:
+        self.interval = half.config.coupling.fidelity_interval
+        #: Layers whose gradients are compared.
+        self.layers = half.learning_below_cut
+        self._gradients: Diffs = {}
+        self._true: Diffs = {}
+
+    def is_due(self, iteration: int) -> bool:
+        """Whether this iteration's answer brings the true gradient."""
+        return is_due(self.interval, iteration)
+
+    def take(self, arrays: Diffs) -> Diffs:
+        """Keep the gradients that came with an answer, and return the answer without them."""
+        self._gradients = {
+            name[len(PREFIX) :]: values
+            for name, values in arrays.items()
+            if name.startswith(PREFIX)
+        }
+        return {name: values for name, values in arrays.items() if not name.startswith(PREFIX)}
+
+    def measure(self, net: NetDriver, batch: MicroBatch) -> None:
+        """Back-propagate the true gradient, if it came; parameter diffs are as before after it."""
+        if not self._gradients:
+            return
+        before = {} if batch.is_first else net.parameter_diffs()
+        net.net.clear_param_diffs()
+        net.backward_from(self._gradients)
+        found = self._below(net)
+        net.net.clear_param_diffs()
+        net.set_parameter_diffs(before)
+        if not batch.is_first:
+            found = {name: self._true[name] + diff for name, diff in found.items()}
+        self._true = found
+
+    def compare(self, net: NetDriver, session: Session) -> None:
+        """Log how net1's own gradient, which `backward` has just made, compares with it."""
+        if not self._gradients:
+            return
+        own, true = self._below(net), self._true
+        series = dict(zip(("fidelity_cosine", "fidelity_ratio"), _compared(own, true)))
+        for layer in self.layers:
+            names = [name for name in true if name.rpartition(".")[0] == layer]
+            cosine, ratio = _compared({n: own[n] for n in names}, {n: true[n] for n in names})
+            series[f"fidelity_cosine_{layer}"], series[f"fidelity_ratio_{layer}"] = cosine, ratio
+        session.show_series(session.iteration, series)
+
+    def _below(self, net: NetDriver) -> Diffs:
+        diffs = net.parameter_diffs()
+        return {name: d for name, d in diffs.items() if name.rpartition(".")[0] in self.layers}
+
+
+def _compared(own: Diffs, true: Diffs) -> tuple[float, float]:
+    """(cosine, ratio); 0 where there is no direction to compare."""
+    dot = sum(float(np.vdot(own[n].astype(np.float64), true[n])) for n in true)
+    length_1, length_2 = (
+        np.sqrt(sum(float(np.vdot(d.astype(np.float64), d)) for d in diffs.values()))
+        for diffs in (own, true)
+    )
+    if not length_1 or not length_2:
+        return 0.0, 0.0
+    return float(dot / (length_1 * length_2)), float(length_1 / length_2)

@@ -1,0 +1,103 @@
+"""Does net1 learn at all? Three ways in which the thesis's net1 did not, looked for as it trains.
+
+- frozen: its weights below the cut stand still (a Python loss without loss_weight, section 10.4);
+- collapse: its outputs shrink to nothing (the Euclidean loss, section 10.3);
+- ascent: its updates climb its loss (the flipped sign, section 10.6).
+
+A fourth, a loss that is no finite number, is `train.stop_on_nan`; a fifth, a target that belongs to
+other activations, cannot happen: every message names its iteration, and the exchange refuses
+another one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dualnet.config import Liveness
+from dualnet.errors import TrainingFailed
+from dualnet.report.log import CaffeLog
+from dualnet.train.net.driver import NetDriver
+from dualnet.train.net.nets import Half
+
+__all__ = ["LivenessCheck"]
+
+#: Looks in succession at which an update must climb: momentum may carry one uphill.
+_CLIMBS = 3
+
+
+class LivenessCheck:
+    """Looks at net1 around its updates, every `liveness.interval` iterations.
+
+    Args:
+        half: net1's net and solver.
+        log: Takes the warnings, one of each kind.
+    """
+
+    def __init__(self, half: Half, log: CaffeLog) -> None:
+        self.settings: Liveness = half.config.liveness
+        self.net, self.log = half.train, log
+        self.outputs = list(half.resolved.compared.values())
+        self.layers = half.learning_below_cut
+        self._weights: dict[str, np.ndarray] = {}
+        self._diffs: dict[str, np.ndarray] = {}
+        self._seen: dict[str, np.ndarray] = {}
+        self._largest = 0.0
+        self._climbs = 0
+        self._told: set[str] = set()
+
+    def is_due(self, iteration: int) -> bool:
+        """Whether this iteration is looked at."""
+        return self.settings.interval > 0 and iteration % self.settings.interval == 0
+
+    def before_update(self, net: NetDriver, holder: NetDriver, iteration: int) -> None:
+        """Take note of weights, of the outputs in `net` and of the gradients in `holder`."""
+        if not self.is_due(iteration):
+            return
+        self._weights = self._copy()
+        self._diffs = {
+            name: diff for name, diff in holder.parameter_diffs().items() if name in self._weights
+        }
+        length = sum(net.length(blob) for blob in self.outputs)
+        self._largest = max(self._largest, length)
+        share = length / self._largest if self._largest else 1.0
+        if share < self.settings.collapse_share:
+            self._find(
+                "collapse", iteration,
+                f"the outputs that net1 compares have shrunk to {share:.2g} of their largest "
+                "length: the loss is met by making everything small; use target gradient",
+            )  # fmt: skip
+
+    def after_update(self, iteration: int) -> None:
+        """Compare them with what the update has made."""
+        if not self.is_due(iteration):
+            return
+        now = self._copy()
+        if self._seen and all(np.array_equal(now[name], self._seen[name]) for name in now):
+            self._find(
+                "frozen", iteration,
+                f"net1's weights have not moved for {self.settings.interval} iterations: nothing "
+                "reaches them; give net1's loss a loss_weight, and net1 a learning rate",
+            )  # fmt: skip
+        rise = sum(float(np.vdot(now[n] - self._weights[n], self._diffs[n])) for n in now)
+        self._climbs = self._climbs + 1 if rise > 0 else 0
+        if self._climbs == _CLIMBS:
+            self._find(
+                "ascent", iteration,
+                f"net1's updates have climbed its loss at {_CLIMBS} looks in succession; check the "
+                "signs of loss_weight, learning rate and update.ascend",
+            )  # fmt: skip
+        self._seen, self._weights, self._diffs = now, {}, {}
+
+    def _copy(self) -> dict[str, np.ndarray]:
+        weights = self.net.parameters(self.layers)
+        return {name: np.array(values) for name, values in weights.items()}
+
+    def _find(self, kind: str, iteration: int, message: str) -> None:
+        action = getattr(self.settings, kind)
+        if action == "stop":
+            raise TrainingFailed(
+                f"net1: at iteration {iteration} {message}; or set liveness.{kind}=warn"
+            )
+        if action == "warn" and kind not in self._told:
+            self._told.add(kind)
+            self.log.warning(f"At iteration {iteration} {message}")

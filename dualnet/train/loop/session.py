@@ -1,0 +1,335 @@
+"""What a training loop keeps beside the algorithm: iterations, log, tests, snapshots.
+
+The order of log lines and the meaning of the iteration numbers are Caffe's (solver.cpp): a test at
+iteration N is made before update N + 1, and a displayed loss belongs to the weights before the
+update.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from functools import partial
+from typing import Callable, Optional
+
+import numpy as np
+
+from dualnet.errors import TrainingFailed
+from dualnet.exchange import Channel
+from dualnet.process.stopping import Stopper
+from dualnet.report.log import CaffeLog
+from dualnet.train.checkpoint import commit
+from dualnet.train.checkpoint.checkpointer import Checkpointer
+from dualnet.train.gauge.convergence import has_converged
+from dualnet.train.gauge.status_file import Vitals
+from dualnet.train.net.driver import Output
+from dualnet.train.net.nets import Half
+from dualnet.train.net.resolve import NEVER
+
+__all__ = ["Session"]
+
+
+class Session:
+    """One half's run.
+
+    Args:
+        half: What is trained.
+        log: Where its lines go.
+        run_dir: Where its snapshots go.
+        channel: The way to the other half, whose message counts belong in a checkpoint.
+        stopper: Knows whether a signal asks to stop.
+    """
+
+    def __init__(
+        self,
+        half: Half,
+        log: CaffeLog,
+        run_dir: str,
+        channel: Optional[Channel] = None,
+        stopper: Optional[Stopper] = None,
+    ) -> None:
+        solver = half.resolved.solver
+        self.half, self.log, self.run_dir = half, log, run_dir
+        self.channel, self.stopper = channel, stopper or Stopper(0.0)
+        self.max_iter = half.resolved.max_iter
+        self.test_iter: int = solver.test_iter[0] if solver.test_iter else 0
+        self.test_interval: int = solver.test_interval if solver.test_interval != NEVER else 0
+        self.test_initialization: bool = solver.test_initialization
+        self.display = half.resolved.display
+        self.snapshot_interval: int = solver.snapshot
+        self.stop_on_nan = half.config.train.stop_on_nan
+        self.vitals = Vitals(run_dir, half.role, self.max_iter, channel)
+        self.iteration = 0
+        self.checkpoints = Checkpointer(half, log, run_dir, channel, self.stopper, self._report)
+        log.attempt = partial(self.checkpoints.quiet_storage.attempt, "write", str(log.path))
+        #: The run's number, which its checkpoints name (identity.py).
+        self.run = ""
+        #: How often this half was started in this run.
+        self.epoch = 1
+        #: Whether it continues from a checkpoint; what comes before iteration 0 is done then.
+        self.is_continued = False
+        #: Whether a signal has ended it before max_iter.
+        self.is_stopped = False
+        #: The latest training loss, averaged over the last `average_loss` iterations.
+        self.loss = float("nan")
+        #: The latest test's mean outputs by name, for the caller's summary.
+        self.test_outputs: dict[str, float] = {}
+        #: Called after each iteration with the number completed.
+        self.on_progress: Optional[Callable[[int], None]] = None
+        #: Whether the convergence criterion, and not the solver, has set max_iter.
+        self.has_converged = False
+        #: net1's |x - z| / |x| of the last answer; where nothing is compared, nothing is apart.
+        self.residual = 0.0
+        self._average = max(1, solver.average_loss)
+        self._losses: deque[float] = deque(
+            maxlen=max(self._average, 2 * half.config.convergence.window)
+        )
+        self._test_sums: list[Output] = []
+        self._test_batches = 0
+        #: Whether the present iteration has a line in the log.
+        self._is_shown = False
+        #: Messages sent and received when the iteration began; None while it changes the net.
+        self._place: Optional[tuple[int, int]] = None
+        #: Whether batches are ahead of their answers: no place to continue from, either.
+        self.is_ahead = False
+
+    def train(self, step: Callable[[int], None], test: Callable[[int], None]) -> None:
+        """Do what is still to do, up to max_iter.
+
+        Args:
+            step: Makes an iteration; it has to end with `completed`.
+            test: Runs the test net before an iteration's update, or after the last.
+        """
+        for iteration in self.iterations():
+            if self.is_test_due(iteration):
+                test(iteration)
+            step(iteration)
+        if self.is_test_due(self.max_iter):
+            test(self.max_iter)
+        self.finish()
+
+    def iterations(self) -> Iterator[int]:
+        """The iterations still to do; each has to end with `completed`.
+
+        The final snapshot is taken after the last one, so that no failing test can lose it.
+        """
+        self.log.solving(self.half.resolved.net.name)
+        self._stand()
+        while self.iteration < self.max_iter:
+            yield self.iteration
+        if self.checkpoints.latest != self.iteration:
+            self.snapshot()
+
+    def horizon(self, iteration: int, staleness: int) -> int:
+        """The last batch that may go up before the answer to batch `iteration` is applied.
+
+        Never one beyond the next test or checkpoint, where nothing may be under way.
+        """
+        last = min(iteration + staleness, self.max_iter - 1)
+        for ahead in range(iteration + 1, last + 1):
+            is_checkpoint = self.snapshot_interval and ahead % self.snapshot_interval == 0
+            if is_checkpoint or self.is_test_due(ahead):
+                return ahead - 1
+        return last
+
+    def begun(self) -> None:
+        """The iteration begins to change the net; from here it has to be completed."""
+        self._place = None
+
+    def completed(self, iteration: int) -> None:
+        """An iteration's update is done.
+
+        Raises:
+            Stopped: A signal has asked to stop.
+        """
+        self.iteration = iteration + 1
+        self._stand()
+        if self.snapshot_interval and self.iteration % self.snapshot_interval == 0:
+            self.snapshot()
+        if self.on_progress is not None:
+            self.on_progress(self.iteration)
+        self.vitals.show(self.iteration, self.loss)
+        if self.stopper.requested and self.iteration < self.max_iter:
+            raise self.stopper.error()
+
+    def finish(self) -> None:
+        """The last line of the log."""
+        self.log.done(self.iteration)
+        self.vitals.show(self.iteration, self.loss, now=True)
+
+    def _stand(self) -> None:
+        """Between two iterations: note what a checkpoint made before the next one has to say."""
+        channel = self.channel
+        self._place = (channel.seq_sent, channel.seq_received) if channel is not None else (0, 0)
+
+    # Checkpoints.
+
+    def restore(self, iteration: int, progress: Callable[[], None] = lambda: None) -> None:
+        """Continue from the snapshot of that iteration, with the data that come next.
+
+        Args:
+            iteration: Of the snapshot.
+            progress: Called again and again while data are passed over.
+        """
+        tests = sum(map(self.is_test_due, range(iteration)))
+        self.checkpoints.restore(iteration, tests * self.test_iter, progress)
+        self.iteration = iteration
+        self.is_continued = True
+
+    def continue_from(self, found: commit.Commit, progress: Callable[[], None]) -> None:
+        """Continue from a checkpoint, to the bit."""
+        self.restore(found.iteration, progress)
+        self.checkpoints.restore_extras(found)
+        self._losses.extend(found.losses)
+        self.residual = found.residual
+        if found.converged:
+            self.end_after((found.last or found.iteration) - 1)
+
+    def snapshot(self) -> None:
+        """Write a checkpoint: weights and solver state under the number of completed updates.
+
+        Raises:
+            StorageFailed: It could not be written for `exchange.storage_timeout_s`; those before
+                it stand, and the same command continues from the last.
+            Superseded: Another process has taken over this half.
+        """
+        if self._place is None:
+            raise RuntimeError("within an iteration there is nothing to continue from")
+        if self.channel is not None and not self.is_stopped:
+            # One that was suspended and replaced must not write over its successor's files.
+            self.channel.progress()
+        sent, received = self._place
+        self.checkpoints.write(
+            commit.Commit(
+                self.half.role, self.iteration, self.epoch, sent, received, list(self._losses),
+                converged=self.has_converged, last=self.max_iter if self.has_converged else 0,
+                residual=self.residual, run=self.run,
+            )
+        )  # fmt: skip
+        if self.channel is not None and not self.is_stopped:
+            with self.stopper.held():
+                self.channel.checkpoint_passed(self.iteration)
+
+    def _report(self, state: str) -> None:
+        """Show what holds this half up, but for the log, which may be just that."""
+        if self.channel is not None:
+            self.channel.report(state)
+        self.vitals.show(self.iteration, self.loss, now=True)
+
+    def stop(self) -> bool:
+        """End before max_iter, with a checkpoint if the net stands between two iterations.
+
+        Returns:
+            Whether there is one of this very iteration.
+        """
+        self.is_stopped = True
+        self.checkpoints.hurry()
+        self.stopper.release()
+        is_whole = self._place is not None and not self.is_ahead
+        if is_whole and self.checkpoints.latest != self.iteration:
+            self.snapshot()
+        self.log.info("Optimization stopped early.")
+        self.vitals.show(self.iteration, self.loss, now=True)
+        return self.checkpoints.latest == self.iteration
+
+    # Training lines.
+
+    def show_training(
+        self,
+        iteration: int,
+        loss: float,
+        extra: Optional[Callable[[], dict[str, float]]] = None,
+        is_due: bool = False,
+        outputs: Optional[Callable[[], list[Output]]] = None,
+    ) -> None:
+        """Log the loss before the update, averaged as `average_loss` says.
+
+        Args:
+            iteration: Updates done before it.
+            loss: Of this iteration.
+            extra: Gives further series by name; asked only when there is a line to write.
+            is_due: There is one in any case.
+            outputs: Gives those of the net that holds the batch, default the solver's net; asked
+                only when there is a line to write.
+        """
+        self._losses.append(loss)
+        self.loss = float(np.mean(list(self._losses)[-self._average :]))
+        self._is_shown = is_due or bool(self.display and iteration % self.display == 0)
+        if self._is_shown:
+            found = (outputs or self.half.train.outputs)()
+            self.log.training(
+                iteration,
+                self.loss,
+                {**{name: values for name, values, _ in found}, **(extra() if extra else {})},
+                learning_rate=self.half.update_rule.rate(),
+                loss_weights={name: weight for name, _, weight in found},
+            )
+        if self.stop_on_nan and not math.isfinite(loss):
+            raise TrainingFailed(
+                f"{self.half.role}: the loss is {loss} at iteration {iteration}, at learning rate "
+                f"{self.half.update_rule.rate():g}; lower the learning rate, or set "
+                "train.stop_on_nan=false to train on"
+            )
+
+    def judge(self, iteration: int, residual: Optional[float] = None) -> None:
+        """End after this iteration if the convergence criterion is met.
+
+        Args:
+            iteration: Whose loss has just been shown.
+            residual: net1's |x - z| / |x| of the iteration before.
+        """
+        criterion = self.half.config.convergence
+        if iteration + 1 < self.max_iter and has_converged(criterion, self._losses, residual):
+            # What net1 has sent ahead is trained with.
+            self.end_after(iteration + self.half.config.train.batches_ahead)
+
+    def end_after(self, iteration: int) -> None:
+        """Make this the last iteration: the training has converged."""
+        if not self.has_converged and iteration + 1 < self.max_iter:
+            self.has_converged, self.max_iter = True, iteration + 1
+            self.log.info(f"Converged: iteration {iteration} is the last; loss {self.loss:g}")
+
+    def show_series(self, iteration: int, series: dict[str, float]) -> None:
+        """Log further values of an iteration whose line has been written; else do nothing."""
+        if self._is_shown:
+            self.log.series(series)
+
+    # Tests.
+
+    def is_test_due(self, iteration: int) -> bool:
+        """Whether a test comes before this iteration's update, or, at max_iter, at the end."""
+        if not self.test_interval:
+            return False
+        if iteration == self.max_iter:
+            return True
+        return iteration % self.test_interval == 0 and (iteration > 0 or self.test_initialization)
+
+    def add_test_outputs(self, outputs: list[Output]) -> None:
+        """Add one test batch's outputs to the running sums.
+
+        Of an output that changes its size from batch to batch, as a map of scores does with the
+        images, the mean over its values is added up.
+        """
+        if not self._test_sums:
+            self._test_sums = outputs
+        else:
+            self._test_sums = [
+                (name, _added(total, values), weight)
+                for (name, total, weight), (_, values, _) in zip(self._test_sums, outputs)
+            ]
+        self._test_batches += 1
+
+    def show_test(self, iteration: int) -> None:
+        """Log the mean of every output over the test batches."""
+        means = {name: total / self._test_batches for name, total, _ in self._test_sums}
+        self.log.testing(iteration, means, {name: weight for name, _, weight in self._test_sums})
+        self.test_outputs = {name: float(values[0]) for name, values in means.items()}
+        self._test_sums, self._test_batches = [], 0
+
+
+def _added(total: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The sum of an output over some batches and one more, (K,); (1,), of means, if K changes."""
+    if total.shape == values.shape:
+        return np.asarray(total + values)
+    return np.asarray([total.mean() + values.mean()]) if values.size else total

@@ -1,0 +1,1 @@
+"""One piece's nets on pycaffe: built, driven and updated."""

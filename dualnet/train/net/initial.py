@@ -1,0 +1,53 @@
+"""The weights that nets begin with, as caffemodels.
+
+Different nets draw different random numbers from one seed, so a single net and two halves begin
+apart. `train.weights` with these files lets them begin together; one that is given already counts
+here as in a training.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from typing import Callable
+
+from dualnet.config import Config
+from dualnet.train.net.nets import Half
+from dualnet.train.net.resolve import resolve, write
+
+__all__ = ["save_initial_weights"]
+
+
+def save_initial_weights(
+    config: Config,
+    roles: Sequence[str],
+    directory: str,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[str]:
+    """Build each role's net as its training would and save it as `DIRECTORY/ROLE.caffemodel`.
+
+    Args:
+        config: The run; with `train.weights` the nets begin with these.
+        roles: Of the nets.
+        directory: Where the files go.
+        say: Takes lines on what came from `train.weights`.
+
+    Returns:
+        The paths written.
+
+    Raises:
+        ConfigError: A prototxt is wrong, or a file of `train.weights` does not fit.
+    """
+    paths = []
+    for role in roles:
+        with tempfile.TemporaryDirectory() as scratch:
+            resolved = resolve(config, role, scratch)
+            write(resolved)
+            half = Half(config, resolved)
+            half.copy_weights(say, say)
+            net = half.train.net
+        os.makedirs(directory, exist_ok=True)
+        paths.append(os.path.join(directory, f"{role}.caffemodel"))
+        net.save(paths[-1])
+    return paths

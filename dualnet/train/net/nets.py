@@ -1,0 +1,133 @@
+"""A net in training: its solver, its test net and its update rule."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Optional
+
+from dualnet.backend import caffe
+from dualnet.config import Config
+from dualnet.cut.upstream import layers_below
+from dualnet.errors import ConfigError
+from dualnet.train.net.driver import NetDriver
+from dualnet.train.net.finetune import start_from
+from dualnet.train.net.late_momentum import LateMomentum
+from dualnet.train.net.resolve import Resolved
+from dualnet.train.net.update import NoUpdate, make_update
+
+__all__ = ["Half"]
+
+
+class Half:
+    """One role's nets.
+
+    Args:
+        config: The run.
+        resolved: The role's solver and net, already written where `resolved.solver_path` says.
+
+    Attributes:
+        train: The net in training.
+        test: The test net, sharing its weights after `share_weights`.
+    """
+
+    def __init__(self, config: Config, resolved: Resolved) -> None:
+        self.config = config
+        self.resolved = resolved
+        self.role = resolved.role
+        _use_device(config.half(self.role).device)
+        # Before the solver: fillers draw their numbers when the net is built.
+        caffe.set_random_seed(config.seed)
+        self.solver = caffe.get_solver(resolved.solver_path)
+        self.train = NetDriver(self.solver.net, resolved.net_path)
+        _check_names(self.solver.net, resolved.net_path)
+        self._test: Optional[NetDriver] = None
+        if len(self.solver.test_nets):
+            self._test = NetDriver(self.solver.test_nets[0], resolved.net_path)
+        self.update_rule = make_update(config.update, resolved, self.solver, self.train)
+        if resolved.is_late:
+            self.update_rule = LateMomentum(
+                self.update_rule,
+                self.train,
+                resolved.solver.momentum,
+                config.train.batches_ahead,
+            )
+        if self.role == "net1" and (resolved.is_frozen or config.coupling.target == "frozen"):
+            self.update_rule = NoUpdate()
+
+    @property
+    def test(self) -> NetDriver:
+        """The test net. Raises ConfigError if the solver has none."""
+        if self._test is None:
+            raise ConfigError(f"{self.resolved.solver_path}: no test_iter, so there is no test net")
+        return self._test
+
+    @property
+    def learning_below_cut(self) -> list[str]:
+        """net1's layers with parameters that lead to what crosses the cut, in the net's order."""
+        graph = self.resolved.train
+        below = layers_below(graph, self.resolved.cut_blobs)
+        names = [str(graph.layers[place].name) for place in below]
+        return [name for name in names if name in self.train.net.params]
+
+    def seed(self, number: int) -> None:
+        """Seed dropout and its like from (seed, number of the batch): a restart repeats them."""
+        caffe.set_random_seed((self.config.seed * 1000003 + number) % (2**31))
+
+    def update(self, holder: Optional[NetDriver] = None) -> None:
+        """Apply the update rule to the parameter diffs, then clear them.
+
+        Args:
+            holder: The net whose diffs they are, default the one in training; it shares that one's
+                weights.
+        """
+        holder = holder or self.train
+        self.update_rule.apply(holder)
+        for net in {self.train, holder}:
+            net.net.clear_param_diffs()
+
+    def gather(self, other: NetDriver) -> None:
+        """Add another net's parameter diffs to those of the net in training, and clear them."""
+        more = other.parameter_diffs()
+        own = self.train.parameter_diffs()
+        self.train.set_parameter_diffs({name: diff + more[name] for name, diff in own.items()})
+        other.net.clear_param_diffs()
+
+    def share_weights(self) -> None:
+        """Let the test net use the weights of the net in training, as Caffe does for a test."""
+        self.test.net.share_with(self.train.net)
+
+    def copy_weights(
+        self,
+        say: Callable[[str], None] = lambda line: None,
+        warn: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """Start from `train.weights`; see finetune.py.
+
+        Args:
+            say: Takes what the log should say.
+            warn: Takes warnings.
+
+        Raises:
+            ConfigError: A file cannot be read, or does not fit.
+        """
+        start_from(self.config, self.resolved, self.train.net, say, warn)
+
+
+def _check_names(net: Any, path: str) -> None:
+    """Refuse layers that have weights and share a name: snapshots know weights by layer names."""
+    names = [str(name) for name in net._layer_names]
+    for name, layer in zip(names, net.layers):
+        if len(layer.blobs) and names.count(name) > 1:
+            raise ConfigError(
+                f"{path}: {names.count(name)} layers named {name!r}, one of them of type "
+                f"{str(layer.type)} and with weights, which a snapshot knows by the layer's name; "
+                "give one of them another name"
+            )
+
+
+def _use_device(device: str | int) -> None:
+    """Choose where nets are computed: pycaffe ignores the solver's solver_mode and device_id."""
+    if device == "cpu":
+        caffe.set_mode_cpu()
+    else:
+        caffe.set_device(int(device))
+        caffe.set_mode_gpu()

@@ -1,0 +1,1 @@
+"""What a finished training gives: accuracy, one model, a digest."""

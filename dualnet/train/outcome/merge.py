@@ -1,0 +1,181 @@
+"""A dual run as one model: what `dualnet merge` writes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from dualnet.atomic import write_together
+from dualnet.backend import provider
+from dualnet.config import Config
+from dualnet.cut.deploy import deploy_net
+from dualnet.cut.graph import NetGraph, included_layers, read_net, read_solver, solver_states
+from dualnet.cut.heads import find_heads
+from dualnet.cut.merge import (
+    DUAL_SOURCES,
+    merge_models,
+    merge_nets,
+    merge_parameters,
+    read_parameters,
+)
+from dualnet.cut.prototxt import format_fields
+from dualnet.errors import StorageFailed, UsageError
+from dualnet.train.checkpoint import caffe_files
+from dualnet.train.outcome.joined import check_deploy, check_merged, phase_alone, run_halves
+
+__all__ = ["merge"]
+
+
+def merge(
+    run_dir: str,
+    config: Config,
+    output: str,
+    dual: str = "net2",
+    iteration: Optional[int] = None,
+    force: bool = False,
+) -> list[str]:
+    """Write the caffemodel, train_test and deploy prototxt of the single net that a run trained.
+
+    Both nets are loaded and tried first, on a batch of the data set: their outputs must be those
+    of the halves.
+
+    Args:
+        run_dir: The run.
+        config: Its config.
+        output: The caffemodel; the prototxt get its name without the extension, and
+            `_train_test.prototxt` and `_deploy.prototxt`.
+        dual: Whose dual layers it has. net2's were trained on the labels' loss, and are those that
+            `evaluate` uses; net1's followed them.
+        iteration: A snapshot's iteration; default the latest.
+        force: Replace files that are there.
+
+    Returns:
+        The paths of the three.
+
+    Raises:
+        UsageError: The run has one net only, or no such snapshot, or a file is there already.
+        ConfigError: The halves do not fit together, the data set is not there, or a merged net
+            gives other outputs than the halves; nothing is written then.
+        StorageFailed: The files cannot be written.
+    """
+    if dual not in DUAL_SOURCES:
+        raise UsageError(f"--dual {dual}: valid values are {', '.join(DUAL_SOURCES)}")
+    if caffe_files.roles_of(run_dir) == ("single",):
+        raise UsageError(
+            f"{run_dir}: a run of the single net; its single_iter_N.caffemodel is whole already"
+        )
+    number, models = caffe_files.find(run_dir, iteration)
+    stem = output[: -len(".caffemodel")] if output.endswith(".caffemodel") else output
+    targets = [output, f"{stem}_train_test.prototxt", f"{stem}_deploy.prototxt"]
+    try:
+        for path in targets:
+            if os.path.lexists(path) and not force:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        origin = f"{os.path.normpath(run_dir)}, iteration {number}, dual layers of {dual}"
+        # Beside the targets: where these have no room, it shows before anything is replaced. Not on
+        # BVLC Caffe, which ends the process over a net that it refuses.
+        beside = None if provider == "bvlc" else os.path.dirname(output) or "."
+        with tempfile.TemporaryDirectory(prefix=".merge-", dir=beside) as scratch:
+            contents = _make(run_dir, config, models, dual, origin, targets, scratch)
+        write_together(dict(zip(targets, contents)), force)
+    except FileExistsError as error:
+        raise UsageError(
+            f"{error.filename} exists already: give --force to replace it, or another -o FILE"
+        ) from error
+    except OSError as error:
+        raise StorageFailed(
+            f"{output}: cannot write the merged net: {error.strerror}; choose another -o FILE"
+        ) from error
+    return targets
+
+
+def _make(
+    run_dir: str,
+    config: Config,
+    models: Mapping[str, str],
+    dual: str,
+    origin: str,
+    targets: list[str],
+    scratch: str,
+) -> list[bytes]:
+    """The contents of the three files, tried on a batch.
+
+    Args:
+        scratch: A folder for temporary files.
+    """
+    paths = {role: f"{run_dir}/{role}_train_test.prototxt" for role in models}
+    states = {
+        role: solver_states(read_solver(f"{run_dir}/{role}_solver.prototxt")) for role in models
+    }
+    parameters = {role: read_parameters(path) for role, path in models.items()}
+    stored = merge_parameters(parameters, config.cut.dual, dual)
+    joint = merge_nets(paths["net1"], paths["net2"], config.cut, config.name, stored)
+    net, state = joint.net, states["net2"]
+    training = NetGraph(net, "TRAIN", "merged net", state.get("TRAIN"))
+    test = NetGraph(net, "TEST", "merged net", state.get("TEST"))
+    # A net that is never tested may have no data in phase TEST.
+    graph, phase = (test, "TEST") if _is_whole(test) else (training, "TRAIN")
+    counts = {name: len(blobs) for name, blobs in stored.items()}
+    heads = find_heads(graph.layers, training.layers, counts)
+    nets = {role: read_net(path) for role, path in paths.items()}
+    numbers = included_layers(nets["net1"], phase, paths["net1"], states["net1"].get(phase))
+    batch = run_halves(
+        {
+            role: NetGraph(nets[role], phase, path, states[role].get(phase))
+            for role, path in paths.items()
+        },
+        models,
+        config.cut,
+        joint,
+        {place for place, number in enumerate(numbers) if number in joint.left_out},
+        {
+            copy: parameters["net1"].get(original, ())
+            for original, copy in config.cut.dual.items()
+            if dual == "net1"
+        },
+        {*_outputs(graph), *(head.blob for head in heads)},
+        scratch,
+    )
+    deploy = deploy_net(net.name, graph.layers, heads, batch.shapes, stored)
+    contents = [
+        merge_models(net, stored, state.get("TRAIN")).SerializeToString(),
+        _text(net, f"Merged by dualnet merge from {origin}."),
+        _text(deploy.net, f"Deploy net of {origin}."),
+    ]
+    names = [os.path.join(scratch, os.path.basename(path)) for path in targets]
+    for name, content in zip(names, contents):
+        _put(name, content)
+    if graph is training:
+        _put(names[1], format_fields(phase_alone(net, graph)).encode())
+    check_merged(names[1], names[0], graph, state.get(phase), batch, targets[1])
+    check_deploy(names[2], names[0], deploy, batch, targets[2])
+    return contents
+
+
+def _is_whole(graph: NetGraph) -> bool:
+    """Whether every blob that a layer reads is made in this phase."""
+    made: set[str] = set()
+    for layer in graph.layers:
+        if not made.issuperset(layer.bottom):
+            return False
+        made.update(layer.top)
+    return any(layer.bottom for layer in graph.layers)
+
+
+def _outputs(graph: NetGraph) -> list[str]:
+    """What layers make and none reads."""
+    read = {blob for layer in graph.layers for blob in layer.bottom}
+    tops = [top for layer in graph.layers if layer.bottom for top in layer.top]
+    return [top for top in tops if top not in read]
+
+
+def _put(path: str, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
+
+
+def _text(net: Any, comment: str) -> bytes:
+    return f"# {comment}\n{format_fields(net)}".encode()

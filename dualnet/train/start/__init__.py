@@ -1,0 +1,1 @@
+"""What happens around a loop: claiming the run directory, starting, agreeing, ending."""

@@ -1,0 +1,84 @@
+"""How a training ends: at its last iteration, or before it, so that the same command goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, Callable, Optional
+
+from dualnet.config import Config
+from dualnet.errors import StorageFailed
+from dualnet.exchange.disk.storage import remedy
+from dualnet.process.stopping import Stopped, Stopper
+from dualnet.train.loop.session import Session
+from dualnet.train.net.resolve import Resolved
+
+__all__ = ["Progress", "stoppable", "train_to_end"]
+
+#: Told of the session before its first iteration.
+Progress = Optional[Callable[[Session], None]]
+
+
+@contextmanager
+def stoppable(config: Config, resolved: Resolved, outer: Optional[Stopper]) -> Iterator[Stopper]:
+    """Signals end what happens inside; where the training can go on, that is no failure.
+
+    Args:
+        config: The run.
+        resolved: The role whose training it is.
+        outer: Takes the signals already; default one of its own.
+
+    Raises:
+        StorageFailed: An error of the disk that nobody has met with patience.
+        Stopped: By a signal; its message says whether the training can go on.
+    """
+    with nullcontext(outer) if outer else Stopper(config.train.stop_within_s) as stopper:
+        stopper.defer()  # until the training begins
+        try:
+            yield stopper
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            raise StorageFailed(
+                f"{resolved.role}: {where}{error.strerror or error}; {remedy(error)}"
+            ) from error
+        except Stopped as error:
+            if error.exit_code == 0 or not _can_go_on(resolved):
+                raise
+            remark = f"the same command continues {resolved.role} from its last checkpoint"
+            raise Stopped(error.number, remark) from error
+
+
+def train_to_end(session: Session, loop: Any, progress: Progress) -> None:
+    """Run a loop to its end, or to the signal that stops it.
+
+    Args:
+        session: Its iterations.
+        loop: What has a `run`: Single, Net1, Net2.
+        progress: Told of the session before.
+
+    Raises:
+        Stopped: A signal did; where checkpoints are made there may be one of this iteration now.
+    """
+    if progress is not None:
+        with session.stopper.held():
+            progress(session)
+    # Without checkpoints a half cannot go on, so there is nothing worth the time.
+    session.stopper.is_patient = _can_go_on(session.half.resolved)
+    session.stopper.resume()
+    try:
+        loop.run()
+        session.stopper.is_patient = True  # with its end there is something to save in any case
+    except Stopped as error:
+        if not _can_go_on(session.half.resolved):
+            raise
+        where = "here" if session.stop() else "its last checkpoint"
+        raise Stopped(
+            error.number,
+            f"iteration {session.iteration}; the same command continues {session.half.role} from "
+            f"{where}",
+        ) from error
+
+
+def _can_go_on(resolved: Resolved) -> bool:
+    """Whether there are checkpoints that are worth something when the process ends before."""
+    return resolved.role == "single" or resolved.solver.snapshot > 0

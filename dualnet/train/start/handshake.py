@@ -1,0 +1,152 @@
+"""Before the first iteration the halves compare what they have.
+
+Each publishes a description, takes the other's, and both find the same mistakes: a pool2 of the
+wrong shape, different batch sizes, a conv3p that is not conv3's twin. Caffe would train on, or die
+in the middle of a batch.
+
+Where net1's batches or images may change their size, the sizes that both nets were built with say
+nothing: Input layers take the shape of each message. What is compared then is the number of axes
+and the channels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dualnet import backend
+from dualnet.config import changed_keys, fixed_values
+from dualnet.cut.graph import NetGraph
+from dualnet.cut.upstream import may_change_size
+from dualnet.errors import ManifestMismatch
+from dualnet.train.loop.session import Session
+from dualnet.train.net.driver import NetDriver
+from dualnet.train.net.nets import Half
+
+__all__ = ["check", "describe"]
+
+
+def describe(half: Half, session: Session) -> dict[str, Any]:
+    """What a half has that the other must match, JSON-able."""
+    cut = half.config.cut
+    compared = half.resolved.compared
+    nets, graphs = {"TRAIN": half.train}, [half.resolved.train]
+    if session.test_iter:
+        nets["TEST"] = half.test
+        graphs.append(half.resolved.test)
+    return {
+        "role": half.role,
+        "sizes_change": half.role == "net1"
+        and any(may_change_size(graph, [*cut.blobs, *cut.labels]) for graph in graphs),
+        "fixed": _fixed(graphs),
+        "net": half.resolved.net_path,
+        "provider": backend.provider,
+        "config": fixed_values(half.config, is_dual=True),
+        # As configured: one that goes on from where it has converged knows of an earlier end.
+        "max_iter": half.resolved.max_iter,
+        "iter_size": half.resolved.iter_size,
+        "test_iter": session.test_iter,
+        "test_interval": session.test_interval,
+        "test_initialization": session.test_initialization,
+        "has_checkpoints": session.snapshot_interval > 0,
+        "cut": {phase: _shapes(net, cut.blobs) for phase, net in nets.items()},
+        "labels": {
+            phase: {blob: shape[:1] for blob, shape in _shapes(net, cut.labels).items()}
+            for phase, net in nets.items()
+        },
+        # What is compared, and net1's inputs of net2's side of it: both have to be x's shape.
+        "compared": {wire: _shape(half.train, blob) for wire, blob in compared.items()},
+        "targets": {
+            wire: _shape(half.train, wire if half.role == "net1" else blob)
+            for wire, blob in compared.items()
+        },
+        "parameters": [
+            list(blob.shape)
+            for layer in half.resolved.dual
+            for blob in half.train.net.params.get(layer, [])
+        ],
+    }
+
+
+def check(mine: dict[str, Any], theirs: dict[str, Any], config: Any) -> None:
+    """Compare two descriptions.
+
+    Raises:
+        ManifestMismatch: They differ; the message lists every difference with both values.
+    """
+    one, two = (mine, theirs) if mine["role"] == "net1" else (theirs, mine)
+    problems: list[str] = []
+    sizes_change = one["sizes_change"]
+    half_names = {wire: blob for blob, wire in config.cut.compared.items()}
+    if not half_names and config.cut.dual:
+        half_names = dict([reversed(list(config.cut.dual.items())[-1])])
+
+    def compare(what: str, value_1: Any, value_2: Any, remedy: str) -> None:
+        if value_1 != value_2:
+            problems.append(f"{what}: {value_1} in net1, {value_2} in net2; {remedy}")
+
+    def compare_shapes(what: str, taker: Any, blob: str, one: Any, two: Any, remedy: str) -> None:
+        """`taker` has the layer that is fed with the other's `blob`."""
+        is_free = sizes_change and blob not in taker["fixed"]
+        if not (is_free and one and two and _channels(one) == _channels(two)):
+            compare(what, one, two, remedy)
+
+    for key, value_1, value_2 in changed_keys(one["config"], two["config"]):
+        compare(key, value_1, value_2, "start both with the same CONFIG and --set")
+    for key in ("max_iter", "test_iter", "test_interval"):
+        compare(key, one[key], two[key], f"make both solvers agree, or set train.{key}")
+    for key in ("iter_size", "test_initialization"):
+        compare(key, one[key], two[key], "make both solvers agree")
+    compare(
+        "has_checkpoints", one["has_checkpoints"], two["has_checkpoints"],
+        "give both solvers a snapshot interval or neither, or set train.snapshot",
+    )  # fmt: skip
+    for phase in sorted(set(one["cut"]) & set(two["cut"])):
+        for blob, shape in one["cut"][phase].items():
+            compare_shapes(
+                f"{blob} in phase {phase}", two, blob, shape, two["cut"][phase].get(blob),
+                f"correct the layer that feeds {blob} in {two['net']}",
+            )  # fmt: skip
+        for blob, shape in one["labels"][phase].items():
+            compare_shapes(
+                f"{blob}s in phase {phase}", two, blob, shape, two["labels"][phase].get(blob),
+                f"correct the batch size in {two['net']}",
+            )  # fmt: skip
+    for wire, shape in one["compared"].items():
+        blob = half_names.get(wire, wire)
+        compare_shapes(
+            f"{blob} and {wire}", two, wire, shape, two["compared"].get(wire),
+            "what is compared must be the same but for its name",
+        )  # fmt: skip
+        compare_shapes(
+            f"input {wire} of net1's loss",
+            one, wire, one["targets"][wire], two["targets"].get(wire),
+            f"correct the layer that feeds {wire} in {one['net']}",
+        )  # fmt: skip
+    names = config.cut.dual.items()
+    compare(
+        f"parameters of {' and '.join(', '.join(side) for side in zip(*names))}",
+        one["parameters"], two["parameters"],
+        "the dual layers must be the same but for their names",
+    )  # fmt: skip
+    if problems:
+        raise ManifestMismatch("net1 and net2 do not match: " + "; ".join(problems))
+
+
+def _shapes(net: NetDriver, blobs: list[str]) -> dict[str, list[int]]:
+    return {blob: _shape(net, blob) for blob in blobs}
+
+
+def _shape(net: NetDriver, blob: str) -> list[int]:
+    """As it was built: a half that continues has passed over other batches since."""
+    return net.built_shapes[blob]
+
+
+def _fixed(graphs: list[NetGraph]) -> list[str]:
+    """Blobs of layers that can be filled but with one size of batch."""
+    layers = [layer for graph in graphs for layer in graph.layers if layer.type == "MemoryData"]
+    return sorted({str(top) for layer in layers for top in layer.top})
+
+
+def _channels(shape: list[int]) -> tuple[int, list[int]]:
+    """What no batch changes: the number of axes, and the channels."""
+    return len(shape), shape[1:2]

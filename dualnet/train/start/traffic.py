@@ -1,0 +1,94 @@
+"""The messages that are kept on the disk for the sake of a restart: how much, and until when."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Optional
+
+from dualnet.exchange.channel import ROLES
+from dualnet.exchange.paths import DataName, ExchangePaths
+from dualnet.fs import Fs
+from dualnet.train.checkpoint import commit
+from dualnet.train.loop.session import Session
+from dualnet.train.net.nets import Half
+
+__all__ = ["iteration_bytes", "remove_tests_after", "remove_when_over"]
+
+
+def iteration_bytes(half: Half, session: Session) -> int:
+    """Bytes that a half sends in one iteration, its share of the tests included."""
+    cut, config = half.config.cut, half.config
+    coupling, compared = config.coupling, list(half.resolved.compared.values())
+    names = [*cut.blobs, *cut.labels] if half.role == "net1" else compared
+    if coupling.target == "backprop" and half.role == "net2":
+        names = cut.blobs
+    sent = sum(half.train.data(name).nbytes for name in names)
+    outputs = sum(half.train.data(name).nbytes for name in compared)
+    if coupling.target == "prox" and half.role == "net1":
+        sent += outputs
+    if coupling.target == "admm":
+        # net1's outputs come on top, net2's first answer is counted already.
+        sent += outputs * (coupling.alternations - (half.role == "net2"))
+    sent *= half.resolved.iter_size
+    if half.role == "net1" and session.test_iter and session.test_interval:
+        test = sum(half.test.data(name).nbytes for name in names) * session.test_iter
+        # At least one test falls between two checkpoints.
+        sent += test // min(session.test_interval, max(session.snapshot_interval, 1))
+    if half.role == "net2" and config.coupling.tie == "every":
+        layers = list(cut.dual.values())
+        sent += sum(values.nbytes for values in half.train.parameters(layers).values())
+    return sent
+
+
+def remove_when_over(run_dir: str, max_iter: Optional[int] = None) -> None:
+    """Where both halves have come to their end, no message is needed any more.
+
+    Also for a half that finds itself complete: the one that died right after it was has not. A half
+    whose last checkpoint is damaged is not at its end: it needs them. A file that cannot be deleted
+    is left: it does no harm but to the disk.
+
+    Args:
+        run_dir: The run.
+        max_iter: See `commit.complete`.
+    """
+    for role in ROLES:
+        is_complete = commit.complete(run_dir, role, max_iter)
+        last = commit.latest(run_dir, role) if is_complete else None
+        if last is None or not commit.is_end(last, max_iter):
+            return
+    _remove(run_dir, lambda name: True)
+
+
+def remove_tests_after(run_dir: str, role: str, iteration: int, sent: int) -> None:
+    """A run that was complete goes on: what the last test has sent is no part of it.
+
+    A training of so many iterations from the start sends other messages under these numbers.
+
+    Args:
+        run_dir: The run.
+        role: Whose messages.
+        iteration: Of the last checkpoint.
+        sent: Messages before it.
+    """
+
+    def is_last_test(name: DataName) -> bool:
+        is_own = (name.role, name.iteration) == (role, iteration)
+        return is_own and name.seq > sent and name.stage.startswith("test")
+
+    _remove(run_dir, is_last_test)
+
+
+def _remove(run_dir: str, condition: Callable[[DataName], bool]) -> None:
+    fs, paths = Fs(), ExchangePaths.of_run(run_dir)
+    try:
+        names = fs.listdir(paths.root)
+    except OSError:
+        return
+    for name in names:
+        parsed = DataName.parse(name)
+        if parsed is not None and condition(parsed):
+            try:
+                fs.unlink(os.path.join(paths.root, name))
+            except OSError:
+                continue  # the other half was faster

@@ -1,0 +1,415 @@
+"""Two processes started, watched and ended together: no hang, no half left behind, one message.
+
+Most tests use halves that are a few lines of Python: the launcher runs `python -m dualnet`, which
+finds the package `dualnet` of the working directory first.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dualnet.errors import DualnetError, StorageFailed
+from dualnet.exchange.files.channel import FileChannel
+from dualnet.exchange.settings import ExchangeSettings
+from dualnet.process.stopping import Stopped, Stopper
+from dualnet.train.checkpoint import commit
+from dualnet.train.outcome.digest import digest
+from dualnet.train.start.launch import launch
+from tests.processes import LIMIT_S, children_of, is_alive, wait_for
+
+FAKE = """
+import sys
+role = sys.argv[1]
+exec(open(role + ".py").read())
+"""
+SAY = "print({!r}, file=sys.stderr, flush=True)\n"
+#: Says that it runs, and goes on for longer than any test waits.
+SLEEP = "import time; open(role + '.runs', 'w').close(); time.sleep(600)\n"
+STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SLEEP
+#: Ends as soon as the other half runs.
+WAIT = "import os, time\nwhile not os.path.exists('{}.runs'): time.sleep(0.01)\n"
+
+
+@pytest.fixture
+def halves(tmp_path, monkeypatch):
+    """Writes what net1 and net2 do."""
+    package = tmp_path / "dualnet"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "__main__.py").write_text(FAKE)
+    (tmp_path / "run").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+
+    def write(net1, net2):
+        (tmp_path / "net1.py").write_text("import sys\n" + net1)
+        (tmp_path / "net2.py").write_text("import sys\n" + net2)
+
+    return write
+
+
+def run(watch=lambda: None, grace_s=LIMIT_S):
+    launch("run", ["config.yaml", "--run-dir", "run"], watch, grace_s=grace_s, poll_s=0.02)
+
+
+def failure(**settings):
+    with pytest.raises(DualnetError) as caught:
+        run(**settings)
+    assert "\n" not in str(caught.value)
+    return str(caught.value), caught.value.exit_code
+
+
+# Both run to their end.
+
+
+def test_both_halves_get_the_arguments_and_end(halves):
+    tell = "open(role + '.told', 'w').write(' '.join(sys.argv[1:]))\n"
+    halves(tell, tell)
+    looks = []
+    run(watch=lambda: looks.append(1))
+    for role in ("net1", "net2"):
+        assert Path(f"{role}.told").read_text() == f"{role} config.yaml --run-dir run --stop-at-eof"
+    assert looks
+
+
+def test_output_of_each_half_is_kept(halves):
+    halves("print('out 1')\n" + SAY.format("err 1"), SAY.format("err 2"))
+    run()
+    assert sorted(Path("run/net1.out").read_text().split("\n")) == ["", "err 1", "out 1"]
+    assert Path("run/net2.out").read_text() == "err 2\n"
+
+
+def test_half_that_ends_well_before_the_other_is_no_failure(halves):
+    halves("pass", "import time; time.sleep(0.3)")
+    run(grace_s=0.0)
+
+
+# One fails.
+
+
+@pytest.mark.parametrize("culprit", ["net1", "net2"])
+@pytest.mark.parametrize("delay_s", [0.0, 0.3])
+def test_message_is_that_of_the_half_that_failed_not_of_the_one_that_noticed(
+    halves, culprit, delay_s
+):
+    blamed = SAY.format("dualnet: pool2 is damaged") + "sys.exit(73)\n"
+    noticed = f"import time; time.sleep({delay_s})\n" + SAY.format(
+        "dualnet: the partner is gone: see its log"
+    ) + "sys.exit(71)\n"  # fmt: skip
+    halves(*((blamed, noticed) if culprit == "net1" else (noticed, blamed)))
+    assert failure() == (f"{culprit}: pool2 is damaged", 73)
+
+
+def test_half_that_noticed_is_blamed_if_nobody_else_failed(halves):
+    halves(SAY.format("dualnet: net2 is gone") + "sys.exit(71)\n", "pass")
+    assert failure() == ("net1: net2 is gone", 71)
+
+
+@pytest.mark.parametrize("code", [1, 2, 70, 74, 75])
+def test_exit_codes_are_passed_on(halves, code):
+    halves("pass", SAY.format("dualnet: why") + f"sys.exit({code})\n")
+    assert failure() == ("net2: why", code)
+
+
+def test_error_line_is_found_before_later_noise(halves):
+    halves(SAY.format("dualnet: why") + SAY.format("bye") + "sys.exit(2)\n", "pass")
+    assert failure() == ("net1: why", 2)
+
+
+def test_half_that_names_itself_is_named_once(halves):
+    halves(SAY.format("dualnet: net1: the loss is nan") + "sys.exit(1)\n", "pass")
+    assert failure() == ("net1: the loss is nan", 1)
+
+
+def test_traceback_tells_its_last_line(halves):
+    halves("raise ValueError('no such thing')", "pass")
+    message, code = failure()
+    assert message == (
+        "net1: exit code 1; ValueError: no such thing (more in run/net1.out)"
+    )  # fmt: skip
+    assert code == 1
+
+
+def test_silent_failure(halves):
+    halves("pass", "sys.exit(5)")
+    assert failure() == ("net2: exit code 5; no output (more in run/net2.out)", 5)
+
+
+def test_half_that_had_no_room_for_its_output_speaks_by_its_heartbeat(halves):
+    settings = {"lock_dir": os.path.abspath("locks"), "hash_threads": 0}
+    FileChannel("net2", "run", ExchangeSettings(**settings), {}).close("failed: no room for it")
+    halves("pass", "sys.exit(74)")
+    message, code = failure()
+    assert code == 74
+    assert message == (
+        "net2: exit code 74 (the disk is full or fails); failed: no room for it "
+        "(more in run/net2.out)"
+    )
+
+
+def test_abort_of_caffe_tells_its_check_not_the_stack(halves):
+    halves("pass", "".join(SAY.format(line) for line in (
+        "I1122 15:47:14.839432  9521 net.cpp:84] Creating Layer conv1",
+        "F1122 15:47:14.839440  9521 net.cpp:757] Check failed: a == b (1 vs. 2) Shape mismatch",
+        "*** Check failure stack trace: ***",
+        "    @     0x7f3a4a9a15cd  google::LogMessage::Fail()",
+    )) + "import os; os.abort()\n")  # fmt: skip
+    message, code = failure()
+    assert code == 1
+    assert message == (
+        "net2: ended by SIGABRT (BVLC Caffe aborts on what it does not like); "
+        "Check failed: a == b (1 vs. 2) Shape mismatch (more in run/net2.out)"
+    )
+
+
+def test_a_crash_tells_where_it_was(halves):
+    halves(
+        SLEEP,
+        WAIT.format("net1")
+        + """
+import faulthandler, os, signal
+faulthandler.enable()
+def read_record():
+    os.kill(os.getpid(), signal.SIGBUS)
+read_record()
+""",
+    )
+    message, code = failure(grace_s=0.5)
+    assert message.startswith("net2: ended by SIGBUS (often a damaged database")
+    assert 'Fatal Python error: Bus error, at File "<string>", line' in message
+    assert "in read_record" in message and code == 1
+
+
+def test_killed_half_is_named(halves):
+    halves(SLEEP, WAIT.format("net1") + "import signal; os.kill(os.getpid(), signal.SIGKILL)\n")
+    message, code = failure(grace_s=0.5)
+    assert message.startswith(
+        "net2: ended by SIGKILL (by hand, or by the system for want of memory)"
+    )
+    assert code == 1
+    assert children_of(os.getpid()) == []
+
+
+# Restarts.
+
+#: Counts its starts in a file and fails in all but the last of them.
+FAIL = """
+import os, signal
+with open(role + ".starts", "a") as file:
+    file.write("x")
+if os.path.getsize(role + ".starts") < {times}:
+    print("dualnet: once more", file=sys.stderr, flush=True)
+    {how}
+"""
+
+
+def starts(role):
+    return len(Path(f"{role}.starts").read_text())
+
+
+@pytest.mark.parametrize(
+    "how", ["os.kill(os.getpid(), signal.SIGKILL)", "sys.exit(74)", "sys.exit(71)"]
+)
+def test_half_that_died_is_started_again(halves, how):
+    halves(FAIL.format(times=3, how=how), FAIL.format(times=1, how="") + WAIT_FOR_STARTS)
+    launch("run", [], lambda: None, grace_s=LIMIT_S, poll_s=0.02, restarts=2)
+    assert (starts("net1"), starts("net2")) == (3, 1)
+    assert Path("run/net1.out").read_text().count("once more") == 2
+
+
+#: The survivor goes on until the other half has been started three times.
+WAIT_FOR_STARTS = """
+import time
+while not (os.path.exists("net1.starts") and os.path.getsize("net1.starts") == 3):
+    time.sleep(0.01)
+"""
+
+
+def test_restarts_are_counted(halves):
+    halves(FAIL.format(times=9, how="sys.exit(74)"), SLEEP)
+    with pytest.raises(DualnetError) as caught:
+        launch("run", [], lambda: None, grace_s=0.2, poll_s=0.02, restarts=2)
+    assert (str(caught.value), caught.value.exit_code) == ("net1: once more", 74)
+    assert starts("net1") == 3
+    assert children_of(os.getpid()) == []
+
+
+@pytest.mark.parametrize("code", [1, 2, 75, 76])
+def test_what_would_come_again_is_not_started_again(halves, code):
+    halves(FAIL.format(times=9, how=f"sys.exit({code})"), SLEEP)
+    with pytest.raises(DualnetError) as caught:
+        launch("run", [], lambda: None, grace_s=0.2, poll_s=0.02, restarts=5)
+    assert caught.value.exit_code == code and starts("net1") == 1
+
+
+@pytest.mark.parametrize(("net2_code", "expected"), [(0, 0), (143, 143)])
+def test_stop_is_passed_on(halves, net2_code, expected):
+    end = (
+        "import signal, time\n"
+        "signal.signal(signal.SIGTERM, lambda n, f: sys.exit({}))\n"
+        "open(role + '.runs', 'w').close(); time.sleep(600)\n"
+    )
+    halves(end.format(0), end.format(net2_code))
+    with pytest.raises(Stopped) as caught, Stopper(LIMIT_S) as stopper:
+        stopper.is_patient = True
+
+        def watch():
+            if os.path.exists("net1.runs") and os.path.exists("net2.runs"):
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        launch("run", [], watch, poll_s=0.02, stopper=stopper)
+    assert caught.value.exit_code == expected
+    assert children_of(os.getpid()) == []
+
+
+# Nothing is left behind.
+
+
+@pytest.mark.parametrize("survivor", [SLEEP, STUBBORN], ids=["sleeping", "stubborn"])
+def test_survivor_that_does_not_notice_is_ended(halves, survivor):
+    halves(WAIT.format("net2") + SAY.format("dualnet: broken") + "sys.exit(3)\n", survivor)
+    assert failure(grace_s=0.5) == ("net1: broken", 3)
+    assert children_of(os.getpid()) == []
+
+
+def test_error_while_watching_ends_both(halves):
+    halves(SLEEP, SLEEP)
+
+    def watch():
+        if os.path.exists("net1.runs") and os.path.exists("net2.runs"):
+            raise ValueError("cannot show this")
+
+    with pytest.raises(ValueError, match="cannot show this"):
+        run(watch)
+    assert children_of(os.getpid()) == []
+
+
+def test_second_half_that_cannot_start_ends_the_first(halves, monkeypatch):
+    halves(SLEEP, SLEEP)
+    real = subprocess.Popen
+
+    def popen(command, **settings):
+        if "net2" in command:
+            raise OSError(12, "Cannot allocate memory")
+        return real(command, **settings)
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    with pytest.raises(StorageFailed, match="run: cannot start net2: Cannot allocate memory"):
+        run()
+    assert children_of(os.getpid()) == []
+
+
+#: The `dualnet` command, with a `train` that launches the fake halves.
+COMMAND = """
+import sys
+from dualnet import cli
+from dualnet.train.start.launch import launch
+cli.training._train = lambda options: launch("run", [], lambda: None, grace_s=0.5)
+sys.exit(cli.main(["train", "config.yaml"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "line"),
+    [(signal.SIGTERM, "dualnet: ended by SIGTERM"), (signal.SIGINT, "dualnet: interrupted")],
+)
+@pytest.mark.parametrize("half", [SLEEP, STUBBORN], ids=["sleeping", "stubborn"])
+def test_signal_to_the_launcher_ends_both_halves(halves, tmp_path, repository, number, line, half):
+    halves(half, half)
+    (tmp_path / "script").mkdir()
+    script = tmp_path / "script" / "command.py"  # its own folder comes before PYTHONPATH
+    script.write_text(COMMAND)
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    launcher = subprocess.Popen(
+        [sys.executable, str(script)], env=environment, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        wait_for(lambda: os.path.exists("net1.runs") and os.path.exists("net2.runs"))
+        children = children_of(launcher.pid)
+        assert len(children) == 2
+        launcher.send_signal(number)
+        _, errors = launcher.communicate(timeout=LIMIT_S)
+    finally:
+        launcher.kill()
+        launcher.wait()
+    assert launcher.returncode == 128 + number
+    assert errors.strip() == line
+    wait_for(lambda: not any(is_alive(child) for child in children))
+
+
+# The real thing.
+
+
+@pytest.mark.parametrize("victim", ["net1", "net2"])
+def test_half_killed_in_the_middle_of_training(dualnet, workdir, repository, victim):
+    settings = ["train.max_iter=1000000", "train.display=1", "train.test_interval=0"]
+    overrides = [word for setting in settings for word in ("--set", setting)]
+    launcher = subprocess.Popen(
+        [sys.executable, "-m", "dualnet", "train", "configs/digits.yaml", "--run-dir", "run",
+         *overrides], stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        log = workdir / "run" / "net2.log"
+        wait_for(lambda: log.exists() and "Iteration 3 (" in log.read_text())
+        children = children_of(launcher.pid)
+        (killed,) = [
+            child for child in children
+            if victim in Path(f"/proc/{child}/cmdline").read_text().split("\0")
+        ]  # fmt: skip
+        os.kill(killed, signal.SIGKILL)
+        _, errors = launcher.communicate(timeout=LIMIT_S)
+    finally:
+        launcher.kill()
+        launcher.wait()
+    assert launcher.returncode == 1
+    last = errors.strip().splitlines()[-1]
+    assert last.startswith(f"dualnet: {victim}: ended by SIGKILL")
+    assert not any(is_alive(child) for child in children)
+    # The other half noticed by itself, and said so in its own output.
+    other = {"net1": "net2", "net2": "net1"}[victim]
+    told = (workdir / "run" / f"{other}.out").read_text().strip().splitlines()[-1]
+    assert told.startswith(f"dualnet: {victim} is gone")
+
+
+def test_halves_stop_when_their_launcher_is_killed(dualnet, workdir):
+    settings = ["train.max_iter=150", "train.display=1", "train.test_interval=7",
+                "train.test_iter=2", "train.snapshot=4", "train.batch_size=8",
+                "net1.threads=1", "net2.threads=1"]  # fmt: skip
+    command = ["train", "configs/digits.yaml", *(w for s in settings for w in ("--set", s))]
+    assert dualnet(*command, "--run-dir", "whole").returncode == 0
+    launcher = subprocess.Popen(
+        [sys.executable, "-m", "dualnet", *command, "--run-dir", "parts"], stderr=subprocess.DEVNULL
+    )
+    try:
+        log = workdir / "parts" / "net2.log"
+        wait_for(lambda: log.exists() and "Iteration 9 (" in log.read_text())
+        children = children_of(launcher.pid)
+    finally:
+        launcher.kill()
+        launcher.wait()
+    assert len(children) == 2
+    wait_for(lambda: not any(map(is_alive, children)))
+    for role in ("net1", "net2"):
+        told = (workdir / "parts" / f"{role}.out").read_text().strip().splitlines()[-1]
+        match = re.fullmatch(
+            rf"dualnet: stopped by SIGTERM; iteration (\d+); the same command continues {role} "
+            "from (here|its last checkpoint)",
+            told,
+        )
+        assert match is not None, told
+        # A signal in the midst of an iteration that hangs on the other half makes no checkpoint.
+        reached = int(match.group(1))
+        newest = commit.latest("parts", role).iteration
+        assert newest == reached if match.group(2) == "here" else newest >= 8
+        assert newest < 150
+    again = dualnet(*command, "--run-dir", "parts")
+    assert again.returncode == 0, again.stderr
+    assert digest("parts") == digest("whole")

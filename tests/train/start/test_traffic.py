@@ -1,0 +1,69 @@
+"""Messages that are kept for a restart go when nobody can need them any more."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from dualnet.config import Config
+from dualnet.exchange.paths import DataName
+from dualnet.train.checkpoint import commit
+from dualnet.train.checkpoint.commit import Commit
+from dualnet.train.start import run as run_module
+from dualnet.train.start import traffic
+
+
+@pytest.fixture
+def exchange(tmp_path):
+    """The exchange directory of a run, with a message of each half, the manifest and a stranger."""
+    folder = tmp_path / "exchange"
+    folder.mkdir()
+    for role, stage in (("net1", "up"), ("net2", "down")):
+        (folder / str(DataName(role, 7, stage, "pool2", 8, 1))).write_bytes(b"message")
+    for name in ("manifest.json", "mine.npy"):
+        (folder / name).write_bytes(b"no message")
+    return folder
+
+
+def names(exchange):
+    return sorted(path.name for path in exchange.iterdir())
+
+
+def end(run_dir, *roles):
+    """Mark halves as complete, each with a checkpoint of two files."""
+    for role in roles:
+        paths = [run_dir / f"{role}_iter_8.{kind}" for kind in ("caffemodel", "solverstate")]
+        for path in paths:
+            path.write_bytes(b"weights")
+        commit.write(str(run_dir), Commit(role, 8), *map(str, paths))
+        commit.mark_complete(str(run_dir), role, 8)
+
+
+def test_they_stay_while_a_half_may_still_need_them(tmp_path, exchange):
+    end(tmp_path, "net1")
+    traffic.remove_when_over(str(tmp_path))
+    assert len(names(exchange)) == 4
+
+
+def test_they_go_when_both_are_complete_and_nothing_else_does(tmp_path, exchange):
+    end(tmp_path, "net1", "net2")
+    traffic.remove_when_over(str(tmp_path))
+    assert names(exchange) == ["manifest.json", "mine.npy"]
+
+
+@pytest.mark.parametrize("role", ["net1", "net2"])
+def test_the_same_command_removes_those_of_halves_that_died_when_they_were_complete(
+    tmp_path, exchange, monkeypatch, role
+):
+    end(tmp_path, "net1", "net2")
+    resolved = SimpleNamespace(role=role, solver=SimpleNamespace(snapshot=4), max_iter=0)
+    monkeypatch.setattr(run_module, "resolve", lambda *words: resolved)
+    monkeypatch.setattr(run_module, "claim", lambda *words, fs: None)
+    assert run_module.train_half(Config(), role, str(tmp_path)) is None
+    assert names(exchange) == ["manifest.json", "mine.npy"]
+
+
+def test_a_run_without_an_exchange_is_no_error(tmp_path):
+    end(tmp_path, "net1", "net2")
+    traffic.remove_when_over(str(tmp_path))
