@@ -192,7 +192,8 @@ def _check_whole(train: NetGraph, blob: str, dual: Iterable[str]) -> None:
 def _check_gradient(train: NetGraph, blob: str) -> None:
     """The gradient that is sent must survive the backward pass, which overwrites it in place.
 
-    ReLU does no harm: its mask is the same the second time, in net1.
+    An in-place ReLU is allowed: it has already masked the gradient that is sent, and net1's ReLU
+    applies the same mask again.
     """
     for writer in train.producers[blob][1:]:
         if writer.type != "ReLU" or writer.relu_param.negative_slope:

@@ -1,8 +1,8 @@
 """The single net back from both halves: one prototxt and one caffemodel for any Caffe.
 
-net1 gives its layers up to the cut, net2 all of its own; what was there for the exchange goes: the
-layers that feed it, net1's loss on the dual layers, and one copy of those. What is left has the
-names of the single net. The deploy net is that of deploy.py.
+net1 gives its layers up to the cut, net2 all of its own; layers that exist only for the
+exchange are removed: those that feed it, net1's loss on the dual layers, and one copy of those.
+What is left has the names of the single net. The deploy net is that of deploy.py.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def _upper(net2: Any, cut: Cut, names: Mapping[str, str]) -> list[Any]:
 
 
 def _silence(layer: Any, gone: Iterable[str]) -> list[Any]:
-    """A Silence layer for what is left of its bottoms, if anything is."""
+    """Drop removed blobs from a Silence layer; none if no bottom is left."""
     left = [blob for blob in layer.bottom if blob not in set(gone)]
     if not left:
         return []

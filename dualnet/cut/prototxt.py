@@ -1,4 +1,6 @@
-"""Prototxt as a person writes it: layers in their author's own words, and new ones in that manner.
+"""Writes prototxt that keeps the author's text, comments and field order.
+
+New layers are formatted in the same style.
 
 A layer that is copied keeps its text, comments and order of fields included; only the names that
 change are exchanged. Where that is not possible the layer is written anew.

@@ -20,9 +20,9 @@ from google.protobuf import text_format
 from dualnet import backend, children
 from dualnet.backend import caffe, caffe_pb2
 from dualnet.cut.data_files import missing_file
+from dualnet.cut.dataflow import DataflowGraph
 from dualnet.cut.graph import batch_size_of
 from dualnet.cut.inserted import numbers_of
-from dualnet.cut.wiring import Wiring
 from dualnet.errors import ConfigError
 
 __all__ = ["Built", "build", "build_phases", "built_of"]
@@ -42,32 +42,32 @@ class Built(NamedTuple):
     blobs: dict[str, Shape]
     parameters: dict[int, list[Shape]]
 
-    def learns(self, wiring: Wiring, number: int) -> bool:
+    def learns(self, dataflow: DataflowGraph, number: int) -> bool:
         """Whether training changes a layer's parameters."""
-        layer = wiring.layers[number]
+        layer = dataflow.layers[number]
         if layer.type == "BatchNorm":  # its three blobs are statistics (batch_norm_layer.cpp)
             return False
         rates = [spec.lr_mult for spec in layer.param]
         count = len(self.parameters.get(number, []))
         return any(i >= len(rates) or rates[i] != 0 for i in range(count))
 
-    def learning(self, wiring: Wiring) -> set[int]:
+    def learning(self, dataflow: DataflowGraph) -> set[int]:
         """Numbers of the layers whose parameters training changes."""
-        return {number for number in wiring.used["TRAIN"] if self.learns(wiring, number)}
+        return {number for number in dataflow.used["TRAIN"] if self.learns(dataflow, number)}
 
 
-def build(wiring: Wiring, phase: str, given: Mapping[str, Sequence[int]]) -> Built:
+def build(dataflow: DataflowGraph, phase: str, given: Mapping[str, Sequence[int]]) -> Built:
     """Build one phase of a net; see `build_phases`."""
-    return build_phases(wiring, [phase], given)[phase]
+    return build_phases(dataflow, [phase], given)[phase]
 
 
 def build_phases(
-    wiring: Wiring, phases: Iterable[str], given: Mapping[str, Sequence[int]]
+    dataflow: DataflowGraph, phases: Iterable[str], given: Mapping[str, Sequence[int]]
 ) -> dict[str, Built]:
     """Build some phases of a net.
 
     Args:
-        wiring: The net.
+        dataflow: The net.
         phases: Which of its phases.
         given: Blob of a data layer to the shape of one sample, for data that is not here.
 
@@ -80,67 +80,67 @@ def build_phases(
         for phase in phases:
             paths[phase] = os.path.join(scratch, f"{phase}.prototxt")
             with open(paths[phase], "w", encoding="utf-8") as file:
-                file.write(text_format.MessageToString(_phase(wiring, phase, given)))
-        found = (_build_apart if backend.provider == "bvlc" else _build_here)(paths, wiring)
+                file.write(text_format.MessageToString(_phase(dataflow, phase, given)))
+        found = (_build_apart if backend.provider == "bvlc" else _build_here)(paths, dataflow)
     return {
-        phase: _by_number(wiring, phase, blobs, parameters)
+        phase: _by_number(dataflow, phase, blobs, parameters)
         for phase, (blobs, parameters) in zip(paths, found)
     }
 
 
-def built_of(net: Any, wiring: Wiring, phase: str) -> Built:
-    """What a net that is built already shows, `wiring` being its prototxt's."""
-    return _by_number(wiring, phase, *_shapes_of(net))
+def built_of(net: Any, dataflow: DataflowGraph, phase: str) -> Built:
+    """What a net that is built already shows, `dataflow` being its prototxt's."""
+    return _by_number(dataflow, phase, *_shapes_of(net))
 
 
 def _by_number(
-    wiring: Wiring, phase: str, blobs: dict[str, Shape], parameters: list[list[Shape]]
+    dataflow: DataflowGraph, phase: str, blobs: dict[str, Shape], parameters: list[list[Shape]]
 ) -> Built:
     """Parameters by the layer's number, none of whose names is ambiguous."""
-    numbers = wiring.used[phase]
+    numbers = dataflow.used[phase]
     built = Built(blobs, {number: shapes for number, shapes in zip(numbers, parameters) if shapes})
     for number in built.parameters:
-        name = wiring.layers[number].name
-        same = [n for n in numbers if wiring.layers[n].name == name]
+        name = dataflow.layers[number].name
+        same = [n for n in numbers if dataflow.layers[n].name == name]
         if len(same) > 1:
-            layers = " and ".join(f"layer {n} ({wiring.layers[n].type})" for n in same)
+            layers = " and ".join(f"layer {n} ({dataflow.layers[n].type})" for n in same)
             raise ConfigError(
-                f"{wiring.path}: {len(same)} layers named {name!r} in phase {phase}, {layers}, "
+                f"{dataflow.path}: {len(same)} layers named {name!r} in phase {phase}, {layers}, "
                 f"and layer {number} has weights, which a caffemodel knows by the layer's name; "
                 "give one of them another name"
             )
     return built
 
 
-def _phase(wiring: Wiring, phase: str, given: Mapping[str, Sequence[int]]) -> Any:
+def _phase(dataflow: DataflowGraph, phase: str, given: Mapping[str, Sequence[int]]) -> Any:
     """The layers of a phase alone, without fillers."""
-    net = caffe_pb2.NetParameter(name=wiring.net.name)
-    for number in wiring.used[phase]:
+    net = caffe_pb2.NetParameter(name=dataflow.net.name)
+    for number in dataflow.used[phase]:
         layer = net.layer.add()
-        layer.CopyFrom(wiring.layers[number])
+        layer.CopyFrom(dataflow.layers[number])
         layer.ClearField("include")
         layer.ClearField("exclude")
         _drop_fillers(layer)
         if any(top in given for top in layer.top):
-            _feed(layer, given, wiring.path)
+            _feed(layer, given, dataflow.path)
         else:
-            _require_source(layer, wiring.path)
+            _require_source(layer, dataflow.path)
     return net
 
 
-def _build_here(paths: Mapping[str, str], wiring: Wiring) -> list[Any]:
+def _build_here(paths: Mapping[str, str], dataflow: DataflowGraph) -> list[Any]:
     found = []
     for phase, path in paths.items():
         try:
             found.append(_look(path, phase))
-        except Exception as error:  # the engine's errors are not ours to know
+        except Exception as error:  # the provider's own types, which BVLC Caffe lacks
             reason = " ".join(str(error).split()).replace(f"{path}: ", "")
-            reason = reason.replace(path, wiring.path)
-            raise ConfigError(f"{wiring.path}: Caffe refuses phase {phase}: {reason}") from error
+            reason = reason.replace(path, dataflow.path)
+            raise ConfigError(f"{dataflow.path}: Caffe refuses phase {phase}: {reason}") from error
     return found
 
 
-def _build_apart(paths: Mapping[str, str], wiring: Wiring) -> list[Any]:
+def _build_apart(paths: Mapping[str, str], dataflow: DataflowGraph) -> list[Any]:
     words = [word for phase, path in paths.items() for word in (path, phase)]
     done = subprocess.run(
         [sys.executable, "-m", "dualnet.cut.shapes", *words],
@@ -152,9 +152,13 @@ def _build_apart(paths: Mapping[str, str], wiring: Wiring) -> list[Any]:
     found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
     if done.returncode:
         fatal = re.findall(r"^F\d.*?\] (.*)", done.stderr, re.MULTILINE)
-        lines = fatal or done.stderr.strip().splitlines()[-1:] or ["it ended without a word"]
+        lines = (
+            fatal
+            or done.stderr.strip().splitlines()[-1:]
+            or ["the process ended without an error message"]
+        )
         phase = list(paths)[len(found)]
-        raise ConfigError(f"{wiring.path}: Caffe refuses phase {phase}: {lines[0]}")
+        raise ConfigError(f"{dataflow.path}: Caffe refuses phase {phase}: {lines[0]}")
     return found
 
 

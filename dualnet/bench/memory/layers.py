@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from dualnet.bench.memory.gauge import Gauge
+from dualnet.cut.dataflow import DataflowGraph
 from dualnet.cut.graph import solver_states
 from dualnet.cut.inserted import places_of
 from dualnet.cut.plan.memory import Memory
 from dualnet.cut.shapes import built_of
-from dualnet.cut.wiring import Wiring
 from dualnet.train.net.nets import Half
 
 __all__ = ["count_layers", "layer_table"]
@@ -46,21 +46,21 @@ def layer_table(half: Half, gauge: Gauge) -> list[dict[str, Any]]:
 def count_layers(half: Half) -> list[dict[str, Any]]:
     """The rows without workspace: a blob counts where it is made, and once."""
     net = half.train.net
-    wiring = Wiring(
+    dataflow = DataflowGraph(
         half.resolved.net, half.resolved.net_path, ("TRAIN",), solver_states(half.resolved.solver)
     )
-    built = built_of(net, wiring, "TRAIN")
+    built = built_of(net, dataflow, "TRAIN")
     solver_type = half.resolved.solver.type or "SGD"
-    memory = Memory(wiring, built, solver_type)
-    used = wiring.used["TRAIN"]
+    memory = Memory(dataflow, built, solver_type)
+    used = dataflow.used["TRAIN"]
     rows: list[dict[str, Any]] = []
     seen: set[str] = set()
     before = 0
     for count, number in enumerate(used, 1):
-        layer = wiring.layers[number]
+        layer = dataflow.layers[number]
         total = memory.of(used[:count])
         grown, before = total - before, total
-        made = {stream.name for stream in wiring.makes[number]} - seen
+        made = {version.name for version in dataflow.makes[number]} - seen
         seen |= made
         data = sum(4 * int(np.prod(built.blobs[name], dtype=np.int64)) for name in made)
         weights = 4 * sum(

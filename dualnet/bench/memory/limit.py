@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from dualnet.bench.cuts import Case, single_net
+from dualnet.cut.dataflow import BlobVersion, DataflowGraph
 from dualnet.cut.graph import read_solver, set_batch_size, solver_states
 from dualnet.cut.plan.memory import Memory
 from dualnet.cut.shapes import Built, build
 from dualnet.cut.solver_nets import net_of
 from dualnet.cut.split.flow import find_flow
-from dualnet.cut.split.sides import find_sides
-from dualnet.cut.wiring import Stream, Wiring
+from dualnet.cut.split.partition import find_partition
 
 __all__ = ["memory_limit"]
 
@@ -32,26 +32,26 @@ def memory_limit(case: Case, batch: int) -> float:
     net = net_of(solver, config.single.solver).net
     for layer in net.layer:
         set_batch_size(layer, batch)
-    wiring = Wiring(net, path, ("TRAIN",), solver_states(solver))
-    built = build(wiring, "TRAIN", {})
-    learning = built.learning(wiring)
-    sides = find_sides(wiring, config.cut.blobs, list(config.cut.dual))
-    flow = find_flow(sides, learning)
-    memory = Memory(wiring, built, solver.type or "SGD")
+    dataflow = DataflowGraph(net, path, ("TRAIN",), solver_states(solver))
+    built = build(dataflow, "TRAIN", {})
+    learning = built.learning(dataflow)
+    partition = find_partition(dataflow, config.cut.blobs, list(config.cut.dual))
+    flow = find_flow(partition, learning)
+    memory = Memory(dataflow, built, solver.type or "SGD")
     up = _bytes(built, [*flow.blobs, *flow.labels])
-    down = _bytes(built, [pair.stream for pair in flow.compared])
+    down = _bytes(built, [pair.version for pair in flow.compared])
     # As dualnet/cut/plan/estimate.py has it.
-    net1 = memory.of([*sides.lower, *sides.dual], fed=down, buffers=down)
-    net2 = memory.of([*sides.dual, *sides.upper], fed=up, buffers=down)
-    return memory.of(wiring.used["TRAIN"]) / max(net1, net2)
+    net1 = memory.of([*partition.lower, *partition.dual], fed=down, buffers=down)
+    net2 = memory.of([*partition.dual, *partition.upper], fed=up, buffers=down)
+    return memory.of(dataflow.used["TRAIN"]) / max(net1, net2)
 
 
-def _bytes(built: Built, streams: Iterable[Any]) -> int:
-    return sum(_size(built, stream) for stream in streams)
+def _bytes(built: Built, versions: Iterable[Any]) -> int:
+    return sum(_size(built, version) for version in versions)
 
 
-def _size(built: Built, stream: Stream) -> int:
+def _size(built: Built, version: BlobVersion) -> int:
     size = 4
-    for dim in built.blobs[stream.name]:
+    for dim in built.blobs[version.name]:
         size *= dim
     return size

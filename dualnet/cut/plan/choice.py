@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Optional, Union
 
 from dualnet.cut.check import check_iter_size
+from dualnet.cut.dataflow import DataflowGraph
 from dualnet.cut.graph import read_solver, set_batch_size, solver_states
 from dualnet.cut.plan.carrier import Carrier, measure_carrier
 from dualnet.cut.plan.cuts import Refusal, find_cuts
@@ -17,7 +18,6 @@ from dualnet.cut.plan.times import measure_layers
 from dualnet.cut.shapes import build
 from dualnet.cut.split import solver_beside
 from dualnet.cut.split.single import single_net
-from dualnet.cut.wiring import Wiring
 from dualnet.errors import ConfigError
 
 __all__ = ["SCHEDULES", "Plan", "Request", "plan", "recommend"]
@@ -107,38 +107,38 @@ def plan(request: Request, progress: Callable[[int, int], None] = lambda done, a
     if request.batch:
         for layer in net.layer:
             set_batch_size(layer, request.batch)
-    wiring = _wire(net, request.net, solver)
-    built = build(wiring, "TRAIN", request.shapes)
-    learning = built.learning(wiring)
-    cuts, refusals = find_cuts(wiring, learning)
-    memory = Memory(wiring, built, solver.type or "SGD")
-    blobs = [stream for cut in cuts for stream in (*cut.flow.blobs, *_compared(cut))]
-    largest = max((_size(built.blobs[stream.name]) for stream in blobs), default=0)
+    dataflow = _connect(net, request.net, solver)
+    built = build(dataflow, "TRAIN", request.shapes)
+    learning = built.learning(dataflow)
+    cuts, refusals = find_cuts(dataflow, learning)
+    memory = Memory(dataflow, built, solver.type or "SGD")
+    blobs = [version for cut in cuts for version in (*cut.flow.blobs, *_compared(cut))]
+    largest = max((_size(built.blobs[version.name]) for version in blobs), default=0)
     carrier = measure_carrier(request.exchange_dir, largest)
     times = measure_layers(
-        wiring, built, solver, request.device, request.shapes, request.repeats, progress
+        dataflow, built, solver, request.device, request.shapes, request.repeats, progress
     )
     passes = int(solver.iter_size)
     estimates = [
         estimate(cut, built, times, carrier, memory, request.shared, passes) for cut in cuts
     ]
-    single = single_cost(wiring, built, times, memory, passes)
+    single = single_cost(dataflow, built, times, memory, passes)
     best, reason = recommend(estimates, single, request.schedule)
     return Plan(
-        request, net.name or os.path.basename(request.net), _batch_of(wiring, built), passes,
+        request, net.name or os.path.basename(request.net), _batch_of(dataflow, built), passes,
         single, times.grown_bytes, estimates, refusals, carrier, best, reason,
     )  # fmt: skip
 
 
-def _wire(net: Any, path: str, solver: Any) -> Wiring:
+def _connect(net: Any, path: str, solver: Any) -> DataflowGraph:
     """Both phases, as both have to be cut; TRAIN alone where the net is not tested."""
     states = solver_states(solver)
     try:
-        return Wiring(net, path, states=states)
+        return DataflowGraph(net, path, states=states)
     except ConfigError:
         if solver.test_iter:
             raise
-        return Wiring(net, path, ("TRAIN",), states)
+        return DataflowGraph(net, path, ("TRAIN",), states)
 
 
 def recommend(
@@ -187,7 +187,7 @@ def _mib(size: int) -> str:
 
 
 def _compared(cut: Any) -> list[Any]:
-    return [pair.stream for pair in cut.flow.compared]
+    return [pair.version for pair in cut.flow.compared]
 
 
 def _size(shape: Sequence[int]) -> int:
@@ -197,10 +197,10 @@ def _size(shape: Sequence[int]) -> int:
     return size
 
 
-def _batch_of(wiring: Wiring, built: Any) -> int:
-    for number in wiring.used["TRAIN"]:
-        for stream in wiring.makes[number]:
-            shape = built.blobs[stream.name]
-            if shape and not wiring.layers[number].bottom:
+def _batch_of(dataflow: DataflowGraph, built: Any) -> int:
+    for number in dataflow.used["TRAIN"]:
+        for version in dataflow.makes[number]:
+            shape = built.blobs[version.name]
+            if shape and not dataflow.layers[number].bottom:
                 return int(shape[0])
-    raise ConfigError(f"{wiring.path}: no data layer in phase TRAIN; nothing says the batch size")
+    raise ConfigError(f"{dataflow.path}: no data layer in phase TRAIN; nothing says the batch size")

@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
+from dualnet.cut.dataflow import BlobVersion, DataflowGraph
 from dualnet.cut.plan.parallel import parallel_blobs
 from dualnet.cut.split.flow import Flow, find_flow
-from dualnet.cut.split.sides import Sides, dual_name, find_sides, has_loss
-from dualnet.cut.wiring import Stream, Wiring
+from dualnet.cut.split.partition import Partition, dual_name, find_partition, has_loss
 from dualnet.errors import ConfigError
 
 __all__ = ["Cut", "Refusal", "find_cuts"]
@@ -22,13 +22,13 @@ class Cut:
     Attributes:
         blobs: The cut blobs, one in most nets.
         dual: The layers that both nets are to have.
-        sides: Which layer is where.
+        partition: Which layer is where.
         flow: What crosses, and what is compared.
     """
 
     blobs: list[str]
     dual: list[str]
-    sides: Sides
+    partition: Partition
     flow: Flow
 
     @property
@@ -39,7 +39,7 @@ class Cut:
     @property
     def crossing(self) -> list[str]:
         """The blobs that go up, labels left out."""
-        return [stream.name for stream in self.flow.blobs]
+        return [version.name for version in self.flow.blobs]
 
 
 @dataclass(frozen=True)
@@ -50,84 +50,90 @@ class Refusal:
     reason: str
 
 
-def find_cuts(wiring: Wiring, learning: Collection[int]) -> tuple[list[Cut], list[Refusal]]:
+def find_cuts(
+    dataflow: DataflowGraph, learning: Collection[int]
+) -> tuple[list[Cut], list[Refusal]]:
     """Try each blob of the training phase, and blobs of branches side by side, in forward order.
 
     The dual section is the shortest one that learns: the layers from the cut blob to the first with
     weights. Others are possible, and need more of the time.
 
     Args:
-        wiring: The net.
+        dataflow: The net.
         learning: Numbers of the layers whose parameters training changes.
     """
     cuts: list[Cut] = []
     refusals: list[Refusal] = []
-    for stream in wiring.streams:
+    for version in dataflow.versions:
         # A blob's name stands for its values after all layers that work on it in place.
-        if "TRAIN" not in stream.phases or wiring.last(stream.name) is not stream:
+        if "TRAIN" not in version.phases or dataflow.last(version.name) is not version:
             continue
-        dual = _dual_section(wiring, stream, learning)
+        dual = _dual_section(dataflow, version, learning)
         try:
-            if not dual and stream.readers:
-                sides = find_sides(wiring, [stream.name], [])
-                find_flow(sides, set(learning))
+            if not dual and version.readers:
+                partition = find_partition(dataflow, [version.name], [])
+                find_flow(partition, set(learning))
                 raise ConfigError("no layer that learns stands between it and the loss")
-            sides = find_sides(wiring, [stream.name], dual)
-            twin = next((cut for cut in cuts if cut.sides.lower == sides.lower), None)
+            partition = find_partition(dataflow, [version.name], dual)
+            twin = next((cut for cut in cuts if cut.partition.lower == partition.lower), None)
             if twin is not None:
                 raise ConfigError(f"the same cut as {twin.at}")
-            cuts.append(Cut([stream.name], dual, sides, find_flow(sides, set(learning))))
+            cuts.append(Cut([version.name], dual, partition, find_flow(partition, set(learning))))
         except ConfigError as error:
-            refusals.append(Refusal(stream.name, _reason(str(error), wiring.path, stream.name)))
-    cuts += _parallel_cuts(wiring, learning, cuts)
-    cuts.sort(key=lambda cut: max(_place(wiring, blob) for blob in cut.blobs))
+            refusals.append(Refusal(version.name, _reason(str(error), dataflow.path, version.name)))
+    cuts += _parallel_cuts(dataflow, learning, cuts)
+    cuts.sort(key=lambda cut: max(_place(dataflow, blob) for blob in cut.blobs))
     return cuts, refusals
 
 
-def _parallel_cuts(wiring: Wiring, learning: Collection[int], cuts: Sequence[Cut]) -> list[Cut]:
+def _parallel_cuts(
+    dataflow: DataflowGraph, learning: Collection[int], cuts: Sequence[Cut]
+) -> list[Cut]:
     """Cuts of several blobs, but for those that one blob makes too."""
     found: list[Cut] = []
-    for streams in parallel_blobs(wiring, learning):
-        names = [stream.name for stream in streams]
-        sections = [_dual_section(wiring, stream, learning) for stream in streams]
+    for versions in parallel_blobs(dataflow, learning):
+        names = [version.name for version in versions]
+        sections = [_dual_section(dataflow, version, learning) for version in versions]
         # All branches' next layers; where one branch's are of net2 alone, those of another.
         whole = list(dict.fromkeys(name for section in sections for name in section))
         for dual in [whole, *sections]:
             try:
-                sides = find_sides(wiring, names, dual)
-                flow = find_flow(sides, set(learning))
+                partition = find_partition(dataflow, names, dual)
+                flow = find_flow(partition, set(learning))
             except ConfigError:
                 continue  # each of its blobs is refused with its reason
-            if not any(cut.sides.lower == sides.lower for cut in (*cuts, *found)):
-                found.append(Cut(names, dual, sides, flow))
+            if not any(cut.partition.lower == partition.lower for cut in (*cuts, *found)):
+                found.append(Cut(names, dual, partition, flow))
             break
     return found
 
 
-def _place(wiring: Wiring, blob: str) -> tuple[int, int]:
-    stream = wiring.last(blob)
-    return stream.makers[0] if stream is not None else (0, 0)
+def _place(dataflow: DataflowGraph, blob: str) -> tuple[int, int]:
+    version = dataflow.last(blob)
+    return version.makers[0] if version is not None else (0, 0)
 
 
-def _dual_section(wiring: Wiring, stream: Stream, learning: Collection[int]) -> list[str]:
+def _dual_section(
+    dataflow: DataflowGraph, version: BlobVersion, learning: Collection[int]
+) -> list[str]:
     """The layers along one way up from the cut, to the first that learns; [] if none does."""
     section: list[str] = []
-    at: Optional[Stream] = stream
+    at: Optional[BlobVersion] = version
     while at is not None:
-        reader = next((n for n, _ in at.readers if _can_be_dual(wiring, n)), None)
+        reader = next((n for n, _ in at.readers if _can_be_dual(dataflow, n)), None)
         if reader is None:
             return []
-        if wiring.has_own_name(reader) or reader in learning:
-            section.append(dual_name(wiring, reader))
+        if dataflow.has_own_name(reader) or reader in learning:
+            section.append(dual_name(dataflow, reader))
         if reader in learning:
             return section
-        at = wiring.makes[reader][0]
+        at = dataflow.makes[reader][0]
     return section
 
 
-def _can_be_dual(wiring: Wiring, number: int) -> bool:
-    layer = wiring.layers[number]
-    return number in wiring.used["TRAIN"] and bool(layer.top) and not has_loss(layer)
+def _can_be_dual(dataflow: DataflowGraph, number: int) -> bool:
+    layer = dataflow.layers[number]
+    return number in dataflow.used["TRAIN"] and bool(layer.top) and not has_loss(layer)
 
 
 def _reason(message: str, path: str, at: str) -> str:

@@ -26,12 +26,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from dualnet.cut.dataflow import BlobVersion, DataflowGraph
 from dualnet.cut.plan.carrier import Carrier
 from dualnet.cut.plan.cuts import Cut
 from dualnet.cut.plan.memory import Memory
 from dualnet.cut.plan.times import LayerTimes
 from dualnet.cut.shapes import Built
-from dualnet.cut.wiring import Stream, Wiring
 
 __all__ = ["Estimate", "HalfCost", "estimate", "single_cost"]
 
@@ -93,10 +93,10 @@ class Estimate:
 
 
 def single_cost(
-    wiring: Wiring, built: Built, times: LayerTimes, memory: Memory, passes: int = 1
+    dataflow: DataflowGraph, built: Built, times: LayerTimes, memory: Memory, passes: int = 1
 ) -> HalfCost:
     """The uncut net; `passes` as of `estimate`."""
-    layers = wiring.used["TRAIN"]
+    layers = dataflow.used["TRAIN"]
     return HalfCost(
         memory.parameters(layers), passes * _sum(layers, times.forward),
         passes * _sum(layers, times.backward), times.update, memory.of(layers),
@@ -123,16 +123,16 @@ def estimate(
         shared: Whether both halves run on the same cores.
         passes: Batches of an update, each exchanged by itself.
     """
-    wiring = cut.sides.wiring
-    in_training = set(wiring.used["TRAIN"])
+    dataflow = cut.partition.dataflow
+    in_training = set(dataflow.used["TRAIN"])
     lower, dual, upper = (
         [number for number in numbers if number in in_training]
-        for numbers in (cut.sides.lower, cut.sides.dual, cut.sides.upper)
+        for numbers in (cut.partition.lower, cut.partition.dual, cut.partition.upper)
     )
-    compared = [pair.stream for pair in cut.flow.compared]
+    compared = [pair.version for pair in cut.flow.compared]
     up = _bytes(built, [*cut.flow.blobs, *cut.flow.labels])
     down = _bytes(built, compared)
-    per_parameter_s = times.update / max(1, memory.parameters(wiring.used["TRAIN"]))
+    per_parameter_s = times.update / max(1, memory.parameters(dataflow.used["TRAIN"]))
     touch_s = times.touch_per_byte * down
     own_1, own_2 = memory.parameters([*lower, *dual]), memory.parameters([*dual, *upper])
     forward_dual = _sum(dual, times.forward)
@@ -161,7 +161,7 @@ def estimate(
         late_s = sum(min(_LATE_SHARE * wait, passes * _LATEST_S) for wait in (answer_s, rest_s))
         alternating_s = rest_s + messages_s + late_s + max(dual_s, answer_s)
         overlapped_s = max(net1.seconds, net2.seconds) + messages_s / 2
-    limit = memory.of(wiring.used["TRAIN"]) / max(net1.memory_bytes, net2.memory_bytes)
+    limit = memory.of(dataflow.used["TRAIN"]) / max(net1.memory_bytes, net2.memory_bytes)
     return Estimate(cut, net1, net2, passes * up, passes * down, alternating_s, overlapped_s, limit)
 
 
@@ -171,16 +171,16 @@ def _backward_above(cut: Cut, layers: Iterable[int], times: LayerTimes, memory: 
     Layers with weights spend half on the gradient of their weights and half on that of their
     bottoms, which is left out where nothing below learns (net.cpp, bottom_need_backward).
     """
-    wiring = cut.sides.wiring
+    dataflow = cut.partition.dataflow
     if cut.flow.needs_force:
         return _sum(layers, times.backward)
     total, learnt = 0.0, set()
     for number in layers:
         seconds = times.backward.get(number, 0.0)
-        passes = any(stream in learnt for stream in wiring.reads[number])
+        passes = any(version in learnt for version in dataflow.reads[number])
         learns = memory.learns(number)
         if passes or learns:
-            learnt.update(wiring.makes[number])
+            learnt.update(dataflow.makes[number])
             total += seconds if passes else seconds / 2
     return total
 
@@ -189,11 +189,11 @@ def _sum(layers: Iterable[int], seconds: dict[int, float]) -> float:
     return sum(seconds.get(number, 0.0) for number in layers)
 
 
-def _bytes(built: Built, streams: Iterable[Stream]) -> int:
+def _bytes(built: Built, versions: Iterable[BlobVersion]) -> int:
     total = 0
-    for stream in streams:
+    for version in versions:
         size = 4
-        for dim in built.blobs[stream.name]:
+        for dim in built.blobs[version.name]:
             size *= dim
         total += size
     return total

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from dualnet.cut.dataflow import DataflowGraph
 from dualnet.cut.shapes import Built
-from dualnet.cut.wiring import Wiring
 
 __all__ = ["Memory"]
 
@@ -22,13 +22,13 @@ class Memory:
     """Adds up the memory of layers.
 
     Args:
-        wiring: The net.
+        dataflow: The net.
         built: Its shapes in phase TRAIN.
         solver_type: As `SGD`.
     """
 
-    def __init__(self, wiring: Wiring, built: Built, solver_type: str) -> None:
-        self._wiring, self._built = wiring, built
+    def __init__(self, dataflow: DataflowGraph, built: Built, solver_type: str) -> None:
+        self._wiring, self._built = dataflow, built
         self._per_weight = 2 + _SLOTS.get(solver_type, 1)
 
     def learns(self, number: int) -> bool:
@@ -53,11 +53,11 @@ class Memory:
         learnt = set()
         for number in layers:
             reads, makes = self._wiring.reads[number], self._wiring.makes[number]
-            has_gradient = self.learns(number) or any(stream in learnt for stream in reads)
+            has_gradient = self.learns(number) or any(version in learnt for version in reads)
             if has_gradient:
                 learnt.update(makes)
-            for stream in makes:
-                blobs[stream.name] = blobs.get(stream.name, False) or has_gradient
+            for version in makes:
+                blobs[version.name] = blobs.get(version.name, False) or has_gradient
         values = sum(
             _size(self._built.blobs[name]) * (2 if has_gradient else 1)
             for name, has_gradient in blobs.items()

@@ -171,7 +171,7 @@ def to_record(plan: Plan) -> dict[str, Any]:
                 "at": cut.cut.at,
                 "blobs": cut.cut.blobs,
                 "crossing": cut.cut.crossing,
-                "labels": [stream.name for stream in cut.cut.flow.labels],
+                "labels": [version.name for version in cut.cut.flow.labels],
                 "dual": cut.cut.dual,
                 "net1": _half(cut.net1),
                 "net2": _half(cut.net2),

@@ -13,9 +13,9 @@ import numpy as np
 from google.protobuf import text_format
 
 from dualnet.backend import caffe, caffe_pb2
+from dualnet.cut.dataflow import DataflowGraph
 from dualnet.cut.inserted import places_of
 from dualnet.cut.shapes import Built
-from dualnet.cut.wiring import Wiring
 
 __all__ = ["LayerTimes", "measure_layers"]
 
@@ -47,7 +47,7 @@ class LayerTimes(NamedTuple):
 
 
 def measure_layers(
-    wiring: Wiring,
+    dataflow: DataflowGraph,
     built: Built,
     solver: Any,
     device: Union[str, int],
@@ -58,7 +58,7 @@ def measure_layers(
     """Train the net for some iterations, one layer at a time.
 
     Args:
-        wiring: The net.
+        dataflow: The net.
         built: Its blobs' shapes in phase TRAIN.
         solver: The SolverParameter whose update rule counts.
         device: `cpu`, or the number of a GPU.
@@ -74,11 +74,11 @@ def measure_layers(
     caffe.set_random_seed(1)
     before = _resident_bytes()
     with tempfile.TemporaryDirectory() as scratch:
-        built_solver = caffe.get_solver(_write(wiring, built, solver, device, given, scratch))
+        built_solver = caffe.get_solver(_write(dataflow, built, solver, device, given, scratch))
     net = built_solver.net
     for blob in given:
         net.blobs[blob].data[...] = np.random.RandomState(1).randn(*net.blobs[blob].shape)
-    used = wiring.used["TRAIN"]
+    used = dataflow.used["TRAIN"]
     owners = [used[place] for place in places_of(net)]
     clock = _clock(device)
     forward = [[0.0] * repeats for _ in owners]
@@ -154,7 +154,7 @@ def _touch() -> float:
 
 
 def _write(
-    wiring: Wiring,
+    dataflow: DataflowGraph,
     built: Built,
     solver: Any,
     device: Union[str, int],
@@ -162,10 +162,10 @@ def _write(
     scratch: str,
 ) -> str:
     """The net in phase TRAIN and a solver without tests, snapshots and displays; its path."""
-    net = caffe_pb2.NetParameter(name=wiring.net.name)
-    for number in wiring.used["TRAIN"]:
+    net = caffe_pb2.NetParameter(name=dataflow.net.name)
+    for number in dataflow.used["TRAIN"]:
         layer = net.layer.add()
-        layer.CopyFrom(wiring.layers[number])
+        layer.CopyFrom(dataflow.layers[number])
         layer.ClearField("include")
         layer.ClearField("exclude")
         if any(top in given for top in layer.top):

@@ -12,13 +12,13 @@ from dualnet import config
 from dualnet.cut.prototxt import commented
 from dualnet.cut.split.flow import Flow
 from dualnet.cut.split.names import Names
-from dualnet.cut.split.sides import Sides
+from dualnet.cut.split.partition import Partition
 
 __all__ = ["write_yaml"]
 
 
 def write_yaml(
-    sides: Sides,
+    partition: Partition,
     flow: Flow,
     names: Names,
     title: str,
@@ -29,7 +29,7 @@ def write_yaml(
     """The run's configuration.
 
     Args:
-        sides, flow, names: The cut.
+        partition, flow, names: The cut.
         title: The run's name.
         solvers: Role to its solver prototxt; `single` may be absent.
         coupling: `target`, `tie` and `loss`.
@@ -38,12 +38,12 @@ def write_yaml(
     Raises:
         ConfigError: A value of `coupling` is unknown, or two exclude each other.
     """
-    blobs = [names.net1[stream] for stream in flow.blobs]
-    labels = [names.net1[stream] for stream in flow.labels]
-    compared = {names.net1[pair.stream]: names.partner(pair.stream) for pair in flow.compared}
+    blobs = [names.net1[version] for version in flow.blobs]
+    labels = [names.net1[version] for version in flow.labels]
+    compared = {names.net1[pair.version]: names.partner(pair.version) for pair in flow.compared}
     # Left out, `compared` means the first top of the last pair, sent under its layer's name.
-    last = sides.dual[-1]
-    first_top = names.net1[sides.wiring.makes[last][0]]
+    last = partition.dual[-1]
+    first_top = names.net1[partition.dataflow.makes[last][0]]
     default = {first_top: names.copies[last]}
     cut: dict[str, Any] = {"blobs": blobs, "labels": labels, "dual": names.dual}
     if compared != default:

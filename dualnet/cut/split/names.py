@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from dualnet.cut.dataflow import BlobVersion
 from dualnet.cut.split.flow import Flow
-from dualnet.cut.split.sides import Sides
-from dualnet.cut.wiring import Stream
+from dualnet.cut.split.partition import Partition
 from dualnet.errors import ConfigError
 
 __all__ = ["Names", "Unique", "choose_names"]
@@ -40,16 +40,16 @@ class Names:
 
     Attributes:
         originals, copies: Number of a dual layer to its name in net1, and its copy's in net2.
-        net1, net2: Stream to its blob's name there, as the layer that makes it has it.
-        around: Stream to the top of the Split layer that leads it around net2's dual section.
+        net1, net2: BlobVersion to its blob's name there, as the layer that makes it has it.
+        around: BlobVersion to the top of the Split layer that leads it around net2's dual section.
         layers: Names of layers that are taken.
     """
 
     originals: dict[int, str]
     copies: dict[int, str]
-    net1: dict[Stream, str]
-    net2: dict[Stream, str]
-    around: dict[Stream, str]
+    net1: dict[BlobVersion, str]
+    net2: dict[BlobVersion, str]
+    around: dict[BlobVersion, str]
     layers: frozenset[str]
 
     @property
@@ -57,79 +57,83 @@ class Names:
         """net1's dual layers: their copies in net2; a layer of each phase is in it once."""
         return {name: self.copies[number] for number, name in self.originals.items()}
 
-    def partner(self, stream: Stream) -> str:
-        """net2's name of a compared stream, which is also net1's name of the input that has it."""
-        return self.around.get(stream) or self.net2[stream]
+    def partner(self, version: BlobVersion) -> str:
+        """net2's name of a compared version, which is also net1's name of the input that has it."""
+        return self.around.get(version) or self.net2[version]
 
 
-def choose_names(sides: Sides, flow: Flow) -> Names:
+def choose_names(partition: Partition, flow: Flow) -> Names:
     """Name everything.
 
     Raises:
         ConfigError: A blob has to stay whole, and a layer of one phase alone overwrites it.
     """
-    wiring = sides.wiring
-    taken = {layer.name for layer in wiring.net.layer}
+    dataflow = partition.dataflow
+    taken = {layer.name for layer in dataflow.net.layer}
     layers = Unique(taken)
-    blobs = Unique(stream.name for stream in wiring.streams)
-    section = set(sides.dual)
+    blobs = Unique(version.name for version in dataflow.versions)
+    section = set(partition.dual)
     originals: dict[int, str] = {}
-    for number in sides.dual:
-        layer = wiring.layers[number]
+    for number in partition.dual:
+        layer = dataflow.layers[number]
         originals[number] = layer.name
-        if not wiring.has_own_name(number):
-            plain = layer.type.lower() if wiring.is_in_place((number, 0)) else layer.top[0]
+        if not dataflow.has_own_name(number):
+            plain = layer.type.lower() if dataflow.is_in_place((number, 0)) else layer.top[0]
             originals[number] = layers.new(plain)
     in_net2 = {name: layers.new(f"{name}p", "p") for name in dict.fromkeys(originals.values())}
     copies = {number: in_net2[name] for number, name in originals.items()}
-    whole = {*sides.crossing, *(pair.stream for pair in flow.compared)}
-    net1: dict[Stream, str] = {}
-    net2: dict[Stream, str] = {}
+    whole = {*partition.crossing, *(pair.version for pair in flow.compared)}
+    net1: dict[BlobVersion, str] = {}
+    net2: dict[BlobVersion, str] = {}
     #: (a layer's number, its name in the half): the blob that it gets.
     own: dict[tuple[int, str], str] = {}
 
-    compared = {pair.stream for pair in flow.compared}
+    compared = {pair.version for pair in flow.compared}
 
-    def named(stream: Stream, names: dict[Stream, str], plain: str, layer: str) -> str:
-        """In place: as what is overwritten, or after the layer. Else `plain`."""
-        number, top = stream.makers[0]
-        if not wiring.is_in_place((number, top)):
+    def named(version: BlobVersion, names: dict[BlobVersion, str], plain: str, layer: str) -> str:
+        """Blob name of a version: `plain`, unless a layer works in place.
+
+        An in-place layer keeps the name that it overwrites, unless that blob must stay intact
+        because it is sent or compared: then the name is the layer's.
+        """
+        number, top = version.makers[0]
+        if not dataflow.is_in_place((number, top)):
             return plain
-        before = wiring.reads[number][top]
-        if before is stream and stream in whole:
+        before = dataflow.reads[number][top]
+        if before is version and version in whole:
             raise ConfigError(
-                f"{wiring.path}: layer {layer} works on {stream.name} in place in one phase only, "
-                "and that blob is exchanged; give it a top of its own"
+                f"{dataflow.path}: layer {layer} works on {version.name} in place in one phase "
+                "only, and that blob is exchanged; give it a top of its own"
             )
         # Backward in place overwrites the gradient, and net2 has to send that of what is compared.
-        keeps_gradient = names is net2 and stream in compared
+        keeps_gradient = names is net2 and version in compared
         if before in names and before not in whole and not keeps_gradient:
             return names[before]
         if (number, layer) not in own:
-            free = layer if wiring.has_own_name(number) else wiring.layers[number].type.lower()
+            free = layer if dataflow.has_own_name(number) else dataflow.layers[number].type.lower()
             own[number, layer] = blobs.new(free, "_out")
         return own[number, layer]
 
-    for stream in wiring.streams:
-        number = stream.makers[0][0]
-        if number in sides.lower or number in section:
-            net1[stream] = named(stream, net1, stream.name, wiring.layers[number].name)
-    for stream in sides.crossing:
-        net2[stream] = net1[stream]
-    for stream in wiring.streams:
-        number = stream.makers[0][0]
-        layer = wiring.layers[number].name
+    for version in dataflow.versions:
+        number = version.makers[0][0]
+        if number in partition.lower or number in section:
+            net1[version] = named(version, net1, version.name, dataflow.layers[number].name)
+    for version in partition.crossing:
+        net2[version] = net1[version]
+    for version in dataflow.versions:
+        number = version.makers[0][0]
+        layer = dataflow.layers[number].name
         if number in section:
-            plain = stream.name
-            if not wiring.is_in_place(stream.makers[0]):
-                plain = blobs.new(f"{stream.name}p", "p")
-            net2[stream] = named(stream, net2, plain, copies[number])
-        elif number not in sides.lower:
-            net2[stream] = named(stream, net2, stream.name, layer)
+            plain = version.name
+            if not dataflow.is_in_place(version.makers[0]):
+                plain = blobs.new(f"{version.name}p", "p")
+            net2[version] = named(version, net2, plain, copies[number])
+        elif number not in partition.lower:
+            net2[version] = named(version, net2, version.name, layer)
     around = {
-        pair.stream: blobs.new(f"{net2[pair.stream]}p", "p")
+        pair.version: blobs.new(f"{net2[pair.version]}p", "p")
         for pair in flow.compared
-        if pair.is_led_around
+        if pair.needs_split
     }
     taken |= {*originals.values(), *copies.values()}
     return Names(originals, copies, net1, net2, around, frozenset(taken))

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from dualnet.backend import caffe_pb2
+from dualnet.cut.dataflow import BlobVersion
 from dualnet.cut.prototxt import Source, Written, commented, format_fields, format_layer
 from dualnet.cut.shapes import Built
 from dualnet.cut.split.flow import Flow
 from dualnet.cut.split.names import Names, Unique
-from dualnet.cut.split.sides import Sides
-from dualnet.cut.wiring import Stream
+from dualnet.cut.split.partition import Partition
 
 __all__ = ["NetWriter"]
 
@@ -22,14 +22,14 @@ class NetWriter:
     """Writes both nets.
 
     Attributes:
-        sides, flow, names: The cut.
+        partition, flow, names: The cut.
         built: Phase to what building the single net showed.
         source: The single net's text.
         command: How to repeat this, for the header.
         remarks: What the user should know; grows while the nets are written.
     """
 
-    sides: Sides
+    partition: Partition
     flow: Flow
     names: Names
     built: Mapping[str, Built]
@@ -38,8 +38,8 @@ class NetWriter:
     remarks: list[str]
 
     def __post_init__(self) -> None:
-        self.wiring = self.sides.wiring
-        self.phases = list(self.wiring.used)
+        self.dataflow = self.partition.dataflow
+        self.phases = list(self.dataflow.used)
         #: Comment lines of copied layers that were lost.
         self.lost = 0
         self._new = Unique(())
@@ -48,20 +48,20 @@ class NetWriter:
         """data … cut blobs, the dual section, and a loss for every pair that is compared."""
         self._new = Unique(self.names.layers)
         parts = [self._net1_header(), self._fields("net1")]
-        parts += [self._partner_input(pair.stream) for pair in self.flow.compared]
+        parts += [self._partner_input(pair.version) for pair in self.flow.compared]
         for phase in self.phases:
             parts += self._stand_ins(phase)
-        order = [*self._lower_order(), *self.sides.dual]
+        order = [*self._lower_order(), *self.partition.dual]
         names = self.names.net1
         for number in order:
             wanted = self._renamed(number, names, names)
             if number in self.names.originals:
                 wanted.name = self.names.originals[number]
             parts.append(self._take(self.source.layer(number, wanted)))
-        compared = {pair.stream for pair in self.flow.compared}
+        compared = {pair.version for pair in self.flow.compared}
         read = {s for number in order for s in self._train_reads(number)} | compared
-        unread = [stream for stream in names if self._is_unread(stream, read)]
-        parts += self._silence([names[stream] for stream in unread], "TRAIN")
+        unread = [version for version in names if self._is_unread(version, read)]
+        parts += self._silence([names[version] for version in unread], "TRAIN")
         parts += self._losses(order)
         return "".join(parts)
 
@@ -73,21 +73,21 @@ class NetWriter:
         names, around = self.names.net2, self.names.around
         led = {**names, **around}
         splits = dict(around)
-        for stream in [s for s in splits if s in self.sides.crossing]:
-            parts.append(self._split(names[stream], splits.pop(stream)))
-        for number in sorted([*self.sides.dual, *self.sides.upper]):
-            is_dual = number in self.sides.dual
+        for version in [s for s in splits if s in self.partition.crossing]:
+            parts.append(self._split(names[version], splits.pop(version)))
+        for number in sorted([*self.partition.dual, *self.partition.upper]):
+            is_dual = number in self.partition.dual
             wanted = self._renamed(number, names if is_dual else led, names)
             if is_dual:
                 wanted.name = self.names.copies[number]
             parts.append(self._take(self.source.layer(number, wanted)))
-            for stream in [s for s in splits if s in self.wiring.makes[number]]:
-                parts.append(self._split(names[stream], splits.pop(stream)))
+            for version in [s for s in splits if s in self.dataflow.makes[number]]:
+                parts.append(self._split(names[version], splits.pop(version)))
         for phase in self.phases:
             unread = [
-                names[stream]
-                for stream in self.sides.crossing
-                if stream not in around and not self._is_read(stream, phase)
+                names[version]
+                for version in self.partition.crossing
+                if version not in around and not self._is_read(version, phase)
             ]
             parts += self._silence(unread, phase)
         return "".join(parts)
@@ -95,13 +95,13 @@ class NetWriter:
     # Layers of the single net.
 
     def _renamed(
-        self, number: int, bottoms: Mapping[Stream, str], tops: Mapping[Stream, str]
+        self, number: int, bottoms: Mapping[BlobVersion, str], tops: Mapping[BlobVersion, str]
     ) -> Any:
         """A copy of a layer with this net's names."""
         layer = caffe_pb2.LayerParameter()
-        layer.CopyFrom(self.wiring.layers[number])
-        layer.bottom[:] = [bottoms[stream] for stream in self.wiring.reads[number]]
-        layer.top[:] = [tops[stream] for stream in self.wiring.makes[number]]
+        layer.CopyFrom(self.dataflow.layers[number])
+        layer.bottom[:] = [bottoms[version] for version in self.dataflow.reads[number]]
+        layer.top[:] = [tops[version] for version in self.dataflow.makes[number]]
         return layer
 
     def _take(self, written: Written) -> str:
@@ -109,82 +109,82 @@ class NetWriter:
         return written.text
 
     def _lower_order(self) -> list[int]:
-        """What makes the labels first, then what makes the cut blobs: all is sent after the last.
+        """Order of net1's layers: those needed for labels, for cut blobs, then the rest.
 
-        No layer is taken past one that overwrites what it reads: Caffe has no other reader of a
-        blob that is worked on in place (insert_splits.cpp).
+        net1 sends after the last cut blob. Reordering cannot move a reader past an in-place layer,
+        because Caffe gives a blob that is overwritten in place no other reader (insert_splits.cpp).
         """
-        lower = self.sides.lower
+        lower = self.partition.lower
         first = self._needed_for(self.flow.labels)
         then = self._needed_for(self.flow.blobs) - first
         rest = set(lower) - first - then
         return [number for group in (first, then, rest) for number in lower if number in group]
 
-    def _needed_for(self, streams: Iterable[Stream]) -> set[int]:
-        """The lower side's layers that some streams depend on."""
+    def _needed_for(self, versions: Iterable[BlobVersion]) -> set[int]:
+        """The lower side's layers that some versions depend on."""
         needed: set[int] = set()
-        wanted = set(streams)
-        for number in reversed(self.sides.lower):
-            if any(stream in wanted for stream in self.wiring.makes[number]):
+        wanted = set(versions)
+        for number in reversed(self.partition.lower):
+            if any(version in wanted for version in self.dataflow.makes[number]):
                 needed.add(number)
-                wanted.update(self.wiring.reads[number])
+                wanted.update(self.dataflow.reads[number])
         return needed
 
-    def _train_reads(self, number: int) -> list[Stream]:
-        return self.wiring.reads[number] if "TRAIN" in self.wiring.phases_of(number) else []
+    def _train_reads(self, number: int) -> list[BlobVersion]:
+        return self.dataflow.reads[number] if "TRAIN" in self.dataflow.phases_of(number) else []
 
-    def _is_read(self, stream: Stream, phase: str = "TRAIN") -> bool:
-        """Whether the single net's upper side, or any layer for net1's sake, reads a stream."""
-        above = {*self.sides.dual, *self.sides.upper}
+    def _is_read(self, version: BlobVersion, phase: str = "TRAIN") -> bool:
+        """Whether the single net's upper side, or any layer for net1's sake, reads a version."""
+        above = {*self.partition.dual, *self.partition.upper}
         return any(
-            number in above and phase in self.wiring.phases_of(number)
-            for number, _ in stream.readers
+            number in above and phase in self.dataflow.phases_of(number)
+            for number, _ in version.readers
         )
 
-    def _is_unread(self, stream: Stream, read: Iterable[Stream]) -> bool:
+    def _is_unread(self, version: BlobVersion, read: Iterable[BlobVersion]) -> bool:
         """Whether a blob of net1 would be one of its outputs in training."""
-        if "TRAIN" not in stream.phases:
-            return stream in self.flow.labels
-        return stream not in read and self._is_read(stream)
+        if "TRAIN" not in version.phases:
+            return version in self.flow.labels
+        return version not in read and self._is_read(version)
 
     # Layers that are new.
 
     def _stand_ins(self, phase: str) -> list[str]:
         """A zero for each label that the single net has in the other phase alone."""
         written = []
-        for stream in self.flow.labels:
-            if phase not in stream.phases:
-                top = self.names.net1[stream]
+        for version in self.flow.labels:
+            if phase not in version.phases:
+                top = self.names.net1[version]
                 layer = caffe_pb2.LayerParameter(
                     name=self._new.new(f"{top}_absent"), type="DummyData", top=[top]
                 )
                 self._limit(layer, phase)
-                layer.dummy_data_param.shape.add(dim=self._shape(stream, phase))
+                layer.dummy_data_param.shape.add(dim=self._shape(version, phase))
                 written.append(format_layer(layer))
         return written
 
-    def _shape(self, stream: Stream, phase: str) -> list[int]:
+    def _shape(self, version: BlobVersion, phase: str) -> list[int]:
         """A blob's shape in one phase, where it may have to be stood in for."""
-        return self.built[phase].blobs[stream.name] if phase in stream.phases else [1]
+        return self.built[phase].blobs[version.name] if phase in version.phases else [1]
 
-    def _partner_input(self, stream: Stream) -> str:
-        partner = self.names.partner(stream)
+    def _partner_input(self, version: BlobVersion) -> str:
+        partner = self.names.partner(version)
         layer = caffe_pb2.LayerParameter(
             name=self._new.new(f"{partner}_data"), type="Input", top=[partner]
         )
         self._limit(layer, "TRAIN")
-        layer.input_param.shape.add(dim=self.built["TRAIN"].blobs[stream.name])
+        layer.input_param.shape.add(dim=self.built["TRAIN"].blobs[version.name])
         return format_layer(layer)
 
     def _cut_inputs(self) -> list[str]:
         """One Input layer for all that comes from net1; one a phase if the batches differ."""
-        streams = [*self.flow.blobs, *self.flow.labels]
-        shapes = [[self._shape(stream, phase) for stream in streams] for phase in self.phases]
+        versions = [*self.flow.blobs, *self.flow.labels]
+        shapes = [[self._shape(version, phase) for version in versions] for phase in self.phases]
         is_same = all(one == shapes[0] for one in shapes)
-        name = self._new.new(f"{self.names.net2[streams[0]]}_data")
+        name = self._new.new(f"{self.names.net2[versions[0]]}_data")
         written = []
         for phase, sizes in list(zip(self.phases, shapes))[: 1 if is_same else None]:
-            tops = [self.names.net2[stream] for stream in streams]
+            tops = [self.names.net2[version] for version in versions]
             layer = caffe_pb2.LayerParameter(name=name, type="Input", top=tops)
             if not is_same:
                 self._limit(layer, phase)
@@ -208,10 +208,10 @@ class NetWriter:
 
     def _losses(self, order: list[int]) -> list[str]:
         """One loss a pair, weighted 1; `coupling` in the YAML sets what the target asks for."""
-        here = {str(self.wiring.layers[number].name) for number in order}
+        here = {str(self.dataflow.layers[number].name) for number in order}
         here.update(self.names.originals.values())
         here.update(self.names.net1.values())
-        pairs = [(self.names.net1[p.stream], self.names.partner(p.stream))
+        pairs = [(self.names.net1[p.version], self.names.partner(p.version))
                  for p in self.flow.compared]  # fmt: skip
         written = []
         for blob, partner in pairs:
@@ -233,7 +233,7 @@ class NetWriter:
     def _fields(self, role: str) -> str:
         """The net's fields besides its layers."""
         net = caffe_pb2.NetParameter()
-        net.CopyFrom(self.wiring.net)
+        net.CopyFrom(self.dataflow.net)
         net.ClearField("layer")
         net.name = f"{self.title}_{role}"
         return format_fields(net)
@@ -241,13 +241,13 @@ class NetWriter:
     @property
     def title(self) -> str:
         """The single net's name, without saying that it is one."""
-        name = self.wiring.net.name or "net"
+        name = self.dataflow.net.name or "net"
         return name[: -len("_single")] if name.endswith("_single") else name
 
     def _net1_header(self) -> str:
-        cut = _listed(self.names.net1[stream] for stream in self.flow.blobs)
+        cut = _listed(self.names.net1[version] for version in self.flow.blobs)
         losses = _listed(
-            f"{self.names.net1[p.stream]} and net2's {self.names.partner(p.stream)}"
+            f"{self.names.net1[p.version]} and net2's {self.names.partner(p.version)}"
             for p in self.flow.compared
         )
         text = (
@@ -257,12 +257,12 @@ class NetWriter:
         return self._header(text)
 
     def _net2_header(self) -> str:
-        tops = [self.names.net2[stream] for stream in (*self.flow.blobs, *self.flow.labels)]
+        tops = [self.names.net2[version] for version in (*self.flow.blobs, *self.flow.labels)]
         text = (
             f"net2: {self._single()} from {_listed(tops)}, which net1 sends, to its end; "
             f"{_listed(self.names.dual.values())} is the copy of net1's "
             f"{_listed(self.names.dual)}. Sent back for net1's loss: "
-            f"{_listed(self.names.partner(p.stream) for p in self.flow.compared)}."
+            f"{_listed(self.names.partner(p.version) for p in self.flow.compared)}."
         )
         if self.names.around:
             text += (
@@ -271,7 +271,7 @@ class NetWriter:
         return self._header(text)
 
     def _single(self) -> str:
-        return self.wiring.net.name or "the single net"
+        return self.dataflow.net.name or "the single net"
 
     def _header(self, text: str) -> str:
         return commented(f"{text} Made by", self.command)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from dualnet.atomic import write_together
+from dualnet.cut.dataflow import DataflowGraph
 from dualnet.cut.graph import read_solver, solver_states
 from dualnet.cut.prototxt import Source
 from dualnet.cut.shapes import build_phases
@@ -16,11 +17,10 @@ from dualnet.cut.split.configuration import write_yaml
 from dualnet.cut.split.flow import find_flow
 from dualnet.cut.split.names import choose_names
 from dualnet.cut.split.nets import NetWriter
+from dualnet.cut.split.partition import find_partition
 from dualnet.cut.split.remarks import remarks_on
-from dualnet.cut.split.sides import find_sides
 from dualnet.cut.split.single import single_net
 from dualnet.cut.split.solvers import check_solver, write_solver
-from dualnet.cut.wiring import Wiring
 from dualnet.engine.formats.regular_file import regular_only
 from dualnet.errors import ConfigError, StorageFailed, UsageError
 
@@ -56,7 +56,7 @@ class Request:
 
     @property
     def command(self) -> str:
-        """The command that asks for this."""
+        """The `dualnet split` command line that reproduces this request."""
         words = ["dualnet", "split", self.net, "--at", *self.at, "--dual", *self.dual]
         words += ["-o", self.output]
         if self.solver:
@@ -98,14 +98,14 @@ def split(request: Request) -> Split:
     remarks = check_solver(solver, solver_path, request.target)
     single = single_net(request.net, solver, solver_path)
     remarks += single.remarks
-    wiring = _wire(single.net, request.net, solver, remarks)
-    _check_shapes(request, wiring)
-    sides = find_sides(wiring, request.at, request.dual)
-    built = build_phases(wiring, wiring.used, request.shapes)
-    flow = find_flow(sides, built["TRAIN"].learning(wiring))
-    names = choose_names(sides, flow)
+    dataflow = _connect(single.net, request.net, solver, remarks)
+    _check_shapes(request, dataflow)
+    partition = find_partition(dataflow, request.at, request.dual)
+    built = build_phases(dataflow, dataflow.used, request.shapes)
+    flow = find_flow(partition, built["TRAIN"].learning(dataflow))
+    names = choose_names(partition, flow)
     source = single.source(_text(request.net), request.net)
-    writer = NetWriter(sides, flow, names, built, source, request.command, remarks)
+    writer = NetWriter(partition, flow, names, built, source, request.command, remarks)
     nets = {
         role: os.path.join(request.output, f"{role}_train_test.prototxt")
         for role in ("net1", "net2")
@@ -124,9 +124,9 @@ def split(request: Request) -> Split:
         coupling["loss"] = request.loss
     yaml_path = os.path.join(request.output, YAML_NAME)
     contents[yaml_path] = write_yaml(
-        sides, flow, names, writer.title, solvers, coupling, request.command
+        partition, flow, names, writer.title, solvers, coupling, request.command
     )
-    remarks += remarks_on(sides, flow)
+    remarks += remarks_on(partition, flow)
     remarks += _lost_comments(request.net, source, writer.lost, solver_path, lost)
     return Split(contents, remarks, yaml_path)
 
@@ -173,12 +173,12 @@ def solver_beside(net: str) -> str:
     raise ConfigError(f"{net}: no solver of a matching name beside it; name one with --solver")
 
 
-def _wire(net: Any, path: str, solver: Any, remarks: list[str]) -> Wiring:
+def _connect(net: Any, path: str, solver: Any, remarks: list[str]) -> DataflowGraph:
     """The net in both phases, or in TRAIN alone where it has no other and is not tested."""
     states = solver_states(solver)
-    training = Wiring(net, path, ("TRAIN",), states)
+    training = DataflowGraph(net, path, ("TRAIN",), states)
     try:
-        return Wiring(net, path, states=states)
+        return DataflowGraph(net, path, states=states)
     except ConfigError as error:
         if solver.test_iter:
             raise
@@ -186,11 +186,11 @@ def _wire(net: Any, path: str, solver: Any, remarks: list[str]) -> Wiring:
         return training
 
 
-def _check_shapes(request: Request, wiring: Wiring) -> None:
+def _check_shapes(request: Request, dataflow: DataflowGraph) -> None:
     """Every --shape must be that of a data layer's top."""
     tops = [
-        stream.name for number in wiring.numbers if not wiring.layers[number].bottom
-        for stream in wiring.makes[number]
+        version.name for number in dataflow.numbers if not dataflow.layers[number].bottom
+        for version in dataflow.makes[number]
     ]  # fmt: skip
     for blob in request.shapes:
         if blob not in tops:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dualnet.cut.split.flow import Flow
-from dualnet.cut.split.sides import Sides
+from dualnet.cut.split.partition import Partition
 
 __all__ = ["remarks_on"]
 
@@ -11,21 +11,21 @@ __all__ = ["remarks_on"]
 _HAND_FED = ("Input", "MemoryData")
 
 
-def remarks_on(sides: Sides, flow: Flow) -> list[str]:
+def remarks_on(partition: Partition, flow: Flow) -> list[str]:
     """One line each: what else crosses, what is left out, where the halves differ from the net."""
-    wiring = sides.wiring
+    dataflow = partition.dataflow
     remarks = []
-    if sides.found:
-        names = [stream.name for stream in sides.found if stream in flow.blobs]
+    if partition.found:
+        names = [version.name for version in partition.found if version in flow.blobs]
         if names:
             remarks.append(f"also crossing the cut: {', '.join(names)}")
-    unused = [wiring.label(i) for i in range(len(wiring.layers)) if i not in wiring.makes]
+    unused = [dataflow.label(i) for i in range(len(dataflow.layers)) if i not in dataflow.makes]
     if unused:
-        phases = " nor ".join(wiring.used)
+        phases = " nor ".join(dataflow.used)
         remarks.append(f"left out, as neither phase {phases} has them: {', '.join(unused)}")
-    train = set(wiring.used["TRAIN"])
-    for number in sides.dual:
-        layer, label = wiring.layers[number], wiring.label(number)
+    train = set(dataflow.used["TRAIN"])
+    for number in partition.dual:
+        layer, label = dataflow.layers[number], dataflow.label(number)
         if number not in train:
             continue
         if layer.type == "Dropout" and layer.dropout_param.dropout_ratio > 0:
@@ -48,17 +48,17 @@ def remarks_on(sides: Sides, flow: Flow) -> list[str]:
                 f"dual layer {label}: its Python code runs in both nets and must do the same "
                 "in both"
             )
-    for number in sides.lower:
-        layer, label = wiring.layers[number], wiring.label(number)
+    for number in partition.lower:
+        layer, label = dataflow.layers[number], dataflow.label(number)
         if number in train and layer.type in _HAND_FED and not layer.bottom:
             remarks.append(
                 f"layer {label} of type {layer.type}: nothing fills {', '.join(layer.top)} in "
                 "dualnet train; put a data layer there"
             )
-    needed = _needed(sides)
+    needed = _needed(partition)
     tested = [
-        wiring.label(number) for number in sides.lower
-        if wiring.phases_of(number) == {"TEST"} and wiring.layers[number].bottom
+        dataflow.label(number) for number in partition.lower
+        if dataflow.phases_of(number) == {"TEST"} and dataflow.layers[number].bottom
         and number not in needed
     ]  # fmt: skip
     if tested:
@@ -66,12 +66,12 @@ def remarks_on(sides: Sides, flow: Flow) -> list[str]:
     return remarks
 
 
-def _needed(sides: Sides) -> set[int]:
+def _needed(partition: Partition) -> set[int]:
     """The lower side's layers that what crosses depends on."""
     needed: set[int] = set()
-    wanted = set(sides.crossing)
-    for number in reversed(sides.lower):
-        if any(stream in wanted for stream in sides.wiring.makes[number]):
+    wanted = set(partition.crossing)
+    for number in reversed(partition.lower):
+        if any(version in wanted for version in partition.dataflow.makes[number]):
             needed.add(number)
-            wanted.update(sides.wiring.reads[number])
+            wanted.update(partition.dataflow.reads[number])
     return needed

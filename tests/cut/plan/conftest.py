@@ -14,11 +14,11 @@ from tests.cut.plan.planning import BUILT, CARRIER, TIMES, learning, wired
 @pytest.fixture(params=[False, True], ids=["own cores", "shared cores"])
 def small(request):
     """A plan of the small net, from chosen numbers."""
-    wiring = wired()
-    memory = Memory(wiring, BUILT, "SGD")
-    cuts, refusals = find_cuts(wiring, learning(wiring))
+    dataflow = wired()
+    memory = Memory(dataflow, BUILT, "SGD")
+    cuts, refusals = find_cuts(dataflow, learning(dataflow))
     estimates = [estimate(c, BUILT, TIMES, CARRIER, memory, request.param) for c in cuts]
-    single = single_cost(wiring, BUILT, TIMES, memory)
+    single = single_cost(dataflow, BUILT, TIMES, memory)
     best, reason = recommend(estimates, single, "alternating")
     asked = Request("net.prototxt", shared=request.param)
     return Plan(asked, "small", 4, 1, single, 0, estimates, refusals, CARRIER, best, reason)

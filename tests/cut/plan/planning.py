@@ -5,10 +5,10 @@ from __future__ import annotations
 from google.protobuf import text_format
 
 from dualnet.backend import caffe_pb2
+from dualnet.cut.dataflow import DataflowGraph
 from dualnet.cut.plan.carrier import Carrier
 from dualnet.cut.plan.times import LayerTimes
 from dualnet.cut.shapes import Built
-from dualnet.cut.wiring import Wiring
 
 NET = """
 name: "small"
@@ -39,11 +39,11 @@ BUILT = Built(BLOBS, PARAMETERS)
 
 
 def wired(text=NET):
-    """The wiring of a net in phase TRAIN."""
+    """The dataflow of a net in phase TRAIN."""
     net = text_format.Parse(text, caffe_pb2.NetParameter())
-    return Wiring(net, "net.prototxt", ("TRAIN",))
+    return DataflowGraph(net, "net.prototxt", ("TRAIN",))
 
 
-def learning(wiring, built=BUILT):
+def learning(dataflow, built=BUILT):
     """Numbers of the layers that learn."""
-    return built.learning(wiring)
+    return built.learning(dataflow)

@@ -7,8 +7,8 @@ from tests.cut.plan.planning import NET, learning, wired
 
 
 def found(text=NET):
-    wiring = wired(text)
-    return find_cuts(wiring, learning(wiring))
+    dataflow = wired(text)
+    return find_cuts(dataflow, learning(dataflow))
 
 
 def test_every_blob_is_a_cut_or_has_a_reason():
@@ -28,7 +28,7 @@ def test_every_blob_is_a_cut_or_has_a_reason():
 
 def test_shortcuts_beside_the_dual_section_are_compared():
     cuts, _ = found()
-    compared = [[pair.stream.name for pair in cut.flow.compared] for cut in cuts]
+    compared = [[pair.version.name for pair in cut.flow.compared] for cut in cuts]
     assert compared == [["ip2"], ["ip2", "ip3"], ["ip4"], ["ip4"]]
 
 

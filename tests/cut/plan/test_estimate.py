@@ -12,9 +12,9 @@ from tests.cut.plan.planning import BUILT, CARRIER, LAYERS, TIMES, learning, wir
 
 
 def at(name, times=TIMES, shared=False):
-    wiring = wired()
-    cut = next(cut for cut in find_cuts(wiring, learning(wiring))[0] if cut.at == name)
-    return estimate(cut, BUILT, times, CARRIER, Memory(wiring, BUILT, "SGD"), shared)
+    dataflow = wired()
+    cut = next(cut for cut in find_cuts(dataflow, learning(dataflow))[0] if cut.at == name)
+    return estimate(cut, BUILT, times, CARRIER, Memory(dataflow, BUILT, "SGD"), shared)
 
 
 def seconds(shift, *names):
@@ -72,9 +72,9 @@ def test_targets_and_losses_take_time_by_their_size():
 
 
 def test_the_limit_is_the_whole_over_the_larger_half():
-    wiring = wired()
-    memory = Memory(wiring, BUILT, "SGD")
-    whole = single_cost(wiring, BUILT, TIMES, memory)
+    dataflow = wired()
+    memory = Memory(dataflow, BUILT, "SGD")
+    whole = single_cost(dataflow, BUILT, TIMES, memory)
     found = at("ip1")
     larger = max(found.net1.memory_bytes, found.net2.memory_bytes)
     assert found.memory_limit == whole.memory_bytes / larger and found.largest_bytes == larger

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from dualnet.cut.dataflow import DataflowGraph
 from dualnet.cut.plan import Request, plan
 from dualnet.cut.plan.cuts import find_cuts
 from dualnet.cut.plan.table import to_record, to_text
 from dualnet.cut.shapes import build
 from dualnet.cut.split import Request as SplitRequest
 from dualnet.cut.split import split, write
-from dualnet.cut.wiring import Wiring
 from tests.cut.both import train_whole_and_halved
 from tests.cut.singles import CHAIN, DATA, classifier, conv, relu, write_single
 from tests.cut.split.topologies import SIAMESE
@@ -41,7 +41,7 @@ DEEP = (
     + twin("b1", "bent", "p") + relu("rb", "b1") + twin("b2", "b1", "q") + twin("b3", "b2", "r")
     + SUM % ("a3", "b3") + classifier("sum")
 )  # fmt: skip
-#: Two streams that share nothing, one longer than the other.
+#: Two versions that share nothing, one longer than the other.
 STREAMS = (
     DATA + conv("a1", "data") + conv("a2", "a1") + conv("a3", "a2")
     + BENT % "data" + conv("b1", "bent") + SUM % ("a3", "b1") + classifier("sum")
@@ -70,9 +70,9 @@ def cuts_of(folder, text):
     path = write_single(folder, text)
     from dualnet.cut.graph import read_net
 
-    wiring = Wiring(read_net(path), path)
-    built = build(wiring, "TRAIN", {})
-    return find_cuts(wiring, built.learning(wiring))[0]
+    dataflow = DataflowGraph(read_net(path), path)
+    built = build(dataflow, "TRAIN", {})
+    return find_cuts(dataflow, built.learning(dataflow))[0]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_twins_are_cut_together(tmp_path, text, expected):
 
 
 def test_streams_that_share_nothing_are_cut_by_one_name(tmp_path):
-    """The other stream belongs to net1 whole, and its end crosses unasked: no second name."""
+    """The other version belongs to net1 whole, and its end crosses unasked: no second name."""
     cuts = {cut.at: cut.crossing for cut in cuts_of(tmp_path, STREAMS)}
     assert cuts["a1"] == ["a1", "b1"] and cuts["a2"] == ["a2", "b1"]
     assert not any(" " in at for at in cuts)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from dualnet.backend import caffe
+from dualnet.cut.dataflow import DataflowGraph
 from dualnet.cut.graph import read_net, read_solver
 from dualnet.cut.plan.times import measure_layers
 from dualnet.cut.shapes import build
-from dualnet.cut.wiring import Wiring
 
 NET = "prototxt/digits/single_train_test.prototxt"
 LAYERS = [
@@ -23,14 +23,14 @@ def measure(given=(), repeats=2, text=None, workdir=None):
     if text is not None:
         path = str(workdir / "net.prototxt")
         (workdir / "net.prototxt").write_text(text)
-    wiring = Wiring(read_net(path), path, ("TRAIN",))
-    by_name = lambda seconds: {wiring.layers[n].name: s for n, s in seconds.items()}  # noqa: E731
+    dataflow = DataflowGraph(read_net(path), path, ("TRAIN",))
+    by_name = lambda seconds: {dataflow.layers[n].name: s for n, s in seconds.items()}  # noqa: E731
     shapes = dict(given)
-    built = build(wiring, "TRAIN", shapes)
+    built = build(dataflow, "TRAIN", shapes)
     solver = read_solver("prototxt/digits/single_solver.prototxt")
     told = []
     times = measure_layers(
-        wiring, built, solver, "cpu", shapes, repeats, lambda *done: told.append(done)
+        dataflow, built, solver, "cpu", shapes, repeats, lambda *done: told.append(done)
     )
     return times._replace(forward=by_name(times.forward), backward=by_name(times.backward)), told
 

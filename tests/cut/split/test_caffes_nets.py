@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from dualnet import config
+from dualnet.cut.dataflow import DataflowGraph
 from dualnet.cut.split import Request, split, write
-from dualnet.cut.wiring import Wiring
 from dualnet.train.net.resolve import resolve
 from tests.cut.split.cuts import NETS
 
@@ -50,7 +50,7 @@ def test_halves_fit_together(caffe_dir, name, at, dual):
     halves = {role: resolve(loaded, role, "run") for role in ("net1", "net2")}
     assert set(halves["net1"].compared) == set(halves["net2"].compared)
     for role, half in halves.items():
-        Wiring(half.net, role)  # every blob is made by one layer before it is read
+        DataflowGraph(half.net, role)  # every blob is made by one layer before it is read
     single = {layer.name for layer in halves["net1"].net.layer}
     single |= {layer.name for layer in halves["net2"].net.layer}
     with open(request.net, encoding="utf-8") as file:

@@ -1,9 +1,10 @@
 """What a net's layers hand to each other, with in-place layers told apart and both phases as one.
 
 A blob's name does not say which values are meant: each layer that works in place gives the name to
-new values. Here every such stage is a `Stream` of its own, with one or more layers that make it (a
-data layer for each phase) and those that read it. Streams of both phases are one where a layer of
-both phases makes or reads them.
+new values. Here every blob between two layers that write it is a `BlobVersion` of its own (what
+compilers call static single assignment), with one or more layers that make it (a data layer for
+each phase) and those that read it. Versions of both phases are one where a layer of both phases
+makes or reads them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Optional
 from dualnet.cut.graph import included_layers
 from dualnet.errors import ConfigError
 
-__all__ = ["PHASES", "Place", "Stream", "Wiring", "nearest"]
+__all__ = ["PHASES", "Place", "BlobVersion", "DataflowGraph", "nearest"]
 
 PHASES = ("TRAIN", "TEST")
 
@@ -25,8 +26,8 @@ Place = tuple[int, int]
 
 
 @dataclass(eq=False)
-class Stream:
-    """Values that layers hand on: a blob between two layers that write it.
+class BlobVersion:
+    """One version of a blob: a layer that works in place makes a new one under the same name.
 
     Attributes:
         name: The blob's name.
@@ -41,7 +42,7 @@ class Stream:
     phases: set[str] = field(default_factory=set)
 
 
-class Wiring:
+class DataflowGraph:
     """The layers of a net in training and test.
 
     Args:
@@ -53,8 +54,8 @@ class Wiring:
     Attributes:
         layers: The prototxt's layers; all numbers are positions in this list.
         used: Phase to the numbers of its layers, in order.
-        reads, makes: Number to the streams of a layer's bottoms and tops.
-        streams: Every stream, in the order in which they are made.
+        reads, makes: Number to the versions of a layer's bottoms and tops.
+        versions: Every version, in the order in which they are made.
 
     Raises:
         ConfigError: A layer reads what no layer before it makes, or two layers make one blob.
@@ -70,16 +71,16 @@ class Wiring:
         self.net, self.path = net, path
         self.layers: list[Any] = list(net.layer)
         self.used: dict[str, list[int]] = {}
-        self.reads: dict[int, list[Stream]] = {}
-        self.makes: dict[int, list[Stream]] = {}
-        self.streams: list[Stream] = []
+        self.reads: dict[int, list[BlobVersion]] = {}
+        self.makes: dict[int, list[BlobVersion]] = {}
+        self.versions: list[BlobVersion] = []
         for phase in phases:
-            self._wire(phase, (states or {}).get(phase))
+            self._connect(phase, (states or {}).get(phase))
         self._join_by_name()
-        for stream in self.streams:
-            stream.makers.sort()
-            stream.readers.sort()
-        self.streams.sort(key=lambda stream: stream.makers[0])
+        for version in self.versions:
+            version.makers.sort()
+            version.readers.sort()
+        self.versions.sort(key=lambda version: version.makers[0])
 
     @property
     def numbers(self) -> list[int]:
@@ -91,7 +92,7 @@ class Wiring:
         return {phase for phase, used in self.used.items() if number in used}
 
     def numbers_of(self, name: str) -> list[int]:
-        """The layers of that name; a layer may stand once for each phase."""
+        """The layers of that name, one a phase where it stands twice; none for unknown names."""
         return [number for number in self.numbers if self.layers[number].name == name]
 
     def has_own_name(self, number: int) -> bool:
@@ -112,9 +113,9 @@ class Wiring:
         name = f"{layer.name} " if layer.name else ""
         return f"{name}({layer.type}, number {number})"
 
-    def last(self, blob: str) -> Optional[Stream]:
-        """The stream that a blob's name stands for at the end of the net."""
-        found = [stream for stream in self.streams if stream.name == blob]
+    def last(self, blob: str) -> Optional[BlobVersion]:
+        """The version that a blob's name stands for at the end of the net; None if unknown."""
+        found = [version for version in self.versions if version.name == blob]
         return found[-1] if found else None
 
     def is_in_place(self, place: Place) -> bool:
@@ -123,25 +124,25 @@ class Wiring:
         layer = self.layers[number]
         return top < len(layer.bottom) and layer.bottom[top] == layer.top[top]
 
-    def overwriters(self, stream: Stream) -> list[int]:
-        """The layers that work on a stream in place."""
-        return [number for number, slot in stream.readers if self._overwrites(number, slot)]
+    def overwriters(self, version: BlobVersion) -> list[int]:
+        """The layers that work on a version in place."""
+        return [number for number, slot in version.readers if self._overwrites(number, slot)]
 
     def _overwrites(self, number: int, slot: int) -> bool:
         return slot < len(self.layers[number].top) and self.is_in_place((number, slot))
 
-    def _wire(self, phase: str, state: Any) -> None:
+    def _connect(self, phase: str, state: Any) -> None:
         """Follow the blobs through the layers of one phase."""
-        current: dict[str, Stream] = {}
+        current: dict[str, BlobVersion] = {}
         self.used[phase] = []
         for number in included_layers(self.net, phase, self.path, state):
             layer = self.layers[number]
             self.used[phase].append(number)
             reads = [self._read(number, blob, current, phase) for blob in layer.bottom]
             reads = self._join(self.reads, number, reads, current)
-            for slot, stream in enumerate(reads):
-                if (number, slot) not in stream.readers:
-                    stream.readers.append((number, slot))
+            for slot, version in enumerate(reads):
+                if (number, slot) not in version.readers:
+                    version.readers.append((number, slot))
             makes = []
             for top, blob in enumerate(layer.top):
                 if blob in current and not self.is_in_place((number, top)):
@@ -150,30 +151,32 @@ class Wiring:
                         f"{self._maker(current[blob])} makes already, in phase {phase}; rename "
                         "one of them"
                     )
-                makes.append(Stream(blob))
+                makes.append(BlobVersion(blob))
                 current[blob] = makes[-1]
             makes = self._join(self.makes, number, makes, current)
-            for top, stream in enumerate(makes):
-                stream.phases.add(phase)
-                if (number, top) not in stream.makers:
-                    stream.makers.append((number, top))
-                if stream not in self.streams:
-                    self.streams.append(stream)
+            for top, version in enumerate(makes):
+                version.phases.add(phase)
+                if (number, top) not in version.makers:
+                    version.makers.append((number, top))
+                if version not in self.versions:
+                    self.versions.append(version)
 
     def _join_by_name(self) -> None:
         """Blobs of one name in both phases are one, also where no layer of both phases reads them.
 
         As labels are that a loss reads in training alone and an accuracy in tests alone.
         """
-        named: dict[str, list[Stream]] = {}
-        for stream in self.streams:
-            named.setdefault(stream.name, []).append(stream)
-        for streams in named.values():
+        named: dict[str, list[BlobVersion]] = {}
+        for version in self.versions:
+            named.setdefault(version.name, []).append(version)
+        for versions in named.values():
             # Where a layer works in place, the name alone does not say which values are meant.
-            if len(streams) == 2 and not streams[0].phases & streams[1].phases:
-                self._merge(streams[0], streams[1], {})
+            if len(versions) == 2 and not versions[0].phases & versions[1].phases:
+                self._merge(versions[0], versions[1], {})
 
-    def _read(self, number: int, blob: str, current: dict[str, Stream], phase: str) -> Stream:
+    def _read(
+        self, number: int, blob: str, current: dict[str, BlobVersion], phase: str
+    ) -> BlobVersion:
         if blob not in current:
             raise ConfigError(
                 f"{self.path}: layer {self.label(number)} reads {blob} in phase {phase}, and no "
@@ -183,32 +186,32 @@ class Wiring:
 
     def _join(
         self,
-        table: dict[int, list[Stream]],
+        table: dict[int, list[BlobVersion]],
         number: int,
-        streams: list[Stream],
-        current: dict[str, Stream],
-    ) -> list[Stream]:
-        """The streams of a layer that another phase may know: two at one place become one."""
-        known = table.setdefault(number, streams)
-        for old, new in zip(list(known), streams):
+        versions: list[BlobVersion],
+        current: dict[str, BlobVersion],
+    ) -> list[BlobVersion]:
+        """Unify the blob versions of a layer that both phases contain: two at one place are one."""
+        known = table.setdefault(number, versions)
+        for old, new in zip(list(known), versions):
             if old is not new:
                 self._merge(old, new, current)
         return table[number]
 
-    def _merge(self, old: Stream, new: Stream, current: dict[str, Stream]) -> None:
+    def _merge(self, old: BlobVersion, new: BlobVersion, current: dict[str, BlobVersion]) -> None:
         old.makers += [place for place in new.makers if place not in old.makers]
         old.readers += [place for place in new.readers if place not in old.readers]
         old.phases |= new.phases
-        if new in self.streams:
-            self.streams.remove(new)
-        for streams in (*self.reads.values(), *self.makes.values()):
-            streams[:] = [old if stream is new else stream for stream in streams]
-        for blob, stream in current.items():
-            if stream is new:
+        if new in self.versions:
+            self.versions.remove(new)
+        for versions in (*self.reads.values(), *self.makes.values()):
+            versions[:] = [old if version is new else version for version in versions]
+        for blob, version in current.items():
+            if version is new:
                 current[blob] = old
 
-    def _maker(self, stream: Stream) -> str:
-        return self.label(stream.makers[0][0])
+    def _maker(self, version: BlobVersion) -> str:
+        return self.label(version.makers[0][0])
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

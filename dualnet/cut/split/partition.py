@@ -1,0 +1,324 @@
+"""Which layers go to net1, which to net2, which to both, and what crosses the cut.
+
+The upper side is everything that depends on the cut blobs; the lower side is all the rest: what
+makes the cut blobs, branches beside them, auxiliary losses below. Whatever the lower side makes and
+the upper side reads crosses, whether it was named or not. The dual section belongs to the upper
+side, and net1 has a copy of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dualnet.cut.dataflow import BlobVersion, DataflowGraph, nearest
+from dualnet.errors import ConfigError
+
+__all__ = ["Partition", "dual_name", "find_partition", "has_loss"]
+
+#: Layers without bottoms that make the same values each time; they go where they are read.
+_CONSTANTS = ("Parameter", "DummyData")
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A net in two.
+
+    Attributes:
+        dataflow: The single net.
+        lower: Numbers of the layers of net1, the dual section left out.
+        dual: Numbers of the dual section's layers, in forward order.
+        upper: Numbers of the layers of net2, the dual section left out.
+        crossing: What the lower side makes and the upper side or the dual section reads: the blobs
+            that were asked for, then the others in the order in which they are made.
+        found: Those of them that were not asked for.
+    """
+
+    dataflow: DataflowGraph
+    lower: list[int]
+    dual: list[int]
+    upper: list[int]
+    crossing: list[BlobVersion]
+    found: list[BlobVersion]
+
+
+def find_partition(dataflow: DataflowGraph, at: Sequence[str], dual: Sequence[str]) -> Partition:
+    """Cut a net.
+
+    Args:
+        dataflow: The single net.
+        at: Names of the cut blobs; each stands for its values after all in-place layers.
+        dual: The layers that both nets are to have, in any order: their names, or where a layer
+            has none of its own that of its top. Layers without a name of their own that stand
+            between them are taken, too.
+
+    Raises:
+        ConfigError: A name is unknown, or the net cannot be cut so; the message says why.
+    """
+    path = dataflow.path
+    asked = [_cut_blob(dataflow, name) for name in _once(at, "--at", path)]
+    above = _downstream(dataflow, asked)
+    for version in asked:
+        if any(number in above for number, _ in version.makers):
+            below = next(other for other in asked if version in _reached(dataflow, other))
+            raise ConfigError(
+                f"{path}: --at {version.name}: it is made from {below.name}, which is a cut blob "
+                f"too; name {below.name} or {version.name}, not both"
+            )
+    for number in dataflow.numbers:
+        if _is_only_for(dataflow, number, above):
+            above.add(number)
+    if not any(
+        has_loss(dataflow.layers[number]) for number in dataflow.used["TRAIN"] if number in above
+    ):
+        names = ", ".join(version.name for version in asked)
+        raise ConfigError(
+            f"{path}: --at {names}: no loss in phase TRAIN depends on it, so net2 would learn "
+            "nothing; cut before the loss"
+        )
+    section = _section(dataflow, above, asked, dual)
+    lower = [number for number in dataflow.numbers if number not in above]
+    crossing = _crossing(dataflow, above)
+    found = [version for version in crossing if version not in asked]
+    partition = Partition(
+        dataflow, lower, section, sorted(above - set(section)), asked + found, found
+    )
+    _check_sharing(partition)
+    return partition
+
+
+def has_loss(layer: Any) -> bool:
+    """Whether a layer adds to the loss: as its weights say, else all whose type ends in Loss."""
+    if layer.loss_weight:
+        return any(layer.loss_weight)
+    return str(layer.type).endswith("Loss")
+
+
+def _once(names: Sequence[str], option: str, path: str) -> Sequence[str]:
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise ConfigError(f"{path}: {option} names {name} twice; name it once")
+    return names
+
+
+def _cut_blob(dataflow: DataflowGraph, name: str) -> BlobVersion:
+    """The version that a cut blob's name stands for."""
+    version = dataflow.last(name)
+    path = dataflow.path
+    if version is None:
+        layers = dataflow.numbers_of(name)
+        if layers:
+            tops = ", ".join(top for n in layers for top in dataflow.layers[n].top) or "none"
+            raise ConfigError(
+                f"{path}: --at {name}: that is a layer, and a blob is needed; its tops: {tops}"
+            )
+        names = list(dict.fromkeys(version.name for version in dataflow.versions))
+        raise ConfigError(
+            f"{path}: --at {name}: no such blob{nearest(name, names)}; "
+            f"its blobs: {', '.join(names)}"
+        )
+    if "TRAIN" not in version.phases:
+        raise ConfigError(
+            f"{path}: --at {name}: made in phase TEST only; cut at a blob that training has"
+        )
+    for number in dataflow.overwriters(version):
+        if version in dataflow.makes[number]:
+            raise ConfigError(
+                f"{path}: --at {name}: layer {dataflow.label(number)} works on it in place in "
+                "one phase only; give it a top of its own"
+            )
+    if not version.readers:
+        raise ConfigError(
+            f"{path}: --at {name}: no layer reads it, so nothing would be left for net2; cut at "
+            "an earlier blob, closer to the data"
+        )
+    return version
+
+
+def _downstream(dataflow: DataflowGraph, asked: Sequence[BlobVersion]) -> set[int]:
+    """The layers that depend on the cut blobs."""
+    above: set[int] = set()
+    reached = set(asked)
+    for number in dataflow.numbers:
+        if any(version in reached for version in dataflow.reads[number]):
+            above.add(number)
+            reached.update(dataflow.makes[number])
+    return above
+
+
+def _reached(dataflow: DataflowGraph, version: BlobVersion) -> set[BlobVersion]:
+    above = _downstream(dataflow, [version])
+    return {made for number in above for made in dataflow.makes[number]}
+
+
+def _is_only_for(dataflow: DataflowGraph, number: int, above: set[int]) -> bool:
+    """Whether a layer makes constants that the upper side alone reads."""
+    readers = [reader for version in dataflow.makes[number] for reader, _ in version.readers]
+    return (
+        dataflow.layers[number].type in _CONSTANTS
+        and bool(readers)
+        and all(reader in above for reader in readers)
+    )
+
+
+def _crossing(dataflow: DataflowGraph, above: set[int]) -> list[BlobVersion]:
+    """What the lower side makes and the upper side reads."""
+    crossing = []
+    for version in dataflow.versions:
+        readers = [number for number, _ in version.readers if number in above]
+        makers = [number for number, _ in version.makers]
+        if not readers:
+            continue
+        if any(maker in above for maker in makers):
+            if not all(maker in above for maker in makers):
+                raise ConfigError(
+                    f"{dataflow.path}: {version.name} depends on the cut in one phase and not in "
+                    "the other; cut where both phases agree"
+                )
+            continue
+        crossing.append(version)
+    return crossing
+
+
+def _section(
+    dataflow: DataflowGraph, above: set[int], asked: Sequence[BlobVersion], names: Sequence[str]
+) -> list[int]:
+    """The dual section: checked to stand on the cut, to be whole, and to lead on to net2's loss."""
+    path = dataflow.path
+    section: set[int] = set()
+    for name in _once(names, "--dual", path):
+        numbers = _numbers_of(dataflow, name)
+        if not numbers:
+            names_there = [dual_name(dataflow, number) for number in dataflow.numbers]
+            raise ConfigError(
+                f"{path}: --dual {name}: no such layer{nearest(name, names_there)}; layers that "
+                f"read the cut: {_readers_of(dataflow, asked)}"
+            )
+        _check_dual_layer(dataflow, above, asked, name, numbers)
+        section.update(numbers)
+    _add_nameless(dataflow, above, section)
+    # Constants that the section reads are made once, in net1, and sent: both nets need the same.
+    above.difference_update(
+        [
+            number
+            for number in above - section
+            if not dataflow.layers[number].bottom
+            and any(reader in section for version in dataflow.makes[number]
+                    for reader, _ in version.readers)
+        ]
+    )  # fmt: skip
+    lower = {version for number in dataflow.numbers if number not in above
+             for version in dataflow.makes[number]}  # fmt: skip
+    own = {version for number in section for version in dataflow.makes[number]}
+    for number in sorted(section):
+        for version in dataflow.reads[number]:
+            if version not in lower and version not in own:
+                maker = dual_name(dataflow, version.makers[0][0])
+                raise ConfigError(
+                    f"{path}: --dual {dual_name(dataflow, number)}: it reads {version.name}, which "
+                    f"layer {maker} of net2 makes; name {maker} in --dual too, or layers that "
+                    f"read the cut: {_readers_of(dataflow, asked)}"
+                )
+    return sorted(section)
+
+
+def _numbers_of(dataflow: DataflowGraph, name: str) -> list[int]:
+    """The layers that --dual means by a name: one, or one a phase.
+
+    Raises:
+        ConfigError: Several layers of a phase have that name.
+    """
+    numbers = dataflow.numbers_of(name)
+    if numbers and dataflow.is_shared(name):
+        tops = [dual_name(dataflow, number) for number in numbers]
+        raise ConfigError(
+            f"{dataflow.path}: --dual {name}: {len(numbers)} layers have that name; name the one "
+            f"by its top instead: {', '.join(dict.fromkeys(tops))}"
+        )
+    return numbers or [n for n in dataflow.numbers if dual_name(dataflow, n) == name]
+
+
+def dual_name(dataflow: DataflowGraph, number: int) -> str:
+    """What --dual calls a layer: by its name or, where that is not its own, by its first top."""
+    layer = dataflow.layers[number]
+    if dataflow.has_own_name(number) or not layer.top:
+        return str(layer.name)
+    return str(layer.top[0])
+
+
+def _add_nameless(dataflow: DataflowGraph, above: set[int], section: set[int]) -> None:
+    """Take what stands between the section and the cut and has no name to ask for it by."""
+    waiting = list(section)
+    while waiting:
+        for version in dataflow.reads[waiting.pop()]:
+            for number, _ in version.makers:
+                if number in above and number not in section and not dataflow.has_own_name(number):
+                    section.add(number)
+                    waiting.append(number)
+
+
+def _check_dual_layer(
+    dataflow: DataflowGraph,
+    above: set[int],
+    asked: Sequence[BlobVersion],
+    name: str,
+    numbers: list[int],
+) -> None:
+    """What can be wrong with one layer of the dual section."""
+    layer, start = dataflow.layers[numbers[0]], f"{dataflow.path}: --dual {name}: "
+    if not layer.bottom:
+        raise ConfigError(
+            f"{start}it makes data and reads none; layers that read the cut: "
+            f"{_readers_of(dataflow, asked)}"
+        )
+    for version in asked:
+        if any(number in numbers for number, _ in version.makers) and dataflow.is_in_place(
+            version.makers[0]
+        ):
+            raise ConfigError(
+                f"{start}it works in place on the cut blob {version.name} and so belongs to net1; "
+                f"layers that read the cut: {_readers_of(dataflow, asked)}"
+            )
+    if not all(number in above for number in numbers):
+        raise ConfigError(
+            f"{start}it lies below the cut and belongs to net1; layers that read the cut: "
+            f"{_readers_of(dataflow, asked)}"
+        )
+    if not any(number in dataflow.used["TRAIN"] for number in numbers):
+        raise ConfigError(f"{start}it is in phase TEST only; a dual layer takes part in training")
+    if has_loss(layer):
+        raise ConfigError(
+            f"{start}it adds to the loss, which would count in both nets; leave it to net2"
+        )
+    if not layer.top:
+        raise ConfigError(f"{start}it has no top that could be compared; leave it to net2")
+
+
+def _readers_of(dataflow: DataflowGraph, asked: Sequence[BlobVersion]) -> str:
+    names = [
+        dual_name(dataflow, number)
+        for version in asked
+        for number, _ in version.readers
+        if number in dataflow.used["TRAIN"] and not has_loss(dataflow.layers[number])
+    ]
+    return ", ".join(dict.fromkeys(names)) or "none"
+
+
+def _check_sharing(partition: Partition) -> None:
+    """Parameters with one name are one parameter, which two processes cannot have."""
+    groups = {"net1": partition.lower, "the dual section": partition.dual, "net2": partition.upper}
+    owners: dict[str, tuple[str, str]] = {}
+    dataflow = partition.dataflow
+    for group, numbers in groups.items():
+        for number in numbers:
+            layer = dataflow.layers[number]
+            for name in (spec.name for spec in layer.param if spec.name):
+                other, other_group = owners.setdefault(name, (dataflow.label(number), group))
+                if other_group != group:
+                    raise ConfigError(
+                        f"{dataflow.path}: layers {other} ({other_group}) and "
+                        f"{dataflow.label(number)} ({group}) share the parameter {name}, and "
+                        "two processes cannot train one parameter; cut above or below both, or "
+                        "give them parameters of their own"
+                    )
