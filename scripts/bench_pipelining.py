@@ -49,7 +49,8 @@ from dualnet.bench.machine import machine  # noqa: E402
 from dualnet.bench.network.link import ENDS, KINDS, Link, slow_link  # noqa: E402
 from dualnet.bench.network.link_check import check  # noqa: E402
 from dualnet.bench.turns.turn import Place, run_turn  # noqa: E402
-from dualnet.config.schema import CARRIERS, TARGETS  # noqa: E402
+from dualnet.config.schema import CARRIERS  # noqa: E402
+from dualnet.config.targets import TARGETS  # noqa: E402
 from dualnet.errors import DualnetError  # noqa: E402
 from dualnet.strict_json import to_json  # noqa: E402
 

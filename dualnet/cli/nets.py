@@ -137,7 +137,7 @@ def _plan(options: argparse.Namespace) -> None:
     if device != "cpu" and not isinstance(device, int):
         raise UsageError(f"--device {device}: neither cpu nor the number of a GPU")
     threads = options.threads or max(1, len(os.sched_getaffinity(0)) // 2)
-    pin(config.Half(threads=threads))
+    pin(config.Piece(threads=threads))
     os.environ.setdefault("GLOG_minloglevel", "2")
     from dualnet.cut.plan import Request, plan
     from dualnet.cut.plan.figure import check_output, draw_plan

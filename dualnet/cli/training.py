@@ -83,7 +83,7 @@ def _half(options: argparse.Namespace) -> None:
         _heed_input(options)
         loaded = load(options)
         stopper.within_s = loaded.train.stop_within_s
-        pin(loaded.half(options.role))
+        pin(loaded.piece(options.role))
         from dualnet.train.start.progress import follow
         from dualnet.train.start.run import train_half
 

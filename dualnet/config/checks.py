@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 
+from dualnet.config.chain import cut_name
 from dualnet.config.cores import parse_cores
 from dualnet.config.plain import check_plain
-from dualnet.config.schema import Config, Convergence, Coupling, Cut, Liveness, Update
+from dualnet.config.schema import Config, Convergence, Coupling, Liveness
 from dualnet.config.yaml_text import shown
 from dualnet.errors import ConfigError
 
@@ -49,31 +50,14 @@ def check_values(config: Config, source: str) -> None:
             raise ConfigError(
                 f"{source}: train.{key}: {getattr(train, key)} is not within {least} and 99"
             )
-    if train.schedule == "overlapped" and config.coupling.target == "admm":
-        raise ConfigError(
-            f"{source}: train.schedule: overlapped with target admm, whose alternations need each "
-            "answer before the next batch; use alternating, or target prox"
-        )
-    exchange = config.exchange
-    dtypes = {exchange.dtype_up or exchange.dtype, exchange.dtype_down or exchange.dtype}
-    if config.coupling.target == "admm" and dtypes != {"float32"}:
-        raise ConfigError(
-            f"{source}: exchange.dtype: {', '.join(sorted(dtypes))} with target admm, whose halves "
-            "both keep the multipliers and need the same numbers for them; use float32, or target "
-            "gradient"
-        )
-    if config.coupling.target == "prox" and "int8" in dtypes:
-        raise ConfigError(
-            f"{source}: exchange.dtype: int8 with target prox, which learns from x - z: that is g "
-            f"over rho ({config.coupling.rho:g}), less than a step of int8; use float32, or target "
-            "gradient, which spends the bits on g"
-        )
+    for index in range(len(config.cuts)):
+        _check_rule(config, config.coupling_of(index), source)
     if not train.stop_within_s >= 0:
         raise ConfigError(f"{source}: train.stop_within_s: {train.stop_within_s} is negative")
     if not 0 <= config.seed < 2**31:
         raise ConfigError(f"{source}: seed: {config.seed} is not within 0 and 2147483647")
-    for role in ("single", "net1", "net2"):
-        half = config.half(role)
+    for role in dict.fromkeys(("single", *config.names)):
+        half = config.piece(role)
         is_gpu = isinstance(half.device, int) and half.device >= 0
         if half.device != "cpu" and not is_gpu:
             raise ConfigError(
@@ -91,7 +75,7 @@ def check_values(config: Config, source: str) -> None:
             raise ConfigError(
                 f"{source}: {role}.threads: {half.threads} is more than {_MOST_THREADS}"
             )
-    _check_cut(config.cut, source)
+    _check_chain(config, source)
     for f in dataclasses.fields(config.exchange):
         value = getattr(config.exchange, f.name)
         if isinstance(value, (int, float)) and not value >= 0:
@@ -101,22 +85,75 @@ def check_values(config: Config, source: str) -> None:
             f"{source}: exchange.address: {config.exchange.address} with carrier files, which "
             "needs none; set exchange.carrier to tcp or torch, or drop it"
         )
-    _check_update(config.update, source)
+    _check_update(config, source)
     _check_watch(config.liveness, config.convergence, source)
-    _check_coupling(config.coupling, source)
+    for index in range(max(1, len(config.cuts))):
+        coupling = config.coupling_of(index) if config.cuts else config.coupling
+        _check_coupling(coupling, source)
 
 
-def _check_cut(cut: Cut, source: str) -> None:
-    if not cut.blobs:
-        raise ConfigError(f"{source}: cut.blobs: empty; name the blobs that net1 sends up")
-    if not cut.dual and not cut.compared:
-        raise ConfigError(f"{source}: cut.dual: empty; name net1's layer and its copy in net2")
-    twice = sorted(set(cut.blobs) & set(cut.labels))
-    if twice:
-        raise ConfigError(f"{source}: cut.labels: {twice[0]} is in cut.blobs too; keep one")
+def _check_rule(config: Config, coupling: Coupling, source: str) -> None:
+    """Check that the schedule and the exchange allow the rule at a cut."""
+    schedule, target, exchange = config.train.schedule, coupling.target, config.exchange
+    if schedule != "alternating" and coupling.rule.in_turns:
+        raise ConfigError(
+            f"{source}: train.schedule: {schedule} with target {target}, {coupling.rule.in_turns}; "
+            "use alternating, or target prox"
+        )
+    dtypes = {exchange.dtype_up or exchange.dtype, exchange.dtype_down or exchange.dtype}
+    if coupling.rule.alternates and dtypes != {"float32"}:
+        raise ConfigError(
+            f"{source}: exchange.dtype: {', '.join(sorted(dtypes))} with target {target}, whose "
+            "pieces both keep the multipliers and need the same numbers for them; use float32, or "
+            "target gradient"
+        )
+    if target == "prox" and "int8" in dtypes:
+        raise ConfigError(
+            f"{source}: exchange.dtype: int8 with target prox, which learns from x - z: that is g "
+            f"over rho ({coupling.rho:g}), less than a step of int8; use float32, or target "
+            "gradient, which spends the bits on g"
+        )
 
 
-def _check_update(update: Update, source: str) -> None:
+def _check_chain(config: Config, source: str) -> None:
+    """Check each cut, and what one cut's rule asks of the cuts beside it."""
+    names = config.names
+    for index, cut in enumerate(config.cuts):
+        key, (lower, upper) = cut_name(index, len(names)), names[index : index + 2]
+        if not cut.blobs:
+            raise ConfigError(f"{source}: {key}.blobs: empty; name the blobs that {lower} sends up")
+        if not cut.dual and not cut.compared:
+            raise ConfigError(
+                f"{source}: {key}.dual: empty; name {lower}'s layer and its copy in {upper}"
+            )
+        twice = sorted(set(cut.blobs) & set(cut.labels))
+        if twice:
+            raise ConfigError(f"{source}: {key}.labels: {twice[0]} is in {key}.blobs too; keep one")
+        coupling = config.coupling_of(index)
+        target = coupling.target
+        if coupling.rule.asks_at_points and index < len(config.cuts) - 1:
+            raise ConfigError(
+                f"{source}: {key}: target {target} asks {upper} for the loss at other points than "
+                f"the batch's, and {upper} does not have the loss; only the last cut can have it, "
+                f"set {key}.target=gradient"
+            )
+        if index and target == "frozen" and config.coupling_of(index - 1).target != "frozen":
+            below = cut_name(index - 1, len(names))
+            raise ConfigError(
+                f"{source}: {below}: target {config.coupling_of(index - 1).target} below {key}, "
+                f"whose target is frozen: {lower} learns nothing and has no gradient to hand "
+                f"down; set {below}.target=frozen, or give {key} another target"
+            )
+
+
+def _check_update(config: Config, source: str) -> None:
+    update = config.update
+    one_of = (False, True, *config.names)
+    if update.ascend not in one_of:
+        raise ConfigError(
+            f"{source}: update.ascend: {shown(update.ascend)} is none of "
+            f"{', '.join(map(str, one_of))}"
+        )
     rate = update.learning_rate
     if rate is not None and not rate >= 0:
         raise ConfigError(f"{source}: update.learning_rate: {rate} is negative")
@@ -182,7 +219,7 @@ def _check_combination(coupling: Coupling, source: str) -> None:
         raise ConfigError(
             f"{source}: coupling.loss_weight: {coupling.loss_weight} with loss none; drop one"
         )
-    if target in ("backprop", "frozen"):
+    if not coupling.rule.compares:
         if tie == "every":
             raise ConfigError(
                 f"{source}: coupling.tie: every with target {target}, under which net1 has no use "

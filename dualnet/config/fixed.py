@@ -1,34 +1,33 @@
 """Which keys a run keeps from its first start to its last, and which each start may choose anew.
 
 A key is fixed unless it stands here with the reason why it may differ: between two starts of a run,
-and between its halves.
+and between its pieces.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, NamedTuple
 
+from dualnet.config.chain import SINGLE, cut_name, number_of
 from dualnet.config.schema import Config
 
 __all__ = ["FREE", "KeyChange", "changed_keys", "fixed_values"]
 
 _SHOWN = "only shown"
-_CONTENT = "what the file holds counts, not what it is called; each half records that"
+_CONTENT = "what the file holds counts, not what it is called; each piece records that"
 _NODE = "belongs to the node"
 _CHECKED = "only looks at the training"
 _WAIT = "how long to wait or try, never what is computed"
 
-#: Key, or section, to the reason why it may differ.
+#: Key, or section, to the reason why it may differ. PIECE is the section of any piece.
 FREE: dict[str, str] = {
     "name": _SHOWN,
-    "caffe": "the provider in use counts, whoever chose it; each half records that",
-    **{f"{role}.solver": _CONTENT for role in ("single", "net1", "net2")},
-    **{f"{role}.device": _NODE for role in ("single", "net1", "net2")},
-    **{f"{role}.cores": _NODE for role in ("single", "net1", "net2")},
-    **{
-        f"{role}.threads": "the number in use counts; each half records that"
-        for role in ("single", "net1", "net2")
-    },
+    "caffe": "the provider in use counts, whoever chose it; each piece records that",
+    "PIECE.solver": _CONTENT,
+    "PIECE.device": _NODE,
+    "PIECE.cores": _NODE,
+    "PIECE.threads": "the number in use counts; each piece records that",
     "train.max_iter": "a run may be made longer; see extension.py for when",
     "train.display": _SHOWN,
     "train.keep": "how many checkpoints stay, not what is in them",
@@ -50,18 +49,16 @@ FREE: dict[str, str] = {
     "exchange.disk_budget_bytes": _NODE,
 }
 
-#: Keys and sections that play no part in a single training.
-_OF_HALVES = (
-    "net1", "net2", "cut", "coupling", "exchange", "train.schedule", "train.staleness",
+#: Keys and sections that play no part in the training of the uncut net.
+_OF_CHAIN = (
+    "coupling", "exchange", "train.schedule", "train.staleness",
     "train.stale_activations", "train.stale_momentum", "train.local_steps",
 )  # fmt: skip
-#: And those that play none in a dual one.
-_OF_SINGLE = ("single",)
 
 #: Keys that replace a value of the prototxt, where they are given.
 _IN_PROTOTXT = (
     "train.batch_size", "train.test_iter", "train.test_interval", "train.snapshot",
-    "update.learning_rate", "single.learning_rate", "net1.learning_rate", "net2.learning_rate",
+    "update.learning_rate", "PIECE.learning_rate",
 )  # fmt: skip
 
 
@@ -78,33 +75,48 @@ def fixed_values(config: Config, is_dual: bool) -> dict[str, Any]:
 
     Args:
         config: Of the run.
-        is_dual: Two halves train, else the uncut net.
+        is_dual: A chain of several pieces trains, else the uncut net.
     """
-    dropped = (*FREE, *(_OF_SINGLE if is_dual else _OF_HALVES))
     values: dict[str, Any] = {}
-    for section, value in config.to_dict().items():
-        is_section = section not in ("name", "caffe", "seed")
-        for key, one in value.items() if is_section else ():
-            values[f"{section}.{key}"] = one
-        if not is_section:
+    for section, value in _sections(config, is_dual).items():
+        if isinstance(value, dict):
+            values.update({f"{section}.{key}": one for key, one in value.items()})
+        else:
             values[section] = value
+    dropped = (*FREE, *(() if is_dual else _OF_CHAIN))
     return {
         key: value
         for key, value in values.items()
-        if key not in dropped and key.partition(".")[0] not in dropped
+        if _general(key) not in dropped and key.partition(".")[0] not in dropped
     }
+
+
+def _sections(config: Config, is_dual: bool) -> dict[str, Any]:
+    """The sections that play a part, each piece and cut under its own name."""
+    sections = dataclasses.asdict(config)
+    pieces, cuts, single = (sections.pop(key) for key in ("pieces", "cuts", "single"))
+    if not is_dual:
+        return {**sections, SINGLE: single if len(pieces) > 1 else pieces[0]}
+    named = {cut_name(index, len(pieces)): cut for index, cut in enumerate(cuts)}
+    return {**sections, **dict(zip(config.names, pieces)), **named}
+
+
+def _general(key: str) -> str:
+    """A key as `FREE` has it: any piece's name is PIECE."""
+    section, _, last = key.partition(".")
+    return f"PIECE.{last}" if number_of(section) else key
 
 
 def changed_keys(before: dict[str, Any], now: dict[str, Any]) -> list[KeyChange]:
     """The keys in which two dictionaries of `fixed_values` differ, in their order.
 
     A key that is given and one that leaves the value to the prototxt may mean the same: the
-    prototxt as used, which each half records, tells.
+    prototxt as used, which each piece records, tells.
     """
     keys = list(dict.fromkeys([*now, *before]))
     return [
         KeyChange(key, before.get(key), now.get(key))
         for key in keys
         if before.get(key) != now.get(key)
-        and not (key in _IN_PROTOTXT and None in (before.get(key), now.get(key)))
+        and not (_general(key) in _IN_PROTOTXT and None in (before.get(key), now.get(key)))
     ]

@@ -9,6 +9,7 @@ import typing
 from collections.abc import Sequence
 from typing import Any, Union
 
+from dualnet.config.chain import cut_name, piece_names, read_chain
 from dualnet.config.checks import check_values
 from dualnet.config.schema import CONFIG_NAME, Config
 from dualnet.config.yaml_text import BadYaml, parse_yaml, read_yaml, shown
@@ -60,7 +61,7 @@ def from_dict(raw: dict[str, Any], source: str = "config") -> Config:
     Raises:
         ConfigError: An unknown key, a value of the wrong type, or one that makes no sense.
     """
-    config = typing.cast(Config, _build(Config, raw, "", source))
+    config = typing.cast(Config, _build(Config, read_chain(raw, source), "", source))
     check_values(config, source)
     return config
 
@@ -77,13 +78,17 @@ def _build(cls: type[Any], raw: Any, prefix: str, source: str) -> Any:
         if key not in names:
             named = key if isinstance(key, str) and key.isprintable() else shown(key)
             named = named if len(named) < 100 else shown(key)
+            if cls is Config:
+                names = [*names, "net1", "net2", "cut"]
             close = difflib.get_close_matches(named, names, n=1)
             hint = f"did you mean {prefix}{close[0]}? " if close else ""
             where = f"in {prefix[:-1]}" if prefix else "at the top level"
             valid = f"valid keys {where}: {', '.join(names)}"
             raise ConfigError(f"{source}: unknown key {prefix}{named}; {hint}{valid}")
         hint_type = hints[key]
-        if dataclasses.is_dataclass(hint_type):
+        if key in ("pieces", "cuts"):
+            values[key] = _build_chain(key, typing.get_args(hint_type)[0], value, source)
+        elif dataclasses.is_dataclass(hint_type):
             values[key] = _build(typing.cast(type, hint_type), value, f"{prefix}{key}.", source)
         else:
             values[key] = _typed(value, hint_type, f"{prefix}{key}", source)
@@ -96,6 +101,14 @@ def _build(cls: type[Any], raw: Any, prefix: str, source: str) -> Any:
                 f"{', '.join(map(str, allowed))}"
             )
     return built
+
+
+def _build_chain(key: str, cls: type[Any], sections: list[Any], source: str) -> tuple[Any, ...]:
+    """The pieces or the cuts, each under the name that the YAML and --set know it by."""
+    names: Sequence[str] = piece_names(len(sections))
+    if key == "cuts":
+        names = [cut_name(index, len(sections) + 1) for index in range(len(sections))]
+    return tuple(_build(cls, section, f"{name}.", source) for name, section in zip(names, sections))
 
 
 def _typed(value: Any, hint: Any, key: str, source: str) -> Any:

@@ -35,6 +35,11 @@ def check_plain(section: Any, source: str, prefix: str = "") -> None:
         if dataclasses.is_dataclass(value):
             check_plain(value, source, f"{key}.")
             continue
+        if isinstance(value, tuple):
+            kind = {"pieces": "net", "cuts": "cut"}[field.name]
+            for number, one in enumerate(value, 1):
+                check_plain(one, source, f"{kind}{number}.")
+            continue
         for item in _items(value):
             problem = _problem(key, item)
             if problem:

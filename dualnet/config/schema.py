@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import typing
 from dataclasses import dataclass, field
 from typing import Any, Optional, Union
 
 import yaml
+
+from dualnet.config.chain import SINGLE, name_sections, number_of, piece_names
+from dualnet.config.targets import TARGETS, Target
+from dualnet.errors import ConfigError
 
 __all__ = [
     "CONFIG_NAME",
@@ -22,8 +25,8 @@ __all__ = [
     "Coupling",
     "Cut",
     "Exchange",
-    "Half",
     "Liveness",
+    "Piece",
     "Train",
     "Update",
     "default_run_dir",
@@ -33,7 +36,6 @@ __all__ = [
 CONFIG_NAME = "config.yaml"
 
 PROVIDERS = ("auto", "engine", "bvlc")
-TARGETS = ("activation", "updated", "gradient", "prox", "admm", "backprop", "frozen")
 TIES = ("never", "start", "every")
 LOSSES = (
     "prototxt",
@@ -52,13 +54,16 @@ DTYPES = ("float32", "float16", "bfloat16", "int8")
 DIGESTS = ("sha256", "blake3")
 FILESYSTEMS = ("auto", "local", "nfs")
 
+#: Keys of `coupling` that a cut may have for itself.
+_AT_A_CUT = ("target", "gamma", "loss", "loss_weight", "tie")
 
-def _one_of(*values: str, default: str) -> Any:
+
+def _one_of(*values: Optional[str], default: Optional[str]) -> Any:
     return field(default=default, metadata={"one_of": values})
 
 
 @dataclass(frozen=True)
-class Half:
+class Piece:
     """One net: where its solver stands and what it runs on."""
 
     #: Solver prototxt; its `net` names the train_test prototxt. Relative to the working directory.
@@ -75,18 +80,28 @@ class Half:
 
 @dataclass(frozen=True)
 class Cut:
-    """Where the single net is cut, in the names of net1's and net2's prototxt."""
+    """Where the net is cut, in the names of the prototxt of the pieces below and above.
 
-    #: Blobs that net1 sends up; inputs of the same names feed net2.
+    Below is the piece nearer to the data, above the one nearer to the loss: net1 and net2 in a
+    chain of two.
+    """
+
+    #: Blobs that the piece below sends up; inputs of the same names feed the piece above.
     blobs: list[str] = field(default_factory=lambda: ["pool2"])
-    #: Blobs of net1's data layers that travel with them as they are, without a gradient.
+    #: Blobs of the data layers that travel with them as they are, without a gradient.
     labels: list[str] = field(default_factory=lambda: ["label"])
-    #: The dual layers: net1's layer and its copy in net2, in forward order.
+    #: The dual layers: the lower piece's layer and its copy in the upper one, in forward order.
     dual: dict[str, str] = field(default_factory=lambda: {"conv3": "conv3p"})
-    #: What net1's losses compare: net1's blob and net2's, which is fed to net1 as an input of the
-    #: same name. Empty: the outputs of the last pair of dual layers. A blob that crosses the cut
-    #: beside the dual layers (a shortcut) needs a pair of its own.
+    #: What the lower piece's losses compare: its blob and the upper piece's, which is fed to it as
+    #: an input of the same name. Empty: the outputs of the last pair of dual layers. A blob that
+    #: crosses the cut beside the dual layers (a shortcut) needs a pair of its own.
     compared: dict[str, str] = field(default_factory=dict)
+    #: In place of the keys of these names in `coupling`, at this cut alone.
+    target: Optional[str] = _one_of(None, *TARGETS, default=None)
+    gamma: Optional[float] = None
+    loss: Optional[str] = _one_of(None, *LOSSES, default=None)
+    loss_weight: Optional[float] = None
+    tie: Optional[str] = _one_of(None, *TIES, default=None)
 
 
 @dataclass(frozen=True)
@@ -163,6 +178,11 @@ class Coupling:
     #: Iterations between measurements of how true net1's gradient is (0: none).
     fidelity_interval: int = 0
 
+    @property
+    def rule(self) -> Target:
+        """What the target sends, compares, needs and allows."""
+        return TARGETS[self.target]
+
 
 @dataclass(frozen=True)
 class Update:
@@ -174,10 +194,8 @@ class Update:
     #: Replaces the solver's base_lr.
     learning_rate: Optional[float] = None
     #: Go uphill: w <- w + lr*diff, the thesis's experiment of figure 10.5 (rule manual only); true,
-    #: or the one half that does.
-    ascend: Union[bool, str] = field(
-        default=False, metadata={"one_of": (False, True, "net1", "net2")}
-    )
+    #: or the one piece that does, as `net1`.
+    ascend: Union[bool, str] = False
 
 
 @dataclass(frozen=True)
@@ -265,10 +283,11 @@ class Config:
     name: str = "run"
     caffe: str = _one_of(*PROVIDERS, default="auto")
     seed: int = 1
-    single: Half = field(default_factory=Half)
-    net1: Half = field(default_factory=Half)
-    net2: Half = field(default_factory=Half)
-    cut: Cut = field(default_factory=Cut)
+    single: Piece = field(default_factory=Piece)
+    #: From the data to the loss (chain.py says how the YAML spells them): net1, net2, …
+    pieces: tuple[Piece, ...] = (Piece(), Piece())
+    #: One between each piece and the next.
+    cuts: tuple[Cut, ...] = (Cut(),)
     train: Train = field(default_factory=Train)
     coupling: Coupling = field(default_factory=Coupling)
     update: Update = field(default_factory=Update)
@@ -276,13 +295,45 @@ class Config:
     convergence: Convergence = field(default_factory=Convergence)
     exchange: Exchange = field(default_factory=Exchange)
 
-    def half(self, role: str) -> Half:
-        """The section of a role, one of `single`, `net1`, `net2`."""
-        return typing.cast(Half, getattr(self, role))
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the chain's pieces, from the data to the loss."""
+        return piece_names(len(self.pieces))
+
+    @property
+    def cut(self) -> Cut:
+        """The first cut: what code knows that is not yet made for longer chains."""
+        return self.cuts[0]
+
+    def piece(self, name: str) -> Piece:
+        """The section of a piece: `net1`, `net2`, …; `single` is the uncut net.
+
+        Raises:
+            ConfigError: The chain has no such piece.
+        """
+        if name in self.names:
+            return self.pieces[number_of(name) - 1]
+        if name == SINGLE:
+            return self.single
+        raise ConfigError(
+            f"config: {name}: no piece of this chain; its pieces are {', '.join(self.names)}"
+        )
+
+    def coupling_of(self, index: int) -> Coupling:
+        """The rule at one cut: the section `coupling`, with what the cut says instead.
+
+        Args:
+            index: Its place among the cuts, from 0.
+        """
+        cut = self.cuts[index]
+        own = {key: getattr(cut, key) for key in _AT_A_CUT if getattr(cut, key) is not None}
+        return dataclasses.replace(self.coupling, **own)
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as plain nested dictionaries, every default filled in."""
-        return dataclasses.asdict(self)
+        values = dataclasses.asdict(self)
+        return name_sections({**values, "pieces": list(values["pieces"]),
+                              "cuts": list(values["cuts"])})  # fmt: skip
 
     def to_yaml(self) -> str:
         """The configuration as YAML, every default filled in."""

@@ -99,9 +99,9 @@ def _check(experiment: Experiment) -> None:
         overrides = [*experiment.overrides, *variant.overrides]
         loaded = cfg.load(experiment.config, overrides)
         for role in ("single",) if variant.command == "single" else ("net1", "net2"):
-            if not os.path.isfile(loaded.half(role).solver):
+            if not os.path.isfile(loaded.piece(role).solver):
                 raise UsageError(
-                    f"{experiment.config}: {role}.solver: {loaded.half(role).solver}: no such "
+                    f"{experiment.config}: {role}.solver: {loaded.piece(role).solver}: no such "
                     "file; experiments run from the project's own directory"
                 )
 

@@ -54,13 +54,13 @@ def test_one_core_is_not_shared(monkeypatch):
 PIN = """
 import os
 from dualnet.cli.cores import pin
-from dualnet.config import Half
+from dualnet.config import Piece
 core = min(os.sched_getaffinity(0))
-pin(Half(cores=str(core)))
+pin(Piece(cores=str(core)))
 print(os.sched_getaffinity(0) == {core}, os.environ["OMP_NUM_THREADS"])
-pin(Half(threads=3))
+pin(Piece(threads=3))
 print(os.environ["OPENBLAS_NUM_THREADS"], os.environ["OMP_WAIT_POLICY"])
-pin(Half(cores="4095"))
+pin(Piece(cores="4095"))
 """
 
 

@@ -32,7 +32,7 @@ def main(spec: dict[str, Any]) -> dict[str, Any]:
     """Train for some iterations; returns the answer."""
     config = cfg.load(spec["config"], spec["overrides"])
     role, run_dir = spec["role"], spec["run_dir"]
-    gauge = make_gauge(config.half(role).device, spec["limit_mib"])
+    gauge = make_gauge(config.piece(role).device, spec["limit_mib"])
     base_mib = gauge.now()
     os.makedirs(run_dir, exist_ok=True)
     resolved = resolve(config, role, run_dir)

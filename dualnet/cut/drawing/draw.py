@@ -51,7 +51,7 @@ def load_graphs(config: Config) -> dict[str, NetGraph]:
     """
     graphs = {}
     for role in _ROLES:
-        source = config.half(role).solver
+        source = config.piece(role).solver
         if source:
             solver = read_solver(source)
             found = net_of(solver, source)

@@ -219,8 +219,8 @@ def _layers_of(config: Config, role: str) -> list[str]:
     it is for that half to say.
     """
     try:
-        solver = read_solver(config.half(role).solver)
-        found = net_of(solver, config.half(role).solver)
+        solver = read_solver(config.piece(role).solver)
+        found = net_of(solver, config.piece(role).solver)
         graph = NetGraph(found.net, "TRAIN", found.path, solver_states(solver).get("TRAIN"))
     except ConfigError:
         return []

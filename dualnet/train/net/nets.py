@@ -33,7 +33,7 @@ class Half:
         self.config = config
         self.resolved = resolved
         self.role = resolved.role
-        _use_device(config.half(self.role).device)
+        _use_device(config.piece(self.role).device)
         # Before the solver: fillers draw their numbers when the net is built.
         caffe.set_random_seed(config.seed)
         self.solver = caffe.get_solver(resolved.solver_path)

@@ -122,7 +122,7 @@ def resolve(config: Config, role: str, run_dir: str) -> Resolved:
     Raises:
         ConfigError: A file is missing, or says something that cannot be trained.
     """
-    source = config.half(role).solver
+    source = config.piece(role).solver
     if not source:
         raise ConfigError(f"config: {role}.solver: not given; name {role}'s solver prototxt")
     solver = read_solver(source)
@@ -238,7 +238,7 @@ def _fill_solver(solver: Any, config: Config, role: str, run_dir: str, source: s
     if train.test_iter is not None:
         del solver.test_iter[:]
         solver.test_iter.append(train.test_iter)
-    for rate in (config.update.learning_rate, config.half(role).learning_rate):
+    for rate in (config.update.learning_rate, config.piece(role).learning_rate):
         if rate is not None:
             solver.base_lr = rate
     if solver.max_iter < 1:
@@ -260,10 +260,10 @@ def _fill_solver(solver: Any, config: Config, role: str, run_dir: str, source: s
     solver.snapshot_prefix = os.path.join(run_dir, f".{role}.tmp")
     solver.snapshot_format = caffe_pb2.SolverParameter.BINARYPROTO
     solver.random_seed = config.seed
-    on_gpu = config.half(role).device != "cpu"
+    on_gpu = config.piece(role).device != "cpu"
     solver.solver_mode = caffe_pb2.SolverParameter.SolverMode.Value("GPU" if on_gpu else "CPU")
     if on_gpu:
-        solver.device_id = int(config.half(role).device)
+        solver.device_id = int(config.piece(role).device)
 
 
 def _stretch_schedule(solver: Any, config: Config, role: str, source: str) -> int:

@@ -52,7 +52,7 @@ def check_length(
     if not all(_is_settled(run_dir, role, wanted) for role in here):
         raise UsageError(
             f"{run_dir}: train.max_iter is {wanted}, was {before.max_iter} when this run began, "
-            f"and lr_policy poly in {config.half(resolved.role).solver} counts on it; finish with "
+            f"and lr_policy poly in {config.piece(resolved.role).solver} counts on it; finish with "
             f"{before.max_iter} first and then go on, or choose another run directory"
         )
 

@@ -64,7 +64,7 @@ def collect(config: Config, resolved: Resolved) -> list[Fact]:
         OSError: The disk fails.
     """
     role = resolved.role
-    half = config.half(role)
+    half = config.piece(role)
     facts = [
         Fact("dualnet", "version of the training", str(TRAINING_VERSION),
              "use the version of dualnet that the run began with"),

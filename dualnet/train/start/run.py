@@ -295,4 +295,4 @@ def _introduce(session: Session, is_continued: bool) -> None:
 
 
 def _device(half: Half) -> str:
-    return str(half.config.half(half.role).device)
+    return str(half.config.piece(half.role).device)

@@ -25,7 +25,7 @@ def yaml_file(tmp_path):
 def test_shipped_configs_load(repository):
     for path in sorted((repository / "configs").glob("*.yaml")):
         loaded = config.load(str(path))
-        assert loaded.net1.solver and loaded.net2.solver and loaded.single.solver
+        assert loaded.piece("net1").solver and loaded.piece("net2").solver and loaded.single.solver
 
 
 def test_defaults_survive_a_round_trip(yaml_file):
@@ -36,7 +36,11 @@ def test_defaults_survive_a_round_trip(yaml_file):
 def test_overrides_replace_and_add(yaml_file):
     path = yaml_file("train:\n  max_iter: 10\n")
     loaded = config.load(path, ["train.max_iter=20", "coupling.gamma=1e-3", "net1.device=1"])
-    assert (loaded.train.max_iter, loaded.coupling.gamma, loaded.net1.device) == (20, 0.001, 1)
+    assert (loaded.train.max_iter, loaded.coupling.gamma, loaded.piece("net1").device) == (
+        20,
+        0.001,
+        1,
+    )
 
 
 def test_section_with_all_keys_commented_out(yaml_file):
@@ -165,7 +169,9 @@ def test_aliases_that_stand_for_billions(yaml_file):
 def test_aliases_and_merge_keys_are_taken(yaml_file):
     text = "net1: &half {solver: a, threads: 2}\nnet2: *half\nsingle: {<<: *half, threads: 3}\n"
     loaded = config.load(yaml_file(text), ["net1.threads=1"])
-    assert [half.threads for half in (loaded.net1, loaded.net2, loaded.single)] == [1, 2, 3]
+    assert [
+        half.threads for half in (loaded.piece("net1"), loaded.piece("net2"), loaded.single)
+    ] == [1, 2, 3]
     assert loaded.single.solver == "a"
 
 
@@ -253,7 +259,7 @@ def test_each_kind_of_training_has_its_own_keys(yaml_file):
 def test_every_free_key_is_one_and_has_its_reason(yaml_file):
     keys = config.load(yaml_file("")).to_dict()
     for key, reason in config.FREE.items():
-        section, _, name = key.partition(".")
+        section, _, name = key.replace("PIECE", "net2").partition(".")
         assert section in keys and (not name or name in keys[section])
         assert len(reason) > 8
 
