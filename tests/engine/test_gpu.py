@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from dualnet.engine.core import device, random
-from dualnet.engine.core.net import Net
 from dualnet.engine.errors import DeviceError
 from dualnet.engine.layers.common.python import PythonLayer
-from dualnet.engine.solvers.solver import get_solver
+from dualnet.engine.pycaffe.net import Net
+from dualnet.engine.solvers.solver_types import get_solver
 from tests.engine.bvlc.cases import CASES, Case, Labels
 from tests.engine.bvlc.test_against_bvlc import prototxt_of
 from tests.engine.fake_gpu import Bus, fake_gpu

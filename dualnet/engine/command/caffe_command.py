@@ -16,11 +16,11 @@ from dualnet.engine.command import caffe_time
 from dualnet.engine.command.caffe_flags import Flags, UsageError, flag_help, parse_flags
 from dualnet.engine.command.signals import SignalActions
 from dualnet.engine.core import device
-from dualnet.engine.core.net import Net
 from dualnet.engine.errors import CaffeError, DeviceError
 from dualnet.engine.formats import prototxt
 from dualnet.engine.proto import caffe_pb2
-from dualnet.engine.solvers.solver import solver_class
+from dualnet.engine.pycaffe.net import Net
+from dualnet.engine.solvers.solver_types import solver_class
 
 __all__ = ["main"]
 

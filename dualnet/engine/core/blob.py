@@ -170,9 +170,9 @@ class Blob:
         """Publishes a new gradient; the blob owns the tensor from now on. See `set_data`."""
         self._diff.bind(self._fitting(values))
 
-    def take_data(self) -> Tensor:
+    def detach_data(self) -> Tensor:
         """The values for keeping, by a layer that computes in place; `set_data` must follow."""
-        return self._data.take(self._shape)
+        return self._data.detach(self._shape)
 
     def alias_data(self, values: Tensor) -> None:
         """Looks at memory that a caller owns (MemoryData), until the next `set_data`."""

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from dualnet.engine.core import after_fork, graph, memory
 from dualnet.engine.core.blob import Blob
-from dualnet.engine.core.node import Node, Parameter
+from dualnet.engine.core.node import Node, ParamEntry
 from dualnet.engine.errors import GraphError, ShapeError
 from dualnet.engine.layers.registry import layer_class
 from dualnet.engine.proto import caffe_pb2
 
-__all__ = ["Plan"]
+__all__ = ["NetStructure"]
 
 
-class Plan:
+class NetStructure:
     """Everything that a net consists of.
 
     Args:
@@ -46,7 +46,7 @@ class Plan:
         self.blob_loss_weights: list[float] = []
         self.inputs: list[int] = []
         self.outputs: list[int] = []
-        self.params: list[Parameter] = []
+        self.params: list[ParamEntry] = []
         self.learnable: list[int] = []
         self._blob_ids: dict[str, int] = {}
         self._unread: set[str] = set()
@@ -150,7 +150,7 @@ class Plan:
     def _append_param(self, node: Node, index: int) -> None:
         specs = node.param.param
         spec = specs[index] if index < len(specs) else caffe_pb2.ParamSpec()
-        new = Parameter(node.layer.blobs[index], spec, node.name, index, len(self.params))
+        new = ParamEntry(node.layer.blobs[index], spec, node.name, index, len(self.params))
         node.param_ids.append(len(self.params))
         if spec.name in self._named_params:
             new.owner = self._named_params[spec.name]
@@ -201,7 +201,7 @@ class Plan:
             node.layer.param_propagate_down = [True] * len(node.layer.blobs)
 
 
-def _check_shared(owner: Parameter, new: Parameter) -> None:
+def _check_shared(owner: ParamEntry, new: ParamEntry) -> None:
     """Checks that two parameters of one name can share memory."""
     place = (
         f"parameter '{new.spec.name}' is shared by layers '{owner.layer_name}' and "

@@ -13,11 +13,11 @@ from dualnet.engine.errors import CaffeError, GraphError
 from dualnet.engine.layers.base import Layer
 from dualnet.engine.proto import caffe_pb2
 
-__all__ = ["Node", "Parameter"]
+__all__ = ["Node", "ParamEntry"]
 
 
 @dataclass
-class Parameter:
+class ParamEntry:
     """A learnable blob with its learning-rate and decay multipliers.
 
     Attributes:

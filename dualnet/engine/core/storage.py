@@ -26,12 +26,12 @@ from torch import Tensor
 
 from dualnet.engine.core import device
 
-__all__ = ["Shape", "Storage", "boundary"]
+__all__ = ["Shape", "Storage", "sync_host_arrays"]
 
 Shape = tuple[int, ...]
 
-# Storages on a GPU that have handed out a host array; looked through at every boundary.
-_exposed: weakref.WeakSet[Storage] = weakref.WeakSet()
+# Storages on a GPU that have handed out a host array; looked through at every sync_host_arrays.
+_shared_with_numpy: weakref.WeakSet[Storage] = weakref.WeakSet()
 _depth = 0
 
 
@@ -42,13 +42,13 @@ class Storage:
     gradient added afterwards is bound instead of added.
     """
 
-    __slots__ = ("__weakref__", "_base", "_fixed", "_host", "_tensor")
+    __slots__ = ("__weakref__", "_base", "_borrowed", "_host", "_tensor")
 
     def __init__(self) -> None:
         self._tensor: Tensor | None = None
         self._base: weakref.ref[np.ndarray] | None = None  # flat; alive while a user has a view
         self._host: np.ndarray | None = None  # set while the host copy may be newer (GPU only)
-        self._fixed = False  # the tensor is a caller's memory, whose order must stay
+        self._borrowed = False  # the tensor is a caller's memory, whose order must stay
 
     def tensor(self, shape: Shape) -> Tensor:
         """The values as a tensor on the current device that aliases this storage.
@@ -78,12 +78,15 @@ class Storage:
         The storage owns the tensor from now on: the caller must neither keep it for writing nor
         pass memory that belongs to another storage (share the storage instead).
         """
-        self._fixed = False
+        self._borrowed = False
         base = self._live_base()
         if base is None:
             self._tensor, self._host = values, None
         elif values.is_cuda:
-            self._tensor, self._host = values, None  # the held array follows at the boundary
+            self._tensor, self._host = (
+                values,
+                None,
+            )  # the held array follows at the sync_host_arrays
         elif base.size < values.numel():
             self._tensor, self._base, self._host = values, None, None
         else:
@@ -93,20 +96,20 @@ class Storage:
             t.view(-1)[: values.numel()].view(values.shape).copy_(values)
             self._host = None
 
-    def take(self, shape: Shape) -> Tensor:
+    def detach(self, shape: Shape) -> Tensor:
         """The values, handed over: the next `bind` leaves them alone.
 
         For layers that compute in place but need their input again; call `bind` next.
         """
         t = self.tensor(shape)
-        if self._live_base() is not None or self._fixed or t is not self._tensor:
+        if self._live_base() is not None or self._borrowed or t is not self._tensor:
             return t.clone()
         self._tensor = None
         return t
 
     def alias(self, values: Tensor) -> None:
         """Looks at memory that a caller owns: each sees what the other writes."""
-        self._tensor, self._base, self._host, self._fixed = values, None, None, True
+        self._tensor, self._base, self._host, self._borrowed = values, None, None, True
 
     def add(self, values: Tensor) -> None:
         """Adds values; after `clear` the first ones are bound instead."""
@@ -128,7 +131,7 @@ class Storage:
 
         Nothing happens where a user holds an array of them.
         """
-        if self._live_base() is None and not self._fixed:
+        if self._live_base() is None and not self._borrowed:
             self._tensor = self._base = self._host = None
 
     def relayout(self, shape: Shape, memory_format: torch.memory_format) -> Tensor:
@@ -142,7 +145,7 @@ class Storage:
         if t.is_contiguous(memory_format=memory_format):
             return t
         converted = t.contiguous(memory_format=memory_format)
-        free = self._live_base() is None and not self._fixed
+        free = self._live_base() is None and not self._borrowed
         if free and self._tensor is not None and self._tensor.numel() == converted.numel():
             self._tensor = converted
         return converted
@@ -192,7 +195,7 @@ class Storage:
         base = self._live_base()
         if base is not None:
             if self._tensor.is_cuda:
-                _exposed.add(self)
+                _shared_with_numpy.add(self)
             else:
                 values = self._tensor.view(-1)[: base.size]
                 self._adopt(base).copy_(values)
@@ -215,7 +218,7 @@ class Storage:
             base = np.empty(count, np.float32) if held is None or held.size < count else held
             torch.from_numpy(base)[:count].view(shape).copy_(t)
         self._host, self._base = base, weakref.ref(base)
-        _exposed.add(self)
+        _shared_with_numpy.add(self)
         return base[:count].reshape(shape)
 
     def _upload(self, host: np.ndarray) -> None:
@@ -228,7 +231,7 @@ class Storage:
     def _begin(self) -> None:
         base = self._live_base()
         if base is None:
-            _exposed.discard(self)
+            _shared_with_numpy.discard(self)
         elif self._tensor is None or self._tensor.is_cuda:
             self._host = base
 
@@ -240,11 +243,11 @@ class Storage:
 
 
 @contextlib.contextmanager
-def boundary() -> Iterator[None]:
+def sync_host_arrays() -> Iterator[None]:
     """Brings arrays that users hold and the GPU's memory together around one engine call."""
     global _depth
     if _depth == 0:
-        for storage in list(_exposed):
+        for storage in list(_shared_with_numpy):
             storage._begin()
     _depth += 1
     try:
@@ -252,5 +255,5 @@ def boundary() -> Iterator[None]:
     finally:
         _depth -= 1
         if _depth == 0:
-            for storage in list(_exposed):
+            for storage in list(_shared_with_numpy):
                 storage._end()

@@ -26,7 +26,7 @@ from dualnet.engine.formats.hdf5_file import (
 from dualnet.engine.formats.prototxt import Path, read_binary
 from dualnet.engine.proto import caffe_pb2
 
-__all__ = ["State", "check_writable", "filename", "read_state", "write_state"]
+__all__ = ["State", "check_writable", "filename", "read_state", "weights_path", "write_state"]
 
 BINARY = caffe_pb2.SolverParameter.BINARYPROTO
 
@@ -52,8 +52,26 @@ def filename(param: caffe_pb2.SolverParameter, iteration: int, extension: str) -
     return f"{param.snapshot_prefix}_iter_{iteration}{extension}{suffix}"
 
 
+def weights_path(state_file: Path, learned_net: str) -> str:
+    """The weights that a solverstate names, or the file of that name beside it if there is none.
+
+    Caffe stores the path as text, so that it fails from another working directory, and after the
+    run's folder was moved.
+    """
+    beside = os.path.join(os.path.dirname(os.fspath(state_file)), os.path.basename(learned_net))
+    if not os.path.exists(learned_net) and os.path.exists(beside):
+        return beside
+    return learned_net
+
+
 def check_writable(param: caffe_pb2.SolverParameter) -> None:
-    """Raises WeightsError where snapshots are asked for and cannot be written."""
+    """Checks that snapshots can be written, if any are asked for: before the training, not after.
+
+    Creates and removes an empty file `PREFIX.tempfile`, as Caffe does.
+
+    Raises:
+        WeightsError: it cannot be created.
+    """
     if not param.snapshot:
         return
     probe = f"{param.snapshot_prefix}.tempfile"

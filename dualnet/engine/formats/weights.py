@@ -10,7 +10,7 @@ import torch
 
 from dualnet.engine import log
 from dualnet.engine.core.blob import Blob
-from dualnet.engine.core.build import Plan
+from dualnet.engine.core.build import NetStructure
 from dualnet.engine.core.node import Node
 from dualnet.engine.errors import DataError, WeightsError, quoted
 from dualnet.engine.formats.blob_proto import blob_from_proto, blob_to_proto
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 
-def copy_from(plan: Plan, path: Path) -> None:
+def copy_from(structure: NetStructure, path: Path) -> None:
     """Copies the weights of all layers that a stored net has too, by layer name.
 
     As in Caffe a file of which nothing fits is no error, but there is a warning.
@@ -40,11 +40,11 @@ def copy_from(plan: Plan, path: Path) -> None:
         WeightsError: a layer of that name has other parameters.
     """
     if _is_hdf5(path):
-        load_hdf5(plan, path)
+        load_hdf5(structure, path)
         return
     stored = read_binary(path, caffe_pb2.NetParameter)
     upgrade_net(stored, os.fspath(path))
-    nodes = first_of_each_name(plan)
+    nodes = first_of_each_name(structure)
     copied = 0
     for layer in stored.layer:
         node = nodes.get(layer.name)
@@ -61,19 +61,21 @@ def copy_from(plan: Plan, path: Path) -> None:
             where = f"'{os.fspath(path)}', layer '{layer.name}', parameter {index}"
             blob_from_proto(blob, layer.blobs[index], where)
         copied += bool(blobs)
-    _warn_of_nothing(plan, path, copied, [layer.name for layer in stored.layer if layer.blobs])
+    _warn_of_nothing(structure, path, copied, [layer.name for layer in stored.layer if layer.blobs])
 
 
-def first_of_each_name(plan: Plan) -> dict[str, Node]:
+def first_of_each_name(structure: NetStructure) -> dict[str, Node]:
     """Layers by name; of several with one name the first, as Caffe looks for them."""
     nodes: dict[str, Node] = {}
-    for node in plan.nodes:
+    for node in structure.nodes:
         nodes.setdefault(node.name, node)
     return nodes
 
 
-def _warn_of_nothing(plan: Plan, path: Path, copied: int, stored: Sequence[str]) -> None:
-    needs = [node.name for node in plan.nodes if node.layer.blobs]
+def _warn_of_nothing(
+    structure: NetStructure, path: Path, copied: int, stored: Sequence[str]
+) -> None:
+    needs = [node.name for node in structure.nodes if node.layer.blobs]
     if needs and not copied:
         log.warning(
             f"'{os.fspath(path)}' gave no weights: those of its layers that have some are "
@@ -81,10 +83,10 @@ def _warn_of_nothing(plan: Plan, path: Path, copied: int, stored: Sequence[str])
         )
 
 
-def save_binary(plan: Plan, path: Path, write_diff: bool = False) -> None:
+def save_binary(structure: NetStructure, path: Path, write_diff: bool = False) -> None:
     """Writes a caffemodel: the net's layers with their parameters."""
-    net = caffe_pb2.NetParameter(name=plan.message.name)
-    for node in plan.nodes:
+    net = caffe_pb2.NetParameter(name=structure.message.name)
+    for node in structure.nodes:
         layer = net.layer.add()
         layer.CopyFrom(node.param)
         del layer.blobs[:]
@@ -108,12 +110,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise DataError(f"cannot write '{os.fspath(path)}': {error.strerror}") from error
 
 
-def save_hdf5(plan: Plan, path: Path, write_diff: bool = False) -> None:
+def save_hdf5(structure: NetStructure, path: Path, write_diff: bool = False) -> None:
     """Writes the weights as HDF5: /data/LAYER/INDEX and, if asked, /diff/LAYER/INDEX."""
     with writing(os.fspath(path)) as stream:
         data = stream.create_group("data")
         diff = stream.create_group("diff") if write_diff else None
-        for node in plan.nodes:
+        for node in structure.nodes:
             if not node.name:
                 if node.param_ids:
                     raise WeightsError(
@@ -130,14 +132,14 @@ def save_hdf5(plan: Plan, path: Path, write_diff: bool = False) -> None:
                     "holds one of each name: rename one"
                 )
             for index, number in enumerate(node.param_ids):
-                param = plan.params[number]
+                param = structure.params[number]
                 if param.owner == number:  # parameters that share memory are stored once
                     group.create_dataset(str(index), data=param.blob.data)
                 if diffs is not None:
                     diffs.create_dataset(str(index), data=param.blob.diff)
 
 
-def load_hdf5(plan: Plan, path: Path) -> None:
+def load_hdf5(structure: NetStructure, path: Path) -> None:
     """Reads weights that `save_hdf5` or BVLC Caffe wrote.
 
     Raises:
@@ -146,7 +148,7 @@ def load_hdf5(plan: Plan, path: Path) -> None:
     with reading(os.fspath(path)) as stream:
         where = f"'{os.fspath(path)}'"
         data = member(stream, "data", where)
-        nodes = first_of_each_name(plan)
+        nodes = first_of_each_name(structure)
         # A slash in a layer's name makes groups within groups.
         known = {name.split("/")[0] for name in nodes}
         names = list(data.keys())
@@ -169,13 +171,15 @@ def load_hdf5(plan: Plan, path: Path) -> None:
             if not stored and len(group):
                 continue
             for index, number in enumerate(node.param_ids):
-                _load_dataset(plan, group, index, number, f"'{os.fspath(path)}', layer '{name}'")
+                _load_dataset(
+                    structure, group, index, number, f"'{os.fspath(path)}', layer '{name}'"
+                )
             copied += len(stored) > 0
-        _warn_of_nothing(plan, path, copied, names)
+        _warn_of_nothing(structure, path, copied, names)
 
 
-def _load_dataset(plan: Plan, group: Any, index: int, number: int, where: str) -> None:
-    param = plan.params[number]
+def _load_dataset(structure: NetStructure, group: Any, index: int, number: int, where: str) -> None:
+    param = structure.params[number]
     if str(index) not in group:
         if param.owner != number:
             return

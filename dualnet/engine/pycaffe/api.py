@@ -6,7 +6,6 @@ from dualnet.engine import proto
 from dualnet.engine.core.blob import Blob, BlobVec, IntVec
 from dualnet.engine.core.blob import BlobVec as RawBlobVec
 from dualnet.engine.core.device import set_device, set_mode_cpu, set_mode_gpu
-from dualnet.engine.core.net import Net
 from dualnet.engine.core.random import set_random_seed
 from dualnet.engine.errors import CaffeError
 from dualnet.engine.layers.common.python import PythonLayer as Layer
@@ -16,6 +15,7 @@ from dualnet.engine.proto.caffe_pb2 import TEST, TRAIN, LayerParameter, SolverPa
 from dualnet.engine.pycaffe import io, net_spec
 from dualnet.engine.pycaffe.classifier import Classifier
 from dualnet.engine.pycaffe.detector import Detector
+from dualnet.engine.pycaffe.net import Net
 from dualnet.engine.pycaffe.net_spec import NetSpec, layers, params, to_proto
 from dualnet.engine.pycaffe.timer import Timer
 from dualnet.engine.solvers.parallel import (
@@ -27,14 +27,14 @@ from dualnet.engine.solvers.parallel import (
     solver_count,
     solver_rank,
 )
-from dualnet.engine.solvers.solver import (
+from dualnet.engine.solvers.solver import Solver
+from dualnet.engine.solvers.solver_types import (
     AdaDeltaSolver,
     AdaGradSolver,
     AdamSolver,
     NesterovSolver,
     RMSPropSolver,
     SGDSolver,
-    Solver,
     get_solver,
 )
 

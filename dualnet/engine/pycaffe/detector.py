@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from dualnet.engine.core.net import Net
 from dualnet.engine.errors import DataError, ShapeError
 from dualnet.engine.formats.prototxt import Path
 from dualnet.engine.proto.caffe_pb2 import TEST
 from dualnet.engine.pycaffe import io
 from dualnet.engine.pycaffe.classifier import image_transformer
+from dualnet.engine.pycaffe.net import Net
 
 __all__ = ["Detector"]
 
@@ -85,8 +85,8 @@ class Detector(Net):
         if not self.context_pad:
             return im[y0:y1, x0:x1]
         size = int(self.blobs[self.inputs[0]].width)  # inputs are square
-        rows = _Span(y0, y1, im.shape[0], size, self.context_pad)
-        columns = _Span(x0, x1, im.shape[1], size, self.context_pad)
+        rows = _ContextSpan(y0, y1, im.shape[0], size, self.context_pad)
+        columns = _ContextSpan(x0, x1, im.shape[1], size, self.context_pad)
         if rows.last <= rows.first or columns.last <= columns.first:
             raise ShapeError(
                 f"window {tuple(window)} lies outside of an image of {im.shape[0]} x "
@@ -145,7 +145,7 @@ class Detector(Net):
         return self.detect_windows(zip(image_fnames, windows))
 
 
-class _Span:
+class _ContextSpan:
     """One axis of a window with context: what of the image is seen, and where it goes.
 
     Args:

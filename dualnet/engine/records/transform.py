@@ -9,10 +9,10 @@ from dualnet.engine.errors import PrototxtError, ShapeError
 from dualnet.engine.formats.prototxt import read_binary
 from dualnet.engine.proto import caffe_pb2
 
-__all__ = ["Transformer", "read_mean"]
+__all__ = ["DataTransformer", "read_mean"]
 
 
-class Transformer:
+class DataTransformer:
     """Turns a batch of images into (x - mean) * scale, cropped and mirrored.
 
     Crops are random in TRAIN and centred in TEST; mirroring is a fair coin for each image.

@@ -1,11 +1,10 @@
-"""Solvers: training loop, updates, tests, snapshots (Caffe `src/caffe/solver.cpp`)."""
+"""The solver: training loop, updates, tests, snapshots (Caffe `src/caffe/solver.cpp`)."""
 
 from __future__ import annotations
 
 import math
 import os
 import time
-from collections import deque
 from typing import Any, Callable
 
 import torch
@@ -13,29 +12,20 @@ import torch
 from dualnet.engine import log
 from dualnet.engine.core import random
 from dualnet.engine.core.call import file_name, integer
-from dualnet.engine.core.net import Net
-from dualnet.engine.core.storage import boundary
+from dualnet.engine.core.storage import sync_host_arrays
 from dualnet.engine.errors import SolverError
 from dualnet.engine.formats import prototxt, snapshot
 from dualnet.engine.formats.prototxt import Path
 from dualnet.engine.proto import caffe_pb2
+from dualnet.engine.pycaffe.net import Net
 from dualnet.engine.solvers.lr_policy import check_policy, learning_rate
 from dualnet.engine.solvers.parallel import solver_rank
+from dualnet.engine.solvers.report import LossAverage, output_lines, output_values
 from dualnet.engine.solvers.rule import UpdateRule, rule_class
 from dualnet.engine.solvers.solver_nets import make_test_nets, make_train_net
 from dualnet.engine.solvers.update import update
 
-__all__ = [
-    "AdaDeltaSolver",
-    "AdaGradSolver",
-    "AdamSolver",
-    "NesterovSolver",
-    "RMSPropSolver",
-    "SGDSolver",
-    "Solver",
-    "get_solver",
-    "solver_class",
-]
+__all__ = ["Solver"]
 
 
 class Solver:
@@ -87,22 +77,24 @@ class Solver:
         check_policy(param)
         snapshot.check_writable(param)
         if param.random_seed >= 0:
+            # Before the nets are built, whose fillers draw from the generator. The rank makes
+            # solvers that train together differ.
             random.set_random_seed(param.random_seed + solver_rank())
         self.param = param
         self._net = make_train_net(param)
         self._test_nets = make_test_nets(param)
         for net in self._test_nets:
             net._debug_info = param.debug_info
-        plan = self._net._plan
-        self._learnable = [plan.params[number] for number in plan.learnable]
+        structure = self._net._structure
+        self._learnable = [structure.params[number] for number in structure.learnable]
         self._rule: UpdateRule = rule(param, [p.blob.dims for p in self._learnable])
         self._iteration = 0
         self._current_step = 0
         self._callbacks: list[tuple[Callable[[], Any], Callable[[], Any]]] = []
-        self._losses: deque[float | torch.Tensor] = deque()  # read when shown, not before
+        self._losses = LossAverage()
         self._stop_requested = False
         self._requested_action: Callable[[], str] = lambda: "none"
-        #: Whether `step` raises when the loss is no number; Caffe trains on.
+        #: Whether `step` raises when the loss is NaN or infinite; Caffe trains on.
         self.stop_on_nan = False
         self._display_start_s = time.monotonic()
         self._displayed = 0
@@ -124,7 +116,11 @@ class Solver:
 
     @property
     def lr(self) -> float:
-        """The learning rate of the next update."""
+        """The learning rate of the next update.
+
+        Reading it brings the count of passed step values up to date, which a snapshot stores.
+        Reading it again changes nothing more.
+        """
         rate, self._current_step = learning_rate(self.param, self._iteration, self._current_step)
         return rate
 
@@ -164,16 +160,26 @@ class Solver:
             log.info("Optimization stopped early.")
             return
         if self.param.display and self._iteration % self.param.display == 0:
-            self._smooth(self._net._forward(0, len(self._net.layers) - 1))
-            log.info(f"Iteration {self._iteration}, loss = {self._shown_loss():g}")
+            loss = self._net._forward(0, len(self._net.layers) - 1)
+            self._losses.add(loss, self.param.average_loss)
+            log.info(f"Iteration {self._iteration}, loss = {self._losses.value():g}")
         self._test_if_due()
         log.info("Optimization Done.")
 
     def step(self, iterations: int) -> None:
-        """Trains for so many iterations."""
+        """Trains for so many iterations, or fewer if a stop is requested.
+
+        Each iteration tests if that is due, runs `iter_size` passes, updates the weights, and takes
+        a snapshot if that is due. A test therefore comes before the update: what the log shows
+        under "Iteration N" is the net after N updates.
+
+        Raises:
+            SolverError: the loss is NaN or infinite, and `stop_on_nan` is set.
+            DataError: a snapshot cannot be written.
+        """
         stop = self._iteration + integer(iterations, "Solver.step(iterations)", "iterations")
         param = self.param
-        self._losses.clear()
+        self._losses.clear()  # as in Caffe, the average begins anew with each call
         self._display_start_s, self._displayed = time.monotonic(), self._iteration
         while self._iteration < stop:
             self._net.clear_param_diffs()
@@ -186,7 +192,7 @@ class Solver:
             display = param.display and self._iteration % param.display == 0
             self._net._debug_info = bool(display and param.debug_info)
             loss = sum(self._net._forward_backward() for _ in range(param.iter_size))
-            self._smooth(loss / param.iter_size)
+            self._losses.add(loss / param.iter_size, param.average_loss)
             if self.stop_on_nan and not math.isfinite(float(loss)):
                 raise SolverError(
                     f"the loss is {float(loss):g} in iteration {self._iteration}, at learning rate "
@@ -226,19 +232,11 @@ class Solver:
         rate = self.lr
         if self.param.display and self._iteration % self.param.display == 0:
             log.info(f"Iteration {self._iteration}, lr = {rate:g}")
-        with torch.no_grad(), boundary():
+        with torch.no_grad(), sync_host_arrays():
             update(self.param, self._learnable, self._rule, rate, self._iteration)
         self._iteration += 1
 
     # Reporting
-
-    def _smooth(self, loss: float | torch.Tensor) -> None:
-        self._losses.append(loss)
-        while len(self._losses) > self.param.average_loss:
-            self._losses.popleft()
-
-    def _shown_loss(self) -> float:
-        return float(sum(self._losses)) / len(self._losses)
 
     def _display(self) -> None:
         now = time.monotonic()
@@ -246,18 +244,12 @@ class Solver:
         per_s = (self._iteration - self._displayed) / (lapse_s or 1.0)
         log.info(
             f"Iteration {self._iteration} ({per_s:g} iter/s, {lapse_s:g}s/{self.param.display} "
-            f"iters), loss = {self._shown_loss():g}"
+            f"iters), loss = {self._losses.value():g}"
         )
         self._display_start_s, self._displayed = now, self._iteration
-        plan = self._net._plan
-        index = 0
-        for blob_id in plan.outputs:
-            name, weight = plan.blob_names[blob_id], plan.blob_loss_weights[blob_id]
-            for value in plan.blobs[blob_id].data_tensor.reshape(-1).tolist():
-                log.info(
-                    f"    Train net output #{index}: {name} = {value:g}{_weighted(weight, value)}"
-                )
-                index += 1
+        structure = self._net._structure
+        for line in output_lines("Train", structure, output_values(structure)):
+            log.info(line)
 
     def _test_if_due(self) -> None:
         due = self.param.test_interval and self._iteration % self.param.test_interval == 0
@@ -274,7 +266,6 @@ class Solver:
         log.info(f"Iteration {self._iteration}, Testing net (#{number})")
         net = self._test_nets[number]
         net.share_with(self._net)
-        plan = net._plan
         count = self.param.test_iter[number]
         last = len(net.layers) - 1
         loss = 0.0
@@ -288,22 +279,16 @@ class Solver:
                 log.info("Test interrupted.")
                 return
             loss += net._forward(0, last)
-            values = [plan.blobs[b].data_tensor.reshape(-1).tolist() for b in plan.outputs]
+            values = output_values(net._structure)
             if i == 0:
                 sums = values
             else:
                 sums = [[a + b for a, b in zip(x, y)] for x, y in zip(sums, values)]
         if self.param.test_compute_loss:
             log.info(f"Test loss: {loss / count:g}")
-        index = 0
-        for blob_id, column in zip(plan.outputs, sums):
-            name, weight = plan.blob_names[blob_id], plan.blob_loss_weights[blob_id]
-            for value in column:
-                mean = value / count
-                log.info(
-                    f"    Test net output #{index}: {name} = {mean:g}{_weighted(weight, mean)}"
-                )
-                index += 1
+        means = [[value / count for value in column] for column in sums]
+        for line in output_lines("Test", net._structure, means):
+            log.info(line)
 
     # Snapshots
 
@@ -328,70 +313,6 @@ class Solver:
         file_name(state_file, "Solver.restore(state_file)", "state_file")
         state = snapshot.read_state(state_file, self._rule.history)
         if state.learned_net:
-            self._net.copy_from(_beside(state_file, state.learned_net))
+            self._net.copy_from(snapshot.weights_path(state_file, state.learned_net))
         self._iteration = state.iteration
         self._current_step = state.current_step
-
-
-class SGDSolver(Solver):
-    """A solver whose rule is SGD whatever the file's `type` says."""
-
-    rule_name = "SGD"
-
-
-class NesterovSolver(SGDSolver):
-    """A solver whose rule is Nesterov's."""
-
-    rule_name = "Nesterov"
-
-
-class AdaGradSolver(SGDSolver):
-    """A solver whose rule is AdaGrad."""
-
-    rule_name = "AdaGrad"
-
-
-class RMSPropSolver(SGDSolver):
-    """A solver whose rule is RMSProp."""
-
-    rule_name = "RMSProp"
-
-
-class AdaDeltaSolver(SGDSolver):
-    """A solver whose rule is AdaDelta."""
-
-    rule_name = "AdaDelta"
-
-
-class AdamSolver(SGDSolver):
-    """A solver whose rule is Adam."""
-
-    rule_name = "Adam"
-
-
-def get_solver(solver_file: Path) -> Solver:
-    """The solver that a prototxt's `type` names."""
-    file_name(solver_file, "get_solver(solver_file)", "solver_file")
-    return solver_class(prototxt.read_solver(solver_file).type)(solver_file)
-
-
-def solver_class(name: str) -> type[Solver]:
-    """The class of a solver type; `Solver` itself for an unknown one, which it then reports."""
-    named: list[type[Solver]] = [SGDSolver, *SGDSolver.__subclasses__()]
-    classes = {cls.rule_name: cls for cls in named}
-    return classes.get(name, Solver)
-
-
-def _weighted(weight: float, value: float) -> str:
-    return f" (* {weight:g} = {weight * value:g} loss)" if weight else ""
-
-
-def _beside(state_file: Path, learned_net: str) -> str:
-    """The weights file of a solverstate, also where the run's folder was moved.
-
-    Caffe stores the path as text, so that restoring from another directory fails.
-    """
-    beside = os.path.join(os.path.dirname(os.fspath(state_file)), os.path.basename(learned_net))
-    if not os.path.exists(learned_net) and os.path.exists(beside):
-        return beside
-    return learned_net

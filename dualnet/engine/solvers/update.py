@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dualnet.engine import log
-from dualnet.engine.core.node import Parameter
+from dualnet.engine.core.node import ParamEntry
 from dualnet.engine.errors import SolverError
 from dualnet.engine.proto import caffe_pb2
 from dualnet.engine.solvers.rule import UpdateRule
@@ -23,7 +23,7 @@ __all__ = ["update"]
 
 def update(
     param: caffe_pb2.SolverParameter,
-    learnable: Sequence[Parameter],
+    learnable: Sequence[ParamEntry],
     rule: UpdateRule,
     rate: float,
     iteration: int,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dualnet.engine.core import random
-from dualnet.engine.solvers.solver import get_solver
+from dualnet.engine.solvers.solver_types import get_solver
 from tests.engine.bvlc.jobs import run_jobs
 from tests.engine.bvlc.solver_cases import CASES, SAVE_AT, STEPS
 

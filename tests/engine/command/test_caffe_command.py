@@ -15,9 +15,9 @@ import pytest
 from dualnet.engine.command import caffe_command
 from dualnet.engine.command.caffe_flags import UsageError, parse_flags
 from dualnet.engine.command.signals import SignalActions
-from dualnet.engine.core.net import Net
 from dualnet.engine.errors import SolverError
-from dualnet.engine.solvers.solver import get_solver
+from dualnet.engine.pycaffe.net import Net
+from dualnet.engine.solvers.solver_types import get_solver
 
 NET = """
 name: "small"

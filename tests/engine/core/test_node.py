@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dualnet.engine.core.net import Net
 from dualnet.engine.errors import CaffeError
 from dualnet.engine.proto.caffe_pb2 import TEST
+from dualnet.engine.pycaffe.net import Net
 
 EMPTY = """
 layer { name: "in" type: "Input" top: "in" input_param { shape { dim: 2 dim: 2 dim: 1 dim: 0 } } }

@@ -135,11 +135,11 @@ def test_an_alias_follows_its_owner_even_after_relayout():
 def test_taken_values_survive_the_next_result():
     blob = Blob((3,))
     blob.set_data(torch.ones(3))
-    taken = blob.take_data()
+    taken = blob.detach_data()
     blob.set_data(torch.zeros(3))
     assert (taken == 1).all()
     view = blob.data
-    taken = blob.take_data()
+    taken = blob.detach_data()
     blob.set_data(torch.full((3,), 5.0))
     assert (taken == 0).all() and (view == 5).all()
 
@@ -176,19 +176,19 @@ def test_views_outlive_the_blob():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_held_views_on_a_gpu_are_synchronised_at_boundaries():
     from dualnet.engine.core import device
-    from dualnet.engine.core.storage import boundary
+    from dualnet.engine.core.storage import sync_host_arrays
 
     device.set_mode_gpu()
     try:
         blob = Blob((2, 2))
         view = blob.data
         view[...] = 3
-        with boundary():
+        with sync_host_arrays():
             assert blob.data_tensor.is_cuda and (blob.data_tensor == 3).all()
             blob.set_data(torch.full((2, 2), 4.0, device="cuda"))
         assert (view == 4).all()
         view[0, 0] = 5
-        with boundary():
+        with sync_host_arrays():
             assert blob.data_tensor[0, 0] == 5
         device.set_mode_cpu()
         assert blob.data_tensor[0, 0] == 5

@@ -12,7 +12,7 @@ import numpy as np
 
 from dualnet import engine
 from dualnet.engine.core import random
-from dualnet.engine.core.net import Net
+from dualnet.engine.pycaffe.net import Net
 from tests.engine.differential.judge import Judge
 from tests.engine.differential.random_net import RandomNet
 from tests.engine.differential.stepwise import run_stepwise
@@ -183,17 +183,17 @@ def blobs_with_gradient(net: Net) -> set[str]:
     Of several readers in place the first decides: it is the last to write the diff.
     """
     wanted: dict[str, bool] = {}
-    for node in net._plan.nodes:
+    for node in net._structure.nodes:
         for blob_id, down in zip(node.bottom_ids, node.bottom_need_backward):
-            wanted.setdefault(net._plan.blob_names[blob_id], node.need_backward and down)
+            wanted.setdefault(net._structure.blob_names[blob_id], node.need_backward and down)
     return {name for name, computed in wanted.items() if computed}
 
 
 def loss_terms(net: Net) -> dict[str, int]:
     """How many terms each loss is a sum of, by array name."""
     return {
-        f"data:{net._plan.blob_names[node.top_ids[0]]}": node.bottoms[0].count
-        for node in net._plan.nodes
+        f"data:{net._structure.blob_names[node.top_ids[0]]}": node.bottoms[0].count
+        for node in net._structure.nodes
         if node.param.type.endswith("Loss")
     }
 
@@ -272,7 +272,7 @@ def _relative(a: np.ndarray, b: np.ndarray, scale: float) -> float:
 
 def _jitter_results(net: Net, draw: np.random.Generator) -> None:
     """Changes what each layer computes, in both directions, and loss weights in the last bit."""
-    nodes = net._plan.nodes
+    nodes = net._structure.nodes
     for node in nodes:
         for top, weight in zip(node.tops, node.loss_weights):
             if weight:
@@ -304,7 +304,7 @@ def _draw_params(net: Net, draw: np.random.Generator) -> None:
 
     Normalising layers get statistics as after training: without any they divide by zero.
     """
-    for node in net._plan.nodes:
+    for node in net._structure.nodes:
         for blob in node.layer.blobs:
             if node.param.type == "BatchNorm":
                 blob.data[...] = draw.uniform(1, 2, blob.dims)

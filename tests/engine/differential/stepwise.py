@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dualnet.engine.core.net import Net
+from dualnet.engine.pycaffe.net import Net
 
 __all__ = ["run_stepwise"]
 
@@ -29,7 +29,7 @@ def run_stepwise(
     Returns:
         What each layer computed, by the same names, for all blobs and gradients of parameters.
     """
-    nodes, names = net._plan.nodes, net._plan.blob_names
+    nodes, names = net._structure.nodes, net._structure.blob_names
     found: dict[str, np.ndarray] = {}
     # A layer in place is not the only one to write its blob: the last in each direction counts.
     last_writer = {names[i]: at for at, node in enumerate(nodes) for i in node.top_ids}

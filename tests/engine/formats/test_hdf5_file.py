@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from dualnet.engine.core.blob import Blob
-from dualnet.engine.core.net import Net
 from dualnet.engine.errors import CaffeError, DataError, WeightsError
 from dualnet.engine.formats import snapshot
 from dualnet.engine.formats.hdf5_file import writing
+from dualnet.engine.pycaffe.net import Net
 
 h5py = pytest.importorskip("h5py")
 

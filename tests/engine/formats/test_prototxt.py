@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from dualnet.engine.core.net import Net
 from dualnet.engine.errors import PrototxtError, UnknownLayerError
 from dualnet.engine.formats import prototxt
 from dualnet.engine.layers.registry import layer_type_list
 from dualnet.engine.proto import caffe_pb2, fork_names
-from dualnet.engine.solvers.solver import get_solver
+from dualnet.engine.pycaffe.net import Net
+from dualnet.engine.solvers.solver_types import get_solver
 
 
 @pytest.mark.parametrize(

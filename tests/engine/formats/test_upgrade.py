@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dualnet.engine.core.net import Net
 from dualnet.engine.errors import PrototxtError
 from dualnet.engine.formats import prototxt
 from dualnet.engine.layers.registry import layer_type_list
 from dualnet.engine.proto import caffe_pb2
+from dualnet.engine.pycaffe.net import Net
 
 LEGACY = Path(__file__).parent.parent / "legacy"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dualnet.engine.core.net import Net
 from dualnet.engine.errors import PrototxtError, WeightsError
 from dualnet.engine.proto import caffe_pb2
+from dualnet.engine.pycaffe.net import Net
 
 INPUT = 'layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }\n'
 

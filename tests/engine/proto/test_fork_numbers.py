@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from google.protobuf.message import DecodeError, EncodeError
 
-from dualnet.engine.core.net import Net
 from dualnet.engine.errors import PrototxtError
 from dualnet.engine.formats import prototxt
 from dualnet.engine.proto import caffe_pb2
 from dualnet.engine.proto.fork_numbers import settled
+from dualnet.engine.pycaffe.net import Net
 
 
 def varint(value: int) -> bytes:

@@ -12,7 +12,7 @@ from dualnet.engine.core.blob import Blob
 from dualnet.engine.errors import DeviceError
 from dualnet.engine.pycaffe import api
 from dualnet.engine.solvers import parallel
-from dualnet.engine.solvers.solver import get_solver
+from dualnet.engine.solvers.solver_types import get_solver
 
 NAMES = [
     "Net", "SGDSolver", "NesterovSolver", "AdaGradSolver", "RMSPropSolver", "AdaDeltaSolver",

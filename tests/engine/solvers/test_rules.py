@@ -8,7 +8,7 @@ import torch
 
 from dualnet.engine.errors import SolverError
 from dualnet.engine.proto import caffe_pb2
-from dualnet.engine.solvers import solver as solvers
+from dualnet.engine.solvers import solver_types as solvers
 from dualnet.engine.solvers.rule import rule_class, rule_names
 
 SHAPES = [(3, 2), (2,)]

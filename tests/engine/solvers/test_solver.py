@@ -9,7 +9,7 @@ import pytest
 
 from dualnet.engine.core import random
 from dualnet.engine.errors import SolverError, WeightsError
-from dualnet.engine.solvers.solver import SGDSolver, get_solver
+from dualnet.engine.solvers.solver_types import SGDSolver, get_solver
 
 NET = """
 name: "line"

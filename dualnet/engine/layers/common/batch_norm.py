@@ -76,7 +76,7 @@ class BatchNorm(NeuronLayer):
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         """Normalises, and in TRAIN adds the batch's statistics to the running ones."""
         in_place = bottom[0] is top[0]
-        x = self._planes(bottom[0].take_data() if in_place else bottom[0].data_tensor)
+        x = self._planes(bottom[0].detach_data() if in_place else bottom[0].data_tensor)
         mean_sum, variance_sum, factor = (blob.data_tensor for blob in self.blobs)
         if self._global:
             scale = torch.where(factor == 0, 0.0, factor.reciprocal())  # stays on the device

@@ -115,7 +115,7 @@ class Scale(_Broadcast):
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         """Scales; in place it keeps the input for the factor's gradient."""
         in_place = bottom[0] is top[0]
-        x = bottom[0].take_data() if in_place else bottom[0].data_tensor
+        x = bottom[0].detach_data() if in_place else bottom[0].data_tensor
         factor = self._operand(bottom).data_tensor.reshape(self._view)
         if self._bias is None:
             result = x * factor

@@ -16,7 +16,7 @@ from dualnet.engine.proto import caffe_pb2
 from dualnet.engine.records.database import Records, open_database
 from dualnet.engine.records.leveldb import is_leveldb
 from dualnet.engine.records.prefetch import Prefetcher
-from dualnet.engine.records.transform import Transformer
+from dualnet.engine.records.transform import DataTransformer
 
 __all__ = ["Data"]
 
@@ -52,7 +52,7 @@ class Data(Layer):
         if not param.batch_size:
             raise PrototxtError(f"layer '{self.name}': data_param needs batch_size above 0")
         database = open_database(param.source, is_level)
-        transformer = Transformer(self.layer_param.transform_param, self.phase, self.name)
+        transformer = DataTransformer(self.layer_param.transform_param, self.phase, self.name)
         color: bool | None = True if param.force_encoded_color else None
         if self.layer_param.transform_param.force_color:
             color = True
@@ -93,7 +93,7 @@ class _Source:
     def __init__(
         self,
         database: Records,
-        transformer: Transformer,
+        transformer: DataTransformer,
         batch_size: int,
         color: bool | None,
     ) -> None:

@@ -17,7 +17,7 @@ from dualnet.engine.layers.registry import register
 from dualnet.engine.proto import caffe_pb2
 from dualnet.engine.records.prefetch import Prefetcher
 from dualnet.engine.records.served_list import ServedList, read_lines
-from dualnet.engine.records.transform import Transformer
+from dualnet.engine.records.transform import DataTransformer
 
 __all__ = ["ImageData"]
 
@@ -46,7 +46,7 @@ class ImageData(Layer):
                 f"layer '{self.name}': new_height and new_width must be set at the same time, they "
                 f"are {param.new_height} and {param.new_width}"
             )
-        transformer = Transformer(self.layer_param.transform_param, self.phase, self.name)
+        transformer = DataTransformer(self.layer_param.transform_param, self.phase, self.name)
         draw = random.numpy_generator() if param.shuffle or param.rand_skip else None
         entries = _read_list(self.name, param.source, param.root_folder)
         self._source = _Source(self.name, param, entries, transformer, draw)
@@ -90,7 +90,7 @@ class _Source:
         name: str,
         param: caffe_pb2.ImageDataParameter,
         entries: list[_Entry],
-        transformer: Transformer,
+        transformer: DataTransformer,
         draw: np.random.Generator | None,
     ) -> None:
         self._name = name

@@ -13,9 +13,9 @@ from dualnet.engine.errors import DataError, PrototxtError, ShapeError
 from dualnet.engine.layers.base import Blobs, Layer
 from dualnet.engine.layers.registry import register
 from dualnet.engine.proto import caffe_pb2
-from dualnet.engine.pycaffe.windows import Cutter
 from dualnet.engine.records.prefetch import Prefetcher
 from dualnet.engine.records.transform import read_mean
+from dualnet.engine.records.window_cutter import Cutter
 from dualnet.engine.records.window_file import Window, WindowFile
 
 __all__ = ["WindowData"]

@@ -119,7 +119,7 @@ class BN(Layer):
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         """Normalises, scales and shifts; in place it keeps the input."""
         in_place = bottom[0] is top[0]
-        x = bottom[0].take_data() if in_place else bottom[0].data_tensor
+        x = bottom[0].detach_data() if in_place else bottom[0].data_tensor
         self._input = x if in_place else None
         scale, shift = self._vector(0), self._vector(1)
         if self._batch and not self._affine_only:

@@ -15,7 +15,7 @@ from dualnet.engine.layers.base import Blobs, Layer
 from dualnet.engine.layers.registry import register
 from dualnet.engine.records.prefetch import Prefetcher
 from dualnet.engine.records.served_list import ServedList, read_lines
-from dualnet.engine.records.transform import Transformer
+from dualnet.engine.records.transform import DataTransformer
 
 __all__ = ["DenseImageData"]
 
@@ -54,7 +54,7 @@ class DenseImageData(Layer):
                 self._refuse(f"needs {first} and {second}, or neither")
         if transform.crop_size or transform.mirror:
             self._refuse("goes with neither crop_size nor mirror of transform_param; use its own")
-        self._transformer = Transformer(transform, self.phase, self.name)
+        self._transformer = DataTransformer(transform, self.phase, self.name)
         draws = param.shuffle or param.rand_skip or param.mirror or param.crop_height
         self._draw = random.numpy_generator() if draws else None
         self._served = ServedList(self.name, param, self._read_list(), self._draw)

@@ -65,7 +65,7 @@ class Normalize(NeuronLayer):
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         """Normalises; in place it keeps the input."""
         in_place = bottom[0] is top[0]
-        x = bottom[0].take_data() if in_place else bottom[0].data_tensor
+        x = bottom[0].detach_data() if in_place else bottom[0].data_tensor
         self._input = x if in_place else None
         self._inverse = (x.square().sum(self._axes(x), keepdim=True) + self._eps).rsqrt()
         top[0].set_data(x * self._inverse * self._scale(x))

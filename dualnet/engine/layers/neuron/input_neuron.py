@@ -33,7 +33,7 @@ class InputNeuron(NeuronLayer):
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         """Applies the function."""
         in_place = bottom[0] is top[0]
-        x = bottom[0].take_data() if in_place else bottom[0].data_tensor
+        x = bottom[0].detach_data() if in_place else bottom[0].data_tensor
         self._input = x if in_place else None
         top[0].set_data(self._value(x))
 

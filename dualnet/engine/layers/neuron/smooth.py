@@ -92,7 +92,7 @@ class PReLU(NeuronLayer):
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         """Applies the slopes; in place the input is kept for backward."""
         in_place = bottom[0] is top[0]
-        x = bottom[0].take_data() if in_place else bottom[0].data_tensor
+        x = bottom[0].detach_data() if in_place else bottom[0].data_tensor
         self._input = x if in_place else None
         top[0].set_data(torch.where(x > 0, x, x * self._slopes(x)))
 

@@ -18,19 +18,19 @@ __all__ = ["LSTM", "LSTMUnit"]
 
 
 class _Cell(NamedTuple):
-    """One step's values, (…, H) each; f includes cont, and `squashed` is tanh(c)."""
+    """One step's values, (…, H) each; f includes cont, and `tanh_c` is tanh(c)."""
 
     i: Tensor
     f: Tensor
     o: Tensor
     g: Tensor
     c: Tensor
-    squashed: Tensor
+    tanh_c: Tensor
 
     @property
     def h(self) -> Tensor:
         """The step's output."""
-        return self.o * self.squashed
+        return self.o * self.tanh_c
 
 
 def _step(gates: Tensor, cont: Tensor, c_before: Tensor) -> _Cell:
@@ -62,12 +62,12 @@ def _step_back(cell: _Cell, c_before: Tensor, to_c: Tensor, to_h: Tensor) -> tup
     Returns:
         The gradients of `gates` (…, 4 H) and of `c_before` (…, H).
     """
-    i, f, o, g, _, squashed = cell
-    to_c = to_c + to_h * o * (1 - squashed * squashed)
+    i, f, o, g, _, tanh_c = cell
+    to_c = to_c + to_h * o * (1 - tanh_c * tanh_c)
     parts = [
         to_c * g * i * (1 - i),
         to_c * c_before * f * (1 - f),
-        to_h * squashed * o * (1 - o),
+        to_h * tanh_c * o * (1 - o),
         to_c * i * (1 - g * g),
     ]
     return torch.cat(parts, dim=-1), to_c * f

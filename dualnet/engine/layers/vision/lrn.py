@@ -9,7 +9,7 @@ from torch import Tensor
 from dualnet.engine.errors import PrototxtError, ShapeError
 from dualnet.engine.layers.base import Blobs, Layer
 from dualnet.engine.layers.registry import register
-from dualnet.engine.layers.vision.pooling_window import Window, average, average_backward
+from dualnet.engine.layers.vision.pooling_geometry import PoolingGeometry, average, average_backward
 from dualnet.engine.proto import caffe_pb2
 
 __all__ = ["LRN"]
@@ -41,7 +41,7 @@ class LRN(Layer):
         self._k = param.k if self._across else 1.0
         self._alpha = param.alpha / n if self._across else param.alpha
         margin = (n - 1) // 2
-        self._window = Window((n, n), (1, 1), (margin, margin))
+        self._geometry = PoolingGeometry((n, n), (1, 1), (margin, margin))
         self._scale: Tensor | None = None
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
@@ -71,7 +71,7 @@ class LRN(Layer):
         if top[0] is not bottom[0]:
             top[0].drop_data()
         square = x * x
-        sums = self._channel_sums(square) if self._across else average(square, self._window)
+        sums = self._channel_sums(square) if self._across else average(square, self._geometry)
         self._scale = sums.mul_(self._alpha).add_(self._k)
         top[0].set_data(self._scale.pow(-self._beta).mul_(x))
 
@@ -87,6 +87,6 @@ class LRN(Layer):
         if self._across:
             sums = self._channel_sums(ratio)
         else:
-            sums = average_backward(ratio, x, self._window)
+            sums = average_backward(ratio, x, self._geometry)
         factor = -2.0 * self._alpha * self._beta
         bottom[0].set_diff(direct.addcmul_(x, sums, value=factor))

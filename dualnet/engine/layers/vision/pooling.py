@@ -12,7 +12,12 @@ from dualnet.engine.core.blob import Blob
 from dualnet.engine.errors import PrototxtError, ShapeError
 from dualnet.engine.layers.base import Blobs, Layer
 from dualnet.engine.layers.registry import register
-from dualnet.engine.layers.vision.pooling_window import Window, average, average_backward, crop
+from dualnet.engine.layers.vision.pooling_geometry import (
+    PoolingGeometry,
+    average,
+    average_backward,
+    crop,
+)
 from dualnet.engine.layers.vision.stochastic_pooling import StochasticPooling
 from dualnet.engine.proto import caffe_pb2
 
@@ -72,7 +77,7 @@ class Pooling(Layer):
             )
         ceil = self._rounds_up()
         self._global = param.global_pooling
-        self._given = self._window = Window(kernel, stride, pad, ceil)
+        self._given = self._geometry = PoolingGeometry(kernel, stride, pad, ceil)
         self._size = (0, 0)
         self._output = (0, 0)
         self._direct = True
@@ -117,14 +122,14 @@ class Pooling(Layer):
         if dims[2:] != self._size:
             self._size = dims[2], dims[3]
             if self._global:
-                self._given = Window(self._size, (1, 1), (0, 0), self._given.ceil)
+                self._given = PoolingGeometry(self._size, (1, 1), (0, 0), self._given.ceil)
             self._output = self._given.output(self._size)
             if min(self._output) < 1 or min(self._size) < 1:
                 raise ShapeError(
                     f"layer '{self.name}': a bottom of shape {dims} is too small for {self._given}"
                 )
-            self._window = self._given.fitted(self._size)
-            self._direct = self._window.torch_agrees(self._size)
+            self._geometry = self._given.fitted(self._size)
+            self._direct = self._geometry.torch_agrees(self._size)
         for blob in top:
             blob.reshape(dims[0], dims[1], *self._output)
 
@@ -140,10 +145,10 @@ class Pooling(Layer):
         if top[0] is not bottom[0]:
             top[0].drop_data()
         if self._random:
-            top[0].set_data(self._random.forward(x, self._window))
+            top[0].set_data(self._random.forward(x, self._geometry))
             return
         if not self._is_max:
-            top[0].set_data(average(x, self._window))
+            top[0].set_data(average(x, self._geometry))
             return
         values, self._indices = self._maximum(x)
         top[0].set_data(values)
@@ -151,7 +156,7 @@ class Pooling(Layer):
             top[1].set_data(self._plane_positions(self._indices).to(torch.float32))
 
     def _maximum(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        w = self._window
+        w = self._geometry
         if self._direct:
             pair = _aten.max_pool2d_with_indices(x, w.kernel, w.stride, w.pad, [1, 1], w.ceil)
         else:
@@ -163,7 +168,7 @@ class Pooling(Layer):
         """Positions in the unpadded plane."""
         if self._direct:
             return indices
-        left, right, top, _ = self._window.margins(self._size)
+        left, right, top, _ = self._geometry.margins(self._size)
         width = self._size[1] + left + right
         rows, columns = indices // width - top, indices % width - left
         inside = (rows >= 0) & (rows < self._size[0]) & (columns >= 0) & (columns < self._size[1])
@@ -180,7 +185,7 @@ class Pooling(Layer):
             gradient = top[0].diff_tensor
         if top[0] is not bottom[0]:
             bottom[0].drop_diff()
-        w = self._window
+        w = self._geometry
         if self._random:
             bottom[0].set_diff(self._random.backward(gradient, x, w))
             return

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from dualnet.engine.core import random
-from dualnet.engine.layers.vision.pooling_window import (
-    Window,
+from dualnet.engine.layers.vision.pooling_geometry import (
+    PoolingGeometry,
     crop,
     window_sums,
     window_sums_backward,
@@ -31,7 +31,7 @@ class StochasticPooling:
         self._draws = draws
         self._chosen: Tensor | None = None  # (N, C, H', W') positions in the padded planes
 
-    def forward(self, x: Tensor, window: Window) -> Tensor:
+    def forward(self, x: Tensor, window: PoolingGeometry) -> Tensor:
         """Pools.
 
         Args:
@@ -58,7 +58,7 @@ class StochasticPooling:
         self._chosen = rows * padded.shape[3] + columns
         return values.gather(4, chosen.unsqueeze(4)).squeeze(4)
 
-    def backward(self, gradient: Tensor, x: Tensor, window: Window) -> Tensor:
+    def backward(self, gradient: Tensor, x: Tensor, window: PoolingGeometry) -> Tensor:
         """The gradient: to the drawn pixels in TRAIN, that of the expectation in TEST.
 
         In TEST, BVLC Caffe sends it to the pixels of an earlier pass, if there was any.
@@ -88,6 +88,6 @@ class StochasticPooling:
         return crop(planes, margins, (height, width))
 
 
-def _expectation(x: Tensor, sums: Tensor, window: Window) -> Tensor:
+def _expectation(x: Tensor, sums: Tensor, window: PoolingGeometry) -> Tensor:
     """The average of each window's values, weighted by themselves; 0 for a window of zeros."""
     return torch.where(sums > 0, window_sums(x * x, window) / sums, 0.0)

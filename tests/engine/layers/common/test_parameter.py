@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dualnet.engine.core.net import Net
-from dualnet.engine.solvers.solver import get_solver
+from dualnet.engine.pycaffe.net import Net
+from dualnet.engine.solvers.solver_types import get_solver
 from tests.engine.harness import make_layer
 
 SHAPE = "parameter_param { shape { dim: 2 dim: 3 } }"

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import dualnet.engine
-from dualnet.engine.core.net import Net
 from dualnet.engine.errors import PrototxtError
 from dualnet.engine.layers.common.python import PythonLayer
 from dualnet.engine.proto.caffe_pb2 import TEST, TRAIN
+from dualnet.engine.pycaffe.net import Net
 
 
 class TenTimes(PythonLayer):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dualnet.engine.core.net import Net
 from dualnet.engine.errors import CaffeError, GraphError
+from dualnet.engine.pycaffe.net import Net
 from tests.engine.harness import make_layer
 
 

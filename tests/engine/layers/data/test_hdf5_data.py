@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from dualnet.engine.core import random
-from dualnet.engine.core.net import Net
 from dualnet.engine.errors import DataError, PrototxtError, ShapeError
 from dualnet.engine.proto.caffe_pb2 import TEST, TRAIN
+from dualnet.engine.pycaffe.net import Net
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from dualnet.engine.core import random
-from dualnet.engine.core.net import Net
 from dualnet.engine.errors import DataError, PrototxtError, ShapeError
 from dualnet.engine.formats.image import resize
 from dualnet.engine.proto.caffe_pb2 import TEST, TRAIN
+from dualnet.engine.pycaffe.net import Net
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from dualnet.engine.core import random
-from dualnet.engine.core.net import Net
 from dualnet.engine.errors import DataError, PrototxtError
 from dualnet.engine.proto.caffe_pb2 import TEST, TRAIN
+from dualnet.engine.pycaffe.net import Net
 
 
 @pytest.fixture

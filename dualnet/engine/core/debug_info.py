@@ -11,34 +11,35 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from dualnet.engine import log
-from dualnet.engine.core.build import Plan
+from dualnet.engine.core.build import NetStructure
 from dualnet.engine.core.node import Node
 
 __all__ = ["show_backward", "show_forward", "show_params"]
 
 
-def show_forward(plan: Plan, node: Node) -> None:
+def show_forward(structure: NetStructure, node: Node) -> None:
     """One line for each top and parameter of a layer that has run forward."""
     for blob, number in zip(node.tops, node.top_ids):
-        name = plan.blob_names[number]
+        name = structure.blob_names[number]
         log.info(
             f"    [Forward] Layer {node.name}, top blob {name} data: {_mean(blob.data_tensor):g}"
         )
     for blob, number in zip(node.layer.blobs, node.param_ids):
         log.info(
-            f"    [Forward] Layer {node.name}, param blob {_param_name(plan, number)} data: "
+            f"    [Forward] Layer {node.name}, param blob {_param_name(structure, number)} data: "
             f"{_mean(blob.data_tensor):g}"
         )
 
 
-def show_backward(plan: Plan, node: Node) -> None:
+def show_backward(structure: NetStructure, node: Node) -> None:
     """One line for each gradient that a layer has computed."""
     if not node.need_backward:
         return
     for blob, number, wanted in zip(node.bottoms, node.bottom_ids, node.bottom_need_backward):
         if wanted:
             log.info(
-                f"    [Backward] Layer {node.name}, bottom blob {plan.blob_names[number]} diff: "
+                f"    [Backward] Layer {node.name}, bottom blob "
+                f"{structure.blob_names[number]} diff: "
                 f"{_mean(blob.diff_tensor):g}"
             )
     for index in range(len(node.param_ids)):  # by number here, whatever their names, as in Caffe
@@ -49,9 +50,9 @@ def show_backward(plan: Plan, node: Node) -> None:
             )
 
 
-def show_params(plan: Plan) -> None:
+def show_params(structure: NetStructure) -> None:
     """One line for all parameters after a full backward pass; an error line in Caffe too."""
-    blobs = [plan.params[number].blob for number in plan.learnable]
+    blobs = [structure.params[number].blob for number in structure.learnable]
     data = _norms([blob.data_tensor for blob in blobs])
     diff = _norms([blob.diff_tensor for blob in blobs])
     log.error(
@@ -71,6 +72,6 @@ def _norms(tensors: Sequence[Tensor]) -> tuple[float, float]:
     )
 
 
-def _param_name(plan: Plan, number: int) -> str:
-    param = plan.params[number]
+def _param_name(structure: NetStructure, number: int) -> str:
+    param = structure.params[number]
     return str(param.spec.name or param.index)

@@ -60,7 +60,7 @@ class Cutter:
         xs, ys = (window.x1, window.x2), (window.y1, window.y2)
         if self._expands:
             xs, ys = self._expanded(xs, ys)
-        x, y = _Span(*xs, columns, self._size), _Span(*ys, rows, self._size)
+        x, y = _ClippedSpan(*xs, columns, self._size), _ClippedSpan(*ys, rows, self._size)
         inside = self._expands or (x.within and y.within)
         if not inside or x.last < x.first or y.last < y.first:
             raise DataError(
@@ -100,7 +100,7 @@ class Cutter:
         )
 
 
-class _Span:
+class _ClippedSpan:
     """One axis of a window that may reach beyond the image.
 
     Attributes:

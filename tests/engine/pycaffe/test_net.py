@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from dualnet.engine.core import random
-from dualnet.engine.core.net import Net
 from dualnet.engine.errors import CaffeError, GraphError, ShapeError, UnknownNameError, WeightsError
 from dualnet.engine.proto.caffe_pb2 import TEST, TRAIN
+from dualnet.engine.pycaffe.net import Net
 
 IP = 'inner_product_param { num_output: 4 weight_filler { type: "gaussian" } }'
 SIMPLE = f"""
@@ -136,7 +136,7 @@ FROZEN = "param { lr_mult: 0 } param { lr_mult: 0 }"
 
 
 def need(net):
-    return {n.name: (n.need_backward, n.bottom_need_backward) for n in net._plan.nodes}
+    return {n.name: (n.need_backward, n.bottom_need_backward) for n in net._structure.nodes}
 
 
 def test_backward_runs_under_a_loss_only(make):
@@ -186,7 +186,7 @@ def test_shared_parameters(make):
     first, second = net.params["ip1"][0], net.params["ip2"][0]
     first.data[...] = 2
     assert (second.data == 2).all()
-    assert len(net._plan.learnable) == 2 and len(net._plan.params) == 4
+    assert len(net._structure.learnable) == 2 and len(net._structure.params) == 4
     with pytest.raises(ShapeError, match=r"'w' is shared by layers 'ip1' and 'ip2'.*\(4, 3\)"):
         make(text.replace("dim: 4", "dim: 3"))
 

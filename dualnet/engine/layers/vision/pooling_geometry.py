@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    "Window",
+    "PoolingGeometry",
     "average",
     "average_backward",
     "crop",
@@ -25,7 +25,7 @@ _aten = torch.ops.aten
 
 
 @dataclass(frozen=True)
-class Window:
+class PoolingGeometry:
     """Geometry of a pooling; pairs are (height, width).
 
     Attributes:
@@ -51,7 +51,7 @@ class Window:
             pooled.append(count)
         return pooled[0], pooled[1]
 
-    def fitted(self, size: tuple[int, int]) -> Window:
+    def fitted(self, size: tuple[int, int]) -> PoolingGeometry:
         """The same pooling without what lies beyond image and padding.
 
         A kernel may be larger than both where the stride is large too, and a stride may lead to a
@@ -62,7 +62,7 @@ class Window:
             tuple(min(given, max(span, 1)) for given, span in zip(pair, spans))
             for pair in (self.kernel, self.stride)
         )
-        return Window((kernel[0], kernel[1]), (stride[0], stride[1]), self.pad, self.ceil)
+        return PoolingGeometry((kernel[0], kernel[1]), (stride[0], stride[1]), self.pad, self.ceil)
 
     def torch_agrees(self, size: tuple[int, int]) -> bool:
         """Whether PyTorch's operators give Caffe's result for this image size."""
@@ -96,7 +96,7 @@ def crop(padded: Tensor, margins: tuple[int, int, int, int], size: tuple[int, in
     )
 
 
-def window_sums(x: Tensor, window: Window) -> Tensor:
+def window_sums(x: Tensor, window: PoolingGeometry) -> Tensor:
     """Sums over windows, zeros beyond the edges.
 
     Args:
@@ -110,7 +110,7 @@ def window_sums(x: Tensor, window: Window) -> Tensor:
     return _aten.avg_pool2d(padded, window.kernel, window.stride, [0, 0], False, True, 1)
 
 
-def window_sums_backward(gradient: Tensor, x: Tensor, window: Window) -> Tensor:
+def window_sums_backward(gradient: Tensor, x: Tensor, window: PoolingGeometry) -> Tensor:
     """The gradient of `window_sums`: for each pixel the sum over the windows that hold it.
 
     Args:
@@ -130,7 +130,7 @@ def window_sums_backward(gradient: Tensor, x: Tensor, window: Window) -> Tensor:
     return crop(result, margins, size)
 
 
-def average(x: Tensor, window: Window) -> Tensor:
+def average(x: Tensor, window: PoolingGeometry) -> Tensor:
     """Average pooling; arguments and result as in `window_sums`."""
     size = x.shape[2], x.shape[3]
     if window.torch_agrees(size):
@@ -138,7 +138,7 @@ def average(x: Tensor, window: Window) -> Tensor:
     return window_sums(x, window) / window.divisors(size, x.device)
 
 
-def average_backward(gradient: Tensor, x: Tensor, window: Window) -> Tensor:
+def average_backward(gradient: Tensor, x: Tensor, window: PoolingGeometry) -> Tensor:
     """The gradient of `average`; arguments and result as in `window_sums_backward`."""
     size = x.shape[2], x.shape[3]
     if window.torch_agrees(size):
