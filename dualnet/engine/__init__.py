@@ -13,7 +13,7 @@ from types import ModuleType
 
 __all__ = ["register"]
 
-#: What each name below `caffe` stands for.
+#: The engine's module for each submodule of `caffe`.
 _SUBMODULES = {
     "caffe._caffe": "dualnet.engine.pycaffe.api",
     "caffe.pycaffe": "dualnet.engine.pycaffe.api",
@@ -43,7 +43,7 @@ def register() -> ModuleType:
         sys.modules[name] = module
         if name.count(".") == 1 and name != "caffe._caffe":
             setattr(api, name.rpartition(".")[2], module)  # as an import of a submodule does
-    # For processes that users' layers start anew: they are given this path, and no modules.
+    # For processes that users' layers start: they inherit this path, but no modules.
     folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "importable")
     if folder not in sys.path:
         sys.path.append(folder)

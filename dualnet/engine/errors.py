@@ -78,7 +78,7 @@ class UnsupportedError(CaffeError, NotImplementedError):
 
 @contextmanager
 def naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Names the net's file in what says that a layer type is unknown."""
+    """Puts the net's file before an UnknownLayerError."""
     try:
         yield
     except UnknownLayerError as error:

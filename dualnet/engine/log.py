@@ -29,7 +29,7 @@ _minimum = _level_from_environment()
 
 
 def init_log(level: int | None = None, logtostderr: bool = True) -> None:
-    """Sets the least severity that is shown.
+    """Sets the lowest severity that is written.
 
     Args:
         level: 0 info, 1 warning, 2 error; None keeps the present one.

@@ -1,7 +1,8 @@
-"""Lets contenders, each in a process of its own, train by turns, and compares their times.
+"""Times training steps of several variants, each in a process of its own, and compares them.
 
-Short turns in changing order put a change of the machine's load on all alike; ratios are taken
-within a round, so that a slow round cancels out.
+The measurements are interleaved: variants train for short turns in rotating order, so that changes
+of the machine's load affect all alike. Ratios are taken within a round, so that a slow one cancels
+out.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class Contender:
         try:
             self._process.communicate()
         except BrokenPipeError:
-            pass  # a request that it did not live to read
+            pass  # it ended before it read the request
 
     def _reply(self) -> dict[str, Any]:
         stream = self._process.stdout
@@ -156,7 +157,7 @@ def contest(
 
 
 def summary(contender: Contender, peak_mib: float) -> dict[str, Any]:
-    """A contender's record: median and quartiles of its steps, and its memory."""
+    """A variant's record: median and quartiles of its steps, and its memory."""
     steps = sorted(s for one in contender.rounds_s for s in one)
     quartiles = statistics.quantiles(steps, n=4) if len(steps) > 1 else steps * 3
     return {

@@ -20,7 +20,7 @@ def peak_bytes(index: int) -> int:
 
 
 def reset_peak(index: int) -> None:
-    """Begins a new peak."""
+    """Restarts the measurement of the peak."""
     torch.cuda.synchronize(index)
     torch.cuda.reset_peak_memory_stats(index)
 

@@ -1,4 +1,4 @@
-"""A net trained through pycaffe, whoever provides it: the engine or BVLC Caffe."""
+"""A net trained through pycaffe, that of the engine or of BVLC Caffe."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def _stage(spec: dict[str, Any], net: Any, images: Any, labels: Any) -> tuple[An
     """This process's stage of the net, and what one training step of it is.
 
     Args:
-        spec: As above.
+        spec: the module's SPEC.
         net: The whole one, an nn.Sequential.
         images: (N, 3, 32, 32) float32, channels-last.
         labels: (N,) int64.
@@ -93,7 +93,7 @@ def _stage(spec: dict[str, Any], net: Any, images: Any, labels: Any) -> tuple[An
     if spec["rank"] == 1:
         part = nn.Sequential(_order(torch.channels_last, torch.contiguous_format), *net[cut:])
     sample = torch.empty(spec["batch"] // spec["micro"], 3, 32, 32)
-    # A stage asks for the gradients of what its examples say has one.
+    # A stage computes its input's gradient only if the example input requires one.
     crossing = net[:cut](sample).contiguous().detach().requires_grad_()
     example = (sample, crossing) if spec["rank"] == 0 else (crossing, part(crossing))
     own = pipelining.PipelineStage(

@@ -1,1 +1,1 @@
-"""The `caffe` command."""
+"""The command `caffe`: train, test, time and device_query, with Caffe's flags, signals and log."""

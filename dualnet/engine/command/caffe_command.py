@@ -150,14 +150,14 @@ def _time(flags: Flags) -> None:
 
 
 def _device_query(flags: Flags) -> None:
-    """Shows what PyTorch knows of the GPUs."""
+    """Logs the GPUs and their properties."""
     log.info(f"Querying GPUs {flags.gpu}")
     present = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if not present:
         log.info(f"PyTorch {torch.__version__} sees no CUDA devices")
     chosen = range(present) if flags.gpu in ("", "all") else _gpu_numbers(flags.gpu)
     for index in chosen:
-        device.set_device(index)  # refuses a number that does not exist
+        device.set_device(index)  # raises DeviceError for a number that does not exist
         properties = torch.cuda.get_device_properties(index)
         for label, value in (
             ("Device id", index),
@@ -188,7 +188,7 @@ def _gpu_numbers(text: str) -> list[int]:
 
 
 def _wants_gpu(param: caffe_pb2.SolverParameter) -> bool:
-    """Caffe's default mode is GPU; where no solver asks for it in so many words, the CPU may do."""
+    """Caffe's default mode is GPU; a solver that does not set it may run on the CPU without one."""
     if param.solver_mode != caffe_pb2.SolverParameter.GPU:
         return False
     return bool(param.HasField("solver_mode") or torch.cuda.is_available())

@@ -24,7 +24,7 @@ def _flag(default: typing.Any, text: str) -> typing.Any:
 class Flags:
     """The flags of the `caffe` command (`tools/caffe.cpp`), and those of its log."""
 
-    gpu: str = _flag("", "run on this GPU; 'all' where there is one")
+    gpu: str = _flag("", "GPU number; 'all' is accepted if there is exactly one")
     iterations: int = _flag(50, "how many iterations to test or time")
     level: int = _flag(0, "network level")
     model: str = _flag("", "the model definition (prototxt)")
@@ -34,11 +34,11 @@ class Flags:
     snapshot: str = _flag("", "the solver state to resume training from")
     solver: str = _flag("", "the solver definition (prototxt)")
     stage: str = _flag("", "network stages, separated by ','")
-    stop_on_nan: bool = _flag(False, "end training when the loss is no number (not in Caffe)")
+    stop_on_nan: bool = _flag(False, "end training when the loss is NaN or infinite (not in Caffe)")
     weights: str = _flag("", "weights to start or test with, separated by ','")
     minloglevel: int = _flag(-1, "least severity to log: 0 info, 1 warning, 2 error")
-    logtostderr: bool = _flag(True, "log to standard error, which is always so")
-    alsologtostderr: bool = _flag(True, "the same")
+    logtostderr: bool = _flag(True, "accepted for compatibility; the log always goes to stderr")
+    alsologtostderr: bool = _flag(True, "as logtostderr")
     help: bool = _flag(False, "show this help")
     version: bool = _flag(False, "show the version")
 
@@ -54,7 +54,7 @@ def parse_flags(arguments: Sequence[str]) -> tuple[Flags, list[str]]:
         arguments: the command line after the program's name.
 
     Returns:
-        The flags, and the words that are none.
+        The flags, and the other words.
 
     Raises:
         UsageError: a flag is unknown, lacks its value or has a wrong one.

@@ -1,6 +1,6 @@
 """Signals that stop a solver or make it snapshot (Caffe `util/signal_handler.cpp`).
 
-The handlers only take a note; the solver asks for it once an iteration, also while it tests.
+The handlers only record the signal; the solver asks once an iteration, and tests once a batch.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class SignalActions:
         return self._pending.pop(0) if self._pending else "none"
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._pid:  # a process that a layer forked: nobody there would ask
+        if os.getpid() != self._pid:  # forked by a layer: no solver asks there, so end as usual
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return

@@ -1,8 +1,8 @@
 """Nets in processes that are forked from one which has run nets.
 
-PyTorch computes with a team of OpenMP threads that waits for work between two calls. A forked
-process has a record of that team and none of its threads, and would wait for them for ever. So it
-computes with one thread, which needs no team, unless its parent never had one.
+PyTorch computes with a pool of OpenMP threads that is kept between two calls. A forked process
+inherits the record of that pool but none of its threads, and would wait for them for ever. So it
+computes with one thread, which needs no pool, unless its parent never had one.
 """
 
 from __future__ import annotations

@@ -148,11 +148,11 @@ class Blob:
         return self._diff.tensor(self._shape)
 
     def data_in(self, memory_format: torch.memory_format) -> Tensor:
-        """The values in a memory format; the blob keeps them so where it may."""
+        """The values in a memory format; the blob keeps them so unless others see its memory."""
         return self._data.relayout(self._shape, memory_format)
 
     def diff_in(self, memory_format: torch.memory_format) -> Tensor:
-        """The gradient in a memory format; the blob keeps it so where it may."""
+        """The gradient in a memory format; see `data_in`."""
         return self._diff.relayout(self._shape, memory_format)
 
     def set_data(self, values: Tensor) -> None:
@@ -171,11 +171,17 @@ class Blob:
         self._diff.bind(self._fitting(values))
 
     def detach_data(self) -> Tensor:
-        """The values for keeping, by a layer that computes in place; `set_data` must follow."""
+        """Takes the values out, so that the next `set_data` does not overwrite them.
+
+        For a layer that computes in place and needs its input for backward; `set_data` must follow.
+        """
         return self._data.detach(self._shape)
 
     def alias_data(self, values: Tensor) -> None:
-        """Looks at memory that a caller owns (MemoryData), until the next `set_data`."""
+        """Uses caller-owned memory as values, without a copy, until the next `set_data`.
+
+        MemoryData serves users' arrays so.
+        """
         self._data.alias(self._fitting(values))
 
     def add_diff(self, values: Tensor) -> None:
@@ -192,11 +198,14 @@ class Blob:
         self._diff.clear()
 
     def drop_data(self) -> None:
-        """Frees the values' memory for a result; `set_data` must follow."""
+        """Releases the values, so that their memory can hold the result; `set_data` must follow.
+
+        Not where the layer's input is the same blob: it would be gone before it is read.
+        """
         self._data.drop()
 
     def drop_diff(self) -> None:
-        """Frees the gradient's memory for a result; `set_diff` must follow."""
+        """Releases the gradient's memory for a result; `set_diff` must follow. See `drop_data`."""
         self._diff.drop()
 
     def share_data(self, other: Blob) -> None:

@@ -1,4 +1,4 @@
-"""From a net's message to layers, blobs and the plan of the backward pass.
+"""From a net's message to layers and blobs, and to what of them runs backward.
 
 Facts from Caffe's `src/caffe/net.cpp` (Init, AppendTop, AppendBottom, AppendParam).
 """
@@ -16,7 +16,11 @@ __all__ = ["NetStructure"]
 
 
 class NetStructure:
-    """Everything that a net consists of.
+    """Layers, blobs and parameters of a net, built as Caffe's Net::Init does.
+
+    Filters the layers by state, inserts Split layers, creates layers and blobs in order, decides
+    which layers run backward, and makes parameters of one name share their memory. The first one
+    built in a process changes that process's malloc settings: see `memory.keep_freed_blocks`.
 
     Args:
         net: the message with its `state` set; filtered and completed with Split layers here.
@@ -33,7 +37,10 @@ class NetStructure:
         learnable: the ids of parameters that own their memory.
 
     Raises:
-        CaffeError: the net is wrong; see the message.
+        PrototxtError: a setting is wrong or missing; UnknownLayerError for a layer type.
+        GraphError: layers and blobs do not fit together.
+        ShapeError: shapes do not fit, of blobs or of parameters of one name.
+        CaffeError: what else a layer's setup raises (DataError, WeightsError).
     """
 
     def __init__(self, net: caffe_pb2.NetParameter) -> None:
@@ -61,6 +68,12 @@ class NetStructure:
         self._share_params()
 
     def _add_layer(self, param: caffe_pb2.LayerParameter) -> None:
+        """Creates one layer with its blobs; the order of the steps is Caffe's, and matters.
+
+        Blobs are wired before `setup`, which reads the bottoms' shapes. The file's `param` entries
+        are counted and read before it, too, because BatchNorm appends its own in `setup`.
+        Parameters exist, and are registered, only after it.
+        """
         if not param.HasField("phase"):
             param.phase = self.message.state.phase
         if len(param.propagate_down) not in (0, len(param.bottom)):
@@ -78,7 +91,7 @@ class NetStructure:
             least = layer.tops if isinstance(layer.tops, int) else layer.tops[0]
             while len(node.tops) < least:
                 self._append_unnamed_top(node)
-        specs = len(param.param)  # before setup: BatchNorm adds its own
+        specs = len(param.param)
         lr_mults = [spec.lr_mult for spec in param.param]
         node.setup()
         for blob_id, weight in zip(node.top_ids, node.loss_weights):
@@ -172,7 +185,13 @@ class NetStructure:
                 param.blob.share_diff(owner.blob)
 
     def _prune_backward(self) -> None:
-        """Keeps backward to layers under a loss, and off blobs whose producers do not need it."""
+        """Disables backward where no loss is downstream, or no gradient is wanted upstream.
+
+        One walk from the last layer to the first. `under_loss` are blobs that a loss depends on;
+        `skip` are bottoms whose gradient their reader does not compute. A layer all of whose tops
+        are in `skip` has nothing to do. Names suffice to tell blobs apart: after `insert_splits`
+        each has one reader, except along in-place layers, where all see one gradient anyway.
+        """
         under_loss: set[str] = set()
         skip: set[str] = set()
         for node in reversed(self.nodes):

@@ -1,7 +1,7 @@
-"""What pycaffe's functions are called with: wrong types are named before they get deep inside.
+"""Checks of the arguments of pycaffe's functions, before a wrong type fails deep inside.
 
-Boost.Python, which makes BVLC Caffe's functions, raises TypeErrors that list the signatures; the
-engine's, TypeErrors too, name the call, the argument, what it is and what would be right.
+Boost.Python, which makes BVLC Caffe's functions, raises TypeErrors that list the signatures. Those
+raised here name the call, the argument, its value and what would be right.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def blob_names(call: str, argument: str, names: Any) -> None:
 
 
 def fill(call: str, name: str, place: np.ndarray, values: Any) -> None:
-    """Put values into a blob's array, as NumPy does.
+    """Copies values into a blob's array, with NumPy's broadcasting.
 
     Raises:
         ValueError: their shape does not fit.

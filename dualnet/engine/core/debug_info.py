@@ -1,6 +1,6 @@
 """What `debug_info: true` writes to the log: the mean size of data and gradients (`net.cpp`).
 
-Blobs that vanish or explode show at a glance. Each number is the mean of absolute values.
+It shows where values vanish or explode. Each number is the mean of absolute values.
 """
 
 from __future__ import annotations

@@ -22,7 +22,9 @@ Filler = Callable[[Blob, caffe_pb2.FillerParameter, torch.Generator], Tensor]
 def fill(blob: Blob, param: caffe_pb2.FillerParameter) -> None:
     """Sets a blob's data.
 
-    Values are drawn on the CPU whatever the device, so that a seed means the same everywhere.
+    The first axis counts as the outputs and the rest as what each reads: for weights (O, I, kh, kw)
+    the fan-in is I kh kw. The fan-out is Caffe's: the count without axis 1, O kh kw. Values are
+    drawn on the CPU whatever the device, so that a seed means the same everywhere.
 
     Args:
         blob: the blob; its shape gives the fan-in and fan-out.
@@ -58,7 +60,8 @@ def _gaussian(blob: Blob, param: caffe_pb2.FillerParameter, draw: torch.Generato
         raise PrototxtError(f"gaussian filler: std must be 0 or more, it is {param.std:g}")
     values = torch.empty(blob.dims).normal_(param.mean, param.std, generator=draw)
     if param.sparse >= 0:
-        # Each weight stays with probability sparse / shape[0]: so many inputs for each output.
+        # Each weight is kept with probability sparse / shape[0], as in Caffe. Axis 0 runs over the
+        # outputs, so that each input keeps `sparse` of its weights on average.
         if blob.dims[0] < param.sparse:
             raise PrototxtError(
                 f"gaussian filler: sparse {param.sparse} exceeds the first dimension of the "
@@ -72,6 +75,7 @@ def _gaussian(blob: Blob, param: caffe_pb2.FillerParameter, draw: torch.Generato
 def _positive_unitball(
     blob: Blob, param: caffe_pb2.FillerParameter, draw: torch.Generator
 ) -> Tensor:
+    """Uniform in [0, 1), each row of axis 0 then divided by its sum."""
     values = torch.empty(blob.dims).uniform_(0.0, 1.0, generator=draw)
     rows = values.view(blob.dims[0], -1)
     rows /= rows.sum(dim=1, keepdim=True)
@@ -79,6 +83,7 @@ def _positive_unitball(
 
 
 def _fan(blob: Blob, param: caffe_pb2.FillerParameter) -> float:
+    """n of `variance_norm`: FAN_IN (the default), FAN_OUT, or AVERAGE of both; see `fill`."""
     if not blob.count:
         return 1.0  # no value to scale
     fan_in = blob.count / blob.dims[0]
@@ -92,11 +97,13 @@ def _fan(blob: Blob, param: caffe_pb2.FillerParameter) -> float:
 
 
 def _xavier(blob: Blob, param: caffe_pb2.FillerParameter, draw: torch.Generator) -> Tensor:
+    """Uniform in [-b, b], b = sqrt(3 / n), which has variance 1 / n (Glorot and Bengio 2010)."""
     bound = math.sqrt(3.0 / _fan(blob, param))
     return torch.empty(blob.dims).uniform_(-bound, bound, generator=draw)
 
 
 def _msra(blob: Blob, param: caffe_pb2.FillerParameter, draw: torch.Generator) -> Tensor:
+    """Normal with variance 2 / n (He et al. 2015)."""
     deviation = math.sqrt(2.0 / _fan(blob, param))
     return torch.empty(blob.dims).normal_(0.0, deviation, generator=draw)
 

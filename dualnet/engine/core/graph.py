@@ -66,8 +66,12 @@ def filter_layers(net: caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
 def insert_splits(net: caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
     """Gives every reader of a shared blob its own copy, by Split layers.
 
-    A loss weight on a blob that is also read counts as a reader: the Split layer's first top then
-    carries the weight.
+    The first pass counts the readers of each top, which is named by layer and place because
+    in-place layers write several tops of one name; the second one renames the bottoms and inserts
+    the Splits.
+
+    A loss weight counts as a reader of its blob: with another reader the Split layer's first top
+    carries the weight. As in Caffe, the layer that had it then loses the weights of all its tops.
 
     Args:
         net: the filtered net.

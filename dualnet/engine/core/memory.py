@@ -1,8 +1,9 @@
 """How the process keeps its memory, on the CPU.
 
 A layer's large result is freed in every step and asked for again in the next. The C library hands
-blocks that large back to the system, which then zeroes and maps each of their pages anew: up to a
-third of a training step. Kept in the heap they cost nothing.
+blocks that large back to the system, which then zeroes and maps each of their pages again: up to a
+third of a training step (CIFAR-10 net, batch 256, two cores of an AMD EPYC). With mallopt they stay
+in the heap and are reused at no cost. Results do not depend on it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _done = False
 
 
 def keep_freed_blocks() -> bool:
-    """Lets the C library keep freed blocks of any size for the next request, from now on.
+    """Lets the C library keep freed blocks of any size for the next request, in this whole process.
 
     A user's own settings of malloc (`MALLOC_…` or `GLIBC_TUNABLES` in the environment) win.
 
@@ -36,5 +37,5 @@ def keep_freed_blocks() -> bool:
             mapped = mallopt(_M_MMAP_MAX, 0)
             _done = bool(mapped and mallopt(_M_TRIM_THRESHOLD, _NEVER))
         except (AttributeError, OSError):
-            pass  # another C library; training is slower, no less right
+            pass  # no mallopt in this C library: results are the same, only slower
     return _done

@@ -65,35 +65,39 @@ class Node:
         self.loss_weights = self._loss_weights()
         for top, weight in zip(self.tops, self.loss_weights):
             if weight:
-                # The weight lives in the top's diff, where backward finds it (layer.hpp).
+                # Between passes a loss top's diff holds its weight (Caffe's layer.hpp): backward
+                # finds it there as the gradient to start from.
                 top.diff_tensor.fill_(weight)
 
     def forward(self) -> float | Tensor:
         """Reshapes and runs the layer.
 
         Returns:
-            The weighted sum of its losses, on the device; 0 without any.
+            The weighted sum of its losses, a float64 scalar on the device; the float 0.0 if no top
+            has a loss weight.
         """
-        with self._explained("forward"):
+        with self._naming_layer("forward"):
             self.layer.reshape(self.bottoms, self.tops)
             self.layer.forward(self.bottoms, self.tops)
         loss: float | Tensor = 0.0
         for top, weight in zip(self.tops, self.loss_weights):
             if weight:
+                # data * diff is the weighted loss, because the diff holds the weight. In double
+                # precision, so that adding up a net's losses adds no rounding.
                 loss = loss + (top.data_tensor * top.diff_tensor).sum().double()
         return loss
 
     def backward(self) -> None:
         """Runs the layer backward where the analysis found it necessary."""
         if self.need_backward:
-            with self._explained("backward"):
+            with self._naming_layer("backward"):
                 self.layer.backward(self.tops, self.bottom_need_backward, self.bottoms)
 
     @contextmanager
-    def _explained(self, direction: str) -> Iterator[None]:
-        """Names the layer in what PyTorch says of sizes that it cannot compute, as empty blobs.
+    def _naming_layer(self, direction: str) -> Iterator[None]:
+        """Turns PyTorch's errors, as for empty blobs, into CaffeErrors that name the layer.
 
-        What a user's Python layer raises is the user's.
+        Errors of users' Python layers pass unchanged.
         """
         try:
             yield

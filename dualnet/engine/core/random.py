@@ -44,6 +44,10 @@ def generator(where: torch.device | None = None) -> torch.Generator:
 
 
 def numpy_generator() -> np.random.Generator:
-    """A new NumPy generator, seeded by the next draw of the CPU generator."""
+    """A new NumPy generator, seeded by the next draw of the CPU generator.
+
+    The draw is one of those that fillers take: a net with one more layer that asks for a generator
+    (data augmentation) has other initial weights in all layers that are built after it.
+    """
     draw = torch.randint(2**62, (1,), generator=generator(torch.device("cpu")))
     return np.random.default_rng(int(draw))

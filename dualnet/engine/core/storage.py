@@ -9,8 +9,21 @@ into it; otherwise they are rebound.
 
 On the CPU the base array and the tensor share memory. On a GPU the array is a host copy: taking it
 downloads the values and marks the host as possibly changed, so the next use on the device uploads
-them again (Caffe's `mutable_cpu_data`). Arrays held for longer are brought up to date at the
-boundaries of forward, backward and update calls, in both directions.
+them again (Caffe's `mutable_cpu_data`). Arrays held for longer are synchronised when forward,
+backward and update calls begin and end, in both directions.
+
+The states of a storage:
+
+| state    | `_tensor` | `_base` | `_host` | reached by                                           |
+|----------|-----------|---------|---------|------------------------------------------------------|
+| zeros    | None      | dead    | None    | construction, `clear` or `drop` without a live array |
+| values   | set       | dead    | None    | `bind`, `tensor`; the user's last view is gone       |
+| held     | set       | alive   | None    | `array` on the CPU; on a GPU by the upload           |
+| host     | any, old  | alive   | set     | `array` on a GPU; begin of a call with a held array  |
+| borrowed | set       | any     | None    | `alias`, until `bind`; `_borrowed` is True           |
+
+Only in "values" may the tensor be dropped, reordered or handed out: in "held" and "borrowed"
+somebody else sees its memory, and in "host" it is out of date until `tensor` uploads.
 """
 
 from __future__ import annotations
@@ -30,7 +43,7 @@ __all__ = ["Shape", "Storage", "sync_host_arrays"]
 
 Shape = tuple[int, ...]
 
-# Storages on a GPU that have handed out a host array; looked through at every sync_host_arrays.
+# Storages on a GPU that have handed out a host array; `sync_host_arrays` goes through them.
 _shared_with_numpy: weakref.WeakSet[Storage] = weakref.WeakSet()
 _depth = 0
 
@@ -48,7 +61,7 @@ class Storage:
         self._tensor: Tensor | None = None
         self._base: weakref.ref[np.ndarray] | None = None  # flat; alive while a user has a view
         self._host: np.ndarray | None = None  # set while the host copy may be newer (GPU only)
-        self._borrowed = False  # the tensor is a caller's memory, whose order must stay
+        self._borrowed = False  # the tensor is caller-owned: neither replace nor reorder it
 
     def tensor(self, shape: Shape) -> Tensor:
         """The values as a tensor on the current device that aliases this storage.
@@ -77,6 +90,10 @@ class Storage:
 
         The storage owns the tensor from now on: the caller must neither keep it for writing nor
         pass memory that belongs to another storage (share the storage instead).
+
+        Without a live array of a user, and on a GPU, only the reference changes. On the CPU with a
+        live array the values are copied into that, so that the user's view stays valid; if it is
+        too small for them, it is given up, as Caffe gives up a blob's memory when that grows.
         """
         self._borrowed = False
         base = self._live_base()
@@ -86,7 +103,7 @@ class Storage:
             self._tensor, self._host = (
                 values,
                 None,
-            )  # the held array follows at the sync_host_arrays
+            )  # the array follows when the call ends
         elif base.size < values.numel():
             self._tensor, self._base, self._host = values, None, None
         else:
@@ -97,9 +114,11 @@ class Storage:
             self._host = None
 
     def detach(self, shape: Shape) -> Tensor:
-        """The values, handed over: the next `bind` leaves them alone.
+        """Takes the values out, so that the next `bind` does not overwrite them; call it next.
 
-        For layers that compute in place but need their input again; call `bind` next.
+        For layers that compute in place but need their input again. The tensor itself is returned
+        where nobody else sees it; a clone where a user's array, a caller's memory or a larger
+        storage would let the result through.
         """
         t = self.tensor(shape)
         if self._live_base() is not None or self._borrowed or t is not self._tensor:
@@ -108,7 +127,9 @@ class Storage:
         return t
 
     def alias(self, values: Tensor) -> None:
-        """Looks at memory that a caller owns: each sees what the other writes."""
+        """Uses caller-owned memory as the values until the next `bind`: each sees what the other
+        writes.
+        """
         self._tensor, self._base, self._host, self._borrowed = values, None, None, True
 
     def add(self, values: Tensor) -> None:
@@ -119,7 +140,7 @@ class Storage:
             self.tensor(tuple(values.shape)).add_(values)
 
     def clear(self) -> None:
-        """Sets everything to zero, lazily where nobody looks."""
+        """Sets everything to zero; without a live user array by dropping the tensor alone."""
         if self._live_base() is not None and self._tensor is not None:
             self._tensor.zero_()
             self._host = None
@@ -127,9 +148,11 @@ class Storage:
             self._tensor = self._base = self._host = None
 
     def drop(self) -> None:
-        """Forgets values that are about to be replaced, so that the result can have their memory.
+        """Releases values that are about to be replaced, so that the result can have their memory.
 
-        Nothing happens where a user holds an array of them.
+        Called before a layer computes, this saves one large buffer at the peak: the allocator hands
+        the freed block to the result. Nothing happens where a user holds an array of the values,
+        or a caller owns them.
         """
         if self._live_base() is None and not self._borrowed:
             self._tensor = self._base = self._host = None
@@ -168,7 +191,9 @@ class Storage:
             t = self.tensor(shape)
             if not t.is_contiguous():
                 t = self._tensor = t.contiguous()
-            whole = t if self._tensor is None else self._tensor  # t may be its first part
+            # The base covers the whole storage, of which t may be the first part: views that are
+            # taken later for a larger shape must be views of the same array.
+            whole = t if self._tensor is None else self._tensor
             base = whole.view(-1).numpy()
             self._base = weakref.ref(base)
         return base[: math.prod(shape)].reshape(shape)
@@ -177,6 +202,12 @@ class Storage:
         return None if self._base is None else self._base()
 
     def _reshaped(self, t: Tensor, shape: Shape) -> Tensor:
+        """The values in another shape, as Caffe's Blob::Reshape leaves them.
+
+        A smaller shape is a view of the first values, so that a blob which shrinks and grows again
+        (a last, smaller batch) finds its memory as it was. A larger one takes new memory of zeros;
+        the old values, and the arrays that users hold of them, are given up.
+        """
         count = math.prod(shape)
         if count > t.numel():
             self._base = None
@@ -206,7 +237,9 @@ class Storage:
         self._tensor = torch.from_numpy(base)
         return self._tensor
 
-    # Host copies of values that live on a GPU.
+    # Host copies of values that live on a GPU. Writes to a NumPy array cannot be observed: while a
+    # user holds one, every engine call uploads it before use (`_begin`) and downloads it afterwards
+    # (`_end`). Dropping the array ends that cost.
 
     def _host_array(self, shape: Shape) -> np.ndarray:
         count = math.prod(shape)
@@ -223,7 +256,7 @@ class Storage:
 
     def _upload(self, host: np.ndarray) -> None:
         if device.current().type == "cpu":
-            self._adopt(host)  # after a change of mode: whoever holds the array goes on seeing all
+            self._adopt(host)  # after a change of mode: a held array stays the blob's memory
         else:
             self._tensor = torch.from_numpy(host).to(device.current(), copy=True)
         self._host = None
@@ -244,7 +277,12 @@ class Storage:
 
 @contextlib.contextmanager
 def sync_host_arrays() -> Iterator[None]:
-    """Brings arrays that users hold and the GPU's memory together around one engine call."""
+    """Synchronises NumPy arrays that users hold with the GPU's memory around one engine call.
+
+    On entry they count as changed, so that the next use uploads them; on exit they receive the
+    values that the call has left. Nested calls count as one. Costs nothing on the CPU, where
+    arrays and tensors are the same memory.
+    """
     global _depth
     if _depth == 0:
         for storage in list(_shared_with_numpy):

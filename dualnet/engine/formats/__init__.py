@@ -1,1 +1,4 @@
-"""Caffe's file formats: prototxt, weights, snapshots, images."""
+"""Files as Caffe reads and writes them: prototxt, caffemodel, HDF5, solverstate, datum, images.
+
+Old layouts are upgraded, and every error names the file.
+"""

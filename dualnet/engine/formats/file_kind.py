@@ -1,14 +1,14 @@
-"""What a file seems to be that is not what was asked for, by its first bytes.
+"""What a file probably is, by its first bytes, when it is not what was asked for.
 
-People give a Git LFS pointer, a web page that a download left, or the solverstate that lies beside
-the weights. An error that says so saves them a search.
+Common mistakes are a Git LFS pointer, a web page that a download left, and the solverstate beside
+the weights. An error that names it saves the user a search.
 """
 
 from __future__ import annotations
 
 __all__ = ["HEAD_BYTES", "guess_kind"]
 
-#: How much of a file `guess_kind` looks at.
+#: How much of a file `guess_kind` reads.
 HEAD_BYTES = 512
 
 _MAGIC = (
@@ -28,13 +28,13 @@ _PAGES = (b"<!doctype html", b"<html", b"<?xml")
 
 
 def guess_kind(head: bytes) -> str:
-    """Says what a file seems to be.
+    """What a file probably is.
 
     Args:
         head: its first bytes, `HEAD_BYTES` or more.
 
     Returns:
-        Words that complete "it is …", perhaps with what to do; "" where nothing comes to mind.
+        Words that complete "it is …", perhaps with a remedy; "" for an unknown kind.
     """
     head = head[:HEAD_BYTES]
     if not head:

@@ -1,4 +1,4 @@
-"""HDF5 files, read and written so that what is wrong with one comes out as one line."""
+"""HDF5 files, read and written with errors of one line."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def h5py_module() -> Any:
 
 
 def open_hdf5(path: str) -> Any:
-    """Opens an HDF5 file for reading; HDF5 itself would wait for whoever writes to a FIFO.
+    """Opens an HDF5 file for reading; on a FIFO HDF5 itself would wait until somebody writes to it.
 
     Raises:
         OSError: it cannot be read, or is no HDF5 file.
@@ -52,8 +52,8 @@ def open_hdf5(path: str) -> Any:
 def member(group: Any, name: str, where: str) -> Any:
     """An object of a group that is stored in the group's own file.
 
-    A link into another file, or a data set whose bytes stand in one, would put that file's content
-    into the net, and from there into the next snapshot.
+    A link into another file, or a data set whose bytes are stored in one, would put that file's
+    content into the net, and from there into the next snapshot.
 
     Args:
         group: an open HDF5 group.
@@ -79,7 +79,7 @@ def reading(path: str) -> Iterator[Any]:
         path: the file.
 
     Raises:
-        WeightsError: it cannot be read, or lacks what the block looks for.
+        WeightsError: it cannot be read, or the block does not find what it needs.
     """
     try:
         stream = open_hdf5(path)
@@ -93,11 +93,11 @@ def reading(path: str) -> Iterator[Any]:
     except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         # h5py's own; a group where a dataset should be is an AttributeError or a TypeError.
         words = " ".join(str(error).split()).strip("'\"")
-        raise WeightsError(f"'{path}' is damaged, or no such file of weights: {words}") from error
+        raise WeightsError(f"'{path}' is damaged or not a weights file: {words}") from error
 
 
 def read_values(dataset: Any, dims: tuple[int, ...], where: str) -> np.ndarray:
-    """Reads numbers of a known shape; a file that states another one costs no memory.
+    """Reads numbers of a known shape, which is checked before memory is taken for them.
 
     Args:
         dataset: the dataset.
@@ -108,7 +108,7 @@ def read_values(dataset: Any, dims: tuple[int, ...], where: str) -> np.ndarray:
         A new float32 array of that shape, C-contiguous.
 
     Raises:
-        WeightsError: the stored shape differs, or the numbers stand in another file.
+        WeightsError: the stored shape differs, or the numbers are stored in another file.
     """
     _check_inside(dataset, where)
     if tuple(dataset.shape) != dims:
@@ -122,7 +122,7 @@ def read_number(dataset: Any, where: str) -> int:
     """Reads one whole number.
 
     Raises:
-        WeightsError: there are more, or they stand in another file.
+        WeightsError: there are more, or they are stored in another file.
     """
     _check_inside(dataset, where)
     if dataset.size != 1:
@@ -134,7 +134,7 @@ def read_text(dataset: Any, where: str) -> str:
     """Reads a string of at most a path's length.
 
     Raises:
-        WeightsError: it is longer, no string, or stands in another file.
+        WeightsError: it is longer, no string, or stored in another file.
     """
     _check_inside(dataset, where)
     if dataset.size != 1 or dataset.dtype.itemsize > _LONGEST_TEXT:

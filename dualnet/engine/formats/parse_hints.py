@@ -1,7 +1,7 @@
-"""What to add to protobuf's words where it refuses a prototxt: whose the name is, or what is valid.
+"""Hints for protobuf's parse errors: which fork of Caffe has an unknown name, or which are valid.
 
 Imports neither PyTorch nor the engine's caffe_pb2, so that commands which read a prototxt with
-another Caffe's messages say the same.
+another Caffe's messages give the same hints.
 """
 
 from __future__ import annotations

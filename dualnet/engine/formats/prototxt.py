@@ -1,4 +1,4 @@
-"""Reading prototxt and binary protobuf files, with errors that say where.
+"""Reading prototxt and binary protobuf files, with errors that name the place.
 
 BVLC Caffe aborts the process on an unknown field or enum value; here the message names file, line,
 column and the fields or values that exist.
@@ -58,9 +58,9 @@ def read_binary(path: Path, message_type: type[M]) -> M:
     try:
         with open(path, "rb", opener=regular_only) as stream:
             content = stream.read()
-        if not content:  # a message without fields, to protobuf: nothing would be copied
+        if not content:  # protobuf takes it for a message without fields: nothing is copied
             raise PrototxtError(
-                f"'{os.fspath(path)}' is empty: a write has failed; give a complete "
+                f"'{os.fspath(path)}' is empty (interrupted write?); use another copy of the "
                 f"{message.DESCRIPTOR.name}"
             )
         if message_type is caffe_pb2.NetParameter:

@@ -1,8 +1,8 @@
-"""Opening files by name where the name may turn out to be something else.
+"""Opening files by names that may belong to something other than a regular file.
 
 Opening a FIFO waits until somebody writes to it, and a device like /dev/zero never ends: a run
-directory, a data set or a checkout from elsewhere may hold either, or a link to one. So it may a
-file of a terabyte that is one hole: it takes no room on the disk, and hours or all memory to read.
+directory, a data set or a checkout from elsewhere may hold either, or a link to one. It may also
+hold a sparse file of a terabyte, which takes no room on the disk, and hours or all memory to read.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import stat
 
 __all__ = ["check_data", "read_at_most", "regular_only"]
 
-#: Files below are read whatever they hold: that takes a second.
+#: Files up to this length are read whatever they hold: that takes a second at most.
 _SHORT_BYTES = 256 << 20
 #: A longer file has at least this part of its length in data; copies may have holes for zeros.
 _DATA_PART = 1 / 1024
-#: Pieces of data that are looked at.
+#: At most so many extents of data are counted.
 _PIECES = 4096
 
 
@@ -61,7 +61,7 @@ def _open(path: str, flags: int) -> int:
 
 
 def check_data(descriptor: int, size: int, path: str) -> None:
-    """Check that a file is not almost all hole, where the file system can tell.
+    """Checks that a file is not almost all hole, where the file system can tell.
 
     Args:
         descriptor: Of the file, open at its beginning.

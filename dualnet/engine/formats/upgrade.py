@@ -32,7 +32,7 @@ def upgrade_net(net: caffe_pb2.NetParameter, name: str) -> None:
     if net.input:
         _input_fields_to_layer(net, name)
     for layer in net.layer:
-        # BatchNorm once told users to write three entries; the layer learns nothing in any case.
+        # Caffe's examples once had three `param` entries here; the statistics never learn anyway.
         if layer.type == "BatchNorm" and len(layer.param) == 3:
             for spec in layer.param:
                 spec.lr_mult = spec.decay_mult = 0

@@ -1,7 +1,16 @@
 """Nets of 2013 (`layers { layer { type: "conv" … } … }`) into the layout of 2014 (V1).
 
-A V0 layer kept the settings of all types side by side, and padding was a layer of its own. Facts
-from Caffe's `util/upgrade_proto.cpp`; what it drops with an error in the log, this drops too.
+A V0 layer kept the settings of all types side by side, and padding was a layer of its own:
+
+    layers { layer { name: "conv1" type: "conv" num_output: 8 kernelsize: 3 } bottom: "pad1" … }
+
+becomes
+
+    layers { name: "conv1" type: CONVOLUTION bottom: "data"
+             convolution_param { num_output: 8 kernel_size: 3 pad: 1 } … }
+
+Facts from Caffe's `util/upgrade_proto.cpp` (UpgradeV0Net, UpgradeV0PaddingLayers); fields that it
+drops with an error in the log are dropped here too.
 """
 
 from __future__ import annotations

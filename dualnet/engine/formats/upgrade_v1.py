@@ -1,7 +1,17 @@
 """Nets of 2014 (`layers { type: CONVOLUTION blobs_lr: 1 … }`) into the present layout.
 
-Facts from Caffe's `util/upgrade_proto.cpp`. The message classes are those of the net that is given,
-so that nets of another Caffe's classes can be rewritten, too.
+Layer types were enum values, and multipliers stood in lists beside the layer:
+
+    layers { name: "ip" type: INNER_PRODUCT blobs_lr: 1 blobs_lr: 2 weight_decay: 1 … }
+
+becomes
+
+    layer { name: "ip" type: "InnerProduct"
+            param { lr_mult: 1 decay_mult: 1 } param { lr_mult: 2 } … }
+
+Facts from Caffe's `util/upgrade_proto.cpp` (UpgradeV1Net, UpgradeNetDataTransformation). The
+message classes are those of the net that is given, so that nets of another Caffe's classes can be
+rewritten, too.
 """
 
 from __future__ import annotations
@@ -43,7 +53,7 @@ _CHANGED = {"type", "layer", "param", "blob_share_mode", "blobs_lr", "weight_dec
 def move_transform_fields(net: caffe_pb2.NetParameter) -> None:
     """Moves scale, mean_file, crop_size and mirror of data layers to transform_param, in place.
 
-    Only `layers` are looked at, as in Caffe: in `layer` these fields have no effect.
+    Only those in `layers` are moved, as in Caffe: in `layer` these fields have no effect.
     """
     for layer in net.layers:
         field_of_type = _DATA.get(_old_type(layer))

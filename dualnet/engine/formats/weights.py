@@ -34,7 +34,8 @@ __all__ = [
 def copy_from(structure: NetStructure, path: Path) -> None:
     """Copies the weights of all layers that a stored net has too, by layer name.
 
-    As in Caffe a file of which nothing fits is no error, but there is a warning.
+    Layers that only one of the two has are logged and left alone. As in Caffe a file without any
+    common layer is no error, but there is a warning.
 
     Raises:
         WeightsError: a layer of that name has other parameters.
@@ -55,7 +56,8 @@ def copy_from(structure: NetStructure, path: Path) -> None:
         if len(blobs) != len(layer.blobs):
             raise WeightsError(
                 f"'{os.fspath(path)}', layer '{layer.name}': {len(layer.blobs)} parameters are "
-                f"stored, the net's layer has {len(blobs)}"
+                f"stored, the net's layer has {len(blobs)}; rename the layer to keep its initial "
+                "values"
             )
         for index, blob in enumerate(blobs):
             where = f"'{os.fspath(path)}', layer '{layer.name}', parameter {index}"
@@ -65,7 +67,7 @@ def copy_from(structure: NetStructure, path: Path) -> None:
 
 
 def first_of_each_name(structure: NetStructure) -> dict[str, Node]:
-    """Layers by name; of several with one name the first, as Caffe looks for them."""
+    """Layers by name; of several with one name the first, as Caffe finds them."""
     nodes: dict[str, Node] = {}
     for node in structure.nodes:
         nodes.setdefault(node.name, node)
@@ -96,7 +98,13 @@ def save_binary(structure: NetStructure, path: Path, write_diff: bool = False) -
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that readers see all of it or nothing."""
+    """Writes a file so that readers see all of it or nothing.
+
+    The engine's own copy of `dualnet.atomic`, which it must not import, with its own error type.
+
+    Raises:
+        DataError: it cannot be written; an older file of that name is left as it was.
+    """
     temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
     try:
         with open(temporary, "wb") as stream:
@@ -161,12 +169,12 @@ def load_hdf5(structure: NetStructure, path: Path) -> None:
                 continue
             group = member(data, name, where)
             blobs: Sequence[Blob] = node.layer.blobs
-            # What is no number is the group of a layer called NAME/KEY.
+            # Keys that are not numbers are groups of layers called NAME/KEY.
             stored = [key for key in group if key.isdigit()]
             if len(stored) > len(blobs):
                 raise WeightsError(
                     f"'{os.fspath(path)}', layer '{name}': {len(stored)} parameters are stored, "
-                    f"the net's layer has {len(blobs)}"
+                    f"the net's layer has {len(blobs)}; rename the layer to keep its initial values"
                 )
             if not stored and len(group):
                 continue

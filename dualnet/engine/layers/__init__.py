@@ -1,1 +1,1 @@
-"""The layer types, one family a file; README.md beside this file says how to write one."""
+"""Layer types in families, as Caffe's manual orders them; README.md says how to write one."""

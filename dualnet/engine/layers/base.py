@@ -26,8 +26,8 @@ class Layer:
     """Base of every layer, native or written by a user in Python.
 
     The net calls `setup` once, `reshape` after it and before every forward pass, then `forward`
-    and `backward`. Layers own no data but their parameters (`blobs`) and what a forward pass leaves
-    for the backward pass.
+    and `backward`. There is no autograd: a layer computes its gradients itself. Layers own no data
+    but their parameters (`blobs`) and what a forward pass leaves for the backward pass.
 
     Attributes:
         layer_param: the layer's message, as filtered and with its phase set.
@@ -73,14 +73,18 @@ class Layer:
         raise NotImplementedError(f"layer type '{self.type}' lacks reshape")
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Computes each top's data."""
+        """Computes each top's data and publishes it with `set_data`."""
         raise NotImplementedError(f"layer type '{self.type}' lacks forward")
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Computes each bottom's diff where wanted, and adds to the parameters' diffs.
+        """Computes each bottom's diff where wanted, and the parameters'.
+
+        A bottom's diff must be set (`set_diff`), because the last pass's is still in it. A
+        parameter's must be added to (`add_diff`), because `iter_size` passes and layers that share
+        it accumulate.
 
         Args:
-            top: tops whose diff holds the gradient.
+            top: tops whose diff holds the gradient; a loss layer's, the loss weight.
             propagate_down: for each bottom, whether its diff is wanted.
             bottom: bottoms whose diff is to be set.
         """
@@ -196,7 +200,7 @@ class LossLayer(Layer):
             )
 
     def set_loss(self, top: Blobs, value: Tensor) -> None:
-        """Publishes a zero-dimensional loss."""
+        """Publishes the loss, a tensor without axes."""
         top[0].set_data(value)
 
 

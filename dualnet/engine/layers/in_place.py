@@ -9,7 +9,7 @@ __all__ = ["refuse_in_place"]
 
 
 def refuse_in_place(layer: Layer, bottom: Blobs, top: Blobs) -> None:
-    """Checks that no top is a bottom; Caffe computes garbage in silence for most such layers.
+    """Checks that no top is a bottom; Caffe silently computes wrong results for most such layers.
 
     Args:
         layer: a layer whose tops differ from its bottoms in shape, or whose backward pass needs

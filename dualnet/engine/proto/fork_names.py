@@ -1,7 +1,7 @@
-"""Names of Caffe's forks that the engine does not know: layer types, fields and values.
+"""Names of Caffe's forks that the engine does not have: layer types, fields and values.
 
 A public prototxt that needs one is refused by a line that names the fork, so that the reader knows
-what the file was written for. What the engine has (layers/forks/) does not stand here. Read off the
+what the file was written for. What the engine has (layers/forks/) is not listed. Read off the
 forks' caffe.proto and registered layers; of a name that many forks share, the first two are kept.
 """
 

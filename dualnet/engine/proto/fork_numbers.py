@@ -84,7 +84,7 @@ def settled(content: bytes) -> bytes:
 
 
 def _settled_layer(view: memoryview) -> bytes | None:
-    """A layer with its fields moved; None where they stand as they should."""
+    """A layer with its fields moved; None if nothing has to move."""
     found = list(fields(view))
     if not any(field.number in _WATCHED for field in found):
         return None

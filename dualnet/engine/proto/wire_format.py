@@ -16,7 +16,7 @@ _VARINT, _FIXED64, _FIXED32 = 0, 1, 5
 
 
 class NotWireFormat(ValueError):
-    """The bytes are no message; protobuf itself says so better."""
+    """The bytes are no message; callers leave it to protobuf to say what is wrong."""
 
 
 class Field(NamedTuple):
@@ -80,5 +80,5 @@ def varint(value: int) -> bytes:
 
 
 def tag(number: int, wire: int) -> bytes:
-    """What stands before a field's value."""
+    """The bytes before a field's value: its number and wire type."""
     return varint(number << 3 | wire)

@@ -2,6 +2,11 @@
 
 A map is (axis, scale, shift): coordinate x of one blob lies at scale * x + shift of the other,
 along the axes from `axis` on. Fully convolutional nets use it to crop one blob to another: `crop`.
+
+For one convolution: pixel x of the top is computed from the window that begins at x * stride - pad
+and is `extent` pixels long, hence from one whose centre is x * stride - pad + (extent - 1) / 2.
+Solved for x, coordinate c of the bottom lies at (c + pad - (extent - 1) / 2) / stride of the top:
+scale 1 / stride, shift (pad - (extent - 1) / 2) / stride. Deconvolution is the inverse.
 """
 
 from __future__ import annotations
@@ -136,7 +141,7 @@ def coord_map_from_to(top_from: Top, top_to: Top) -> Map:
 
 
 def _ancestor_maps(start: Top) -> dict[Top, Map]:
-    """Maps to a top from everything that leads to it."""
+    """Maps to a top from itself and from every top upstream of it."""
     maps: dict[Top, Map] = {start: (None, 1, 0)}
     frontier = [start]
     while frontier:
@@ -145,7 +150,7 @@ def _ancestor_maps(start: Top) -> dict[Top, Map]:
 
 
 def _step_back(top: Top, maps: dict[Top, Map], frontier: list[Top]) -> None:
-    """Adds the bottoms that a top comes from; a Crop's second one only lends its size."""
+    """Adds the bottoms that a top comes from; a Crop's second one gives a size, not coordinates."""
     try:
         one = coord_map(top.fn)
     except UndefinedMapException:

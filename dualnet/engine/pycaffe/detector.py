@@ -45,7 +45,9 @@ class Detector(Net):
         self.configure_crop(context_pad)
 
     def configure_crop(self, context_pad: int | None) -> None:
-        """Sets the context, and the image that stands for what lies outside of a picture.
+        """Sets the context padding, and the fill value for pixels outside the image.
+
+        The fill value is the mean, so that preprocessing makes those pixels zero.
 
         Args:
             context_pad: see the class; None or 0 for none.
@@ -146,7 +148,10 @@ class Detector(Net):
 
 
 class _ContextSpan:
-    """One axis of a window with context: what of the image is seen, and where it goes.
+    """One axis of a window with context: the part of the image in it, and its place in the input.
+
+    pycaffe's detector.py rounds halves to even, as NumPy does, in float64. WindowData clips the
+    same kind of window by other rules: see `records.window_cutter._ClippedSpan`.
 
     Args:
         low: where the window begins.
@@ -156,7 +161,7 @@ class _ContextSpan:
         pad: how many pixels of the input are context, on each side.
 
     Attributes:
-        first: where the part seen begins.
+        first: where the part inside the image begins.
         last: where it ends.
         count: its size in the input.
         target: its place in the input.

@@ -41,7 +41,7 @@ def get_pooling_types_dict() -> dict[int, str]:
 
 
 def get_edge_label(layer: caffe_pb2.LayerParameter) -> str:
-    """What stands at a layer's outgoing edges: the batch size or the number of outputs."""
+    """The label of a layer's outgoing edges: the batch size or the number of outputs."""
     if layer.type == "Data":
         return f"Batch {layer.data_param.batch_size}"
     if layer.type in ("Convolution", "Deconvolution"):
@@ -59,7 +59,7 @@ def get_layer_lr_mult(layer: caffe_pb2.LayerParameter) -> float:
 def get_layer_label(
     layer: caffe_pb2.LayerParameter, rankdir: str, display_lrm: bool = False
 ) -> str:
-    """What stands in a layer's node, in quotes.
+    """The label of a layer's node, in quotes.
 
     Args:
         layer: the layer.

@@ -20,7 +20,7 @@ _NEEDED = "phase is caffe.TRAIN or caffe.TEST"
 def constructor_arguments(
     network_file: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[int, int, Sequence[str] | None, Path | None]:
-    """Sorts out `(phase, level, stages, weights)` and the legacy `(weights, phase)`.
+    """Reads `(phase, level, stages, weights)`, or the legacy `(weights, phase)`.
 
     Args:
         network_file: the first argument.
@@ -80,7 +80,7 @@ def constructor_arguments(
 
 
 def _written(network_file: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    """The call as it stands in the user's program, long values left out."""
+    """The call as the user's program has it, long values left out."""
     given = [repr(value) for value in (network_file, *args)]
     given += [f"{name}={value!r}" for name, value in kwargs.items()]
     return f"Net({', '.join(text if len(text) <= 80 else '…' for text in given)})"

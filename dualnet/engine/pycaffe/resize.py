@@ -22,7 +22,7 @@ def resize(image: np.ndarray, rows: int, columns: int, order: int) -> np.ndarray
     """Resizes with aligned pixel centres, a blur where it shrinks, and zeros beyond the border.
 
     Args:
-        image: (H, W, K) with zero as its lowest value.
+        image: (H, W, K) with 0 as its lowest value, so that the border's zeros are in its range.
         rows: H'.
         columns: W'.
         order: 0 nearest, 1 linear, 3 cubic.
@@ -35,7 +35,7 @@ def resize(image: np.ndarray, rows: int, columns: int, order: int) -> np.ndarray
     down = _interpolation(height, _centres(height, rows), order)
     across = _interpolation(width, _centres(width, columns), order)
     result = _apply(down, across, source)
-    # To the range after the blur; what lies wholly beyond the border stays zero even so.
+    # Clipped to the range after the blur, except for pixels wholly beyond the border: they stay 0.
     return np.where(result == 0, 0, np.clip(result, source.min(), source.max()))
 
 
@@ -95,7 +95,11 @@ def _interpolation(size: int, places: np.ndarray, order: int) -> np.ndarray:
 
 
 def _taps(x: float, order: int) -> list[float]:
-    """Weights of the neighbours of a place x beyond one of them: linear, or Catmull-Rom's cubic."""
+    """Interpolation weights for a place at fraction x between two pixels.
+
+    Returns:
+        Linear (order 1): of the 2 pixels around it. Catmull-Rom cubic (order 3): of the 4.
+    """
     if order == 1:
         return [1 - x, x]
     if order != 3:

@@ -39,6 +39,6 @@ class Timer:
 
 
 def _finish_device_work() -> None:
-    """GPU calls return before the work is done."""
+    """Waits for the GPU, whose calls return before the work is done."""
     if device.current().type == "cuda":
         torch.cuda.synchronize(device.current())

@@ -41,7 +41,7 @@ class Transformer:
             (K, H, W) float32 (with the usual transpose (2, 0, 1)).
         """
         self._check_input(in_)
-        # A copy: pycaffe changes the caller's image where it is float32 and of the right size.
+        # A copy: pycaffe changes the caller's image if it is float32 and of the right size.
         image = data.astype(np.float32)
         size = tuple(self.inputs[in_])[2:]
         if image.shape[:2] != size:
@@ -147,7 +147,7 @@ class Transformer:
 
 
 def _factor(scale: float | np.ndarray) -> np.float32 | np.ndarray:
-    """A scale as a factor that does not make float64 of float32."""
+    """A scale as a factor that keeps float32 images float32."""
     return np.float32(scale) if np.ndim(scale) == 0 else np.asarray(scale)
 
 

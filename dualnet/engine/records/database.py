@@ -43,7 +43,7 @@ class Records:
         raise NotImplementedError
 
     def let_go(self) -> None:
-        """In a forked process: this one may be opened again; the parent's stays as it is."""
+        """In a forked process: frees the database to be opened again; the parent's stays open."""
 
     def first(self) -> caffe_pb2.Datum:
         """The first record."""
@@ -52,7 +52,7 @@ class Records:
     def records(self) -> Iterator[tuple[bytes, caffe_pb2.Datum]]:
         """All records in the order of their keys, once.
 
-        A process that was forked since opens the database anew, as LMDB and LevelDB ask for.
+        A process that was forked since opens the database again, as LMDB and LevelDB demand.
         """
         if self.opened_by not in (0, os.getpid()):
             self.let_go()
@@ -84,7 +84,7 @@ class Database(Records):
                 "make the database first or correct data_param.source"
             )
         try:
-            # The library would wait for whoever writes to a FIFO.
+            # On a FIFO the library would wait until somebody writes to it.
             os.close(regular_only(data_file(path), os.O_RDONLY))
         except OSError as error:
             raise DataError(f"cannot open '{path}' as LMDB: {error.strerror}") from error
@@ -166,7 +166,7 @@ def open_database(path: str, is_level: bool = False) -> Records:
     with _lock:
         found = _opened.get(identity)
         if found is None:
-            # One that nobody holds any more may still be about to be closed, by another thread.
+            # The last reference may just have been dropped in another thread: let it close first.
             if identity in _closed:
                 _closed.pop(identity).wait(_CLOSES_WITHIN_S)
             found = _Level(path) if is_level else Database(path)

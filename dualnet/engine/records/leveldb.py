@@ -1,8 +1,8 @@
 """Reading LevelDB databases (Caffe `util/db_leveldb.cpp`), by the package plyvel or plyvel-next.
 
-LevelDB knows no reading alone: it locks a database, replays its log and rewrites its manifest, so
-that a data set that is read-only or in use cannot be opened. A view is opened instead: a folder
-with links to the tables, which are never changed, and copies of the rest.
+LevelDB has no read-only mode: it locks a database, replays its log and rewrites its manifest, so
+that a data set that is read-only or in use cannot be opened. A view is opened instead: a temporary
+folder with links to the tables, which are never changed, and copies of the rest.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dualnet.engine.formats.regular_file import read_at_most, regular_only
 
 __all__ = ["LevelDatabase", "is_leveldb"]
 
-#: The second is the first's for newer Pythons, for which that has no wheels.
+#: plyvel-next is plyvel for newer Pythons, for which plyvel has no wheels.
 _PACKAGES = ("plyvel", "plyvel_next")
 _TABLE = re.compile(r"\d+\.(ldb|sst)")
 _LOG = re.compile(r"\d+\.log")

@@ -19,8 +19,8 @@ def data_file(path: str) -> str:
 def damage(environment: Any) -> str:
     """What is wrong with the size of an open database's file, "" if nothing is.
 
-    LMDB maps the file into memory: where it is shorter than it says, reading ends the process with
-    SIGBUS, and nobody is told why.
+    LMDB maps the file into memory: where it is shorter than its header says, reading kills the
+    process by SIGBUS, without a message.
     """
     page_bytes, pages = environment.stat()["psize"], environment.info()["last_pgno"] + 1
     size = os.path.getsize(data_file(environment.path()))

@@ -36,7 +36,10 @@ class Prefetcher:
         self._begin(source)
 
     def _begin(self, source: Callable[[], Iterator[Any]]) -> None:
-        """Start the thread; what a parent's has left behind is never looked at again."""
+        """Starts the thread; in a forked process, with a queue of its own.
+
+        The parent's queue stays unused there: a lock of it may have been held at the fork.
+        """
         self._pid = os.getpid()
         self._items: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(self._depth)
         self._stop = threading.Event()
@@ -52,7 +55,7 @@ class Prefetcher:
             self._begin(partial(_from, self._source, self._taken))
         item, problem = self._items.get()
         if problem is not None:
-            self._items.put((item, problem))  # every later call fails alike
+            self._items.put((item, problem))  # put it back: later calls raise the same error
             raise problem
         self._taken += 1
         return item

@@ -1,4 +1,4 @@
-"""The order in which a data layer serves the lines of its list, for ever."""
+"""The order in which a data layer serves the lines of its list, again and again."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class ServedList(Generic[T]):
         return self._entries[self._start]
 
     def endless(self) -> Iterator[T]:
-        """The lines one after the other, in another order after each passage if shuffled."""
+        """The lines one after the other without end; each round in another order if shuffled."""
         first = self._start
         while True:
             yield from self._entries[first:]

@@ -15,7 +15,7 @@ __all__ = ["DataTransformer", "read_mean"]
 class DataTransformer:
     """Turns a batch of images into (x - mean) * scale, cropped and mirrored.
 
-    Crops are random in TRAIN and centred in TEST; mirroring is a fair coin for each image.
+    Crops are random in TRAIN and centred in TEST; each image is mirrored with probability 0.5.
 
     Args:
         param: the layer's `transform_param`.
@@ -42,6 +42,8 @@ class DataTransformer:
             self._mean = read_mean(param.mean_file)
         elif param.mean_value:
             self._mean = np.array(param.mean_value, np.float32).reshape(-1, 1, 1)
+        # Made only if needed, for it takes a draw of the engine's generator: nets without random
+        # crops and mirroring get the same initial weights whether or not they have this layer.
         random_needed = self._mirror or (self._crop and self._train)
         self._draw = random.numpy_generator() if random_needed else None
 

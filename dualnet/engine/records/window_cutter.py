@@ -1,4 +1,4 @@
-"""Cutting windows out of images, with context, warped to one size (Caffe's R-CNN rules)."""
+"""Cutting WindowData's windows out of images, with context, warped to one size (R-CNN's rules)."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Cutter:
         width, height = min(x.warped, self._size - left), min(y.warped, self._size - top)
         result = np.zeros((image.shape[2], self._size, self._size), np.float32)
         if width <= 0 or height <= 0:
-            return result  # too thin a strip of the image to show
+            return result  # the visible part rounds to zero pixels: the crop stays empty
         warped = resize(image[y.first : y.last + 1, x.first : x.last + 1], height, width)
         if mirror:
             warped = warped[:, ::-1]
@@ -101,11 +101,14 @@ class Cutter:
 
 
 class _ClippedSpan:
-    """One axis of a window that may reach beyond the image.
+    """One axis of a window that may reach beyond the image, as WindowData clips it.
+
+    Caffe's window_data_layer.cpp computes in float32 and rounds halves away from zero. pycaffe's
+    detector.py clips the same kind of window by other rules: see `pycaffe.detector._ContextSpan`.
 
     Attributes:
         first: the first pixel that exists; `last` the last one.
-        pad_before: pixels of the crop before it; `pad_after` those behind.
+        pad_before: pixels of the crop before it; `pad_after` those after.
         warped: pixels of the crop that it fills.
         within: whether the whole window exists.
     """

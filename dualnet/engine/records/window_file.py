@@ -92,7 +92,7 @@ class WindowFile:
     def _read_image_entry(self, words: Iterator[str], root_folder: str) -> None:
         number, path = int(next(words)), root_folder + next(words)
         channels = int(next(words))
-        next(words), next(words)  # height and width, which the image knows better
+        next(words), next(words)  # height and width: the image's own are used
         if number != len(self._paths):
             raise self._problem(f"its number is {number}; images are numbered from 0 in order")
         if channels != 3:

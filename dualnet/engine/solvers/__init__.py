@@ -1,1 +1,4 @@
-"""Update rules, one a file; each registers itself under its name in prototxt."""
+"""The solver and what it uses: learning-rate policies, the update, and update rules, one a file.
+
+Each rule registers itself under its name in prototxt.
+"""

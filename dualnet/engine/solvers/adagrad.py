@@ -15,7 +15,7 @@ class AdaGrad(UpdateRule):
     """h += g^2; w -= rate * g / (sqrt(h) + delta)."""
 
     def check(self) -> None:
-        """Refuses momentum, which the rule has no place for."""
+        """Refuses momentum, which the rule does not use."""
         self.refuse_momentum()
 
     def compute(self, grads: list[Tensor], rates: list[float], iteration: int) -> None:

@@ -11,8 +11,8 @@ from dualnet.engine.proto import caffe_pb2
 __all__ = ["POLICIES", "check_policy", "learning_rate"]
 
 
-#: The fields without which a policy makes no sense. Caffe takes 0 for a missing one, so that the
-#: rate of the first three would silently become 0.
+#: The fields that each policy needs. Caffe takes 0 for a missing one, so that the rate of the first
+#: three silently becomes 0.
 POLICIES: dict[str, tuple[str, ...]] = {
     "exp": ("gamma",),
     "multistep": ("gamma",),

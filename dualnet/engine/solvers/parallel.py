@@ -1,7 +1,7 @@
 """pycaffe's settings for training one net on several GPUs, which the engine does not do.
 
-The numbers are kept because programs ask for them: `solver_rank() == 0` decides who logs and
-snapshots (`include/caffe/common.hpp`). Whatever would need NCCL says so.
+The numbers are kept because programs ask for them: the solver of rank 0 is the one that logs and
+snapshots (`include/caffe/common.hpp`). Whatever would need NCCL raises DeviceError.
 """
 
 from __future__ import annotations
@@ -56,27 +56,23 @@ def set_multiprocess(multiprocess: bool) -> None:
 
 
 class NCCL:
-    """Stands for pycaffe's `NCCL`, whose methods all refuse as they do where Caffe lacks NCCL."""
+    """pycaffe's class of that name; all of it raises DeviceError, as in a Caffe without NCCL."""
 
     def __init__(self, solver: Any = None, uid: bytes = b"") -> None:
         raise _refusal("NCCL(solver, uid)")
 
     @staticmethod
     def new_uid() -> bytes:
-        """Refuses.
-
-        Raises:
-            DeviceError: always.
-        """
+        """Always raises DeviceError: the engine trains a net on one GPU."""
         raise _refusal("NCCL.new_uid()")
 
     def bcast(self) -> None:
-        """Refuses; see `new_uid`."""
+        """Always raises DeviceError: the engine trains a net on one GPU."""
         raise _refusal("NCCL.bcast()")
 
 
 def _refusal(call: str) -> DeviceError:
     return DeviceError(
         f"{call}: the engine trains a net on one GPU and has no NCCL; ask has_nccl() first, and "
-        "use dualnet's two halves to train on two GPUs"
+        "cut the net into pieces (dualnet split) to train it on several GPUs"
     )

@@ -23,7 +23,7 @@ class LossAverage:
         self._losses: deque[float | torch.Tensor] = deque()
 
     def clear(self) -> None:
-        """Begins anew."""
+        """Forgets all losses."""
         self._losses.clear()
 
     def add(self, loss: float | torch.Tensor, size: int) -> None:

@@ -46,7 +46,11 @@ class UpdateRule:
         """Raises SolverError for settings that the rule cannot use; called by the constructor."""
 
     def refuse_momentum(self) -> None:
-        """For rules that have no place for momentum, as in Caffe."""
+        """For rules that do not use momentum.
+
+        Raises:
+            SolverError: it is not 0, as Caffe demands too.
+        """
         if self.param.momentum:
             raise SolverError(
                 f"momentum cannot be used with {self.name}, it is {self.param.momentum:g}; "
@@ -59,11 +63,11 @@ class UpdateRule:
         return [blob.data_tensor for blob in self.history[first : first + self._count]]
 
     def compute(self, grads: list[Tensor], rates: list[float], iteration: int) -> None:
-        """Replaces the gradients, in place, by the values to subtract from the weights.
+        """Replaces the gradients, in place, by the steps: the values to subtract from the weights.
 
         Args:
-            grads: one tensor a parameter, regularised already.
-            rates: the learning rate times each parameter's lr_mult.
+            grads: one tensor a parameter, weight decay included; overwritten with the step.
+            rates: one number a parameter: the learning rate with lr_mult already multiplied in.
             iteration: how many updates were made before.
         """
         raise NotImplementedError
@@ -75,16 +79,16 @@ class UpdateRule:
         rates: list[float],
         decays: list[float],
     ) -> bool:
-        """Does a whole update in one pass over the memory, where the rule can.
+        """Optional fast path: weight decay, rule and weight update in one pass over the memory.
 
         Args:
-            grads: one tensor a parameter, not yet regularised; left holding what was subtracted.
+            grads: one tensor a parameter, without weight decay; overwritten with the step.
             weights: the parameters.
             rates: the learning rate times each parameter's lr_mult.
             decays: how much of each weight is added to its gradient.
 
         Returns:
-            Whether it did; if not, nothing has changed.
+            Whether it applied; if not, nothing has changed, and `compute` must run.
         """
         return False
 

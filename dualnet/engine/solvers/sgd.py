@@ -9,7 +9,8 @@ from dualnet.engine.solvers.rule import UpdateRule, register_rule
 
 __all__ = ["SGD"]
 
-#: 1 - (1 - rate) in double precision has at least the precision of float32 from here on.
+#: The kernel takes dampening = 1 - rate instead of the rate. For rates from here on, computing
+#: 1 - dampening in double precision gives the rate back to the precision of float32.
 _LEAST_RATE = 1e-8
 
 
@@ -32,18 +33,22 @@ class SGD(UpdateRule):
         rates: list[float],
         decays: list[float],
     ) -> bool:
-        """See `UpdateRule.fused`."""
+        """See `UpdateRule.fused`; for momentum on the CPU.
+
+        Caffe's history holds rate * gradient. PyTorch's kernel computes
+        h = momentum * h + (1 - dampening) * (g + decay * w) and w -= lr * h: with lr 1 and
+        dampening 1 - rate that is Caffe's rule.
+        """
         history = self.slot(0)
-        # PyTorch's kernel walks through memory, so all must lie in the same order. On GPUs it is
-        # the launches that count, and they are few already.
+        # The fused CPU kernel needs tensors of one memory layout. On a GPU `compute` needs few
+        # kernel launches already, which is what counts there.
         plain = all(t.is_contiguous() and not t.is_cuda for t in (*grads, *weights, *history))
-        # 1 - dampening must give the rate back.
         exact = all(rate == 0 or abs(rate) >= _LEAST_RATE for rate in rates)
         if not (self.param.momentum and plain and exact):
             return False
         for rate, decay in set(zip(rates, decays)):
             chosen = [i for i, pair in enumerate(zip(rates, decays)) if pair == (rate, decay)]
-            # h = momentum * h + (1 - dampening) * (g + decay * w); w -= lr * h.
+            # The kernel takes one rate and one decay a call: parameters of one pair go together.
             torch._fused_sgd_(
                 [weights[i] for i in chosen], [grads[i] for i in chosen],
                 [history[i] for i in chosen], weight_decay=decay, momentum=self.param.momentum,

@@ -29,7 +29,7 @@ __all__ = ["Solver"]
 
 
 class Solver:
-    """Trains a net.
+    """Trains a net, and tests it on others that share its weights.
 
     Args:
         solver_file: the solver's prototxt.
@@ -132,11 +132,16 @@ class Solver:
     def add_callback(
         self, on_start: Callable[[], Any], on_gradients_ready: Callable[[], Any]
     ) -> None:
-        """Calls these in every iteration of `step`: before the passes, and before the update."""
+        """Registers two functions that `step` calls in every iteration.
+
+        Args:
+            on_start: called before the passes.
+            on_gradients_ready: called before the update.
+        """
         self._callbacks.append((on_start, on_gradients_ready))
 
     def share_weights(self, net: Net) -> None:
-        """Lets another net use this solver's weights, by layer name."""
+        """Lets another net use this solver's weights, by layer name; see `Net.share_with`."""
         net.share_with(self._net)
 
     # Training
@@ -146,6 +151,9 @@ class Solver:
 
         Args:
             resume_file: a solverstate to start from.
+
+        Raises:
+            CaffeError: see `restore` and `step`.
         """
         log.info(f"Solving {self._net.name}")
         log.info(f"Learning Rate Policy: {self.param.lr_policy}")
@@ -179,7 +187,7 @@ class Solver:
         """
         stop = self._iteration + integer(iterations, "Solver.step(iterations)", "iterations")
         param = self.param
-        self._losses.clear()  # as in Caffe, the average begins anew with each call
+        self._losses.clear()  # as in Caffe, each call restarts the average
         self._display_start_s, self._displayed = time.monotonic(), self._iteration
         while self._iteration < stop:
             self._net.clear_param_diffs()
@@ -213,7 +221,9 @@ class Solver:
                 break
 
     def set_action_function(self, requested_action: Callable[[], str]) -> None:
-        """Has a function asked once an iteration what to do; see `signals.SignalActions`.
+        """Registers a function that is asked once an iteration what to do.
+
+        `dualnet.engine.command.signals.SignalActions` is one; tests ask it for each batch.
 
         Args:
             requested_action: returns `stop`, `snapshot` or `none`.
@@ -293,7 +303,11 @@ class Solver:
     # Snapshots
 
     def snapshot(self) -> None:
-        """Writes the weights and the solver's state under `snapshot_prefix`."""
+        """Writes the weights and the solver's state under `snapshot_prefix`.
+
+        Raises:
+            DataError: a file cannot be written.
+        """
         model = snapshot.filename(self.param, self._iteration, ".caffemodel")
         kind = "HDF5 file" if model.endswith(".h5") else "binary proto file"
         log.info(f"Snapshotting to {kind} {model}")
@@ -308,7 +322,8 @@ class Solver:
         """Continues from a solverstate, with the weights that it names.
 
         Raises:
-            WeightsError: it was written by another solver type or net.
+            WeightsError: it was written by another solver type or net, or is damaged.
+            PrototxtError: it, or the file of weights, is missing or of another kind.
         """
         file_name(state_file, "Solver.restore(state_file)", "state_file")
         state = snapshot.read_state(state_file, self._rule.history)

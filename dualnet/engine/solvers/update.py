@@ -66,7 +66,7 @@ def _clip(param: caffe_pb2.SolverParameter, grads: list[Tensor]) -> None:
     if limit < 0:
         return
     squares = torch.stack([g.square().sum() for g in grads])
-    norm = math.sqrt(float(squares.sum(dtype=torch.float64)))  # one number crosses the bus
+    norm = math.sqrt(float(squares.sum(dtype=torch.float64)))  # one copy from the GPU for all
     if norm > limit:
         log.info(
             f"Gradient clipping: scaling down gradients (L2 norm {norm:g} > {limit:g}) by "

@@ -1,1 +1,1 @@
-"""Caffe's common layers, and those that move or combine values."""
+"""Layers that mix, normalise, select or rearrange values, and the base of users' Python layers."""

@@ -22,9 +22,13 @@ _aten = torch.ops.aten
 class BatchNorm(NeuronLayer):
     """(x - mean) / sqrt(variance + eps) for each channel.
 
-    Bottom and top: (N, C, …), possibly the same blob. Parameters: the running sums of mean (C,)
-    and variance (C,), and the factor (1,) that both are divided by; they never learn. Batch
-    statistics in TRAIN, stored ones in TEST, unless `use_global_stats` says otherwise.
+    Bottom and top: (N, C, …), possibly the same blob. Batch statistics in TRAIN, stored ones in
+    TEST, unless `use_global_stats` says otherwise.
+
+    Parameters, which never learn: running sums of mean (C,) and variance (C,), and their normaliser
+    (1,). Every batch multiplies all three by `moving_average_fraction` and adds its mean, its
+    variance and 1, so that the running mean is blobs[0] / blobs[2]. PyTorch's BatchNorm stores that
+    quotient itself, with its own fraction (momentum = 1 - moving_average_fraction).
     """
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
@@ -59,7 +63,6 @@ class BatchNorm(NeuronLayer):
         self._input: Tensor | None = None
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """Checks the channels."""
         dims = bottom[0].dims
         channels = 1 if len(dims) == 1 else dims[1]
         if channels != self._channels:
@@ -88,6 +91,8 @@ class BatchNorm(NeuronLayer):
             result, self._mean, self._inverse = _aten.native_batch_norm(
                 x, None, None, None, None, True, 0.0, self._eps
             )
+            # PyTorch returns 1 / sqrt(variance + eps) of the batch, which gives the variance back.
+            # Caffe stores the unbiased one, which is n / (n - 1) times as large.
             count = x.numel() // self._channels
             variance = self._inverse.square().reciprocal() - self._eps
             unbias = count / (count - 1.0) if count > 1 else 1.0
@@ -100,7 +105,7 @@ class BatchNorm(NeuronLayer):
         top[0].set_data(result.reshape(top[0].dims))
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Differentiates through the batch's statistics, or past the stored ones."""
+        """Differentiates through the batch's statistics; stored ones count as constants."""
         if not propagate_down[0] or self._inverse is None:
             return
         gradient = self._planes(top[0].diff_tensor)

@@ -23,7 +23,6 @@ class Eltwise(Layer):
     tops = 1
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the operation and the coefficients."""
         param = self.layer_param.eltwise_param
         if param.coeff and len(param.coeff) != len(bottom):
             raise PrototxtError(
@@ -38,13 +37,15 @@ class Eltwise(Layer):
         self._winner: Tensor | None = None
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """Checks that all shapes are equal."""
         for blob in bottom[1:]:
             self.check_same_shape(bottom[0], blob, "all bottoms")
         top[0].reshape_like(bottom[0])
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Combines; at a tie of two bottoms the maximum belongs to the second."""
+        """Combines. MAX keeps for backward which bottom each maximum belongs to.
+
+        Ties are Caffe's: bottom 1 wins over bottom 0, a later one only if it is strictly larger.
+        """
         values = [blob.data_tensor for blob in bottom]
         if self._operation == caffe_pb2.EltwiseParameter.SUM:
             result = values[0] * self._coefficients[0]
@@ -66,7 +67,6 @@ class Eltwise(Layer):
         top[0].set_data(result)
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Sends the gradient to each bottom."""
         gradient = top[0].diff_tensor
         for index, wanted in enumerate(propagate_down):
             if not wanted:

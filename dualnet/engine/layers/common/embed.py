@@ -29,7 +29,8 @@ def row_numbers(layer: Layer, blob: Blob, rows: int, of: str) -> Tensor:
         (count,) int64.
 
     Raises:
-        DataError: a number is not one of a row. PyTorch would stop the GPU for good over it.
+        DataError: a number is not that of a row. The check waits for the GPU; without it, a wrong
+            number there ends in a device-side assert, after which the process cannot use the GPU.
     """
     numbers = blob.data_tensor.reshape(-1).to(torch.int64)
     if numbers.numel():
@@ -58,7 +59,6 @@ class Embed(Layer):
         return False
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Creates the parameters."""
         refuse_in_place(self, bottom, top)
         param = self.layer_param.embed_param
         if not param.num_output or not param.input_dim:
@@ -73,11 +73,9 @@ class Embed(Layer):
             self.add_param([self._width], param.bias_filler)
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """Appends an axis."""
         top[0].reshape(*bottom[0].dims, self._width)
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Looks up, and adds the bias."""
         self._numbers = row_numbers(self, bottom[0], self._rows, "the table")
         result = self.blobs[0].data_tensor.index_select(0, self._numbers)
         if self._bias:

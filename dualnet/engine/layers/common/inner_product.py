@@ -29,7 +29,6 @@ class InnerProduct(Layer):
     tops = 1
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Creates the parameters."""
         param = self.layer_param.inner_product_param
         self._num_output = param.num_output
         if not self._num_output:
@@ -72,7 +71,6 @@ class InnerProduct(Layer):
         top[0].set_data(product(x, self._weight().t(), bias))
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Computes the gradients of the weights, the bias and the bottom."""
         gradient = top[0].diff_tensor.reshape(-1, self._num_output)
         if self.wants_param(0):
             x = self._rows(bottom[0])

@@ -28,7 +28,6 @@ class MVN(Layer):
     _divisor: Tensor | None = None
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the settings."""
         param = self.layer_param.mvn_param
         self._eps: float = param.eps
         self._scales: bool = param.normalize_variance
@@ -45,7 +44,7 @@ class MVN(Layer):
         top[0].reshape(*dims, *(1,) * (4 - len(dims)))
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Normalises; the deviation is that of the samples at hand (divided by their number)."""
+        """Normalises, by the population standard deviation (it divides by n, not n - 1)."""
         x = bottom[0].data_tensor.reshape(top[0].dims)
         y = x - x.mean(dim=self._axes, keepdim=True)
         if self._scales:

@@ -22,11 +22,9 @@ class Parameter(Layer):
     tops = 1
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Creates the parameter."""
         self.add_param(list(self.layer_param.parameter_param.shape.dim))
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """The top has the parameter's shape."""
         top[0].reshape_like(self.blobs[0])
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
@@ -35,8 +33,8 @@ class Parameter(Layer):
         top[0].share_diff(self.blobs[0])
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Takes the gradient over, as a Flatten may have given the top other memory.
+        """Copies the top's gradient, which a following Flatten may have given memory of its own.
 
-        Caffe loses it in that case.
+        Caffe loses the gradient in that case.
         """
         self.blobs[0].set_diff(top[0].diff_tensor.clone())

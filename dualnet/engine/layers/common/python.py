@@ -14,7 +14,7 @@ __all__ = ["PythonLayer"]
 
 @register("Python")
 class PythonLayer(Layer):
-    """The base class that users know as `caffe.Layer`.
+    """The base class of users' layers, `caffe.Layer`.
 
     Attributes:
         param_str: the text from prototxt, set before `setup`.

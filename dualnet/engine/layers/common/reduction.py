@@ -1,4 +1,4 @@
-"""Reduction and ArgMax: few values of many (Caffe `L/reduction_layer.cpp`, `argmax_layer.cpp`)."""
+"""Reduction and ArgMax (Caffe `L/reduction_layer.cpp`, `argmax_layer.cpp`)."""
 
 from __future__ import annotations
 
@@ -32,14 +32,12 @@ class Reduction(Layer):
     tops = 1
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the operation."""
         refuse_in_place(self, bottom, top)
         param = self.layer_param.reduction_param
         self._operation = param.operation
         self._axis, self._given = param.axis, param.coeff
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """Drops the axes."""
         dims = bottom[0].dims
         axis = self.axis(self._axis, bottom[0])
         self._dim = math.prod(dims[axis:])
@@ -49,7 +47,6 @@ class Reduction(Layer):
         top[0].reshape(*dims[:axis])
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Sums."""
         x = bottom[0].data_tensor.reshape(*top[0].dims, self._dim)
         if self._operation == _ASUM:
             x = x.abs()
@@ -90,7 +87,6 @@ class ArgMax(Layer):
         return False
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the settings."""
         refuse_in_place(self, bottom, top)
         param = self.layer_param.argmax_param
         self._axis: int | None = param.axis if param.HasField("axis") else None
@@ -100,7 +96,6 @@ class ArgMax(Layer):
             raise PrototxtError(f"layer '{self.name}' (ArgMax): top_k must be 1 or more, it is 0")
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """Finds the top's shape."""
         dims = bottom[0].dims
         if self._axis is not None:
             axis = self.axis(self._axis, bottom[0])
@@ -117,7 +112,11 @@ class ArgMax(Layer):
         top[0].reshape(*shape)
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Sorts backwards and stably, so that of equal values the last comes first."""
+        """Sorts the reversed values in a stable way, and maps the places back.
+
+        Of equal values the last one then comes first, as with Caffe's partial sort of pairs
+        (value, place) in falling order.
+        """
         x = bottom[0].data_tensor
         dim = -1 if self._axis is None else self.axis(self._axis, bottom[0])
         if self._axis is None:
@@ -132,7 +131,7 @@ class ArgMax(Layer):
             top[0].set_data(values.contiguous() if self._values else positions)
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Refuses to be asked for a gradient."""
+        """Raises GraphError where a gradient is asked for."""
         if propagate_down[0]:
             raise GraphError(
                 f"layer '{self.name}' (ArgMax) has no gradient for bottom 0; set propagate_down "

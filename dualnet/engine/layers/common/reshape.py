@@ -18,15 +18,14 @@ class Reshape(Layer):
     """Replaces the axes `axis` to `axis + num_axes - 1` by `shape`; shares the bottom's memory.
 
     In `shape`, 0 copies the bottom's dimension at that place and -1, at most once, takes what is
-    left. A negative `axis` counts from the end, -1 meaning behind the last axis; `num_axes` -1
-    means all that follow, 0 inserts axes.
+    left. A negative `axis` counts from the end, -1 meaning after the last axis; `num_axes` -1 means
+    all that follow, 0 inserts axes.
     """
 
     bottoms = 1
     tops = 1
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the settings."""
         param = self.layer_param.reshape_param
         refuse_in_place(self, bottom, top)
         self._dims = list(param.shape.dim)
@@ -43,7 +42,6 @@ class Reshape(Layer):
             )
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """Finds the new shape."""
         dims = bottom[0].dims
         start = self._axis if self._axis >= 0 else len(dims) + self._axis + 1
         end = len(dims) if self._num_axes == -1 else start + self._num_axes
@@ -85,7 +83,7 @@ class Reshape(Layer):
         """The memory is the bottom's."""
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """The memory is the bottom's, unless a Flatten behind this layer gave the top another.
+        """The memory is the bottom's, unless a Flatten after this layer gave the top another.
 
         Caffe loses the gradient in that case.
         """

@@ -1,4 +1,4 @@
-"""Filter and BatchReindex: chosen rows (Caffe `L/filter_layer.cpp`, `batch_reindex_layer.cpp`)."""
+"""Rows of a batch: Filter, BatchReindex (Caffe `L/filter_layer.cpp`, `batch_reindex_layer.cpp`)."""
 
 from __future__ import annotations
 
@@ -65,7 +65,6 @@ class Filter(Layer):
             target.reshape(count, *source.dims[1:])
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Copies the rows."""
         for source, target in zip(bottom, top):
             target.set_data(source.data_tensor.index_select(0, self._rows))
 
@@ -97,7 +96,6 @@ class BatchReindex(Layer):
         return bottom_index != 1
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Checks the blobs."""
         refuse_in_place(self, bottom, top)
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
@@ -110,7 +108,6 @@ class BatchReindex(Layer):
         top[0].reshape(bottom[1].dims[0], *bottom[0].dims[1:])
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Copies the rows."""
         self._numbers = row_numbers(self, bottom[1], bottom[0].dims[0], "bottom 0")
         top[0].set_data(bottom[0].data_tensor.index_select(0, self._numbers))
 

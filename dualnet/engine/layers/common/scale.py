@@ -158,7 +158,6 @@ class Bias(_Broadcast):
         self._prepare(bottom, top)
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Adds."""
         offset = self._operand(bottom).data_tensor.reshape(self._view)
         top[0].set_data(bottom[0].data_tensor + offset)
 

@@ -25,7 +25,6 @@ class Slice(Layer):
     tops = (1, None)
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the axis and the points."""
         if len(top) > 1:
             refuse_in_place(self, bottom, top)
         param = self.layer_param.slice_param
@@ -43,7 +42,6 @@ class Slice(Layer):
             )
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """Finds the parts' sizes."""
         dims = bottom[0].dims
         self._dim = axis = self.axis(self._axis, bottom[0])
         if self._points:
@@ -69,7 +67,6 @@ class Slice(Layer):
             top[0].share_diff(bottom[0])
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Copies the parts."""
         if len(top) > 1:
             parts = bottom[0].data_tensor.split(self._sizes, self._dim)
             for blob, part in zip(top, parts):
@@ -78,7 +75,8 @@ class Slice(Layer):
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         """Joins the gradients."""
         if len(top) == 1:
-            bottom[0].share_diff(top[0])  # see Reshape
+            # A Flatten after this layer may have given the top another gradient: use that.
+            bottom[0].share_diff(top[0])
         elif propagate_down[0]:
             bottom[0].set_diff(torch.cat([blob.diff_tensor for blob in top], self._dim))
 
@@ -95,7 +93,6 @@ class Crop(Layer):
     tops = 1
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the axis and the offsets."""
         refuse_in_place(self, bottom, top)
         param = self.layer_param.crop_param
         self._axis: int = param.axis
@@ -128,7 +125,6 @@ class Crop(Layer):
         top[0].reshape(*shape)
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Copies the part."""
         top[0].set_data(bottom[0].data_tensor[self._window].clone())
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:

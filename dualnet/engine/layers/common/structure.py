@@ -1,4 +1,4 @@
-"""Layers that move values without computing: Split, Concat, Flatten, Silence (Caffe `L/`)."""
+"""Layers that only rearrange data: Split, Concat, Flatten, Silence (Caffe `L/`)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ class Split(Layer):
     tops = (1, None)
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """The tops take the bottom's shape."""
         for blob in top:
             blob.reshape_like(bottom[0])
 
@@ -52,7 +51,6 @@ class Concat(Layer):
     tops = 1
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the axis."""
         param = self.layer_param.concat_param
         if param.HasField("axis") and param.HasField("concat_dim"):
             raise PrototxtError(
@@ -82,7 +80,6 @@ class Concat(Layer):
             top[0].share_diff(bottom[0])
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Joins."""
         if len(bottom) > 1:
             top[0].set_data(torch.cat([blob.data_tensor for blob in bottom], self._dim))
 
@@ -95,6 +92,7 @@ class Concat(Layer):
             size = blob.dims[self._dim]
             if wanted:
                 part = gradient.narrow(self._dim, first, size)
+                # A copy: a published tensor must not be memory of another blob.
                 blob.set_diff(part.clone(memory_format=torch.preserve_format))
             first += size
 
@@ -107,7 +105,6 @@ class Flatten(Layer):
     tops = 1
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """Multiplies the dimensions."""
         param = self.layer_param.flatten_param
         first = self.axis(param.axis, bottom[0])
         last = self.axis(param.end_axis, bottom[0])
@@ -138,7 +135,6 @@ class Silence(Layer):
         """Nothing to compute."""
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Sets the gradients to zero."""
         for blob, wanted in zip(bottom, propagate_down):
             if wanted:
                 blob.clear_diff()

@@ -20,7 +20,6 @@ class Tile(Layer):
     tops = 1
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the number of copies."""
         param = self.layer_param.tile_param
         if param.tiles < 1:
             given = param.tiles if param.HasField("tiles") else "not given"
@@ -32,20 +31,17 @@ class Tile(Layer):
         self._tiles, self._given = param.tiles, param.axis
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """Multiplies one dimension."""
         self._dim = self.axis(self._given, bottom[0])
         dims = bottom[0].dims
         shape = (*dims[: self._dim], dims[self._dim] * self._tiles, *dims[self._dim + 1 :])
         top[0].reshape(*shape)
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Copies."""
         counts = [1] * bottom[0].ndim
         counts[self._dim] = self._tiles
         top[0].set_data(bottom[0].data_tensor.repeat(counts))
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Adds up."""
         if propagate_down[0]:
             dims = bottom[0].dims
             shape = (*dims[: self._dim], self._tiles, *dims[self._dim :])

@@ -1,1 +1,1 @@
-"""Caffe's data layers."""
+"""Layers without bottoms that produce batches, and HDF5Output, which writes them."""

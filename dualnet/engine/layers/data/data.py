@@ -35,7 +35,7 @@ class Data(Layer):
     tops = (1, 2)
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Opens the database; its first image gives the shape."""
+        """Opens the database; its first image decides the shape."""
         param = self.layer_param.data_param
         is_level = param.backend == caffe_pb2.DataParameter.LEVELDB
         if is_level and os.path.exists(os.path.join(param.source, "data.mdb")):
@@ -73,7 +73,6 @@ class Data(Layer):
         """The shape is fixed."""
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Serves the next batch."""
         if self._prefetcher is None:
             self._prefetcher = Prefetcher(self._source.batches, self._depth)
         images, labels = self._prefetcher.take()
@@ -84,7 +83,7 @@ class Data(Layer):
             top[1].set_data(torch.from_numpy(labels))
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Data have nothing below."""
+        """Data have nothing upstream."""
 
 
 class _Source:

@@ -54,7 +54,6 @@ class HDF5Output(Layer):
             )
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Writes one batch."""
         with self._open("a") as stream:
             for name, blob in zip(_NAMES, bottom):
                 self._append(stream, name, blob)

@@ -60,7 +60,6 @@ class ImageData(Layer):
         """Forward sets the shape of each batch."""
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Serves the next batch."""
         if self._prefetcher is None:
             depth = self.layer_param.data_param.prefetch
             self._prefetcher = Prefetcher(self._source.batches, depth)
@@ -70,7 +69,7 @@ class ImageData(Layer):
         top[1].set_data(torch.from_numpy(labels))
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Data have nothing below."""
+        """Data have nothing upstream."""
 
 
 @dataclass(frozen=True)

@@ -40,12 +40,12 @@ class Input(Layer):
         """Keeps whatever the caller wrote."""
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Inputs have nothing below."""
+        """Inputs have nothing upstream."""
 
 
 @register("DummyData")
 class DummyData(Layer):
-    """Blobs from fillers; constant ones are filled once, others anew in every forward pass."""
+    """Blobs from fillers; constant ones are filled once, others again in every forward pass."""
 
     bottoms = 0
     tops = (1, None)
@@ -97,4 +97,4 @@ class DummyData(Layer):
                 filler.fill(blob, one)
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Data have nothing below."""
+        """Data have nothing upstream."""

@@ -23,7 +23,6 @@ class MemoryData(Layer):
     tops = 2
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the batch's shape."""
         param = self.layer_param.memory_data_param
         sizes = (param.batch_size, param.channels, param.height, param.width)
         self._batch: tuple[int, ...] = sizes
@@ -100,4 +99,4 @@ class MemoryData(Layer):
         self._position = (self._position + size) % len(data)
 
     def backward(self, top: Blobs, propagate_down: object, bottom: Blobs) -> None:
-        """Data have no gradient."""
+        """Data have nothing upstream."""

@@ -37,7 +37,6 @@ class WindowData(Layer):
     tops = 2
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the window file."""
         param, transform = self.layer_param.window_data_param, self.layer_param.transform_param
         size = transform.crop_size
         if not param.batch_size or not size:
@@ -82,7 +81,6 @@ class WindowData(Layer):
         """The shape is fixed."""
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Serves the next batch."""
         if self._prefetcher is None:
             depth = self.layer_param.data_param.prefetch
             self._prefetcher = Prefetcher(self._source.batches, depth)
@@ -91,7 +89,7 @@ class WindowData(Layer):
         top[1].set_data(torch.from_numpy(labels))
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Data have nothing below."""
+        """Data have nothing upstream."""
 
 
 class _Source:

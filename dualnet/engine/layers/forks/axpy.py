@@ -20,7 +20,6 @@ class Axpy(Layer):
     tops = 1
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Nothing to set up."""
         refuse_in_place(self, bottom, top)
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
@@ -36,7 +35,6 @@ class Axpy(Layer):
         top[0].reshape_like(bottom[1])
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Multiplies and adds."""
         factor = bottom[0].data_tensor.reshape(self._view)
         top[0].set_data(bottom[2].data_tensor.addcmul(factor, bottom[1].data_tensor))
 

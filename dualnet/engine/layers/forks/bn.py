@@ -43,7 +43,6 @@ class BN(Layer):
     tops = (1, 3)
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Creates the parameters."""
         param = self.layer_param.bn_param
         self._is_running = self._of_pspnet(len(top))
         self._batch = True
@@ -102,7 +101,6 @@ class BN(Layer):
             spec.lr_mult = spec.decay_mult = 0.0
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """Checks the channels."""
         dims = bottom[0].dims
         if len(dims) < 2 or dims[1] != self.blobs[0].dims[1]:
             raise ShapeError(

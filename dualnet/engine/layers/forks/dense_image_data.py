@@ -72,7 +72,6 @@ class DenseImageData(Layer):
         """Forward sets the shape of each batch."""
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Serves the next batch."""
         if self._prefetcher is None:
             depth = self.layer_param.data_param.prefetch
             self._prefetcher = Prefetcher(self._batches, depth)
@@ -81,7 +80,7 @@ class DenseImageData(Layer):
             blob.set_data(torch.from_numpy(values))
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Data have nothing below."""
+        """Data have nothing upstream."""
 
     # What follows runs in the prefetch thread, but for the first image.
 

@@ -29,7 +29,6 @@ class Interp(Layer):
     tops = 1
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the size."""
         refuse_in_place(self, bottom, top)
         param = self.layer_param.interp_param
         if param.pad_beg > 0 or param.pad_end > 0:
@@ -45,7 +44,7 @@ class Interp(Layer):
                 f"layer '{self.name}': interp_param needs height and width, zoom_factor or "
                 "shrink_factor"
             )
-        # With one factor the size is not looked at, with both the size is preferred.
+        # With one factor the size is ignored, with both the size is preferred.
         self._size = (param.height, param.width) if sized and factors[0] == factors[1] else None
         self._zoom, self._shrink = param.zoom_factor, param.shrink_factor
         if min(self._size or (self._zoom, self._shrink)) < 1:
@@ -60,7 +59,6 @@ class Interp(Layer):
         return (shrunk - 1) * self._zoom + 1
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """Computes the size."""
         dims = bottom[0].dims
         inner = [size - sum(self._cut) for size in dims[2:]]
         if len(dims) != 4 or min(inner) < 1:
@@ -74,7 +72,6 @@ class Interp(Layer):
         top[0].reshape(*dims[:2], height, width)
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Resizes."""
         rows, columns = self._window
         x = bottom[0].data_tensor[:, :, rows, columns]
         if self._inner == self._outer:

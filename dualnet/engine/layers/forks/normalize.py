@@ -45,7 +45,6 @@ class Normalize(NeuronLayer):
             )
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """Checks the channels."""
         self._check(bottom)
         dims = bottom[0].dims
         if not self._shared and self.blobs[0].dims != (dims[1],):

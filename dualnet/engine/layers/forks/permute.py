@@ -26,7 +26,6 @@ class Permute(Layer):
     tops = 1
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the order."""
         refuse_in_place(self, bottom, top)
         self._given: list[int] = list(self.layer_param.permute_param.order)
         if len(set(self._given)) < len(self._given):
@@ -35,7 +34,6 @@ class Permute(Layer):
             )
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """Completes the order."""
         dims = bottom[0].dims
         if max(self._given, default=-1) >= len(dims):
             raise PrototxtError(
@@ -49,14 +47,12 @@ class Permute(Layer):
         top[0].reshape(*(dims[axis] for axis in self._order))
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Moves the values."""
         if self._is_same:
             top[0].share_data(bottom[0])
         else:
             top[0].set_data(_moved(bottom[0].data_tensor, self._order))
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Moves the gradient back."""
         if self._is_same:
             bottom[0].share_diff(top[0])
         elif propagate_down[0]:

@@ -32,7 +32,6 @@ class PriorBox(Layer):
     tops = 1
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads sizes, ratios and steps."""
         refuse_in_place(self, bottom, top)
         param = self.layer_param.prior_box_param
         least, most = list(param.min_size), list(param.max_size)

@@ -40,7 +40,6 @@ class PSROIPooling(Layer):
     tops = 1
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the geometry."""
         refuse_in_place(self, bottom, top)
         param = self.layer_param.psroi_pooling_param
         self._scale = np.float32(param.spatial_scale)
@@ -58,7 +57,6 @@ class PSROIPooling(Layer):
         return bottom_index != 1
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """One row a region."""
         check_regions(self, bottom[0], bottom[1])
         needed = self._outputs * self._group**2
         if bottom[0].dims[1] != needed:

@@ -28,14 +28,14 @@ class Bins:
 
     Attributes:
         start: (R, bins) first pixel.
-        end: (R, bins) the pixel behind the last; not above `start` where a bin is empty.
+        end: (R, bins) the pixel after the last; at most `start` where a bin is empty.
     """
 
     start: Ints
     end: Ints
 
     def of(self, region: int) -> Spans:
-        """A region's bins: pairs of first pixel and the pixel behind the last."""
+        """A region's bins: pairs of first pixel and the pixel after the last."""
         return list(zip(self.start[region].tolist(), self.end[region].tolist()))
 
 
@@ -66,7 +66,7 @@ def read_regions(layer: Layer, features: Blob, regions: Blob) -> tuple[Ints, Flo
         (R,) the number of the image; (R, 4) x1, y1, x2, y2 in pixels of the image.
 
     Raises:
-        DataError: an image that the batch does not have, or a coordinate that is no number.
+        DataError: an image that the batch does not have, or a coordinate that is NaN or infinite.
     """
     values = regions.data_tensor.reshape(-1, 5).cpu().numpy()
     if not np.isfinite(values).all():

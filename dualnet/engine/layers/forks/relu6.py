@@ -21,11 +21,9 @@ class ReLU6(NeuronLayer):
     """
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the slope."""
         self._slope: float = self.layer_param.relu6_param.negative_slope
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Limits."""
         x = bottom[0].data_tensor
         top[0].set_data(torch.where(x > 0, x, x * self._slope).clamp_max(6.0))
 

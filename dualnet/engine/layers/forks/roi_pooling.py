@@ -39,7 +39,6 @@ class ROIPooling(Layer):
     tops = 1
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the geometry."""
         refuse_in_place(self, bottom, top)
         param = self.layer_param.roi_pooling_param
         self._pooled = (param.pooled_h, param.pooled_w)
@@ -56,7 +55,6 @@ class ROIPooling(Layer):
         return bottom_index != 1
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """One row a region."""
         check_regions(self, bottom[0], bottom[1])
         top[0].reshape(bottom[1].dims[0], bottom[0].dims[1], *self._pooled)
 
@@ -69,7 +67,7 @@ class ROIPooling(Layer):
         return fit(number[:-1] * step, number[1:] * step, offset, size)
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Finds each bin's maximum, and keeps where it stands."""
+        """Finds each bin's maximum, and keeps its position for backward."""
         x = bottom[0].data_tensor
         images, corners = read_regions(self, bottom[0], bottom[1])
         height, width = x.shape[2:]
@@ -107,7 +105,7 @@ def _pool(x: Tensor, rows: Spans, columns: Spans, values: Tensor, places: Tensor
 
     Args:
         x: (C, H, W), the region's image.
-        rows: first row and the row behind the last, for each row of bins.
+        rows: first row and the row after the last, for each row of bins.
         columns: likewise for columns.
         values: (C, pooled_h, pooled_w), written where a bin is not empty.
         places: of the same shape, h * W + w of each winner, written likewise.

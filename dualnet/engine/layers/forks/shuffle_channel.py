@@ -20,7 +20,6 @@ class ShuffleChannel(NeuronLayer):
     """Channel j of group i becomes channel i of group j. Bottom and top: (N, C, …)."""
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the number of groups."""
         self._group: int = self.layer_param.shuffle_channel_param.group
         if not self._group:
             raise PrototxtError(
@@ -43,11 +42,9 @@ class ShuffleChannel(NeuronLayer):
         return parted.transpose(1, 2).clone(memory_format=torch.contiguous_format)
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Moves the channels."""
         top[0].set_data(self._swapped(bottom[0].data_tensor, self._group))
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Moves them back."""
         if propagate_down[0]:
             gradient = top[0].diff_tensor
             bottom[0].set_diff(self._swapped(gradient, gradient.shape[1] // self._group))

@@ -28,7 +28,6 @@ class SmoothL1Loss(LossLayer):
     bottoms = (2, 4)
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads sigma."""
         sigma = self.layer_param.smooth_l1_loss_param.sigma
         if not sigma > 0:
             raise PrototxtError(
@@ -38,7 +37,7 @@ class SmoothL1Loss(LossLayer):
         self._difference: Tensor | None = None
 
     def allow_force_backward(self, bottom_index: int) -> bool:
-        """Both terms of the difference may learn, weights may not."""
+        """Both terms of the difference get gradients, the weights none."""
         return bottom_index < 2
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:

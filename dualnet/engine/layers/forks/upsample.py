@@ -21,8 +21,8 @@ class Upsample(Layer):
     """Enlarges images.
 
     With two bottoms, values (N, C, H, W) and the mask that a Pooling layer gave as its second top,
-    each value goes where its maximum stood and the rest is 0; of several for one place the last
-    stays. The size is upsample_h and upsample_w, or the bottom's times scale, less 1 with pad_out.
+    each value goes where its maximum was and the rest is 0; of several for one place the last one
+    wins. The size is upsample_h and upsample_w, or the bottom's times scale, less 1 with pad_out.
     The mask gets no gradient. With one bottom each pixel is repeated scale times both ways.
     """
 
@@ -30,7 +30,6 @@ class Upsample(Layer):
     tops = 1
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the size."""
         refuse_in_place(self, bottom, top)
         param = self.layer_param.upsample_param
         self._size: tuple[int, int] | None = None
@@ -64,7 +63,6 @@ class Upsample(Layer):
         return bottom_index != 1
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """Computes the size."""
         dims = bottom[0].dims
         if len(dims) != 4:
             raise ShapeError(
@@ -79,7 +77,6 @@ class Upsample(Layer):
         top[0].reshape(*dims[:2], *size)
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Spreads the values."""
         x = bottom[0].data_tensor
         if len(bottom) == 1:
             rows, columns = self._scale
@@ -87,7 +84,7 @@ class Upsample(Layer):
             return
         area = math.prod(top[0].dims[2:])
         places = bottom[1].data_tensor.to(torch.int64).flatten(2)
-        # On a GPU a look at the values would stop the pipeline.
+        # Not on a GPU, where reading the values would wait for all work before it.
         if places.device.type == "cpu" and places.numel():
             low, high = int(places.min()), int(places.max())
             if low < 0 or high >= area:

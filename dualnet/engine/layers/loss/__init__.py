@@ -1,1 +1,1 @@
-"""Caffe's loss layers."""
+"""Losses, with Softmax and Accuracy: layers that compare scores with labels."""

@@ -27,7 +27,6 @@ class Accuracy(Layer):
     tops = (1, 2)
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the settings."""
         param = self.layer_param.accuracy_param
         self._top_k = param.top_k
         self._axis = param.axis

@@ -13,7 +13,7 @@ from dualnet.engine.layers.registry import register
 
 __all__ = ["ContrastiveLoss"]
 
-#: Caffe adds this to a distance before it divides by it; the gradient is that much too small.
+#: Added to the distance in the gradient's denominator, as in Caffe, against a division by 0.
 _DISTANCE_FLOOR = 1e-4
 
 
@@ -30,13 +30,12 @@ class ContrastiveLoss(LossLayer):
     _difference: Tensor | None = None
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the settings."""
         param = self.layer_param.contrastive_loss_param
         self._margin: float = param.margin
         self._legacy: bool = param.legacy_version
 
     def allow_force_backward(self, bottom_index: int) -> bool:
-        """Both inputs may learn, the label not."""
+        """Both inputs get gradients, the label none."""
         return bottom_index != 2
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:

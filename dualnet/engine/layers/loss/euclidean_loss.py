@@ -15,10 +15,9 @@ __all__ = ["EuclideanLoss"]
 
 @register("EuclideanLoss")
 class EuclideanLoss(LossLayer):
-    """sum((a - b)^2) / (2 N), N the first dimension; both bottoms may learn."""
+    """sum((a - b)^2) / (2 N), N the first dimension; both bottoms get gradients."""
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Nothing to set up."""
         self._difference: Tensor | None = None
 
     def allow_force_backward(self, bottom_index: int) -> bool:

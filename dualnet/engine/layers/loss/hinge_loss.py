@@ -27,7 +27,6 @@ class HingeLoss(LossLayer):
     _margins: Tensor | None = None
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the norm."""
         norm = self.layer_param.hinge_loss_param.norm
         self._squared = norm == caffe_pb2.HingeLossParameter.L2
 

@@ -35,7 +35,6 @@ class InfogainLoss(LossLayer):
     _probability: Tensor | None = None
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the settings and the matrix's file."""
         param = self.layer_param.infogain_loss_param
         loss = self.layer_param.loss_param
         self._axis = param.axis
@@ -53,7 +52,7 @@ class InfogainLoss(LossLayer):
             self._matrix = torch.from_numpy(values)
 
     def allow_force_backward(self, bottom_index: int) -> bool:
-        """Neither labels nor the matrix learn."""
+        """Neither labels nor the matrix get a gradient."""
         return bottom_index == 0
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
@@ -93,7 +92,6 @@ class InfogainLoss(LossLayer):
         return matrix.reshape(classes, classes)
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Computes the loss."""
         scores = bottom[0].data_tensor
         classes = scores.shape[self._dim]
         probability = scores.softmax(self._dim)

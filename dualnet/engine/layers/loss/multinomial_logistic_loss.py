@@ -44,7 +44,6 @@ class MultinomialLogisticLoss(LossLayer):
         return p.gather(1, labels).clamp_min_(PROBABILITY_FLOOR)
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Computes the loss."""
         n = bottom[0].dims[0]
         labels = bottom[1].data_tensor.reshape(n, 1)
         labels = class_labels(self.name, labels, bottom[0].count // max(n, 1), None)

@@ -26,7 +26,6 @@ class SigmoidCrossEntropyLoss(LossLayer):
     _probability: Tensor | None = None
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the settings."""
         loss = self.layer_param.loss_param
         self._ignore: int | None = loss.ignore_label if loss.HasField("ignore_label") else None
         self._mode = normalization_mode(loss, caffe_pb2.LossParameter.BATCH_SIZE)

@@ -26,16 +26,13 @@ class Softmax(NeuronLayer):
     """exp(x) / sum(exp(x)) along `axis`."""
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the axis."""
         self._axis = self.layer_param.softmax_param.axis
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """The top takes the bottom's shape."""
         self._dim = self.axis(self._axis, bottom[0])
         top[0].reshape_like(bottom[0])
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Computes the probabilities."""
         top[0].set_data(_aten._softmax(bottom[0].data_tensor, self._dim, False))
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
@@ -80,7 +77,10 @@ def normalizer(mode: int, outer: int, inner: int, valid: int | Tensor) -> float 
 
 
 def class_labels(name: str, labels: Tensor, classes: int, ignore: int | None) -> Tensor:
-    """Labels as integers; on the CPU they are checked, on a GPU that would stop the pipeline.
+    """Labels as int64, checked on the CPU only.
+
+    On a GPU the check would wait for all work before it. A label that is no class there ends in a
+    device-side assert, after which the process cannot use the GPU.
 
     Args:
         name: the layer, for the message.
@@ -89,7 +89,7 @@ def class_labels(name: str, labels: Tensor, classes: int, ignore: int | None) ->
         ignore: the label that does not count, which may lie outside.
 
     Raises:
-        DataError: a label is not a class.
+        DataError: a label is not a class (on the CPU).
     """
     result = labels.to(torch.int64)
     if labels.device.type == "cpu" and result.numel():
@@ -115,7 +115,6 @@ class SoftmaxWithLoss(LossLayer):
     tops: ClassVar[Arity] = (1, 2)
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the axis, the ignored label and the normalisation."""
         param = self.layer_param.loss_param
         self._ignore = param.ignore_label if param.HasField("ignore_label") else None
         self._mode = normalization_mode(param, param.VALID)
@@ -153,7 +152,6 @@ class SoftmaxWithLoss(LossLayer):
         return self._class_weights[labels]
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Computes the loss."""
         scores = bottom[0].data_tensor
         classes = scores.shape[self._dim]
         flat = (self._outer, classes, self._inner)
@@ -162,6 +160,8 @@ class SoftmaxWithLoss(LossLayer):
         labels = class_labels(self.name, labels, classes, self._ignore)
         counted = None if self._ignore is None else labels != self._ignore
         if counted is not None:
+            # Ignored labels become class 0, so that gather stays in range; `counted` zeroes their
+            # loss and gradient afterwards.
             labels = labels * counted
         picked = probability.reshape(flat).gather(1, labels).clamp_min_(_FLT_MIN).log_()
         valid: int | Tensor = labels.numel()

@@ -1,1 +1,1 @@
-"""Caffe's neuron layers: one value in, one value out."""
+"""Activations and Dropout: each value of the top depends on one of the bottom."""

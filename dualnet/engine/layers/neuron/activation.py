@@ -22,7 +22,6 @@ class NeuronLayer(Layer):
     tops = 1
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """The top takes the bottom's shape."""
         top[0].reshape_like(bottom[0])
 
 
@@ -31,7 +30,6 @@ class ReLU(NeuronLayer):
     """max(x, 0) + negative_slope * min(x, 0); the gradient at 0 is that of the negative side."""
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the slope."""
         self._slope: float = self.layer_param.relu_param.negative_slope
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
@@ -48,7 +46,7 @@ class ReLU(NeuronLayer):
         if not propagate_down[0]:
             return
         x, gradient = bottom[0].data_tensor, top[0].diff_tensor
-        # In place the top's diff is the bottom's too: written over, it needs no further memory.
+        # In place, top and bottom share one gradient: the result is written into it.
         over = {"grad_input": gradient} if bottom[0] is top[0] else {}
         if not over:
             bottom[0].drop_diff()
@@ -70,7 +68,6 @@ class _FromOutput(NeuronLayer):
         raise NotImplementedError
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Applies the function."""
         top[0].set_data(self._value(bottom[0].data_tensor))
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:

@@ -27,7 +27,6 @@ class Dropout(NeuronLayer):
     """
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the ratio."""
         param = self.layer_param.dropout_param
         ratio = param.dropout_ratio
         if not 0 <= ratio < 1:

@@ -1,4 +1,4 @@
-"""A base for neurons whose gradient needs their input even where they overwrite it."""
+"""Base of activations whose gradient is a function of the input."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["InputNeuron"]
 
 
 class InputNeuron(NeuronLayer):
-    """A neuron given by its value and its gradient as functions of its input.
+    """An activation given by its value and its gradient as functions of its input.
 
-    In place, the input is kept for backward. BVLC Caffe keeps nothing: there BNLL and Clip take
-    the gradient at their output, and Log and Power overwrite the top's gradient before they read
-    it, so their gradients are wrong without a word. Out of place the results are Caffe's.
+    In place, the input is saved for backward. BVLC Caffe does not save it and silently computes
+    wrong gradients: BNLL and Clip take them at their output, and Log and Power overwrite the top's
+    gradient before they read it. Out of place the results are Caffe's.
     """
 
     _input: Tensor | None = None
@@ -31,7 +31,6 @@ class InputNeuron(NeuronLayer):
         raise NotImplementedError
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Applies the function."""
         in_place = bottom[0] is top[0]
         x = bottom[0].detach_data() if in_place else bottom[0].data_tensor
         self._input = x if in_place else None

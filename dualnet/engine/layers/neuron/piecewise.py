@@ -1,4 +1,4 @@
-"""Piecewise linear neurons: AbsVal, Clip, Threshold.
+"""Piecewise linear or constant activations: AbsVal, Clip, Threshold.
 
 Caffe `L/absval_layer.cpp`, `clip_layer.cpp`, `threshold_layer.cpp`.
 """
@@ -32,11 +32,9 @@ class AbsVal(NeuronLayer):
             )
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Takes the absolute value."""
         top[0].set_data(bottom[0].data_tensor.abs())
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Multiplies by the sign."""
         if propagate_down[0]:
             bottom[0].set_diff(top[0].diff_tensor * bottom[0].data_tensor.sign())
 
@@ -46,7 +44,6 @@ class Clip(InputNeuron):
     """max(min, min(max, x)); the gradient passes from min to max, both included."""
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the bounds."""
         param = self.layer_param.clip_param
         if not self.layer_param.HasField("clip_param"):
             raise PrototxtError(
@@ -73,11 +70,9 @@ class Threshold(NeuronLayer):
     """1 where x > threshold, else 0. It has no gradient."""
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the threshold."""
         self._threshold: float = self.layer_param.threshold_param.threshold
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Compares."""
         top[0].set_data((bottom[0].data_tensor > self._threshold).to(torch.float32))
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:

@@ -50,7 +50,6 @@ class Exp(NeuronLayer):
             ) from error
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Applies the function."""
         y = (bottom[0].data_tensor * self._inner).exp_()
         top[0].set_data(y if self._outer == 1 else y.mul_(self._outer))
 
@@ -65,7 +64,6 @@ class Log(InputNeuron):
     """log(scale * x + shift) to a base; -1 stands for e."""
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the settings."""
         param = self.layer_param.log_param
         log_base = _log_base(self.name, "log_param", param.base)
         if log_base == 0:
@@ -93,7 +91,6 @@ class Power(InputNeuron):
     """
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the settings."""
         param = self.layer_param.power_param
         self._power: float = param.power
         self._scale: float = param.scale

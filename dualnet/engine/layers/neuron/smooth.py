@@ -1,4 +1,4 @@
-"""Neurons that learn or bend smoothly: BNLL, ELU, PReLU, Swish.
+"""Smooth or learned activations: BNLL, ELU, PReLU, Swish.
 
 Caffe `L/bnll_layer.cpp`, `elu_layer.cpp`, `prelu_layer.cpp`, `swish_layer.cpp`.
 """
@@ -39,11 +39,9 @@ class ELU(NeuronLayer):
     """x where x > 0, else alpha * (exp(x) - 1)."""
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads alpha."""
         self._alpha: float = self.layer_param.elu_param.alpha
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Applies the function."""
         top[0].set_data(_aten.elu(bottom[0].data_tensor, self._alpha))
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
@@ -63,7 +61,6 @@ class PReLU(NeuronLayer):
     _input: Tensor | None = None
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Creates the slopes."""
         dims = bottom[0].dims
         if len(dims) < 2:
             raise ShapeError(
@@ -115,7 +112,6 @@ class Swish(NeuronLayer):
     _gate: Tensor | None = None
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads beta."""
         self._beta: float = self.layer_param.swish_param.beta
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:

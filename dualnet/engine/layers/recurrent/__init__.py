@@ -1,1 +1,1 @@
-"""Caffe's recurrent layers."""
+"""LSTM and RNN, which run a cell over time steps, and LSTMUnit, a single step."""

@@ -18,7 +18,7 @@ __all__ = ["LSTM", "LSTMUnit"]
 
 
 class _Cell(NamedTuple):
-    """One step's values, (…, H) each; f includes cont, and `tanh_c` is tanh(c)."""
+    """One step's values, (…, H) each: i, f, o and g after their sigmoid or tanh; f times cont."""
 
     i: Tensor
     f: Tensor
@@ -50,8 +50,8 @@ def _step(gates: Tensor, cont: Tensor, c_before: Tensor) -> _Cell:
 def _step_back(cell: _Cell, c_before: Tensor, to_c: Tensor, to_h: Tensor) -> tuple[Tensor, Tensor]:
     """The gradient of `_step`.
 
-    As in Caffe, f (1 - f) stands for the forget gate's slope with cont included in f, which is
-    exact for cont 0 and 1.
+    As in Caffe, f (1 - f) is taken for the derivative of f, which is the forget gate times cont.
+    That is its derivative only for cont 0 and 1.
 
     Args:
         cell: the step's values.
@@ -95,6 +95,8 @@ class LSTM(Recurrent):
         h, c = states
         self._first_c = c
         self._cells: list[_Cell] = []
+        # cont_t h_{t-1} of all steps is kept: the gradient of W_hc is then one product of matrices
+        # with T N rows, instead of T small ones.
         before, outputs = [], []
         for step in range(self._steps):
             before.append(h * cont[step])

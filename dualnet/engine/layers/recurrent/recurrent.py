@@ -1,7 +1,7 @@
 """What recurrent layers share (Caffe `L/recurrent_layer.cpp`, `include/caffe/layers/`).
 
-Caffe builds an inner net with one copy of the cell for each of the T time steps; here the cell is a
-loop, and the inner net's habits are kept where they show:
+Caffe builds an inner net with one copy of the cell for each of the T time steps. Here the cell is a
+loop; what can be observed of the inner net is the same:
 
 - Without `expose_hidden` the state after the last step is where the next forward pass begins.
 - Gradients end at the batch: neither the exposed last states' diffs are read, nor do the exposed
@@ -93,7 +93,6 @@ class Recurrent(Layer):
         return bottom_index != 1
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the settings and creates the parameters."""
         param = self.layer_param.recurrent_param
         self._h: int = param.num_output
         if not self._h:
@@ -161,13 +160,9 @@ class Recurrent(Layer):
                 f"{where}: the static input must have shape ({x[1]}, values...) for a bottom 0 of "
                 f"shape {x}, it has {bottom[2].dims}"
             )
-        for blob, size in ((bottom[0], self._k), (bottom[2 if self._static else 0], self._s)):
-            found = math.prod(blob.dims[1 if blob is not bottom[0] else 2 :])
-            if size not in (-1, found):
-                raise ShapeError(
-                    f"{where}: a bottom of shape {blob.dims} has {found} values a stream, the "
-                    f"weights need {size}"
-                )
+        self._check_values(bottom[0], 2, self._k)
+        if self._static:
+            self._check_values(bottom[2], 1, self._s)
         for i in range(self._exposed):
             state = bottom[self._first_state + i].dims
             if state != (1, x[1], self._h):
@@ -175,6 +170,15 @@ class Recurrent(Layer):
                     f"{where}: bottom {self._first_state + i} ({self.states[i]}_0) must have shape "
                     f"{(1, x[1], self._h)}, it has {state}"
                 )
+
+    def _check_values(self, blob: Blob, axis: int, needed: int) -> None:
+        """Raises ShapeError unless the axes from `axis` on have `needed` values (-1: any)."""
+        found = math.prod(blob.dims[axis:])
+        if needed not in (-1, found):
+            raise ShapeError(
+                f"layer '{self.name}' ({self.type}): a bottom of shape {blob.dims} has {found} "
+                f"values a stream, the weights need {needed}"
+            )
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
         """Checks the shapes; the number of streams may change, the rest not."""
@@ -238,6 +242,7 @@ class Recurrent(Layer):
             self.blobs[2].add_diff(torch.mm(total.t(), static))
             if propagate_down[2]:
                 bottom[2].set_diff(torch.mm(total, self.blobs[2].data_tensor))
+        # Caffe cuts backpropagation at the batch's border: exposed first states get zeros.
         for blob, wanted in list(zip(bottom, propagate_down))[self._first_state :]:
             if wanted:
                 blob.clear_diff()

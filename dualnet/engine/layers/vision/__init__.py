@@ -1,1 +1,1 @@
-"""Caffe's vision layers: convolution, pooling, normalisation over neighbours."""
+"""Layers over windows of an image: convolution, pooling, LRN, Im2col, SPP."""

@@ -21,7 +21,7 @@ _aten = torch.ops.aten
 
 
 class _BaseConvolution(Layer):
-    """What both directions share.
+    """What Convolution and Deconvolution share.
 
     Bottoms: (N, C, H, W), or any number of spatial axes from 1 to 3. Tops: (N, num_output, H', W').
     Parameters: weights (num_output, C/group, kh, kw) (Deconvolution: (C, num_output/group, kh,
@@ -34,7 +34,6 @@ class _BaseConvolution(Layer):
     transposed: ClassVar[bool] = False
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the geometry and creates the parameters."""
         param = self.layer_param.convolution_param
         self._axis = self.axis(param.axis, bottom[0])
         dims = bottom[0].dims
@@ -48,7 +47,7 @@ class _BaseConvolution(Layer):
         self._stride = self._sizes("stride", spatial, 1)
         self._pad = self._sizes("pad", spatial, 0)
         dilation = self._expand("dilation", list(param.dilation), spatial, 1)
-        # A kernel of 1 has nothing to spread, and PyTorch crashes on some that are told to.
+        # Dilation does nothing to a kernel of 1, and PyTorch crashes on some such pairs.
         self._dilation = [d if k > 1 else 1 for d, k in zip(dilation, self._kernel)]
         self._channels = dims[self._axis]
         self._group, self._num_output = self._counts(self._channels)
@@ -101,7 +100,6 @@ class _BaseConvolution(Layer):
         raise NotImplementedError
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """Computes the tops' shape."""
         for source, target in zip(bottom, top):
             dims = source.dims
             if len(dims) != self._axis + 1 + len(self._kernel) or dims[self._axis] != (
@@ -135,12 +133,11 @@ class _BaseConvolution(Layer):
         return self._flat(blob.diff_tensor if gradient else blob.data_tensor)
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Convolves each bottom into its top."""
         weight = self.blobs[0].data_tensor
         bias = self.blobs[1].data_tensor if self._bias else None
         for source, target in zip(bottom, top):
-            if source is not target:
-                target.drop_data()
+            if source is not target:  # in place, the old result is the input
+                target.drop_data()  # lets the new one have its memory: one buffer less at the peak
             result = _aten.convolution(
                 self._batch(source), weight, bias, self._stride, self._pad, self._dilation,
                 self.transposed, self._no_output_padding, self._group,
@@ -148,7 +145,6 @@ class _BaseConvolution(Layer):
             target.set_data(result)
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Computes the gradients of the bottoms, the weights and the bias."""
         weight = self.blobs[0].data_tensor
         wanted = [self.wants_param(0), self._bias and self.wants_param(1)]
         for source, target, down in zip(bottom, top, propagate_down):
@@ -165,6 +161,8 @@ class _BaseConvolution(Layer):
             if down:
                 source.set_diff(to_bottom)
             if wanted[0]:
+                # For channels-last inputs PyTorch's result is channels-last too, and the fused SGD
+                # takes contiguous gradients only (solvers/sgd.py).
                 self.blobs[0].add_diff(to_weight.contiguous())
             if wanted[1]:
                 self.blobs[1].add_diff(to_bias)

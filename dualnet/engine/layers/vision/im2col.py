@@ -30,7 +30,6 @@ class Im2col(Convolution):
     tops = 1  # type: ignore[assignment]
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the geometry."""
         refuse_in_place(self, bottom, top)
         param = self.layer_param.convolution_param
         self._axis = self.axis(param.axis, bottom[0])
@@ -46,7 +45,6 @@ class Im2col(Convolution):
         self._dilation = self._expand("dilation", list(param.dilation), spatial, 1)
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """Computes the top's shape."""
         dims = bottom[0].dims
         if len(dims) != self._axis + 1 + len(self._kernel):
             raise ShapeError(
@@ -65,7 +63,10 @@ class Im2col(Convolution):
         top[0].reshape(*dims[: self._axis], columns, *self._output)
 
     def _windows(self) -> Iterator[tuple[slice, ...]]:
-        """For each place in the kernel, where all windows find it in the padded image."""
+        """For each place in the kernel, the slice of the padded image that it has in all windows.
+
+        One copy of a slice for each place, instead of one for each window: there are few places.
+        """
         for place in itertools.product(*(range(k) for k in self._kernel)):
             inner = (
                 slice(p * d, p * d + (count - 1) * s + 1, s)
@@ -81,7 +82,6 @@ class Im2col(Convolution):
         return torch.constant_pad_nd(flat, self._margins(), 0.0)
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Copies the windows."""
         padded = self._padded(bottom)
         columns = [padded[window] for window in self._windows()]
         top[0].set_data(torch.stack(columns, dim=2))

@@ -40,7 +40,6 @@ class Pooling(Layer):
     tops = (1, 2)
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the method and the geometry."""
         param = self.layer_param.pooling_param
         self._is_max = param.pool == caffe_pb2.PoolingParameter.MAX
         self._random: StochasticPooling | None = None
@@ -112,7 +111,6 @@ class Pooling(Layer):
         return None
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """Computes the pooled size."""
         dims = bottom[0].dims
         if len(dims) != 4:
             raise ShapeError(
@@ -139,11 +137,10 @@ class Pooling(Layer):
         return blob.data_tensor
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Pools."""
         x = self._ordered(bottom[0])
         self._indices = None
         if top[0] is not bottom[0]:
-            top[0].drop_data()
+            top[0].drop_data()  # see Convolution
         if self._random:
             top[0].set_data(self._random.forward(x, self._geometry))
             return
@@ -156,10 +153,12 @@ class Pooling(Layer):
             top[1].set_data(self._plane_positions(self._indices).to(torch.float32))
 
     def _maximum(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Maxima and the positions of their pixels in the (padded) plane, (N, C, H', W') each."""
         w = self._geometry
         if self._direct:
             pair = _aten.max_pool2d_with_indices(x, w.kernel, w.stride, w.pad, [1, 1], w.ceil)
         else:
+            # Not -inf: Caffe starts each maximum at -FLT_MAX, which an empty window then outputs.
             padded = _aten.constant_pad_nd(x, w.margins(self._size), -_FLT_MAX)
             pair = _aten.max_pool2d_with_indices(padded, w.kernel, w.stride)
         return pair[0], pair[1]
@@ -193,7 +192,7 @@ class Pooling(Layer):
             bottom[0].set_diff(average_backward(gradient, x, w))
             return
         if self._indices is None or self._indices.shape != gradient.shape:
-            _, self._indices = self._maximum(x)
+            _, self._indices = self._maximum(x)  # reshaped since the last forward pass
         if self._direct:
             result = _aten.max_pool2d_with_indices_backward(
                 gradient, x, w.kernel, w.stride, w.pad, [1, 1], w.ceil, self._indices

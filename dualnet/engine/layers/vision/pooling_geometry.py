@@ -46,16 +46,18 @@ class PoolingGeometry:
         for n, k, s, p in zip(size, self.kernel, self.stride, self.pad):
             span = n + 2 * p - k
             count = (-(-span // s) if self.ceil else span // s) + 1
+            # Caffe drops a last window that starts beyond image and padding, but looks for it only
+            # where either axis is padded. This quirk is why the general path exists.
             if any(self.pad) and (count - 1) * s >= n + p:
-                count -= 1  # the last window must not start beyond image and padding
+                count -= 1
             pooled.append(count)
         return pooled[0], pooled[1]
 
     def fitted(self, size: tuple[int, int]) -> PoolingGeometry:
-        """The same pooling without what lies beyond image and padding.
+        """Kernel and stride clamped to the padded image.
 
-        A kernel may be larger than both where the stride is large too, and a stride may lead to a
-        window without a pixel. Neither is worth memory in proportion.
+        The result is the same, but padding by hand no longer takes memory in proportion to a huge
+        kernel or stride.
         """
         spans = [n + 2 * p for n, p in zip(size, self.pad)]
         kernel, stride = (
@@ -65,7 +67,11 @@ class PoolingGeometry:
         return PoolingGeometry((kernel[0], kernel[1]), (stride[0], stride[1]), self.pad, self.ceil)
 
     def torch_agrees(self, size: tuple[int, int]) -> bool:
-        """Whether PyTorch's operators give Caffe's result for this image size."""
+        """Whether PyTorch's operators give Caffe's result for this image size.
+
+        They do unless the padding exceeds half the kernel, the kernel exceeds the padded image, or
+        a last window starts beyond image and padding.
+        """
         return all(
             2 * p <= k and (n + 2 * p - k) >= 0 and (s <= k or (count - 1) * s < n + p)
             for n, k, s, p, count in zip(
@@ -74,7 +80,11 @@ class PoolingGeometry:
         )
 
     def margins(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
-        """(left, right, top, bottom) padding after which every window lies inside."""
+        """(left, right, top, bottom) padding after which every window lies inside.
+
+        Right and bottom are negative where the stride leaves a border that no window reaches: the
+        padding then crops it.
+        """
         ends = []
         for n, k, s, p, count in zip(size, self.kernel, self.stride, self.pad, self.output(size)):
             ends.append((count - 1) * s + k - p - n)
@@ -90,59 +100,62 @@ class PoolingGeometry:
 
 
 def crop(padded: Tensor, margins: tuple[int, int, int, int], size: tuple[int, int]) -> Tensor:
-    """Undoes padding; a margin below zero had cropped, and its gradient is zero."""
+    """Removes the padding from a gradient (N, C, H + …, W + …); a cropped border gets zero."""
     return _aten.constant_pad_nd(padded, [-m for m in margins], 0.0).reshape(
         *padded.shape[:2], *size
     )
 
 
-def window_sums(x: Tensor, window: PoolingGeometry) -> Tensor:
+def window_sums(x: Tensor, geometry: PoolingGeometry) -> Tensor:
     """Sums over windows, zeros beyond the edges.
 
     Args:
         x: (N, C, H, W).
-        window: the geometry.
+        geometry: that of the windows.
 
     Returns:
         (N, C, H', W').
     """
-    padded = _aten.constant_pad_nd(x, window.margins((x.shape[2], x.shape[3])), 0.0)
-    return _aten.avg_pool2d(padded, window.kernel, window.stride, [0, 0], False, True, 1)
+    padded = _aten.constant_pad_nd(x, geometry.margins((x.shape[2], x.shape[3])), 0.0)
+    # The last argument, divisor_override 1, makes sums of the averages.
+    return _aten.avg_pool2d(padded, geometry.kernel, geometry.stride, [0, 0], False, True, 1)
 
 
-def window_sums_backward(gradient: Tensor, x: Tensor, window: PoolingGeometry) -> Tensor:
+def window_sums_backward(gradient: Tensor, x: Tensor, geometry: PoolingGeometry) -> Tensor:
     """The gradient of `window_sums`: for each pixel the sum over the windows that hold it.
 
     Args:
         gradient: (N, C, H', W').
         x: (N, C, H, W), the input; only its shape and order matter.
-        window: the geometry.
+        geometry: that of the windows.
 
     Returns:
         (N, C, H, W).
     """
     size = x.shape[2], x.shape[3]
-    margins = window.margins(size)
+    margins = geometry.margins(size)
     padded = _aten.constant_pad_nd(x, margins, 0.0)
     result = _aten.avg_pool2d_backward(
-        gradient, padded, window.kernel, window.stride, [0, 0], False, True, 1
+        gradient, padded, geometry.kernel, geometry.stride, [0, 0], False, True, 1
     )
     return crop(result, margins, size)
 
 
-def average(x: Tensor, window: PoolingGeometry) -> Tensor:
+def average(x: Tensor, geometry: PoolingGeometry) -> Tensor:
     """Average pooling; arguments and result as in `window_sums`."""
     size = x.shape[2], x.shape[3]
-    if window.torch_agrees(size):
-        return _aten.avg_pool2d(x, window.kernel, window.stride, window.pad, window.ceil, True)
-    return window_sums(x, window) / window.divisors(size, x.device)
+    if geometry.torch_agrees(size):
+        return _aten.avg_pool2d(
+            x, geometry.kernel, geometry.stride, geometry.pad, geometry.ceil, True
+        )
+    return window_sums(x, geometry) / geometry.divisors(size, x.device)
 
 
-def average_backward(gradient: Tensor, x: Tensor, window: PoolingGeometry) -> Tensor:
+def average_backward(gradient: Tensor, x: Tensor, geometry: PoolingGeometry) -> Tensor:
     """The gradient of `average`; arguments and result as in `window_sums_backward`."""
     size = x.shape[2], x.shape[3]
-    if window.torch_agrees(size):
+    if geometry.torch_agrees(size):
         return _aten.avg_pool2d_backward(
-            gradient, x, window.kernel, window.stride, window.pad, window.ceil, True, None
+            gradient, x, geometry.kernel, geometry.stride, geometry.pad, geometry.ceil, True, None
         )
-    return window_sums_backward(gradient / window.divisors(size, x.device), x, window)
+    return window_sums_backward(gradient / geometry.divisors(size, x.device), x, geometry)

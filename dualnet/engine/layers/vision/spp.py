@@ -30,7 +30,6 @@ class SPP(Layer):
     tops = 1
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the pyramid's height."""
         refuse_in_place(self, bottom, top)
         self._height: int = self.layer_param.spp_param.pyramid_height
         if not self._height:
@@ -38,10 +37,12 @@ class SPP(Layer):
                 f"layer '{self.name}' (SPP): spp_param needs pyramid_height above 0"
             )
         self._size: tuple[int, ...] = ()
+        # One level a grid: a Pooling layer of its own, the blob that it reads (which shares the
+        # bottom's values) and the blob that it writes.
         self._levels: list[tuple[Pooling, Blob, Blob]] = []
 
     def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """Plans the grids anew when the image's size changes."""
+        """Sets the grids up again when the image's size changes."""
         dims = bottom[0].dims
         if len(dims) != 4 or 0 in dims:
             raise ShapeError(
@@ -87,7 +88,6 @@ class SPP(Layer):
         return Pooling(param)
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Pools to each grid and joins."""
         parts = []
         for pooling, source, target in self._levels:
             source.share_data(bottom[0])
