@@ -24,23 +24,23 @@ __all__ = [
 _BLOCK_BYTES = 1 << 20
 
 
-def write_atomically(path: str, content: bytes, fs: Fs = SYSTEM, owner: str = "") -> None:
+def write_atomically(path: str, content: bytes, fs: Fs = SYSTEM, prefix: str = "") -> None:
     """Write a file so that readers see the old content or the new, never a part.
 
     Args:
         path: The file.
         content: All of it.
         fs: All I/O.
-        owner: The role that writes a file which is not its own alone; what a kill leaves is then
-            found by its name, `.ROLE.tmp.…`, and removed by the role's next start.
+        prefix: Path that the temporary file's name begins with, default the file's own: whoever
+            writes a file that is not its own alone finds by it what a kill has left.
 
     Raises:
         OSError: As the system says; the temporary file is gone then.
     """
-    _write(path, content, lambda temporary: fs.rename(temporary, path), fs, owner)
+    _write(path, content, lambda temporary: fs.rename(temporary, path), fs, prefix)
 
 
-def create_atomically(path: str, content: bytes, fs: Fs = SYSTEM, owner: str = "") -> None:
+def create_atomically(path: str, content: bytes, fs: Fs = SYSTEM, prefix: str = "") -> None:
     """Write a file unless it is there: of several that try, on several nodes, one does.
 
     The arguments are those of `write_atomically`.
@@ -62,14 +62,15 @@ def create_atomically(path: str, content: bytes, fs: Fs = SYSTEM, owner: str = "
                 return
         fs.unlink(temporary)
 
-    _write(path, content, publish, fs, owner)
+    _write(path, content, publish, fs, prefix)
 
 
-def _write(path: str, content: bytes, publish: Callable[[str], None], fs: Fs, owner: str) -> None:
+def _write(path: str, content: bytes, publish: Callable[[str], None], fs: Fs, prefix: str) -> None:
     """Write beside `path` and let `publish` give the file its name."""
-    folder, name = os.path.split(path)
-    unique = f"{name}.{os.getpid()}-{fs.random(4).hex()}"
-    temporary = os.path.join(folder, f".{owner}.tmp.{unique}" if owner else f"{unique}.tmp")
+    unique = f"{os.getpid()}-{fs.random(4).hex()}"
+    temporary = f"{path}.{unique}.tmp"
+    if prefix:
+        temporary = f"{prefix}.{os.path.basename(path)}.{unique}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:
         descriptor = fs.open(temporary, flags, 0o666)

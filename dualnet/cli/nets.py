@@ -13,6 +13,7 @@ from dualnet.cli.cut import RUNS_LAYERS, parse_shape, say_what_runs
 from dualnet.cli.settings import add_config, load, use_provider
 from dualnet.cli.terminal import say
 from dualnet.errors import UsageError
+from dualnet.rundir import RunDir
 from dualnet.strict_json import to_json
 
 __all__ = ["add"]
@@ -48,13 +49,12 @@ def _add_merge(commands: Any) -> None:
 
 
 def _merge(options: argparse.Namespace) -> None:
-    loaded = config.load_run(options.run_dir)
+    run = RunDir(options.run_dir)
+    loaded = config.load_run(run)
     use_provider(loaded)
     from dualnet.train.outcome.merge import merge
 
-    for path in merge(
-        options.run_dir, loaded, options.output, options.dual, options.iteration, options.force
-    ):
+    for path in merge(run, loaded, options.output, options.dual, options.iteration, options.force):
         say(f"wrote {path}")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from dualnet import config
 from dualnet.cli.settings import use_provider
 from dualnet.cli.terminal import say
+from dualnet.rundir import RunDir
 from dualnet.strict_json import to_json
 
 __all__ = ["add"]
@@ -49,7 +50,8 @@ def add(commands: Any) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    loaded = config.load_run(options.run_dir)
+    run = RunDir(options.run_dir)
+    loaded = config.load_run(run)
     use_provider(loaded)
     from dualnet.train.outcome.evaluate import evaluate
     from dualnet.train.start.progress import ProgressBar
@@ -61,7 +63,7 @@ def _evaluate(options: argparse.Namespace) -> None:
             bar.append(ProgressBar(total))
         bar[0].update(done, {})
 
-    result = evaluate(options.run_dir, loaded, options.iteration, options.batches, progress)
+    result = evaluate(run, loaded, options.iteration, options.batches, progress)
     bar[0].close()
     print(to_json(result))
 
@@ -70,7 +72,7 @@ def _status(options: argparse.Namespace) -> None:
     from dualnet.report.status import describe, status
 
     while True:
-        found = status(options.run_dir)
+        found = status(RunDir(options.run_dir))
         text = to_json(found.to_dict()) + "\n" if options.json else describe(found)
         if options.watch and not options.json and sys.stdout.isatty():
             text = f"\033[H\033[J{text}"  # the same place on the screen
@@ -82,10 +84,11 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _digest(options: argparse.Namespace) -> None:
-    use_provider(config.load_run(options.run_dir))
+    run = RunDir(options.run_dir)
+    use_provider(config.load_run(run))
     from dualnet.train.outcome.digest import digest
 
-    print(digest(options.run_dir, options.iteration))
+    print(digest(run, options.iteration))
 
 
 def _plot(options: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ import os
 import time
 
 from dualnet import config
+from dualnet.rundir import RunDir
 
 __all__ = ["add_config", "load", "run_dir", "use_provider"]
 
@@ -35,6 +36,7 @@ def use_provider(loaded: config.Config) -> None:
         os.environ["DUALNET_CAFFE"] = loaded.caffe
 
 
-def run_dir(options: argparse.Namespace, loaded: config.Config) -> str:
+def run_dir(options: argparse.Namespace, loaded: config.Config) -> RunDir:
     """The directory that was asked for, else one named after the config and the time."""
-    return options.run_dir or config.default_run_dir(loaded, time.strftime("%Y%m%d-%H%M%S"))
+    now = time.strftime("%Y%m%d-%H%M%S")
+    return RunDir(options.run_dir or config.default_run_dir(loaded, now))

@@ -15,6 +15,7 @@ from dualnet.config import Config
 from dualnet.errors import UsageError
 from dualnet.process.lifeline import FLAG, stop_at_end_of_input
 from dualnet.process.stopping import Stopper
+from dualnet.rundir import RunDir
 
 __all__ = ["add"]
 
@@ -87,7 +88,7 @@ def _half(options: argparse.Namespace) -> None:
         from dualnet.train.start.progress import follow
         from dualnet.train.start.run import train_half
 
-        session = train_half(loaded, options.role, options.run_dir, follow, stopper)
+        session = train_half(loaded, RunDir(options.run_dir).piece(options.role), follow, stopper)
         if session is None:
             say(f"{options.role} is complete already; {options.run_dir}")
             return
@@ -125,32 +126,26 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _train_both(
-    options: argparse.Namespace, loaded: Config, directory: str, stopper: Stopper
+    options: argparse.Namespace, loaded: Config, directory: RunDir, stopper: Stopper
 ) -> None:
     from dualnet.train.net.resolve import resolve
-    from dualnet.train.start.claim import claim, log_path
+    from dualnet.train.start.claim import claim
     from dualnet.train.start.launch import launch
     from dualnet.train.start.progress import LogWatcher
 
-    resolved = [resolve(loaded, role, directory) for role in ("net1", "net2")]
+    pieces = [directory.piece(role) for role in ("net1", "net2")]
+    resolved = [resolve(loaded, piece) for piece in pieces]
     shared = share(loaded)
     # As the halves will find it: what they would refuse is refused before they start.
-    claim(
-        config.load(options.config, [*options.overrides, *shared]),
-        directory,
-        *resolved,
-        fs=stopper.fs,
-    )
+    claim(config.load(options.config, [*options.overrides, *shared]), *resolved, fs=stopper.fs)
     can_go_on = all(one.solver.snapshot > 0 for one in resolved)
     if options.restarts and not can_go_on:
         raise UsageError(
             f"--restarts {options.restarts}: without checkpoints no half can be started again; set "
             "train.snapshot"
         )
-    watcher = LogWatcher(
-        {role: log_path(directory, role) for role in ("net1", "net2")}, resolved[0].solver.max_iter
-    )
-    arguments = [options.config, "--run-dir", directory]
+    watcher = LogWatcher({piece.name: piece.log for piece in pieces}, resolved[0].solver.max_iter)
+    arguments = [options.config, "--run-dir", directory.path]
     for override in [*options.overrides, *shared]:
         arguments += ["--set", override]
     say(f"training net1 and net2 in {directory}")

@@ -3,7 +3,6 @@
 from dualnet.config.fixed import FREE, changed_keys, fixed_values
 from dualnet.config.load import from_dict, load, load_run
 from dualnet.config.schema import (
-    CONFIG_NAME,
     Config,
     Convergence,
     Coupling,
@@ -17,7 +16,6 @@ from dualnet.config.schema import (
 )
 
 __all__ = [
-    "CONFIG_NAME",
     "Config",
     "Convergence",
     "Coupling",

@@ -11,9 +11,10 @@ from typing import Any, Union
 
 from dualnet.config.chain import cut_name, piece_names, read_chain
 from dualnet.config.checks import check_values
-from dualnet.config.schema import CONFIG_NAME, Config
+from dualnet.config.schema import Config
 from dualnet.config.yaml_text import BadYaml, parse_yaml, read_yaml, shown
 from dualnet.errors import ConfigError
+from dualnet.rundir import RunDir
 
 __all__ = ["from_dict", "load", "load_run"]
 
@@ -43,16 +44,15 @@ def load(path: str, overrides: Sequence[str] = ()) -> Config:
     return from_dict(raw, path)
 
 
-def load_run(run_dir: str) -> Config:
+def load_run(run: RunDir) -> Config:
     """The resolved configuration that a run has left in its directory.
 
     Raises:
         ConfigError: There is none, so this is no run directory.
     """
-    path = os.path.join(run_dir, CONFIG_NAME)
-    if not os.path.exists(path):
-        raise ConfigError(f"{run_dir}: no run here (no {CONFIG_NAME} in it)")
-    return load(path)
+    if not os.path.exists(run.config):
+        raise ConfigError(f"{run}: no run here (no {os.path.basename(run.config)} in it)")
+    return load(run.config)
 
 
 def from_dict(raw: dict[str, Any], source: str = "config") -> Config:

@@ -19,7 +19,6 @@ from dualnet.config.targets import TARGETS, Target
 from dualnet.errors import ConfigError
 
 __all__ = [
-    "CONFIG_NAME",
     "Config",
     "Convergence",
     "Coupling",
@@ -31,9 +30,6 @@ __all__ = [
     "Update",
     "default_run_dir",
 ]
-
-#: Name of the resolved configuration in a run directory.
-CONFIG_NAME = "config.yaml"
 
 PROVIDERS = ("auto", "engine", "bvlc")
 TIES = ("never", "start", "every")

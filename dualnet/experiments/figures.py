@@ -19,7 +19,7 @@ def draw_curves(experiment: Experiment, done: list[Outcome], path: str) -> None:
     """Losses, accuracy and the experiment's series of the first seed's runs."""
     first = [outcome for outcome in done if outcome.seed == experiment.seeds[0]]
     plot_runs(
-        [outcome.run_dir for outcome in first],
+        [outcome.run.path for outcome in first],
         path,
         series=experiment.series,
         log_scale=experiment.logarithmic,

@@ -15,6 +15,7 @@ from dualnet.errors import DualnetError, UsageError
 from dualnet.experiments.plan import Experiment, Variant
 from dualnet.process.lifeline import Lifeline
 from dualnet.report.parse import parse_log
+from dualnet.rundir import RunDir
 
 __all__ = ["Outcome", "outcomes", "run_all"]
 
@@ -29,29 +30,29 @@ class Outcome:
     Attributes:
         variant: What was run.
         seed: Its seed.
-        run_dir: Where.
+        run: Where.
         diverged_at: Iteration of the first loss that was no finite number, or None.
     """
 
     variant: Variant
     seed: int
-    run_dir: str
+    run: RunDir
     diverged_at: Optional[int] = None
 
 
-def run_dir_of(experiment: Experiment, variant: Variant, seed: int, root: str) -> str:
+def run_dir_of(experiment: Experiment, variant: Variant, seed: int, root: str) -> RunDir:
     """Where a run is."""
-    return os.path.join(root, experiment.name, f"{variant.name}-seed{seed}")
+    return RunDir(os.path.join(root, experiment.name, f"{variant.name}-seed{seed}"))
 
 
 def outcomes(experiment: Experiment, root: str) -> list[Outcome]:
     """The runs that are done, in the order of the experiment's file."""
     found = []
     for variant, seed in _grid(experiment):
-        run_dir = run_dir_of(experiment, variant, seed, root)
-        diverged_at = _diverged_at(run_dir)
-        if diverged_at is not None or _is_complete(variant, run_dir):
-            found.append(Outcome(variant, seed, run_dir, diverged_at))
+        run = run_dir_of(experiment, variant, seed, root)
+        diverged_at = _diverged_at(run)
+        if diverged_at is not None or _is_complete(variant, run):
+            found.append(Outcome(variant, seed, run, diverged_at))
     return found
 
 
@@ -75,15 +76,15 @@ def run_all(
     _check(experiment)
     grid = list(_grid(experiment))
     for number, (variant, seed) in enumerate(grid, 1):
-        run_dir = run_dir_of(experiment, variant, seed, root)
+        run = run_dir_of(experiment, variant, seed, root)
         where = f"[{number}/{len(grid)}] {experiment.name}: {variant.name}, seed {seed}"
-        if _diverged_at(run_dir) is not None or _is_complete(variant, run_dir):
+        if _diverged_at(run) is not None or _is_complete(variant, run):
             say(f"{where}: done before")
             continue
         say(where)
         # The halves of a seed begin with these weights by themselves.
         weights = _initial(experiment, seed, root) if variant.command == "single" else []
-        _run(experiment, variant, seed, run_dir, weights)
+        _run(experiment, variant, seed, run, weights)
         on_done()
 
 
@@ -119,20 +120,20 @@ def _initial(experiment: Experiment, seed: int, root: str) -> list[str]:
 
 
 def _run(
-    experiment: Experiment, variant: Variant, seed: int, run_dir: str, initial: list[str]
+    experiment: Experiment, variant: Variant, seed: int, run: RunDir, initial: list[str]
 ) -> None:
     overrides = [*experiment.overrides, *variant.overrides, f"seed={seed}"]
     if initial:
         overrides.append(f"train.weights=[{', '.join(initial)}]")
-    if os.path.isdir(run_dir) and not cfg.load(experiment.config, overrides).train.snapshot:
-        shutil.rmtree(run_dir)  # the remains of a run that was stopped and cannot go on
-    arguments = [variant.command, experiment.config, "--run-dir", run_dir, *_sets(overrides)]
+    if os.path.isdir(run) and not cfg.load(experiment.config, overrides).train.snapshot:
+        shutil.rmtree(run)  # the remains of a run that was stopped and cannot go on
+    arguments = [variant.command, experiment.config, "--run-dir", run.path, *_sets(overrides)]
     done = _dualnet(arguments)
-    if done.returncode and _diverged_at(run_dir) is None:
+    if done.returncode and _diverged_at(run) is None:
         match = _DIVERGED.search(done.stderr)
         if match is None:
-            raise DualnetError(f"{run_dir}: the run failed: {_last_line(done)}")
-        with open(os.path.join(run_dir, "diverged"), "w", encoding="utf-8") as file:
+            raise DualnetError(f"{run}: the run failed: {_last_line(done)}")
+        with open(run.diverged, "w", encoding="utf-8") as file:
             file.write(match.group(1))
 
 
@@ -159,15 +160,15 @@ def _last_line(done: subprocess.CompletedProcess[str]) -> str:
     return lines[-1] if lines else f"exit code {done.returncode}"
 
 
-def _diverged_at(run_dir: str) -> Optional[int]:
+def _diverged_at(run: RunDir) -> Optional[int]:
     try:
-        with open(os.path.join(run_dir, "diverged"), encoding="utf-8") as file:
+        with open(run.diverged, encoding="utf-8") as file:
             return int(file.read())
     except (OSError, ValueError):
         return None
 
 
-def _is_complete(variant: Variant, run_dir: str) -> bool:
+def _is_complete(variant: Variant, run: RunDir) -> bool:
     roles = ("single",) if variant.command == "single" else ("net1", "net2")
-    logs = [os.path.join(run_dir, f"{role}.log") for role in roles]
+    logs = [run.piece(role).log for role in roles]
     return all(os.path.isfile(log) and parse_log(log).done for log in logs)

@@ -14,6 +14,7 @@ import numpy as np
 from dualnet.experiments.plan import Experiment
 from dualnet.experiments.runner import Outcome
 from dualnet.report.runs import read_runs
+from dualnet.rundir import RunDir
 
 __all__ = ["Row", "measure", "to_csv", "to_markdown"]
 
@@ -49,12 +50,12 @@ class Row:
 
 def measure(experiment: Experiment, outcome: Outcome) -> Row:
     """Read a run's logs."""
-    (run,) = read_runs([outcome.run_dir])
+    (run,) = read_runs([outcome.run.path])
     is_whole = outcome.diverged_at is None
     iterations, losses = run.classification_loss()
     done = int(iterations[-1]) if len(iterations) else 0
     tail = losses[-max(1, len(losses) // 10) :]
-    up, down = _bytes(outcome.run_dir)
+    up, down = _bytes(outcome.run)
     seconds = max((row.seconds for log in run.logs.values() for row in log.train), default=0.0)
     return Row(
         outcome=outcome,
@@ -168,10 +169,10 @@ def _last(points: tuple[np.ndarray, np.ndarray]) -> Optional[float]:
     return float(points[1][-1]) if len(points[1]) else None
 
 
-def _bytes(run_dir: str) -> tuple[Optional[int], Optional[int]]:
+def _bytes(run: RunDir) -> tuple[Optional[int], Optional[int]]:
     """Bytes an iteration that net1 sends up and net2 down, as net1's log says at its end."""
     try:
-        with open(os.path.join(run_dir, "net1.log"), encoding="utf-8") as file:
+        with open(run.piece("net1").log, encoding="utf-8") as file:
             found = _EXCHANGED.findall(file.read())
     except OSError:
         return None, None

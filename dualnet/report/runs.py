@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dualnet.config import CONFIG_NAME, Config, load_run
+from dualnet.config import Config, load_run
 from dualnet.errors import ConfigError, UsageError
 from dualnet.report.parse import ParsedLog, parse_log
+from dualnet.rundir import RunDir
 
 __all__ = ["ROLES", "Run", "read_runs"]
 
@@ -123,20 +124,19 @@ def _read_run(path: Path) -> Run:
         return Run(path, path.name, {role: parse_log(path)})
     if not path.is_dir():
         raise UsageError(f"there is no {path}: give run directories or log files")
-    found = {role: path / f"{role}.log" for role in ROLES if (path / f"{role}.log").is_file()}
-    if not found:
-        wanted = ", ".join(f"{role}.log" for role in ROLES)
+    run = RunDir(str(path))
+    logs = {piece.name: piece.log for piece in run.logged() if os.path.isfile(piece.log)}
+    if not logs:
+        wanted = ", ".join(os.path.basename(run.piece(role).log) for role in ROLES)
         raise UsageError(f"{path} holds no log: expected one of {wanted} there")
-    return Run(path, _label(path, found), {role: parse_log(log) for role, log in found.items()})
+    return Run(path, _label(run, logs), {role: parse_log(log) for role, log in logs.items()})
 
 
-def _label(path: Path, roles: Iterable[str]) -> str:
-    if not (path / CONFIG_NAME).is_file():
-        return _name(path)
+def _label(run: RunDir, roles: Iterable[str]) -> str:
     try:
-        config = load_run(str(path))
-    except ConfigError:  # of another version; the logs can be drawn all the same
-        return _name(path)
+        config = load_run(run)
+    except ConfigError:  # none, or of another version; the logs can be drawn all the same
+        return _name(Path(run))
     return describe(config, "net1" in roles or "net2" in roles)
 
 

@@ -18,12 +18,11 @@ from typing import Any, Optional
 from dualnet.engine.formats.regular_file import read_at_most, regular_only
 from dualnet.exchange.peek import HalfView, peek
 from dualnet.recorded import damage
+from dualnet.rundir import PieceDir, RunDir
 
 __all__ = ["HalfStatus", "RunStatus", "describe", "status"]
 
-_ROLES = ("net1", "net2", "single")
 _LOSS = re.compile(r"\] Iteration (\d+) .*loss = (\S+)")
-_CHECKPOINT = re.compile(r"_iter_(\d+)\.checkpoint\.json")
 #: So much of a log's end is read.
 _TAIL_BYTES = 1 << 16
 #: Of a record, in bytes (train/commit.py).
@@ -101,46 +100,47 @@ class RunStatus:
         return asdict(self)
 
 
-def status(run_dir: str) -> RunStatus:
+def status(run: RunDir) -> RunStatus:
     """Look at a run; never raises for what it finds there.
 
     Args:
-        run_dir: Its directory.
+        run: Its directory.
     """
-    found = RunStatus(run_dir)
+    found = RunStatus(run.path)
     try:
-        names = os.listdir(run_dir)
+        names = os.listdir(run)
     except OSError as error:
-        found.problems.append(f"{run_dir}: {error.strerror}")
+        found.problems.append(f"{run}: {error.strerror}")
         names = []
-    if "single.log" in names or "single_solver.prototxt" in names:
-        found.halves["single"] = _single(run_dir, names, found.problems)
-    if "single" not in found.halves or "exchange" in names:
-        view = peek(run_dir)
+    single = run.piece("single")
+    if os.path.lexists(single.log) or os.path.lexists(single.solver):
+        found.halves["single"] = _single(single, names, found.problems)
+    if "single" not in found.halves or os.path.lexists(run.exchange):
+        view = peek(run.path)
         found.problems += view.problems
         for role, half in view.halves.items():
-            found.halves[role] = _half(run_dir, names, half, found.problems)
+            found.halves[role] = _half(run.piece(role), names, half, found.problems)
     return found
 
 
-def _single(run_dir: str, names: list[str], problems: list[str]) -> HalfStatus:
+def _single(piece: PieceDir, names: list[str], problems: list[str]) -> HalfStatus:
     half = HalfStatus("single", state="running")
-    _add_facts(half, run_dir, names, problems)
-    half.heartbeat_age_s = _age_s(os.path.join(run_dir, "single.status.json"))
+    _add_facts(half, piece, names, problems)
+    half.heartbeat_age_s = _age_s(piece.status)
     if half.heartbeat_age_s is None or half.heartbeat_age_s > _SILENT_S:
         half.state = "silent"
-    tail = _tail(os.path.join(run_dir, "single.log"))
+    tail = _tail(piece.log)
     end = max(tail.rfind("Solving "), tail.rfind("Restoring previous solver status"))
     if tail.rfind("Optimization Done.") > end:
         half.state = "done"
     elif tail.rfind("Optimization stopped early.") > end:
         half.state = "stopped"
-    return _settled(half, run_dir, problems)
+    return _settled(half, piece, problems)
 
 
-def _half(run_dir: str, names: list[str], view: HalfView, problems: list[str]) -> HalfStatus:
+def _half(piece: PieceDir, names: list[str], view: HalfView, problems: list[str]) -> HalfStatus:
     half = HalfStatus(view.role)
-    _add_facts(half, run_dir, names, problems)
+    _add_facts(half, piece, names, problems)
     half.process, half.restarts = view.process, max(0, view.epoch - 1)
     half.heartbeat_age_s, half.kept_bytes = view.heartbeat_age_s, view.kept_bytes
     half.sent, half.received = view.sent, view.received
@@ -154,15 +154,15 @@ def _half(run_dir: str, names: list[str], view: HalfView, problems: list[str]) -
                 half.state = "silent"
             elif half.state == "running" and half.waits_for:
                 half.state = "waiting"
-    return _settled(half, run_dir, problems)
+    return _settled(half, piece, problems)
 
 
-def _settled(half: HalfStatus, run_dir: str, problems: list[str]) -> HalfStatus:
+def _settled(half: HalfStatus, piece: PieceDir, problems: list[str]) -> HalfStatus:
     """What does no longer run waits for nothing and has no speed."""
-    record = _last_record(half, run_dir)
+    record = _last_record(half, piece)
     if record.get("complete") is True:
         half.state, half.iteration = "complete", half.checkpoint
-        found = _damage(half, run_dir, record)
+        found = _damage(piece.run, record)
         if found:
             half.state = "damaged"
             problems.append(f"{found}; give the command that trained it again")
@@ -171,27 +171,24 @@ def _settled(half: HalfStatus, run_dir: str, problems: list[str]) -> HalfStatus:
     return half
 
 
-def _last_record(half: HalfStatus, run_dir: str) -> dict[str, Any]:
+def _last_record(half: HalfStatus, piece: PieceDir) -> dict[str, Any]:
     """The record of the last checkpoint; {} if there is none to be read."""
-    path = os.path.join(run_dir, f"{half.role}_iter_{half.checkpoint}.checkpoint.json")
-    return _json(path, []) if half.checkpoint >= 0 else {}
+    return _json(piece.at(half.checkpoint).record, []) if half.checkpoint >= 0 else {}
 
 
-def _damage(half: HalfStatus, run_dir: str, record: dict[str, Any]) -> str:
+def _damage(run: RunDir, record: dict[str, Any]) -> str:
     """What is wrong with a checkpoint's files, "" if nothing is."""
     stated = record.get("files")
     pairs = stated.items() if isinstance(stated, dict) else ()
     files = {os.path.basename(str(name)): str(value) for name, value in pairs}
-    state = tuple(
-        (name, value, _stamp(os.path.join(run_dir, name))) for name, value in files.items()
-    )
-    return _hash(run_dir, state)
+    state = tuple((name, value, _stamp(os.path.join(run, name))) for name, value in files.items())
+    return _hash(run, state)
 
 
 @lru_cache(maxsize=8)
-def _hash(run_dir: str, state: tuple[tuple[str, str, tuple[int, ...]], ...]) -> str:
+def _hash(run: RunDir, state: tuple[tuple[str, str, tuple[int, ...]], ...]) -> str:
     """What is wrong with files; looked at once for each state of them, as `--watch` asks often."""
-    return damage(run_dir, {name: value for name, value, _ in state})
+    return damage(run.path, {name: value for name, value, _ in state})
 
 
 def _stamp(path: str) -> tuple[int, ...]:
@@ -203,19 +200,15 @@ def _stamp(path: str) -> tuple[int, ...]:
     return (found.st_ino, found.st_size, found.st_mtime_ns)
 
 
-def _add_facts(half: HalfStatus, run_dir: str, names: list[str], problems: list[str]) -> None:
+def _add_facts(half: HalfStatus, piece: PieceDir, names: list[str], problems: list[str]) -> None:
     """What the half itself wrote down, and what its log and checkpoints show."""
-    for name in names:
-        match = _CHECKPOINT.search(name)
-        if match and name.startswith(f"{half.role}_iter_"):
-            half.checkpoint = max(half.checkpoint, int(match.group(1)))
-    path = os.path.join(run_dir, f"{half.role}.status.json")
-    facts = _json(path, problems) if f"{half.role}.status.json" in names else {}
+    half.checkpoint = max(piece.recorded(names), default=-1)
+    facts = _json(piece.status, problems) if os.path.lexists(piece.status) else {}
     half.max_iter = _count(facts.get("max_iter"))
     half.iterations_per_s = _number(facts.get("iterations_per_s"))
     half.waits_for = str(facts.get("waits_for") or "")
     if half.waits_for:
-        half.waits_s = (_number(facts.get("waits_s")) or 0.0) + (_age_s(path) or 0.0)
+        half.waits_s = (_number(facts.get("waits_s")) or 0.0) + (_age_s(piece.status) or 0.0)
     exchange = facts.get("exchange")
     counters = exchange if isinstance(exchange, dict) else {}
     half.bytes_sent = _count(counters.get("bytes_sent")) or 0
@@ -229,7 +222,7 @@ def _add_facts(half: HalfStatus, run_dir: str, names: list[str], problems: list[
     half.resends = _count(counters.get("resends")) or 0
     # Both may be a little behind: the file by a second, the log by its interval.
     half.iteration, half.loss = _count(facts.get("iteration")), _loss(facts.get("loss"))
-    shown = _LOSS.findall(_tail(os.path.join(run_dir, f"{half.role}.log")))
+    shown = _LOSS.findall(_tail(piece.log))
     if shown and (half.iteration is None or int(shown[-1][0]) >= half.iteration):
         half.iteration, half.loss = int(shown[-1][0]), _loss(shown[-1][1])
     elif shown and half.loss is None:

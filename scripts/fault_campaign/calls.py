@@ -15,6 +15,7 @@ from typing import Callable
 
 from dualnet.exchange.disk import storage
 from dualnet.report.status import status
+from dualnet.rundir import RunDir
 from scripts.fault_campaign.halves import ROLES, Lab, Training
 from scripts.fault_campaign.ledger import Ledger
 from scripts.fault_campaign.tripwire import Tripwire
@@ -158,7 +159,7 @@ def _fail_once(lab: Lab, training: Training, role: str, lasting: bool) -> str:
     states = set()
     while training.running(role):
         if lasting:
-            states.add(status(training.run_dir).halves[role].state.partition(":")[0])
+            states.add(status(RunDir(training.run_dir)).halves[role].state.partition(":")[0])
     code = training.first_code = training.wait(role)
     said = training.errors(role)
     if code not in _ANSWERS:

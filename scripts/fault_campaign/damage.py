@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Optional
 
+from dualnet.rundir import RunDir
 from dualnet.train.outcome.digest import digest
 from scripts.fault_campaign.arming import arm, main
 from scripts.fault_campaign.crowd import side_by_side
@@ -95,7 +96,7 @@ def run_damage(lab: Lab, ledger: Ledger, seed: int, count: int, jobs: int = 3) -
         jobs: at a time.
     """
     bases = {"complete": lab.whole(_SETTINGS), "killed": _killed(lab)}
-    whole = digest(bases["complete"])
+    whole = digest(RunDir(bases["complete"]))
     known = {row["injection"] for row in ledger.rows if row["seed"] == seed}
     todo = [number for number in range(count) if number not in known]
     with ledger.progress(count, "damage", count - len(todo)) as bar:

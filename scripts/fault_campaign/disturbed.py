@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from dualnet.exchange.paths import DataName
+from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
 from scripts.fault_campaign.arming import SIGNALS, arm, held_signals, main
 from scripts.fault_campaign.crowd import descendants
@@ -197,7 +198,9 @@ class Disturbed(Training):
     def is_complete(self) -> bool:
         """Whether both halves have come to their end, and left."""
         running = any(map(self.running, self.names))
-        return not running and all(commit.complete(self.run_dir, role) for role in ROLES)
+        return not running and all(
+            commit.complete(RunDir(self.run_dir).piece(role)) for role in ROLES
+        )
 
     def _signal(self, fault: Round, victims: Sequence[str]) -> None:
         pids = [pid for name in victims for pid in self._pids_of(name)]

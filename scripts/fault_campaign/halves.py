@@ -23,6 +23,7 @@ import dualnet.cli
 from dualnet import backend
 from dualnet.data.sets import prepare
 from dualnet.report.parse import parse_log
+from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.outcome.digest import digest
 
@@ -264,12 +265,14 @@ class Lab:
 
 def same(one: str, other: str) -> str:
     """How two runs differ in weights, solver history, losses or tests; "" if they do not."""
-    if digest(one) != digest(other):
+    if digest(RunDir(one)) != digest(RunDir(other)):
         return "the digest differs"
     for role in ROLES:
         if _rows(one, role) != _rows(other, role):
             return f"the losses of {role} differ"
-        if commit.complete(one, role) and not commit.complete(other, role):
+        if commit.complete(RunDir(one).piece(role)) and not commit.complete(
+            RunDir(other).piece(role)
+        ):
             return f"{role} is not marked as complete"
     # One that dies while it writes these two before anybody else cannot know whose file that is.
     early = ("config.yaml.", "run.json.")

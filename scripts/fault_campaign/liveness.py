@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
+from dualnet.rundir import RunDir
 from dualnet.train.outcome.digest import digest
 from scripts.fault_campaign.crowd import side_by_side
 from scripts.fault_campaign.disturbed import Disturbed, life_facts
@@ -143,7 +144,7 @@ def _verdict(training: Disturbed, whole: str, wrong: str) -> dict[str, Any]:
         problems += [same(whole, training.run_dir), training.left_behind()]
     return {
         "complete": not wrong,
-        "digest": None if wrong else digest(training.run_dir) == digest(whole),
+        "digest": None if wrong else digest(RunDir(training.run_dir)) == digest(RunDir(whole)),
         "codes": training.ends, "peak_messages": training.peak_messages,
         "most_copies": training.most_copies,
         "wrong": "; ".join(filter(None, [*problems, training.odd()])),

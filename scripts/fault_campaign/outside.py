@@ -13,6 +13,7 @@ from typing import Any
 
 from dualnet.exchange.disk import storage
 from dualnet.report.status import status
+from dualnet.rundir import RunDir
 from scripts.fault_campaign.calls import SMALL
 from scripts.fault_campaign.halves import COUPLINGS, ROLES, Lab
 from scripts.fault_campaign.ledger import Ledger
@@ -140,7 +141,7 @@ def _fill_once(lab: Lab, number: int, chance: random.Random) -> dict[str, Any] |
             _fill(disk, what)
             until_s = time.monotonic() + chance.uniform(1.0, 2.0)
             while time.monotonic() < until_s:
-                found = status(training.run_dir).halves
+                found = status(RunDir(training.run_dir)).halves
                 states |= {found[role].state for role in ROLES}
                 time.sleep(0.05)
             for path in disk.glob("ballast*"):

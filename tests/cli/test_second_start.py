@@ -12,6 +12,7 @@ import pytest
 from dualnet import cli
 from dualnet.exchange import open_channel
 from dualnet.process.stopping import STOP_SIGNALS
+from dualnet.rundir import RunDir
 from dualnet.train.net.resolve import resolve
 from dualnet.train.start.claim import alone, claim, exchange_settings
 from dualnet.train.start.identity import read_run
@@ -55,7 +56,7 @@ def refused(words, capsys, line):
 def config(workdir):
     """Of a run that has begun."""
     config = load()
-    claim(config, "run", resolve(config, "net1", "run"))
+    claim(config, resolve(config, RunDir("run").piece("net1")))
     for role in ("net1", "net2"):
         with open(f"run/{role}.out", "w") as file:
             file.write("what the first one says\n")
@@ -64,7 +65,7 @@ def config(workdir):
 
 @pytest.mark.parametrize("role", ["net1", "net2"])
 def test_train_while_a_half_runs(config, capsys, role):
-    identity = {"run": read_run("run").run}
+    identity = {"run": read_run(RunDir("run")).run}
     with contextlib.closing(
         open_channel("files", role, "run", exchange_settings(config), identity)
     ) as half:
@@ -73,12 +74,12 @@ def test_train_while_a_half_runs(config, capsys, role):
 
 
 def test_train_while_another_is_just_starting(config, capsys):
-    with alone(config, "run"):
+    with alone(config, RunDir("run")):
         refused(["train", *WORDS], capsys, "another training of this run is running on this node")
 
 
 def test_a_half_while_it_runs(config, capsys):
-    identity = {"run": read_run("run").run}
+    identity = {"run": read_run(RunDir("run")).run}
     with contextlib.closing(
         open_channel("files", "net1", "run", exchange_settings(config), identity)
     ) as half:
@@ -95,7 +96,7 @@ def test_single_while_it_runs(workdir, capsys):
 
     def first():
         try:
-            train_single(load("train.snapshot=1"), "run", progress=progress)
+            train_single(load("train.snapshot=1"), RunDir("run"), progress=progress)
         except BaseException as error:  # handed to the test
             errors.append(error)
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dualnet import config
 from dualnet.errors import ConfigError
+from dualnet.rundir import RunDir
 
 
 @pytest.fixture
@@ -266,7 +267,7 @@ def test_every_free_key_is_one_and_has_its_reason(yaml_file):
 
 def test_load_run_says_what_is_no_run(tmp_path):
     with pytest.raises(ConfigError, match="no run here"):
-        config.load_run(str(tmp_path))
+        config.load_run(RunDir(str(tmp_path)))
 
 
 @settings(max_examples=150, deadline=None)

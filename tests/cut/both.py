@@ -12,6 +12,7 @@ from dualnet import config as cfg
 from dualnet.backend import caffe_pb2
 from dualnet.report.log import CaffeLog
 from dualnet.report.parse import parse_log
+from dualnet.rundir import RunDir
 from dualnet.train.loop.net1 import Net1
 from dualnet.train.loop.net2 import Net2
 from dualnet.train.loop.session import Session
@@ -73,7 +74,7 @@ def train_single(yaml: str, run_dir: str, iterations: int, at: int, *overrides: 
     half.train.net.save(initial)
     weights = {0: _weights(half)}
     with CaffeLog(os.path.join(run_dir, "single.log"), half.resolved.display) as log:
-        session = Session(half, log, run_dir)
+        session = Session(half, log)
         session.on_progress = lambda done: weights.update(
             {at: _weights(half)} if done == at else {}
         )
@@ -158,7 +159,7 @@ def _quiet(iterations: int) -> list:
 
 
 def _half(role: str, config: cfg.Config, run_dir: str) -> Half:
-    resolved = resolve(config, role, run_dir)
+    resolved = resolve(config, RunDir(run_dir).piece(role))
     write(resolved)
     half = Half(config, resolved)
     half.copy_weights()
@@ -178,10 +179,9 @@ def _run_both(config: cfg.Config, run_dir: str, at: int) -> dict:
                 weights[role] = _weights(half)
 
         try:
-            log_path = os.path.join(run_dir, f"{role}.log")
-            log = CaffeLog(log_path, half.resolved.display)
+            log = CaffeLog(half.resolved.dir.log, half.resolved.display)
             with log, MemoryChannel(role, line, timeout_s=600) as channel:
-                session = Session(half, log, run_dir)
+                session = Session(half, log)
                 session.on_progress = look
                 hello = handshake.describe(half, session)
                 handshake.check(hello, channel.handshake(hello), config)

@@ -6,6 +6,7 @@ import pytest
 
 from dualnet import config
 from dualnet.errors import ConfigError
+from dualnet.rundir import RunDir
 from dualnet.train.net.resolve import resolve
 from tests.cut.singles import DATA, classifier, conv, halved
 
@@ -36,9 +37,9 @@ def test_gradient_that_would_be_overwritten(tmp_path, layer, target, is_refused)
         yaml, [f"coupling.target={target}", "cut.compared={conv2: conv2p}"]
     )  # fmt: skip
     if not is_refused:
-        resolve(loaded, "net2", "run")
+        resolve(loaded, RunDir("run").piece("net2"))
         return
     with pytest.raises(ConfigError) as caught:
-        resolve(loaded, "net2", "run")
+        resolve(loaded, RunDir("run").piece("net2"))
     assert "layer lastp works on conv2p in place" in str(caught.value)
     assert "give lastp a top of its own" in str(caught.value)

@@ -8,6 +8,7 @@ from google.protobuf import text_format
 from dualnet import config
 from dualnet.backend import caffe_pb2
 from dualnet.cut.loss_tops import name_loss_tops
+from dualnet.rundir import RunDir
 from dualnet.train.outcome.evaluate import evaluate
 from tests.cut.both import train_halves
 from tests.cut.singles import halved
@@ -45,6 +46,6 @@ def test_evaluation_knows_the_loss(workdir):
     yaml, _, _ = halved("nets", OF_2014, "conv1", "ip")
     settings = ["train.max_iter=2", "train.snapshot=2", "train.display=1"]
     train_halves(yaml, "run", *settings)
-    result = evaluate("run", config.load(yaml), batches=2)
+    result = evaluate(RunDir("run"), config.load(yaml), batches=2)
     assert 0 < result["loss"] < 20
     assert 0 <= result["accuracy"] <= 1 and result["samples"] == 120

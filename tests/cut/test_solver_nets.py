@@ -18,6 +18,7 @@ from dualnet.cut.solver_nets import net_of
 from dualnet.cut.split import Request, split, write
 from dualnet.errors import ConfigError
 from dualnet.report.parse import parse_log
+from dualnet.rundir import RunDir
 from dualnet.train.net.resolve import resolve
 from tests.cut.both import train_halves, train_single, train_whole_and_halved
 from tests.cut.singles import CHAIN, DATA, SOLVER
@@ -205,7 +206,7 @@ def test_what_cannot_be_trained_is_said(text, parts):
     solver_of(text)
     config = cfg.from_dict({"single": {"solver": "solver.prototxt"}}, "test")
     with pytest.raises(ConfigError) as caught:
-        resolve(config, "single", "run")
+        resolve(config, RunDir("run").piece("single"))
     for part in parts:
         assert part in str(caught.value)
 
@@ -214,10 +215,10 @@ def test_a_resolved_solver_names_one_net():
     files(train=TRAIN, test=TEST)
     solver_of(TWO_FILES)
     config = cfg.from_dict({"single": {"solver": "solver.prototxt"}}, "test")
-    resolved = resolve(config, "single", "run")
+    resolved = resolve(config, RunDir("run").piece("single"))
     text = format_fields(resolved.solver)
     assert "train_net" not in text and "test_net" not in text
-    assert resolved.solver.net == resolved.net_path
+    assert resolved.solver.net == resolved.dir.net
     assert isinstance(resolved.net, caffe_pb2.NetParameter)
     assert [layer.name for layer in resolved.test.layers][0] == "data"
     assert resolved.test.layers[0].data_param.source.endswith("test_lmdb")

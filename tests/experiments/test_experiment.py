@@ -15,6 +15,7 @@ from dualnet.config import load_run
 from dualnet.errors import DualnetError
 from dualnet.experiments.plan import load_experiment
 from dualnet.experiments.runner import outcomes, run_all
+from dualnet.rundir import RunDir
 from dualnet.train.outcome.evaluate import evaluate
 from tests.processes import children_of, is_alive, wait_for
 
@@ -63,7 +64,7 @@ def test_experiment_from_its_file_to_its_report(experiment, dualnet):
     # The same accuracy as `dualnet evaluate` has.
     for name in ("single", "gradient"):
         run_dir = f"runs/small/{name}-seed1"
-        expected = evaluate(run_dir, load_run(run_dir))
+        expected = evaluate(RunDir(run_dir), load_run(RunDir(run_dir)))
         np.testing.assert_allclose(float(rows[name]["accuracy"]), expected["accuracy"], atol=1e-6)
     assert float(rows["gradient"]["net1:fidelity_cosine"]) == pytest.approx(1.0, abs=1e-4)
     assert rows["diverges"]["diverged_at"] != "" and rows["diverges"]["accuracy"] == ""
@@ -96,7 +97,7 @@ def test_single_and_dual_runs_of_a_seed_begin_with_the_same_weights(experiment, 
     from dualnet.report.parse import parse_log
 
     losses = [
-        parse_log(os.path.join(run.run_dir, log)).series("loss")[1]
+        parse_log(os.path.join(run.run, log)).series("loss")[1]
         for run, log in ((single, "single.log"), (dual, "net2.log"))
     ]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)

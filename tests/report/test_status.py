@@ -14,6 +14,7 @@ from dualnet import cli
 from dualnet.exchange import ExchangeSettings, Message
 from dualnet.exchange.files.channel import FileChannel
 from dualnet.report.status import describe, status
+from dualnet.rundir import RunDir
 from dualnet.strict_json import to_json
 from dualnet.train.checkpoint.commit import Commit, mark_complete, write
 from dualnet.train.gauge.status_file import Vitals
@@ -69,7 +70,7 @@ def test_a_loss_that_is_not_finite_is_shown(tmp_path, written, logged, shown):
     run.mkdir()
     vitals(run / "single.status.json", loss=written)
     (run / "single.log").write_text(LINE.format(4, logged))
-    found = status(str(run))
+    found = status(RunDir(str(run)))
     assert shown in describe(found)
     record = json.loads(to_json(found.to_dict()), parse_constant=pytest.fail)
     assert (record["halves"]["single"]["loss"] is None) == (written != 1.25)
@@ -86,7 +87,7 @@ def test_running_and_waiting(open_half, tmp_path):
     vitals(run / "net1.status.json", waits_for="down 5", waits_s=4.0)
     vitals(run / "net2.status.json")
     (run / "net2.log").write_text(LINE.format(6, 0.25))
-    found = status(str(run))
+    found = status(RunDir(str(run)))
     one, two = found.halves["net1"], found.halves["net2"]
     assert found.problems == []
     assert (one.state, one.waits_for, one.iteration, one.max_iter) == ("waiting", "down 5", 5, 9)
@@ -105,25 +106,25 @@ def test_running_and_waiting(open_half, tmp_path):
 def test_half_that_left_is_not_waiting(open_half, tmp_path, state):
     open_half("net1").close(state)
     vitals(tmp_path / "run/net1.status.json", waits_for="down 5")
-    half = status(str(tmp_path / "run")).halves["net1"]
+    half = status(RunDir(str(tmp_path / "run"))).halves["net1"]
     assert (half.state, half.waits_for, half.iterations_per_s) == (state, "", None)
-    assert status(str(tmp_path / "run")).halves["net2"].state == "not started"
+    assert status(RunDir(str(tmp_path / "run"))).halves["net2"].state == "not started"
 
 
 def test_half_that_was_killed_is_dead(open_half, tmp_path, monkeypatch):
     open_half("net1")
     monkeypatch.setattr("dualnet.exchange.run.host.ProcessId.alive", lambda self, observer: False)
-    assert status(str(tmp_path / "run")).halves["net1"].state == "dead"
+    assert status(RunDir(str(tmp_path / "run"))).halves["net1"].state == "dead"
 
 
 def test_half_elsewhere_that_gives_no_sign_is_silent(open_half, tmp_path, monkeypatch):
     open_half("net1")
     monkeypatch.setattr("dualnet.exchange.run.host.ProcessId.alive", lambda self, observer: None)
     run = str(tmp_path / "run")
-    assert status(run).halves["net1"].state == "running"
+    assert status(RunDir(run)).halves["net1"].state == "running"
     old = time.time() - 3600
     os.utime(tmp_path / "run/exchange/net1.e000001.heartbeat", (old, old))
-    half = status(run).halves["net1"]
+    half = status(RunDir(run)).halves["net1"]
     assert half.state == "silent" and half.heartbeat_age_s > 3500
 
 
@@ -134,11 +135,11 @@ def test_restarts_and_checkpoints(open_half, tmp_path):
     for iteration in (4, 20):
         path = tmp_path / "run" / f"net1_iter_{iteration}.caffemodel"
         path.write_bytes(b"weights")
-        write(run, Commit("net1", iteration), str(path))
-    half = status(run).halves["net1"]
+        write(RunDir(run).piece("net1"), Commit("net1", iteration), str(path))
+    half = status(RunDir(run)).halves["net1"]
     assert (half.restarts, half.checkpoint, half.iteration) == (1, 20, 20)
-    mark_complete(run, "net1", 20)
-    assert status(run).halves["net1"].state == "complete"
+    mark_complete(RunDir(run).piece("net1"), 20)
+    assert status(RunDir(run)).halves["net1"].state == "complete"
 
 
 @pytest.mark.parametrize(
@@ -152,14 +153,14 @@ def test_restarts_and_checkpoints(open_half, tmp_path):
 )
 def test_single_net(tmp_path, log, expected):
     (tmp_path / "single.log").write_text(log)
-    found = status(str(tmp_path))
+    found = status(RunDir(str(tmp_path)))
     assert list(found.halves) == ["single"] and found.halves["single"].state == expected
 
 
 def test_single_net_that_runs(tmp_path):
     (tmp_path / "single.log").write_text("Solving net\n")
     vitals(tmp_path / "single.status.json")
-    half = status(str(tmp_path)).halves["single"]
+    half = status(RunDir(str(tmp_path))).halves["single"]
     assert (half.state, half.iteration, half.loss) == ("running", 5, 1.5)
 
 
@@ -167,7 +168,7 @@ def test_single_net_that_runs(tmp_path):
 
 
 def test_no_such_directory(tmp_path):
-    found = status(str(tmp_path / "nowhere"))
+    found = status(RunDir(str(tmp_path / "nowhere")))
     assert found.halves["net1"].state == found.halves["net2"].state == "not started"
     assert any("No such file" in problem for problem in found.problems)
     assert "problem: " in describe(found)
@@ -187,7 +188,7 @@ def test_garbage_everywhere(open_half, tmp_path, garbage):
     for path in [run, *(run / "exchange").iterdir()]:
         if path.is_file():
             path.write_bytes(garbage)
-        found = status(str(run))
+        found = status(RunDir(str(run)))
         assert describe(found) and to_json(found.to_dict())
     assert found.problems
 
@@ -195,13 +196,13 @@ def test_garbage_everywhere(open_half, tmp_path, garbage):
 def test_directories_where_files_should_be(tmp_path):
     for name in ("net1.log", "net1.status.json", "net2_iter_3.checkpoint.json", "exchange/secret"):
         (tmp_path / name).mkdir(parents=True)
-    found = status(str(tmp_path))
+    found = status(RunDir(str(tmp_path)))
     assert describe(found) and found.problems
 
 
 def test_exchange_that_is_a_file(tmp_path):
     (tmp_path / "exchange").write_text("")
-    assert status(str(tmp_path)).problems
+    assert status(RunDir(str(tmp_path))).problems
 
 
 # What the halves write.
@@ -210,7 +211,7 @@ def test_exchange_that_is_a_file(tmp_path):
 def test_vitals_are_written_at_most_once_a_second(tmp_path, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    made = Vitals(str(tmp_path), "net1", 50)
+    made = Vitals(RunDir(str(tmp_path)).piece("net1"), 50)
     path = tmp_path / "net1.status.json"
     made.show(1, 0.5)
     assert not path.exists()
@@ -224,7 +225,7 @@ def test_vitals_are_written_at_most_once_a_second(tmp_path, monkeypatch):
 
 
 def test_vitals_that_cannot_be_written_are_no_error(tmp_path, monkeypatch):
-    made = Vitals(str(tmp_path / "gone"), "net1", 50)
+    made = Vitals(RunDir(str(tmp_path / "gone")).piece("net1"), 50)
     monkeypatch.setattr(time, "monotonic", lambda: 1e9)
     made.show(1, 0.5)
     assert os.listdir(tmp_path) == []

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from dualnet.exchange.files.end import Member
 from dualnet.exchange.run.host import ProcessId
+from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.checkpoint.checkpointer import Checkpointer
 from dualnet.train.loop.net1 import Net1
@@ -78,7 +79,7 @@ class Deaths:
             self.starts[role] = self.starts.get(role, 0) + 1
             self._here.is_killed = False
             try:
-                self.ended[role] = train_half(config, role, run_dir, self._arm)
+                self.ended[role] = train_half(config, RunDir(run_dir).piece(role), self._arm)
                 return
             except (Killed, RuntimeError):
                 self.pauses.get(role, lambda: None)()
@@ -105,7 +106,7 @@ class Deaths:
             Killed: it died.
         """
         self._here.role = "single"
-        train_single(config, run_dir, progress=self._arm)
+        train_single(config, RunDir(run_dir), progress=self._arm)
 
     def _arm(self, session):
         self._here.session = session

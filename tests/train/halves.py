@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from dualnet import config as cfg
 from dualnet.report.log import CaffeLog
+from dualnet.rundir import RunDir
 from dualnet.train.loop.net1 import Net1
 from dualnet.train.loop.net2 import Net2
 from dualnet.train.loop.session import Session
@@ -31,15 +32,15 @@ def make_half(role: str, run_dir: str, *overrides: str) -> Half:
     """A half whose resolved prototxt stand in `run_dir`."""
     os.makedirs(run_dir, exist_ok=True)
     config = load(*overrides)
-    resolved = resolve(config, role, run_dir)
+    resolved = resolve(config, RunDir(run_dir).piece(role))
     write(resolved)
     return Half(config, resolved)
 
 
-def make_session(half: Half, run_dir: str) -> Session:
-    """A session that logs to `run_dir`."""
-    log = CaffeLog(os.path.join(run_dir, f"{half.role}.log"), half.resolved.display)
-    return Session(half, log, run_dir)
+def make_session(half: Half) -> Session:
+    """A session that logs where the half's resolved prototxt stand."""
+    log = CaffeLog(half.resolved.dir.log, half.resolved.display)
+    return Session(half, log)
 
 
 @dataclass
@@ -60,7 +61,7 @@ def train_both(run_dir: str, *overrides: str) -> Run:
         Exception: What a loop raised; the one that failed first.
     """
     halves = {role: make_half(role, run_dir, *overrides) for role in LOOPS}
-    sessions = {role: make_session(half, run_dir) for role, half in halves.items()}
+    sessions = {role: make_session(half) for role, half in halves.items()}
     line = Line()
     weights = {role: [weights_of(half)] for role, half in halves.items()}
     errors: list[BaseException] = []

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.start import run as run_module
 from tests.train.halves import load
@@ -41,7 +42,7 @@ def test_crashes_over_tcp_change_nothing(workdir):
     run_both("parts", *SHORT, "exchange.carrier=tcp", net1=(1, 6, 9), net2=(1, 7))
     equal("whole", "parts")
     for role in ("net1", "net2"):
-        assert commit.complete("parts", role)
+        assert commit.complete(RunDir("parts").piece(role))
     assert "messages sent again, equal to the bit" in Path("parts/net1.log").read_text()
 
 

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.start.run import train_single
 from tests.train.deaths import POINTS, ROLES, Deaths, Killed
@@ -43,7 +44,7 @@ def test_deaths_at_the_end_change_nothing(workdir, monkeypatch, rule):
         assert deaths.deaths, "a plan that nobody died by"
         equal("whole", f"parts{number}")
         for role in ROLES:
-            assert commit.complete(f"parts{number}", role)
+            assert commit.complete(RunDir(f"parts{number}").piece(role))
 
 
 @pytest.mark.parametrize("rule", [(), ("convergence.residual=1e9", "coupling.target=prox")])
@@ -58,7 +59,7 @@ def test_a_checkpoint_between_the_finding_and_the_end_knows_the_end(workdir, mon
             deaths.both(config, run_dir)
         assert deaths.errors == []
     equal("whole", "parts")
-    found = commit.latest("parts", "net2")
+    found = commit.latest(RunDir("parts").piece("net2"))
     assert (found.converged, found.last, found.iteration) == (True, 7, 7)
 
 
@@ -76,10 +77,10 @@ def test_a_residual_survives_a_restart(workdir, monkeypatch):
 
 def test_a_single_net_that_has_converged_is_not_trained_on(workdir, monkeypatch):
     config = load(*SOON)
-    train_single(config, "whole")
+    train_single(config, RunDir("whole"))
     for point in ("complete", "close"):
         with monkeypatch.context() as patch, pytest.raises(Killed):
             deaths = Deaths(patch, {"single": [point]})
             deaths.single(config, "parts")
-    assert train_single(config, "parts").iteration == 4
+    assert train_single(config, RunDir("parts")).iteration == 4
     equal("whole", "parts", ["single"])

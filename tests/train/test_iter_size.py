@@ -10,6 +10,7 @@ import pytest
 
 from dualnet.errors import ManifestMismatch, PartnerDied, TrainingFailed
 from dualnet.report.parse import parse_log
+from dualnet.rundir import RunDir
 from dualnet.train.loop.micro_batch import MicroBatch, micro_batches
 from dualnet.train.loop.net1 import Net1
 from dualnet.train.outcome.digest import digest
@@ -181,7 +182,7 @@ def test_reserved_room_is_that_of_all_batches(workdir):
     bytes_ = []
     for parts in (1, 3):
         half = make_half("net1", f"run{parts}", *solvers_of(workdir, f"iter_size: {parts}"))
-        session = make_session(half, f"run{parts}")
+        session = make_session(half)
         session.log.close()
         bytes_.append(iteration_bytes(half, session))
     assert bytes_[1] == 3 * bytes_[0]
@@ -242,7 +243,7 @@ def test_crashes_between_the_batches_change_nothing(workdir, monkeypatch, schedu
         def run(role):
             while True:
                 try:
-                    return train_half(load(*settings), role, run_dir, arm)
+                    return train_half(load(*settings), RunDir(run_dir).piece(role), arm)
                 except Crash:
                     continue
                 except BaseException as error:
@@ -257,7 +258,7 @@ def test_crashes_between_the_batches_change_nothing(workdir, monkeypatch, schedu
         if errors:
             raise errors[0]
         assert not pending, "each crash must have happened"
-        answers[run_dir] = digest(run_dir)
+        answers[run_dir] = digest(RunDir(run_dir))
 
     run_both("whole", [])
     run_both("crashed", [("net1", 4), ("net1", 9), ("net2", 7), ("net2", 14)])

@@ -16,6 +16,7 @@ import pytest
 
 from dualnet.errors import PartnerDied, UsageError
 from dualnet.report.parse import parse_log
+from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.outcome.digest import digest
 from dualnet.train.start import run as run_module
@@ -40,7 +41,7 @@ def rows_of(run_dir, role):
 
 def equal(one, other, roles=("net1", "net2")):
     """Check weights, solver history and log of two runs."""
-    assert digest(str(one)) == digest(str(other))
+    assert digest(RunDir(str(one))) == digest(RunDir(str(other)))
     for role in roles:
         assert rows_of(one, role) == rows_of(other, role)
 
@@ -78,7 +79,7 @@ def run(config, run_dir, role, crashes, errors):
     try:
         while True:
             try:
-                train_half(config, role, run_dir, arm)
+                train_half(config, RunDir(run_dir).piece(role), arm)
                 return
             except Crash:
                 continue
@@ -123,12 +124,12 @@ def test_crashes_of_either_half_change_nothing(workdir, rule):
     run_both("parts", *SHORT, *RULES[rule], net1=(1, 6, 9), net2=(1, 7))
     equal("whole", "parts")
     for role in ("net1", "net2"):
-        assert commit.complete("parts", role)
+        assert commit.complete(RunDir("parts").piece(role))
     log = Path("parts/net1.log").read_text()
     assert "start 4" in log and "messages sent again, equal to the bit" in log
     assert not list(Path("parts/exchange").glob("*.npy"))
     # The same once more has nothing to do.
-    assert train_half(load(*SHORT, *RULES[rule]), "net1", "parts") is None
+    assert train_half(load(*SHORT, *RULES[rule]), RunDir("parts").piece("net1")) is None
 
 
 def test_half_that_dies_when_the_other_is_complete_ends_alone(workdir, monkeypatch):
@@ -139,7 +140,7 @@ def test_half_that_dies_when_the_other_is_complete_ends_alone(workdir, monkeypat
         if role == "net2" and failures and failures.pop():
             # Killed between the last message and the note that nothing is left to do.
             for _ in range(1000):
-                if commit.complete(run_dir, "net1"):
+                if commit.complete(RunDir(run_dir).piece("net1")):
                     raise Crash
                 time.sleep(0.01)
         real(run_dir, role, iteration)
@@ -154,9 +155,9 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(workdir, damage):
     run_both("whole", *SHORT)
 
     def break_newest(run_dir):
-        newest = commit.latest(run_dir, "net1").iteration
+        newest = commit.latest(RunDir(run_dir).piece("net1")).iteration
         if damage == "record":
-            Path(commit.record_path(run_dir, "net1", newest)).write_text('{"version": 1, "rol')
+            Path(RunDir(run_dir).piece("net1").at(newest).record).write_text('{"version": 1, "rol')
             return
         path = Path(run_dir, f"net1_iter_{newest}.solverstate")
         content = bytearray(path.read_bytes())
@@ -176,9 +177,9 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(workdir, damage):
         session.on_progress = look
 
     with pytest.raises(Crash):
-        train_half(config, "net1", "parts", arm)
+        train_half(config, RunDir("parts").piece("net1"), arm)
     break_newest("parts")
-    train_half(config, "net1", "parts")
+    train_half(config, RunDir("parts").piece("net1"))
     other.join()
     assert not errors
     equal("whole", "parts")
@@ -205,7 +206,7 @@ def test_survivor_that_gave_up_waiting_goes_on_with_the_other(workdir, monkeypat
     )
     other.start()
     with pytest.raises(Crash):
-        train_half(load(*settings), "net1", "parts", arm)
+        train_half(load(*settings), RunDir("parts").piece("net1"), arm)
     other.join()
     assert [type(error) for error in errors] == [PartnerDied]
     log = Path("parts/net2.log").read_text()
@@ -227,14 +228,16 @@ def test_both_go_back_together_when_the_messages_between_are_gone(workdir):
 
     def train(role):
         with pytest.raises((Crash, PartnerDied)):
-            train_half(load(*SHORT, "exchange.restart_grace_s=0"), role, "parts", arm)
+            train_half(load(*SHORT, "exchange.restart_grace_s=0"), RunDir("parts").piece(role), arm)
 
     threads = [threading.Thread(target=train, args=(role,)) for role in ("net1", "net2")]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    latest = {role: commit.latest("parts", role).iteration for role in ("net1", "net2")}
+    latest = {
+        role: commit.latest(RunDir("parts").piece(role)).iteration for role in ("net1", "net2")
+    }
     assert set(latest.values()) == {6}
     for path in Path("parts/exchange").glob("*.npy"):
         path.unlink()
@@ -250,10 +253,10 @@ def test_both_go_back_together_when_the_messages_between_are_gone(workdir):
 def test_without_checkpoints_a_half_is_not_started_again(workdir):
     config = load("train.max_iter=2")
     run_both("run", "train.max_iter=2")
-    assert train_half(config, "net1", "run") is None  # it is complete
+    assert train_half(config, RunDir("run").piece("net1")) is None  # it is complete
     os.unlink("run/net1_iter_2.checkpoint.json")
     with pytest.raises(UsageError, match=r"net1 has trained here already.*set train\.snapshot"):
-        train_half(config, "net1", "run")
+        train_half(config, RunDir("run").piece("net1"))
 
 
 def test_single_net_goes_on_where_it_was(workdir):
@@ -264,12 +267,12 @@ def test_single_net_goes_on_where_it_was(workdir):
 
         session.on_progress = look
 
-    train_single(load(*SHORT), "whole")
+    train_single(load(*SHORT), RunDir("whole"))
     with pytest.raises(Crash):
-        train_single(load(*SHORT), "parts", progress=arm)
-    assert train_single(load(*SHORT), "parts").is_continued
+        train_single(load(*SHORT), RunDir("parts"), progress=arm)
+    assert train_single(load(*SHORT), RunDir("parts")).is_continued
     equal("whole", "parts", ["single"])
-    assert train_single(load(*SHORT), "parts") is None
+    assert train_single(load(*SHORT), RunDir("parts")) is None
 
 
 # Processes.

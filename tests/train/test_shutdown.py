@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dualnet.errors import PartnerDied
+from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.start import absence
 from tests.train.deaths import POINTS, ROLES, Deaths
@@ -62,7 +63,7 @@ def test_a_half_that_gave_up_in_the_end_goes_on_with_the_other(
     deaths.train(config, "net2", "parts", limit=1)
     net1.join(60)
     assert [(role, type(error)) for role, error in deaths.errors] == [("net1", PartnerDied)]
-    assert commit.complete("parts", "net1") is False
+    assert commit.complete(RunDir("parts").piece("net1")) is False
     deaths.errors.clear()
     deaths.both(config, "parts")
     assert deaths.errors == []

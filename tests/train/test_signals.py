@@ -17,6 +17,7 @@ import pytest
 
 from dualnet.errors import DualnetError
 from dualnet.process.stopping import Stopped, Stopper
+from dualnet.rundir import RunDir
 from dualnet.train.start import run as run_module
 from dualnet.train.start.run import train_half, train_single
 from tests.train.halves import load
@@ -119,9 +120,9 @@ def lives(run, number, total, chance, count):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_single_net_stops_anywhere_and_goes_on(workdir, number):
     config, chance = load(*SHORT), random.Random(number)
-    total = calls_of(lambda: train_single(config, "whole"))
+    total = calls_of(lambda: train_single(config, RunDir("whole")))
     stops = lives(lambda: as_the_command(train_single, config, "parts"), number, total, chance, 8)
-    train_single(config, "parts")
+    train_single(config, RunDir("parts"))
     assert stops
     equal("whole", "parts", ["single"])
 
@@ -135,7 +136,7 @@ def test_a_half_stops_anywhere_and_goes_on(workdir, carrier, number):
 
     def partner(run_dir):
         try:
-            train_half(config, "net2", run_dir)
+            train_half(config, RunDir(run_dir).piece("net2"))
         except DualnetError as error:  # handed to the test
             errors.append(error)
 

@@ -12,6 +12,7 @@ import pytest
 
 from dualnet import config as cfg
 from dualnet.report.parse import parse_log
+from dualnet.rundir import RunDir
 from dualnet.train.loop.single import Single
 from dualnet.train.net.nets import Half
 from dualnet.train.net.resolve import resolve, write
@@ -81,7 +82,7 @@ def gradients(yaml, role, *overrides):
     """What each update of one role would be made of, at learning rate 0."""
     config = cfg.load(yaml, ["train.max_iter=9", "update.learning_rate=0", *overrides])
     os.makedirs("zero", exist_ok=True)
-    resolved = resolve(config, role, "zero")
+    resolved = resolve(config, RunDir("zero").piece(role))
     write(resolved)
     half = Half(config, resolved)
     found = []
@@ -101,7 +102,7 @@ def test_batches_ahead_get_the_gradients_of_their_own_size(place, monkeypatch, k
     yaml = changing.cut_in_two(place, NETS["images"])
     half, whole = gradients(yaml, "single")
     half.train.net.save("initial.caffemodel")
-    session = make_session(half, "zero")
+    session = make_session(half)
     Single(half, session).run()
     session.log.close()
     halves = {}
@@ -129,7 +130,7 @@ def test_batches_ahead_get_the_gradients_of_their_own_size(place, monkeypatch, k
 
 def test_tests_follow_the_sizes_in_the_single_net_and_the_halves(place):
     yaml = changing.cut_in_two(place, NETS["images"], changing.TESTED)
-    train_single(cfg.load(yaml, ["train.max_iter=9"]), "single")
+    train_single(cfg.load(yaml, ["train.max_iter=9"]), RunDir("single"))
     whole = parse_log("single/single.log").tests[0]
     settings = ["train.max_iter=9", "train.weights=[]"]
     both.train_halves(yaml, "dual", *settings)
@@ -144,8 +145,8 @@ def test_tests_follow_the_sizes_in_the_single_net_and_the_halves(place):
 def test_single_net_of_a_python_data_layer_is_evaluated_by_what_it_gave(place):
     yaml = changing.cut_in_two(place, NETS["last batch"], changing.TESTED)
     config = cfg.load(yaml, ["train.max_iter=2"])
-    train_single(config, "single")
-    found = evaluate("single", config)
+    train_single(config, RunDir("single"))
+    found = evaluate(RunDir("single"), config)
     assert found["samples"] == 4 + 4 + 3 - 0  # the third is the smaller one
 
 

@@ -18,6 +18,7 @@ from dualnet.bench.memory.gauge import make_gauge
 from dualnet.bench.memory.layers import layer_table
 from dualnet.bench.memory.stand_in import Fabricated
 from dualnet.report.log import CaffeLog
+from dualnet.rundir import RunDir
 from dualnet.train.loop.net1 import Net1
 from dualnet.train.loop.net2 import Net2
 from dualnet.train.loop.session import Session
@@ -31,27 +32,27 @@ __all__ = ["main"]
 def main(spec: dict[str, Any]) -> dict[str, Any]:
     """Train for some iterations; returns the answer."""
     config = cfg.load(spec["config"], spec["overrides"])
-    role, run_dir = spec["role"], spec["run_dir"]
-    gauge = make_gauge(config.piece(role).device, spec["limit_mib"])
+    piece = RunDir(spec["run_dir"]).piece(spec["role"])
+    gauge = make_gauge(config.piece(piece.name).device, spec["limit_mib"])
     base_mib = gauge.now()
-    os.makedirs(run_dir, exist_ok=True)
-    resolved = resolve(config, role, run_dir)
+    os.makedirs(piece.run, exist_ok=True)
+    resolved = resolve(config, piece)
     resolved.solver.iter_size = spec["iter_size"]
     write(resolved)
     half = Half(config, resolved)
     if spec["layers"]:
         return {"base_mib": base_mib, "layers": layer_table(half, gauge)}
-    with CaffeLog(os.path.join(run_dir, f"{role}.log"), resolved.display) as log:
-        loop = _loop(half, log, run_dir)
+    with CaffeLog(piece.log, resolved.display) as log:
+        loop = _loop(half, log)
         seconds = [_timed(loop, iteration) for iteration in range(spec["iterations"])]
     return {"base_mib": base_mib, "peak_mib": gauge.peak(), "iteration_s": seconds}
 
 
-def _loop(half: Half, log: CaffeLog, run_dir: str) -> Any:
+def _loop(half: Half, log: CaffeLog) -> Any:
     if half.role == "single":
-        return Single(half, Session(half, log, run_dir))
+        return Single(half, Session(half, log))
     channel = Fabricated(half)
-    session = Session(half, log, run_dir, channel)
+    session = Session(half, log, channel)
     return (Net1 if half.role == "net1" else Net2)(half, channel, session)
 
 

@@ -47,7 +47,7 @@ def count_layers(half: Half) -> list[dict[str, Any]]:
     """The rows without workspace: a blob counts where it is made, and once."""
     net = half.train.net
     dataflow = DataflowGraph(
-        half.resolved.net, half.resolved.net_path, ("TRAIN",), solver_states(half.resolved.solver)
+        half.resolved.net, half.resolved.dir.net, ("TRAIN",), solver_states(half.resolved.solver)
     )
     built = built_of(net, dataflow, "TRAIN")
     solver_type = half.resolved.solver.type or "SGD"

@@ -22,6 +22,7 @@ def main(spec: dict[str, Any]) -> None:
     os.sched_setaffinity(0, spec["cores"])
     from dualnet import config as cfg
     from dualnet.errors import DualnetError
+    from dualnet.rundir import RunDir
     from dualnet.train.start.run import train_half, train_single
 
     rows: list[dict[str, float]] = []
@@ -37,12 +38,12 @@ def main(spec: dict[str, Any]) -> None:
 
         session.on_progress = note
 
-    config = cfg.load(spec["config"], spec["overrides"])
+    config, run = cfg.load(spec["config"], spec["overrides"]), RunDir(spec["run_dir"])
     try:
         if spec["role"] == "single":
-            session = train_single(config, spec["run_dir"], progress=watch)
+            session = train_single(config, run, progress=watch)
         else:
-            session = train_half(config, spec["role"], spec["run_dir"], progress=watch)
+            session = train_half(config, run.piece(spec["role"]), progress=watch)
     except DualnetError as error:
         sys.stderr.write(f"dualnet: {error}\n")
         sys.exit(error.exit_code)

@@ -1,4 +1,4 @@
-"""Snapshots in Caffe's own formats: `<role>_iter_<N>.caffemodel` and `.solverstate`.
+"""Snapshots in Caffe's own formats: weights (caffemodel) and solver history (solverstate).
 
 Caffe writes them in place and names them after its own count of updates, which stands still under
 the manual update rule. Here they are written beside the target, given the number of completed
@@ -8,11 +8,8 @@ iterations, and renamed, so that a snapshot with a name is a whole one.
 from __future__ import annotations
 
 import errno
-import glob
 import logging
 import os
-import re
-import time
 from typing import Callable, Optional
 
 from dualnet import backend
@@ -24,12 +21,13 @@ from dualnet.engine.formats.regular_file import regular_only
 from dualnet.errors import UsageError
 from dualnet.exchange.disk.storage import wait_for_room
 from dualnet.fs import SYSTEM, Fs
+from dualnet.rundir import PieceDir, RunDir, Snapshot
 from dualnet.train.checkpoint import commit
 from dualnet.train.net.driver import NetDriver
 from dualnet.train.net.nets import Half
 from dualnet.train.net.resolve import Resolved
 
-__all__ = ["save", "restore", "find", "model_path", "state_path", "roles_of", "clean", "set_apart"]
+__all__ = ["clean", "find", "restore", "save", "set_apart"]
 
 LOGGER = logging.getLogger(__name__)
 
@@ -37,17 +35,7 @@ LOGGER = logging.getLogger(__name__)
 _OVERHEAD_BYTES = 1 << 16
 
 
-def model_path(run_dir: str, role: str, iteration: int) -> str:
-    """Where the weights after `iteration` updates are."""
-    return os.path.join(run_dir, f"{role}_iter_{iteration}.caffemodel")
-
-
-def state_path(run_dir: str, role: str, iteration: int) -> str:
-    """Where the solver's history after `iteration` updates is."""
-    return os.path.join(run_dir, f"{role}_iter_{iteration}.solverstate")
-
-
-def save(half: Half, iteration: int, run_dir: str, fs: Fs = SYSTEM) -> tuple[str, str]:
+def save(half: Half, iteration: int, fs: Fs = SYSTEM) -> tuple[str, str]:
     """Write a half's weights and solver state.
 
     Returns:
@@ -58,29 +46,28 @@ def save(half: Half, iteration: int, run_dir: str, fs: Fs = SYSTEM) -> tuple[str
             room again, and the same call may be tried again.
     """
     # The solver writes at its prefix, under its own count of updates.
-    written = f"{half.resolved.solver.snapshot_prefix}_iter_{half.solver.iter}"
-    model = model_path(run_dir, half.role, iteration)
-    state = state_path(run_dir, half.role, iteration)
+    written = Snapshot(half.resolved.solver.snapshot_prefix, half.solver.iter)
+    target = half.resolved.dir.at(iteration)
     try:
         _snapshot(half, written, fs)
-        message = caffe_pb2.SolverState.FromString(read_whole(written + ".solverstate", fs))
+        message = caffe_pb2.SolverState.FromString(read_whole(written.state, fs))
         message.iter = iteration * half.resolved.updates_per_iteration
-        message.learned_net = model
+        message.learned_net = target.weights
         # The model comes last: a snapshot whose model is there is complete.
-        write_atomically(state, message.SerializeToString(), fs)
-        replace(written + ".caffemodel", model, fs)
-        fs.unlink(written + ".solverstate")
+        write_atomically(target.state, message.SerializeToString(), fs)
+        replace(written.weights, target.weights, fs)
+        fs.unlink(written.state)
     except BaseException:
-        for kind in ("caffemodel", "solverstate", "room"):
+        for path in (written.weights, written.state, written.room):
             try:
-                fs.unlink(f"{written}.{kind}")
+                fs.unlink(path)
             except OSError:
                 continue  # not written yet, or the next start removes it
         raise
-    return model, state
+    return target.weights, target.state
 
 
-def _snapshot(half: Half, written: str, fs: Fs) -> None:
+def _snapshot(half: Half, written: Snapshot, fs: Fs) -> None:
     """Let the solver write its files; an error of the disk is raised as OSError."""
     if backend.provider == "bvlc":
         _find_room(half, written, fs)
@@ -92,7 +79,7 @@ def _snapshot(half: Half, written: str, fs: Fs) -> None:
         raise
 
 
-def _find_room(half: Half, written: str, fs: Fs) -> None:
+def _find_room(half: Half, written: Snapshot, fs: Fs) -> None:
     """Try whether the files that BVLC Caffe is about to write have room.
 
     It ends the process over a full or read-only disk, where waiting would save the run.
@@ -102,8 +89,7 @@ def _find_room(half: Half, written: str, fs: Fs) -> None:
     """
     params = half.solver.net.params.values()
     weights = sum(blob.data.nbytes for blobs in params for blob in blobs)
-    probe = written + ".room"
-    descriptor = fs.open(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, 0o666)
+    descriptor = fs.open(written.room, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, 0o666)
     try:
         # Weights, and no solver type keeps more than two numbers for each.
         fs.allocate(descriptor, 3 * weights + _OVERHEAD_BYTES)
@@ -112,13 +98,12 @@ def _find_room(half: Half, written: str, fs: Fs) -> None:
             raise
     finally:
         fs.close(descriptor)
-        fs.unlink(probe)
+        fs.unlink(written.room)
 
 
 def restore(
     half: Half,
     iteration: int,
-    run_dir: str,
     test_batches: int = 0,
     progress: Callable[[], None] = lambda: None,
     on_blocked: Callable[[str], None] = lambda state: None,
@@ -129,7 +114,6 @@ def restore(
     Args:
         half: Freshly built.
         iteration: Of the snapshot.
-        run_dir: The run.
         test_batches: Test batches that were read before it.
         progress: Called after each batch that is passed over.
         on_blocked: Told when a full disk holds it up, and when no more; see `Storage`.
@@ -139,15 +123,13 @@ def restore(
         UsageError: There is no such snapshot.
         OSError: As the system says.
     """
-    for path in (
-        model_path(run_dir, half.role, iteration),
-        state_path(run_dir, half.role, iteration),
-    ):
+    files = half.resolved.dir.at(iteration)
+    for path in (files.weights, files.state):
         if not os.path.exists(path):
             raise UsageError(
                 f"{path}: missing; {half.role} cannot continue from iteration {iteration}"
             )
-    _restore_solver(half, iteration, run_dir, on_blocked, fs)
+    _restore_solver(half, files, on_blocked, fs)
     _skip(half.train, half.resolved.train, iteration * half.resolved.solver.iter_size, progress)
     if test_batches:
         _skip(half.test, half.resolved.test, test_batches, progress)
@@ -161,18 +143,16 @@ def _skip(net: NetDriver, graph: NetGraph, batches: int, progress: Callable[[], 
         progress()
 
 
-def _restore_solver(
-    half: Half, iteration: int, run_dir: str, on_blocked: Callable[[str], None], fs: Fs
-) -> None:
+def _restore_solver(half: Half, files: Snapshot, on_blocked: Callable[[str], None], fs: Fs) -> None:
     """Restore from a copy that says where the caffemodel is now.
 
     A solverstate names its caffemodel as it was called then; once the run directory has been moved,
     or the working directory is another one, BVLC Caffe ends the process over it.
     """
-    with open(state_path(run_dir, half.role, iteration), "rb", opener=regular_only) as file:
+    with open(files.state, "rb", opener=regular_only) as file:
         message = caffe_pb2.SolverState.FromString(file.read())
-    message.learned_net = model_path(run_dir, half.role, iteration)
-    copy = f"{half.resolved.solver.snapshot_prefix}_restore.solverstate"
+    message.learned_net = files.weights
+    copy = Snapshot(f"{half.resolved.solver.snapshot_prefix}_restore", files.iteration).state
     wait_for_room(
         lambda: write_atomically(copy, message.SerializeToString()),
         half.config.exchange.storage_timeout_s,
@@ -198,111 +178,95 @@ def set_apart(resolved: Resolved, start: int) -> None:
     resolved.solver.snapshot_prefix += f".e{start:06d}"
 
 
-def clean(run_dir: str, role: str) -> None:
-    """Remove what a start of this role that was killed left half-written.
+def clean(piece: PieceDir) -> None:
+    """Remove what a start of this piece that was killed left half-written.
 
     What is no file and stands where a checkpoint will be written gets another name.
     """
-    ours = re.compile(rf"\.{re.escape(role)}\.tmp[._].*|{re.escape(role)}_.*\.tmp")
-    kept = re.compile(
-        rf"{re.escape(role)}_iter_\d+\.(caffemodel|solverstate|checkpoint\.json|.*\.npz)"
-    )
-    for name in os.listdir(run_dir):
-        path = os.path.join(run_dir, name)
-        if ours.fullmatch(name):
+    for name in os.listdir(piece.run):
+        path = os.path.join(piece.run, name)
+        if piece.is_temporary(name):
             os.unlink(path)
-        elif kept.fullmatch(name) and not os.path.isfile(path):
-            os.rename(path, f"{path}.{os.getpid()}-{time.time_ns():x}.aside")
+        elif piece.is_of_checkpoint(name) and not os.path.isfile(path):
+            os.rename(path, piece.aside(name))
 
 
-def roles_of(run_dir: str) -> tuple[str, ...]:
-    """What a run directory holds: ("single",) or ("net1", "net2").
-
-    Raises:
-        UsageError: It is no run directory.
-    """
-    if os.path.exists(os.path.join(run_dir, "single_solver.prototxt")):
-        return ("single",)
-    if os.path.exists(os.path.join(run_dir, "net1_solver.prototxt")):
-        return ("net1", "net2")
-    raise UsageError(f"{run_dir}: no run here (no single_ or net1_solver.prototxt)")
-
-
-def find(run_dir: str, iteration: Optional[int] = None) -> tuple[int, dict[str, str]]:
-    """The latest snapshot that every half of a run has, or that of `iteration`; a whole one.
+def find(run: RunDir, iteration: Optional[int] = None) -> tuple[int, list[PieceDir]]:
+    """The latest snapshot that every piece of a run has, or that of `iteration`; a whole one.
 
     Never an earlier one instead of one that is damaged or lost. Of a run without any records it is
     said that it cannot be checked.
 
     Returns:
-        Its iteration, and role to caffemodel path.
+        Its iteration, and the pieces, from the data to the loss.
 
     Raises:
         UsageError: There is none, or it is not as it was written.
     """
-    roles = roles_of(run_dir)
-    recorded = {role: set(commit.recorded(run_dir, role)) for role in roles}
-    have = {role: set(_iterations(run_dir, role)) | recorded[role] for role in roles}
+    pieces = run.pieces()
+    recorded = {piece: set(commit.recorded(piece)) for piece in pieces}
+    names = os.listdir(run)
+    have = {piece: set(piece.saved(names)) | recorded[piece] for piece in pieces}
     common = set.intersection(*have.values())
     wanted = "that every half has" if iteration is None else f"of iteration {iteration}"
     if iteration is None:
         iteration = max(common, default=None)
-        ended = [i for i in set.union(*have.values()) if _is_end(run_dir, i, recorded)]
+        ended = [i for i in set.union(*have.values()) if _is_end(i, recorded)]
         if ended and (iteration is None or max(ended) > iteration):
-            iteration = max(ended)  # a half has lost all that it had of it
+            iteration = max(ended)  # a piece has lost all that it had of it
     elif iteration not in common:
         iteration = None
     if iteration is None:
-        raise UsageError(_none(run_dir, have, common, wanted))
+        raise UsageError(_none(run, have, common, wanted))
     if any(recorded.values()):
-        problems = [_problem(run_dir, role, iteration) for role in roles]
+        problems = [_problem(piece, iteration) for piece in pieces]
         if any(problems):
-            raise UsageError(_damaged(run_dir, next(filter(None, problems)), have))
-        _check_one_run(run_dir, roles, iteration)
+            raise UsageError(_damaged(next(filter(None, problems)), have))
+        _check_one_run(run, pieces, iteration)
     else:
         LOGGER.warning(
             "%s: no records of checkpoints: whether the snapshot of iteration %d is as it was "
-            "written cannot be told", run_dir, iteration,
+            "written cannot be told", run, iteration,
         )  # fmt: skip
-    return iteration, {role: model_path(run_dir, role, iteration) for role in roles}
+    return iteration, pieces
 
 
-def _check_one_run(run_dir: str, roles: tuple[str, ...], iteration: int) -> None:
-    """Check that the halves' checkpoints are of one run; two runs make no net."""
-    found = {role: commit.read(run_dir, role, iteration) for role in roles}
-    runs = {role: one.run for role, one in found.items() if isinstance(one, commit.Commit)}
+def _check_one_run(run: RunDir, pieces: list[PieceDir], iteration: int) -> None:
+    """Check that the pieces' checkpoints are of one run; two runs make no net."""
+    found = {piece.name: commit.read(piece, iteration) for piece in pieces}
+    runs = {name: one.run for name, one in found.items() if isinstance(one, commit.Commit)}
     if len(set(runs.values())) > 1:
-        each = ", ".join(f"{role}'s is of run {run or 'unknown'}" for role, run in runs.items())
+        each = ", ".join(f"{name}'s is of run {one or 'unknown'}" for name, one in runs.items())
         raise UsageError(
-            f"{run_dir}: the checkpoints of iteration {iteration} are not of one run: {each}; put "
-            "this run's own back (run.json has its number)"
+            f"{run}: the checkpoints of iteration {iteration} are not of one run: {each}; put this "
+            f"run's own back ({os.path.basename(run.identity)} has its number)"
         )
 
 
-def _is_end(run_dir: str, iteration: int, recorded: dict[str, set[int]]) -> bool:
-    """Whether a half has recorded that the run came to its end there."""
-    for role, numbers in recorded.items():
-        found = commit.read(run_dir, role, iteration) if iteration in numbers else ""
+def _is_end(iteration: int, recorded: dict[PieceDir, set[int]]) -> bool:
+    """Whether a piece has recorded that the run came to its end there."""
+    for piece, numbers in recorded.items():
+        found = commit.read(piece, iteration) if iteration in numbers else ""
         if isinstance(found, commit.Commit) and found.complete:
             return True
     return False
 
 
-def _problem(run_dir: str, role: str, iteration: int) -> str:
+def _problem(piece: PieceDir, iteration: int) -> str:
     """What is wrong with a snapshot, "" if nothing is."""
-    found = commit.whole(run_dir, role, iteration)
+    found = commit.whole(piece, iteration)
     if isinstance(found, commit.Commit):
         return ""
-    record = commit.record_path(run_dir, role, iteration)
+    record = piece.at(iteration).record
     if not os.path.lexists(record):
         return f"{record}: the checkpoint has no record: it is being written, or the record is lost"
     return f"{record}: {found}"
 
 
-def _damaged(run_dir: str, problem: str, have: dict[str, set[int]]) -> str:
+def _damaged(problem: str, have: dict[PieceDir, set[int]]) -> str:
     """The message about a snapshot that is not as it was written."""
     common = set.intersection(*have.values())
-    whole = sorted(i for i in common if not any(_problem(run_dir, role, i) for role in have))
+    whole = sorted(i for i in common if not any(_problem(piece, i) for piece in have))
     if not whole:
         return f"{problem}; no other is whole: put it back from a copy, or train in a new directory"
     return (
@@ -311,20 +275,13 @@ def _damaged(run_dir: str, problem: str, have: dict[str, set[int]]) -> str:
     )
 
 
-def _none(run_dir: str, have: dict[str, set[int]], common: set[int], wanted: str) -> str:
+def _none(run: RunDir, have: dict[PieceDir, set[int]], common: set[int], wanted: str) -> str:
     """The message about a snapshot that is not there."""
-    found = "; ".join(f"{role}: {sorted(numbers) or 'none'}" for role, numbers in have.items())
+    each = [f"{piece.name}: {sorted(numbers) or 'none'}" for piece, numbers in have.items()]
     remedy = (
         f"name one of {sorted(common)}"
         if common
         else "let both train on until each has written one of the same iteration; more of them "
         "stay with a larger train.keep"
     )
-    return f"{run_dir}: no snapshot {wanted}; snapshots there: {found}; {remedy}"
-
-
-def _iterations(run_dir: str, role: str) -> list[int]:
-    pattern = re.compile(re.escape(role) + r"_iter_(\d+)\.caffemodel$")
-    names = glob.glob(os.path.join(glob.escape(run_dir), f"{role}_iter_*.caffemodel"))
-    matches = [pattern.match(os.path.basename(name)) for name in names]
-    return [int(match.group(1)) for match in matches if match]
+    return f"{run}: no snapshot {wanted}; snapshots there: {'; '.join(each)}; {remedy}"

@@ -27,7 +27,6 @@ class Checkpointer:
     Args:
         half: Its nets.
         log: Told what is written and what the disk refuses.
-        run_dir: Where they are.
         channel: The way to the other half, which may have something to keep.
         stopper: No signal cuts one in two.
         report: Shows what holds the half up, but for the log.
@@ -42,19 +41,18 @@ class Checkpointer:
         self,
         half: Half,
         log: CaffeLog,
-        run_dir: str,
         channel: Optional[Channel],
         stopper: Stopper,
         report: Callable[[str], None],
     ) -> None:
-        self.half, self.log, self.run_dir = half, log, run_dir
+        self.half, self.log, self.dir = half, log, half.resolved.dir
         self.channel, self.stopper = channel, stopper
         self.latest = -1
         self._report = report
         self._state = "running"
         timeout_s = half.config.exchange.storage_timeout_s
         counters = channel.counters if channel is not None else Counters()
-        storage = partial(Storage, SYSTEM, run_dir, timeout_s, counters)
+        storage = partial(Storage, SYSTEM, self.dir.run.path, timeout_s, counters)
         self._storage = storage(self._on_blocked)
         self.quiet_storage = storage(report)
 
@@ -66,21 +64,18 @@ class Checkpointer:
             batches: Test batches done.
             progress: Called again and again while data are passed over.
         """
-        caffe_files.restore(
-            self.half, iteration, self.run_dir, batches, progress, self._report, self.stopper.fs
-        )
+        caffe_files.restore(self.half, iteration, batches, progress, self._report, self.stopper.fs)
         self.latest = iteration
-        path = caffe_files.state_path(self.run_dir, self.half.role, iteration)
+        path = self.dir.at(iteration).state
         # Caffe's words (tools/caffe.cpp); readers of the log drop the lines that come again.
         self.log.info(f"Restoring previous solver status from {path}")
 
     def restore_extras(self, record: commit.Commit) -> None:
         """Go back to what is beside them; a file that the record does not know is none of it."""
-        run_dir, role, iteration = self.run_dir, self.half.role, record.iteration
+        files = self.dir.at(record.iteration)
         for kind, owner in self._extras():
-            path = extras.state_path(run_dir, role, iteration, kind)
-            if os.path.basename(path) in record.files:
-                extras.restore(kind, owner, run_dir, role, iteration)
+            if os.path.basename(files.extras(kind)) in record.files:
+                extras.restore(kind, owner, files)
 
     def write(self, record: commit.Commit) -> None:
         """Write one of the present nets.
@@ -92,16 +87,15 @@ class Checkpointer:
             StorageFailed: It could not be written for `exchange.storage_timeout_s`; those before
                 it stand.
         """
-        what = f"{self.half.role}'s checkpoint of iteration {record.iteration} in {self.run_dir}"
+        what = f"{self.half.role}'s checkpoint of iteration {record.iteration} in {self.dir.run}"
         self._storage.attempt("write", what, partial(self._try_to_write, record))
 
     def mark_complete(self) -> None:
         """Note that nothing is left to do, in the latest one's record."""
-        role, iteration = self.half.role, self.latest
         self.quiet_storage.attempt(
             "write",
-            commit.record_path(self.run_dir, role, iteration),
-            partial(commit.mark_complete, self.run_dir, role, iteration),
+            self.dir.at(self.latest).record,
+            partial(commit.mark_complete, self.dir, self.latest),
         )
 
     def hurry(self) -> None:
@@ -109,18 +103,18 @@ class Checkpointer:
         self._storage.timeout_s = self.quiet_storage.timeout_s = 0.0
 
     def _try_to_write(self, record: commit.Commit) -> None:
-        half, run_dir, iteration = self.half, self.run_dir, record.iteration
+        half, iteration = self.half, record.iteration
         # Held here and not around all tries: a signal may end the waiting for a full disk.
         with self.stopper.held():
-            paths = caffe_files.save(half, iteration, run_dir)
+            paths = caffe_files.save(half, iteration)
             self.log.snapshot(*paths)
             extra = [
                 path
                 for kind, owner in self._extras()
-                for path in extras.save(kind, owner, run_dir, half.role, iteration)
+                for path in extras.save(kind, owner, self.dir.at(iteration))
             ]
-            commit.write(run_dir, record, *paths, *extra)
-            commit.prune(run_dir, half.role, half.config.train.keep, iteration)
+            commit.write(self.dir, record, *paths, *extra)
+            commit.prune(self.dir, half.config.train.keep, iteration)
             self.latest = iteration
 
     def _extras(self) -> list[tuple[str, Optional[extras.Stateful]]]:

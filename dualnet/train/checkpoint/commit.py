@@ -1,4 +1,4 @@
-"""The commit record of a checkpoint: `<role>_iter_<N>.checkpoint.json`, written last.
+"""The commit record of a checkpoint, written last.
 
 Weights and solver state are Caffe's (checkpoint.py). What else a half needs to go on to the bit
 stands in this record, with the SHA-256 of both files and of itself: a checkpoint without a record,
@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Callable, Optional, Union
 
@@ -19,6 +18,7 @@ from dualnet.atomic import read_whole, write_atomically
 from dualnet.errors import UsageError
 from dualnet.fs import SYSTEM, Fs
 from dualnet.recorded import damage, digest, digest_file, patiently
+from dualnet.rundir import PieceDir, Snapshot
 from dualnet.strict_json import from_text, to_text
 from dualnet.train.checkpoint import extras
 
@@ -33,7 +33,6 @@ __all__ = [
     "mark_complete",
     "prune",
     "read",
-    "record_path",
     "recorded",
     "revoke",
     "whole",
@@ -43,7 +42,6 @@ __all__ = [
 _VERSION = 1
 #: Of a record, in bytes; the losses of a window of a million iterations take 20 MB.
 _LIMIT = 64 << 20
-_EXTRAS = tuple(f"{kind}.npz" for kind in extras.KINDS)
 
 
 @dataclass(frozen=True)
@@ -80,69 +78,61 @@ class Commit:
     run: str = ""
 
 
-def record_path(run_dir: str, role: str, iteration: int) -> str:
-    """Where the record of a checkpoint is."""
-    return os.path.join(run_dir, f"{role}_iter_{iteration}.checkpoint.json")
-
-
-def write(run_dir: str, commit: Commit, *paths: str, fs: Fs = SYSTEM) -> None:
+def write(piece: PieceDir, commit: Commit, *paths: str, fs: Fs = SYSTEM) -> None:
     """Commit a checkpoint whose files are on the disk.
 
     Args:
-        run_dir: The run.
+        piece: Whose it is.
         commit: What to record; `files` is filled in.
-        paths: The files, in `run_dir`.
+        paths: The files, in the run's directory.
         fs: All I/O.
 
     Raises:
         OSError: As the system says; there is no checkpoint then.
     """
     files = {os.path.basename(path): digest_file(path, fs) for path in paths}
-    _write(run_dir, replace(commit, files=files), fs)
+    _write(piece, replace(commit, files=files), fs)
 
 
-def mark_complete(run_dir: str, role: str, iteration: int, fs: Fs = SYSTEM) -> None:
+def mark_complete(piece: PieceDir, iteration: int, fs: Fs = SYSTEM) -> None:
     """Say in the last checkpoint's record that nothing is left to do.
 
     Raises:
         OSError: As the system says; EIO for a record that is not what was written.
     """
-    path = record_path(run_dir, role, iteration)
-    commit = _read(path, role, iteration, fs)
+    commit = read(piece, iteration, fs)
     if isinstance(commit, str):
         # Passed over in silence, the run would never be complete, and nobody would know.
-        raise OSError(errno.EIO, commit, path)
-    _write(run_dir, replace(commit, complete=True), fs)
+        raise OSError(errno.EIO, commit, piece.at(iteration).record)
+    _write(piece, replace(commit, complete=True), fs)
 
 
 def latest(
-    run_dir: str,
-    role: str,
+    piece: PieceDir,
     warn: Callable[[str], None] = lambda text: None,
     fs: Fs = SYSTEM,
 ) -> Optional[Commit]:
     """The latest checkpoint of a half that is whole, or None.
 
     Args:
-        run_dir: The run.
-        role: The half.
+        piece: Whose.
         warn: Told of each later one that is not.
         fs: All I/O.
     """
-    for iteration in sorted(_iterations(run_dir, role, fs), reverse=True):
-        found = whole(run_dir, role, iteration, fs)
+    for iteration in sorted(recorded(piece, fs), reverse=True):
+        found = whole(piece, iteration, fs)
         if isinstance(found, Commit):
             return found
-        warn(f"checkpoint {record_path(run_dir, role, iteration)} is ignored: {found}")
+        warn(f"checkpoint {piece.at(iteration).record} is ignored: {found}")
     return None
 
 
-def whole(run_dir: str, role: str, iteration: int, fs: Fs = SYSTEM) -> Union[Commit, str]:
+def whole(piece: PieceDir, iteration: int, fs: Fs = SYSTEM) -> Union[Commit, str]:
     """A checkpoint whose record and files are as they were written, or what is wrong with it."""
-    found = read(run_dir, role, iteration, fs)
+    found = read(piece, iteration, fs)
     if isinstance(found, str):
         return found
-    return damage(run_dir, found.files, fs) or found
+    return damage(piece.run.path, found.files, fs) or found
 
 
 def damage_of(path: str, fs: Fs = SYSTEM) -> str:
@@ -153,37 +143,39 @@ def damage_of(path: str, fs: Fs = SYSTEM) -> str:
         fs: All I/O.
     """
     directory, name = os.path.split(path)
-    match = re.fullmatch(r"(\w+)_iter_(\d+)\.\w+", name)
-    found = read(directory, match.group(1), int(match.group(2)), fs) if match else ""
+    snapshot = Snapshot.of(path)
+    found = read(snapshot.piece, snapshot.iteration, fs) if snapshot is not None else ""
     if not isinstance(found, Commit) or name not in found.files:
         return ""
     return damage(directory, {name: found.files[name]}, fs)
 
 
-def read(run_dir: str, role: str, iteration: int, fs: Fs = SYSTEM) -> Union[Commit, str]:
+def read(piece: PieceDir, iteration: int, fs: Fs = SYSTEM) -> Union[Commit, str]:
     """A checkpoint's record, or what is wrong with it; its files may be damaged or gone."""
-    return _read(record_path(run_dir, role, iteration), role, iteration, fs)
+    commit = _parse(piece.at(iteration).record, fs)
+    if isinstance(commit, Commit) and (commit.role, commit.iteration) != (piece.name, iteration):
+        return f"its record is that of {commit.role}, iteration {commit.iteration}"
+    return commit
 
 
-def recorded(run_dir: str, role: str, fs: Fs = SYSTEM) -> list[int]:
-    """The iterations of which a half has a record, whatever it is worth, in no order."""
-    return _iterations(run_dir, role, fs)
+def recorded(piece: PieceDir, fs: Fs = SYSTEM) -> list[int]:
+    """The iterations of which a piece has a record, whatever it is worth, in no order."""
+    try:
+        return piece.recorded(patiently(lambda: fs.listdir(piece.run.path), fs))
+    except OSError:
+        return []
 
 
-def complete(run_dir: str, role: str, max_iter: Optional[int] = None, fs: Fs = SYSTEM) -> bool:
+def complete(piece: PieceDir, max_iter: Optional[int] = None, fs: Fs = SYSTEM) -> bool:
     """Whether a half has come to its end.
 
     Args:
-        run_dir: The run.
-        role: The half.
+        piece: Whose.
         max_iter: What is to be trained now; an end before it counts only if the training had
             converged. Default: any end counts.
         fs: All I/O.
     """
-    found = [
-        _read(record_path(run_dir, role, iteration), role, iteration, fs)
-        for iteration in _iterations(run_dir, role, fs)
-    ]
+    found = [read(piece, iteration, fs) for iteration in recorded(piece, fs)]
     return any(isinstance(commit, Commit) and is_end(commit, max_iter) for commit in found)
 
 
@@ -193,16 +185,16 @@ def is_end(commit: Commit, max_iter: Optional[int] = None) -> bool:
     return commit.complete and is_reached
 
 
-def iterations(run_dir: str, role: str, fs: Fs = SYSTEM) -> list[int]:
+def iterations(piece: PieceDir, fs: Fs = SYSTEM) -> list[int]:
     """Of all checkpoints of a half whose records can be read, in no order."""
     return [
         iteration
-        for iteration in _iterations(run_dir, role, fs)
-        if isinstance(_read(record_path(run_dir, role, iteration), role, iteration, fs), Commit)
+        for iteration in recorded(piece, fs)
+        if isinstance(read(piece, iteration, fs), Commit)
     ]
 
 
-def check_owner(run_dir: str, role: str, run: str, fs: Fs = SYSTEM) -> None:
+def check_owner(piece: PieceDir, run: str, fs: Fs = SYSTEM) -> None:
     """Check that no checkpoint of another run, or of another role, lies under this role's names.
 
     Damaged records are left to `latest`.
@@ -210,84 +202,66 @@ def check_owner(run_dir: str, role: str, run: str, fs: Fs = SYSTEM) -> None:
     Raises:
         UsageError: One does.
     """
-    for iteration in sorted(_iterations(run_dir, role, fs)):
-        path = record_path(run_dir, role, iteration)
-        found = _parse(path, fs)
-        if isinstance(found, str) or (found.role, found.run) == (role, run):
+    for iteration in sorted(recorded(piece, fs)):
+        files = piece.at(iteration)
+        found = _parse(files.record, fs)
+        if isinstance(found, str) or (found.role, found.run) == (piece.name, run):
             continue
-        if found.role == role:
+        if found.role == piece.name:
             mine, theirs = f"run {run}", f"run {found.run or 'of an earlier version'}"
         else:
-            mine, theirs = role, found.role
-        stem = os.path.basename(path)[: -len(".checkpoint.json")]
+            mine, theirs = piece.name, found.role
+        stem, weights = os.path.basename(files.stem), os.path.basename(files.weights)
         raise UsageError(
-            f"{path}: a checkpoint of {theirs} and not of {mine}; put this run's own back or "
-            f"remove {stem}.*; to begin with its weights, name {stem}.caffemodel in train.weights "
-            "of a new run"
+            f"{files.record}: a checkpoint of {theirs} and not of {mine}; put this run's own back "
+            f"or remove {stem}.*; to begin with its weights, name {weights} in train.weights of a "
+            "new run"
         )
 
 
-def prune(run_dir: str, role: str, keep: int, newest: int, fs: Fs = SYSTEM) -> None:
+def prune(piece: PieceDir, keep: int, newest: int, fs: Fs = SYSTEM) -> None:
     """Remove all but the latest checkpoints of a half.
 
     Never one after `newest`, which is not ours to judge, and never the record last: a checkpoint
     that is half removed is none.
 
     Args:
-        run_dir: The run.
-        role: The half.
+        piece: Whose.
         keep: How many stay; 0: all.
         newest: The iteration of the checkpoint just written.
         fs: All I/O.
     """
-    older = sorted(i for i in _iterations(run_dir, role, fs) if i <= newest)
+    older = sorted(i for i in recorded(piece, fs) if i <= newest)
     for iteration in older[:-keep] if keep else []:
-        record = record_path(run_dir, role, iteration)
-        stem = record[: -len(".checkpoint.json")]
-        for ending in ("checkpoint.json", "caffemodel", "solverstate", *_EXTRAS):
+        files = piece.at(iteration)
+        beside = map(files.extras, extras.KINDS)
+        for path in (files.record, files.weights, files.state, *beside):
             try:
-                fs.unlink(f"{stem}.{ending}")
+                fs.unlink(path)
             except OSError:
                 continue  # it does no harm but to the disk
 
 
-def revoke(run_dir: str, role: str, iteration: int, fs: Fs = SYSTEM) -> None:
+def revoke(piece: PieceDir, iteration: int, fs: Fs = SYSTEM) -> None:
     """Take back the record of a checkpoint; its files are none without it.
 
     Raises:
         OSError: As the system says, but for a record that is gone already.
     """
     try:
-        fs.unlink(record_path(run_dir, role, iteration))
+        fs.unlink(piece.at(iteration).record)
     except (FileNotFoundError, IsADirectoryError):
         return  # what is no file is no record
 
 
-def _iterations(run_dir: str, role: str, fs: Fs = SYSTEM) -> list[int]:
-    pattern = re.compile(re.escape(role) + r"_iter_(\d+)\.checkpoint\.json")
-    try:
-        names = patiently(lambda: fs.listdir(run_dir), fs)
-    except OSError:
-        return []
-    return [int(match.group(1)) for match in map(pattern.fullmatch, names) if match]
-
-
-def _write(run_dir: str, commit: Commit, fs: Fs) -> None:
+def _write(piece: PieceDir, commit: Commit, fs: Fs) -> None:
     fields = asdict(commit)
     # JSON has no NaN; a training that goes on at one (train.stop_on_nan=false) is restarted, too.
     fields["losses"] = [to_text(loss) for loss in commit.losses]
     fields["residual"] = to_text(commit.residual)
     whole = {"version": _VERSION, **fields, "sha256": _seal(fields)}
     content = json.dumps(whole, indent=1, allow_nan=False) + "\n"
-    write_atomically(record_path(run_dir, commit.role, commit.iteration), content.encode(), fs)
-
-
-def _read(path: str, role: str, iteration: int, fs: Fs) -> Union[Commit, str]:
-    """The record, or what is wrong with it."""
-    commit = _parse(path, fs)
-    if isinstance(commit, Commit) and (commit.role, commit.iteration) != (role, iteration):
-        return f"its record is that of {commit.role}, iteration {commit.iteration}"
-    return commit
+    write_atomically(piece.at(commit.iteration).record, content.encode(), fs)
 
 
 def _parse(path: str, fs: Fs) -> Union[Commit, str]:

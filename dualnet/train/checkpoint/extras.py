@@ -1,4 +1,4 @@
-"""What belongs in a checkpoint beside Caffe's files: `<role>_iter_<N>.<KIND>.npz`, where needed.
+"""What belongs in a checkpoint beside Caffe's files, where there is any.
 
 `exchange` is the channel's (what error feedback has left over), `momentum` the update rule's.
 """
@@ -12,8 +12,9 @@ from typing import Optional, Protocol
 import numpy as np
 
 from dualnet.atomic import write_atomically
+from dualnet.rundir import Snapshot
 
-__all__ = ["KINDS", "Stateful", "restore", "save", "state_path"]
+__all__ = ["KINDS", "Stateful", "restore", "save"]
 
 KINDS = ("exchange", "momentum")
 
@@ -28,22 +29,13 @@ class Stateful(Protocol):
         """Take them back."""
 
 
-def state_path(run_dir: str, role: str, iteration: int, kind: str) -> str:
-    """Where it is."""
-    return os.path.join(run_dir, f"{role}_iter_{iteration}.{kind}.npz")
-
-
-def save(
-    kind: str, owner: Optional[Stateful], run_dir: str, role: str, iteration: int
-) -> list[str]:
+def save(kind: str, owner: Optional[Stateful], snapshot: Snapshot) -> list[str]:
     """Write it.
 
     Args:
         kind: One of `KINDS`.
         owner: Whose state it is; None has none.
-        run_dir: The run.
-        role: The half.
-        iteration: Of the checkpoint.
+        snapshot: Beside which.
 
     Returns:
         The paths of what was written.
@@ -56,18 +48,18 @@ def save(
         return []
     content = io.BytesIO()
     np.savez(content, **state)  # type: ignore[arg-type]  # names that savez has parameters for
-    path = state_path(run_dir, role, iteration, kind)
+    path = snapshot.extras(kind)
     write_atomically(path, content.getvalue())
     return [path]
 
 
-def restore(kind: str, owner: Optional[Stateful], run_dir: str, role: str, iteration: int) -> None:
+def restore(kind: str, owner: Optional[Stateful], snapshot: Snapshot) -> None:
     """Give it back; to a channel before `Channel.resume`. The arguments are those of `save`.
 
     Raises:
         OSError: As the system says.
     """
-    path = state_path(run_dir, role, iteration, kind)
+    path = snapshot.extras(kind)
     if owner is None or not os.path.exists(path):
         return
     with np.load(path, allow_pickle=False) as state:

@@ -12,13 +12,15 @@ goes on from its own latest.
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from typing import Callable, Optional
 
 from dualnet.errors import UsageError
 from dualnet.exchange.channel import PARTNER, ROLES
-from dualnet.exchange.paths import DataName, ExchangePaths
+from dualnet.exchange.paths import DataName
 from dualnet.exchange.peek import peek
 from dualnet.fs import SYSTEM, Fs
+from dualnet.rundir import PieceDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.checkpoint.commit import Commit
 from dualnet.train.start.extension import check_rates
@@ -27,32 +29,31 @@ __all__ = ["go_back", "is_over"]
 
 #: A half whose heartbeat is older, on a machine that cannot be asked, is taken for dead.
 _SILENT_S = 60.0
-#: Role to its latest whole checkpoint.
-Latest = dict[str, Optional[Commit]]
+#: Each piece to its latest whole checkpoint.
+Latest = dict[PieceDir, Optional[Commit]]
 
 
-def is_over(run_dir: str, role: str, max_iter: Optional[int] = None, fs: Fs = SYSTEM) -> bool:
+def is_over(piece: PieceDir, max_iter: Optional[int] = None, fs: Fs = SYSTEM) -> bool:
     """Whether nothing is left to do for a half.
 
     Args:
-        run_dir: The run.
-        role: The half.
+        piece: Whose part.
         max_iter: See `commit.complete`.
         fs: All I/O.
 
     Returns:
         Whether it is complete and its last checkpoint whole, and the other half can do without it.
     """
-    own = commit.latest(run_dir, role, fs=fs)
+    own = commit.latest(piece, fs=fs)
     if own is None or not commit.is_end(own, max_iter):
         return False
-    latest: Latest = {role: own, PARTNER[role]: commit.latest(run_dir, PARTNER[role], fs=fs)}
-    return not _is_apart(run_dir, latest, fs) or _common(run_dir, fs) is None
+    other = _other(piece)
+    latest: Latest = {piece: own, other: commit.latest(other, fs=fs)}
+    return not _is_apart(latest, fs) or _common(latest, fs) is None
 
 
 def go_back(
-    run_dir: str,
-    role: str,
+    piece: PieceDir,
     warn: Callable[[str], None] = lambda text: None,
     fs: Fs = SYSTEM,
 ) -> Optional[Commit]:
@@ -63,8 +64,7 @@ def go_back(
     work is not taken back.
 
     Args:
-        run_dir: The run.
-        role: The half; its process must hold the role.
+        piece: Whose; its process must hold the piece's name.
         warn: Told of each checkpoint of its that is passed over, and why.
         fs: All I/O.
 
@@ -72,46 +72,52 @@ def go_back(
         UsageError: Both have to, and there is no such iteration; or the rates that a half would
             have from there are not those that it had.
     """
+    run, partner = piece.run, _other(piece)
     latest: Latest = {
-        one: commit.latest(run_dir, one, warn if one == role else lambda text: None, fs)
-        for one in ROLES
+        one: commit.latest(one, warn if one == piece else lambda text: None, fs)
+        for one in map(run.piece, ROLES)
     }
-    if not _is_apart(run_dir, latest, fs) or not _is_shared(run_dir, PARTNER[role], fs):
-        check_rates(run_dir, role, _iteration(latest[role]))
-        return latest[role]
-    common, other = _common(run_dir, fs), latest[PARTNER[role]]
+    if not _is_apart(latest, fs) or not _is_shared(partner, fs):
+        check_rates(piece, _iteration(latest[piece]))
+        return latest[piece]
+    common, other = _common(latest, fs), latest[partner]
     is_ahead = common is None or (other is not None and other.iteration > common)
-    if is_ahead and _is_at_work(run_dir, PARTNER[role]):
-        return latest[role]  # it ends when it finds the message gone; the other one trains on
-    reasons = "; ".join(_reason(run_dir, one, latest[one], fs) for one in ROLES)
+    if is_ahead and _is_at_work(partner):
+        return latest[piece]  # it ends when it finds the message gone; the other one trains on
+    reasons = "; ".join(_reason(one, found, fs) for one, found in latest.items())
     if common is None:
         raise UsageError(
-            f"{run_dir}: no iteration is left that both halves have a whole checkpoint of, and the "
+            f"{run}: no iteration is left that both halves have a whole checkpoint of, and the "
             f"messages between are deleted ({reasons}); put back the files from a copy, or train "
             "in another run directory"
         )
-    for one in ROLES:
-        check_rates(run_dir, one, common)
+    for one in latest:
+        check_rates(one, common)
     warn(
         f"both halves go back to iteration {common}: {reasons}, and the messages between are "
         "deleted"
     )
-    for one in ROLES:
-        for iteration in commit.recorded(run_dir, one, fs):
+    for one in latest:
+        for iteration in commit.recorded(one, fs):
             if iteration > common:
-                commit.revoke(run_dir, one, iteration, fs)
-    found = commit.whole(run_dir, role, common, fs)
-    return found if isinstance(found, Commit) else None
+                commit.revoke(one, iteration, fs)
+    own = commit.whole(piece, common, fs)
+    return own if isinstance(own, Commit) else None
+
+
+def _other(piece: PieceDir) -> PieceDir:
+    return piece.run.piece(PARTNER[piece.name])
 
 
 def _iteration(found: Optional[Commit]) -> int:
     return found.iteration if found is not None else 0
 
 
-def _is_apart(run_dir: str, latest: Latest, fs: Fs) -> bool:
+def _is_apart(latest: Latest, fs: Fs) -> bool:
     """Whether a half needs a message that nobody has or sends any more."""
+    run = next(iter(latest)).run
     try:
-        names = fs.listdir(ExchangePaths.of_run(run_dir).root)
+        names = fs.listdir(run.exchange)
     except FileNotFoundError:
         names = []
     except OSError:
@@ -119,50 +125,51 @@ def _is_apart(run_dir: str, latest: Latest, fs: Fs) -> bool:
     kept: dict[str, set[int]] = {role: set() for role in ROLES}
     for entry in filter(None, map(DataName.parse, names)):
         kept[entry.role].add(entry.seq)
-    for reader in ROLES:
-        own, theirs = latest[reader], latest[PARTNER[reader]]
+    for reader, own in latest.items():
+        writer = _other(reader)
+        theirs = latest[writer]
         following = (own.received if own is not None else 0) + 1
         sent = theirs.sent if theirs is not None else 0
-        if not kept[PARTNER[reader]].issuperset(range(following, sent + 1)):
+        if not kept[writer.name].issuperset(range(following, sent + 1)):
             return True
     return False
 
 
-def _is_shared(run_dir: str, partner: str, fs: Fs) -> bool:
+def _is_shared(partner: PieceDir, fs: Fs) -> bool:
     """Whether the other half writes here, too; over tcp each may have a directory of its own."""
-    names = fs.listdir(run_dir)
+    names = fs.listdir(partner.run.path)
     try:
-        names += fs.listdir(ExchangePaths.of_run(run_dir).root)
+        names += fs.listdir(partner.run.exchange)
     except FileNotFoundError:
         pass
-    return any(name.startswith((f"{partner}_", f"{partner}.")) for name in names)
+    return any(map(partner.has_written, names))
 
 
-def _is_at_work(run_dir: str, role: str) -> bool:
+def _is_at_work(piece: PieceDir) -> bool:
     """Whether a half trains, as far as can be seen here; one that has just started does not."""
-    view = peek(run_dir).halves[role]
+    view = peek(piece.run.path).halves[piece.name]
     if view.state.startswith(("done", "stopped", "failed")) or view.alive is False:
         return False
     is_heard = view.heartbeat_age_s is not None and view.heartbeat_age_s < _SILENT_S
     return view.sent > 0 and (bool(view.alive) or is_heard)
 
 
-def _common(run_dir: str, fs: Fs) -> Optional[int]:
+def _common(pieces: Collection[PieceDir], fs: Fs) -> Optional[int]:
     """The latest iteration whose checkpoints are whole in both halves."""
-    recorded = [set(commit.recorded(run_dir, role, fs)) for role in ROLES]
+    recorded = [set(commit.recorded(piece, fs)) for piece in pieces]
     for iteration in sorted(set.intersection(*recorded), reverse=True):
-        found = [commit.whole(run_dir, role, iteration, fs) for role in ROLES]
+        found = [commit.whole(piece, iteration, fs) for piece in pieces]
         if all(isinstance(one, Commit) for one in found):
             return iteration
     return None
 
 
-def _reason(run_dir: str, role: str, latest: Optional[Commit], fs: Fs) -> str:
-    """What became of a half's checkpoints."""
-    recorded = commit.recorded(run_dir, role, fs)
-    what = f"{role}'s latest whole checkpoint is {latest.iteration if latest else 'none'}"
+def _reason(piece: PieceDir, latest: Optional[Commit], fs: Fs) -> str:
+    """What became of a piece's checkpoints."""
+    recorded = commit.recorded(piece, fs)
+    what = f"{piece.name}'s latest whole checkpoint is {latest.iteration if latest else 'none'}"
     newest = max(recorded, default=-1)
-    found = commit.whole(run_dir, role, newest, fs) if recorded else ""
+    found = commit.whole(piece, newest, fs) if recorded else ""
     if isinstance(found, str) and found:
-        what += f" ({os.path.basename(commit.record_path(run_dir, role, newest))}: {found})"
+        what += f" ({os.path.basename(piece.at(newest).record)}: {found})"
     return what

@@ -1,4 +1,4 @@
-"""What a running half says about itself, for `dualnet status`: `<role>.status.json`.
+"""What a running piece says about itself, for `dualnet status`.
 
 A courtesy, written once a second: nothing depends on it, and no failure to write it is an error.
 """
@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import Optional
 
 from dualnet.exchange import Channel
+from dualnet.rundir import PieceDir
 from dualnet.strict_json import to_text
 
 __all__ = ["Vitals"]
@@ -20,20 +21,16 @@ _EVERY_S = 1.0
 
 
 class Vitals:
-    """Writes one half's status file.
+    """Writes one piece's status file.
 
     Args:
-        run_dir: The run.
-        role: The half.
+        piece: Whose.
         max_iter: Iterations in all.
         channel: Its way to the other half, if it has one.
     """
 
-    def __init__(
-        self, run_dir: str, role: str, max_iter: int, channel: Optional[Channel] = None
-    ) -> None:
-        self._path = os.path.join(run_dir, f"{role}.status.json")
-        self._temporary = os.path.join(run_dir, f".{role}.tmp_status")
+    def __init__(self, piece: PieceDir, max_iter: int, channel: Optional[Channel] = None) -> None:
+        self._path, self._temporary = piece.status, f"{piece.temporary}_status"
         self._max_iter = max_iter
         self._channel = channel
         self._shown_s = self._counted_s = time.monotonic()

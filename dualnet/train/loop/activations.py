@@ -108,7 +108,7 @@ def make_memory(half: Half) -> Any:
 
 
 def _twin(half: Half) -> NetDriver:
-    path = half.resolved.net_path
+    path = half.resolved.dir.net
     state = solver_states(half.resolved.solver).get("TRAIN")
     twin = caffe.Net(path, caffe.TRAIN, **net_state(state))
     twin.share_with(half.train.net)

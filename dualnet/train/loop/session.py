@@ -36,7 +36,6 @@ class Session:
     Args:
         half: What is trained.
         log: Where its lines go.
-        run_dir: Where its snapshots go.
         channel: The way to the other half, whose message counts belong in a checkpoint.
         stopper: Knows whether a signal asks to stop.
     """
@@ -45,12 +44,11 @@ class Session:
         self,
         half: Half,
         log: CaffeLog,
-        run_dir: str,
         channel: Optional[Channel] = None,
         stopper: Optional[Stopper] = None,
     ) -> None:
         solver = half.resolved.solver
-        self.half, self.log, self.run_dir = half, log, run_dir
+        self.half, self.log, self.dir = half, log, half.resolved.dir
         self.channel, self.stopper = channel, stopper or Stopper(0.0)
         self.max_iter = half.resolved.max_iter
         self.test_iter: int = solver.test_iter[0] if solver.test_iter else 0
@@ -59,9 +57,9 @@ class Session:
         self.display = half.resolved.display
         self.snapshot_interval: int = solver.snapshot
         self.stop_on_nan = half.config.train.stop_on_nan
-        self.vitals = Vitals(run_dir, half.role, self.max_iter, channel)
+        self.vitals = Vitals(self.dir, self.max_iter, channel)
         self.iteration = 0
-        self.checkpoints = Checkpointer(half, log, run_dir, channel, self.stopper, self._report)
+        self.checkpoints = Checkpointer(half, log, channel, self.stopper, self._report)
         log.attempt = partial(self.checkpoints.quiet_storage.attempt, "write", str(log.path))
         #: The run's number, which its checkpoints name (identity.py).
         self.run = ""

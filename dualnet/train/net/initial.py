@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Callable
 
 from dualnet.config import Config
+from dualnet.rundir import RunDir
 from dualnet.train.net.nets import Half
 from dualnet.train.net.resolve import resolve, write
 
@@ -42,7 +43,7 @@ def save_initial_weights(
     paths = []
     for role in roles:
         with tempfile.TemporaryDirectory() as scratch:
-            resolved = resolve(config, role, scratch)
+            resolved = resolve(config, RunDir(scratch).piece(role))
             write(resolved)
             half = Half(config, resolved)
             half.copy_weights(say, say)

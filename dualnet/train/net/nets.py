@@ -22,7 +22,7 @@ class Half:
 
     Args:
         config: The run.
-        resolved: The role's solver and net, already written where `resolved.solver_path` says.
+        resolved: The role's solver and net, already written where `resolved.dir.solver` says.
 
     Attributes:
         train: The net in training.
@@ -36,12 +36,12 @@ class Half:
         _use_device(config.piece(self.role).device)
         # Before the solver: fillers draw their numbers when the net is built.
         caffe.set_random_seed(config.seed)
-        self.solver = caffe.get_solver(resolved.solver_path)
-        self.train = NetDriver(self.solver.net, resolved.net_path)
-        _check_names(self.solver.net, resolved.net_path)
+        self.solver = caffe.get_solver(resolved.dir.solver)
+        self.train = NetDriver(self.solver.net, resolved.dir.net)
+        _check_names(self.solver.net, resolved.dir.net)
         self._test: Optional[NetDriver] = None
         if len(self.solver.test_nets):
-            self._test = NetDriver(self.solver.test_nets[0], resolved.net_path)
+            self._test = NetDriver(self.solver.test_nets[0], resolved.dir.net)
         self.update_rule = make_update(config.update, resolved, self.solver, self.train)
         if resolved.is_late:
             self.update_rule = LateMomentum(
@@ -57,7 +57,7 @@ class Half:
     def test(self) -> NetDriver:
         """The test net. Raises ConfigError if the solver has none."""
         if self._test is None:
-            raise ConfigError(f"{self.resolved.solver_path}: no test_iter, so there is no test net")
+            raise ConfigError(f"{self.resolved.dir.solver}: no test_iter, so there is no test net")
         return self._test
 
     @property

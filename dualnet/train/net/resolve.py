@@ -1,8 +1,8 @@
 """The prototxt that a run really uses: the user's, with the config's settings put in.
 
-The resolved copies are written into the run directory (`net1_solver.prototxt`,
-`net1_train_test.prototxt`, …), so that a run says exactly what it did and any Caffe tool can open
-its halves. Everything that can be wrong in the text is found here, before Caffe sees it.
+The resolved copies are written into the run directory, so that a run says exactly what it did and
+any Caffe tool can open its nets. Everything that can be wrong in the text is found here, before
+Caffe sees it.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from dualnet.cut.loss_tops import name_loss_tops
 from dualnet.cut.solver_nets import OTHER_NETS, net_of
 from dualnet.cut.upstream import last_maker
 from dualnet.errors import ConfigError
+from dualnet.rundir import PieceDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.net.late_momentum import is_late
 
@@ -62,15 +63,14 @@ NEVER = 2**31 - 1
 
 @dataclass(frozen=True)
 class Resolved:
-    """A role's solver and net as this run uses them."""
+    """A piece's solver and net as this run uses them."""
 
-    role: str
+    #: Where they are written, and all else that the piece leaves.
+    dir: PieceDir
     solver: Any
     net: Any
     train: NetGraph
     test: NetGraph
-    solver_path: str
-    net_path: str
     #: What crosses the cut, labels left out; empty for `single`.
     cut_blobs: list[str]
     #: Names of the dual layers in this net, in forward order; empty where they play no part.
@@ -85,6 +85,11 @@ class Resolved:
     is_late: bool = False
     #: Files of weights to start from: the solver's own `weights`, then `train.weights`.
     weights: tuple[str, ...] = ()
+
+    @property
+    def role(self) -> str:
+        """The piece's name."""
+        return self.dir.name
 
     @property
     def max_iter(self) -> int:
@@ -116,12 +121,17 @@ class Resolved:
         return next((size for size in sizes if size), 0)
 
 
-def resolve(config: Config, role: str, run_dir: str) -> Resolved:
-    """Read, check and complete a role's prototxt. Nothing is written yet; see `write`.
+def resolve(config: Config, piece: PieceDir) -> Resolved:
+    """Read, check and complete a piece's prototxt. Nothing is written yet; see `write`.
+
+    Args:
+        config: The run.
+        piece: Where the result is to be written.
 
     Raises:
         ConfigError: A file is missing, or says something that cannot be trained.
     """
+    role = piece.name
     source = config.piece(role).solver
     if not source:
         raise ConfigError(f"config: {role}.solver: not given; name {role}'s solver prototxt")
@@ -133,7 +143,7 @@ def resolve(config: Config, role: str, run_dir: str) -> Resolved:
     weights = _weights(solver, config, source)
     net, net_source, states = found.net, found.path, solver_states(solver)
     name_loss_tops(net, net_source, states)
-    _fill_solver(solver, config, role, run_dir, source)
+    _fill_solver(solver, config, piece, source)
     display, solver.display = solver.display, 0
     if config.train.batch_size:
         for layer in NetGraph(net, "TRAIN", net_source, states.get("TRAIN")).layers:
@@ -154,13 +164,11 @@ def resolve(config: Config, role: str, run_dir: str) -> Resolved:
         )
     updates = _stretch_schedule(solver, config, role, source)
     return Resolved(
-        role=role,
+        dir=piece,
         solver=solver,
         net=net,
         train=train,
         test=test,
-        solver_path=_path(run_dir, role, "solver"),
-        net_path=solver.net,
         cut_blobs=list(config.cut.blobs) if role != "single" else [],
         dual=_dual(config, role),
         compared=compared_blobs(config, role, train),
@@ -219,18 +227,14 @@ def _makes_data(layer: Any) -> bool:
 def write(resolved: Resolved) -> None:
     """Leave the resolved solver and net in the run directory."""
     for path, message in (
-        (resolved.net_path, resolved.net),
-        (resolved.solver_path, resolved.solver),
+        (resolved.dir.net, resolved.net),
+        (resolved.dir.solver, resolved.solver),
     ):
         write_atomically(path, text_format.MessageToString(message).encode())
 
 
-def _path(run_dir: str, role: str, kind: str) -> str:
-    return os.path.join(run_dir, f"{role}_{kind}.prototxt")
-
-
-def _fill_solver(solver: Any, config: Config, role: str, run_dir: str, source: str) -> None:
-    train = config.train
+def _fill_solver(solver: Any, config: Config, piece: PieceDir, source: str) -> None:
+    role, train = piece.name, config.train
     for key in ("max_iter", "test_interval", "display", "snapshot"):
         value = getattr(train, key)
         if value is not None:
@@ -255,9 +259,9 @@ def _fill_solver(solver: Any, config: Config, role: str, run_dir: str, source: s
     if solver.test_interval == 0 or not solver.test_iter:
         # Caffe wants a positive interval wherever there is a test_iter.
         solver.test_interval, solver.test_initialization = NEVER, False
-    solver.net = _path(run_dir, role, "train_test")
-    # Not yet the final names: train/checkpoint.py gives them.
-    solver.snapshot_prefix = os.path.join(run_dir, f".{role}.tmp")
+    solver.net = piece.net
+    # Not yet the final names: train/checkpoint/caffe_files.py gives them.
+    solver.snapshot_prefix = piece.temporary
     solver.snapshot_format = caffe_pb2.SolverParameter.BINARYPROTO
     solver.random_seed = config.seed
     on_gpu = config.piece(role).device != "cpu"

@@ -1,4 +1,4 @@
-"""One SHA-256 over everything that training has left: weights and solver history of all halves."""
+"""One SHA-256 over all that training has left: weights and solver history of all pieces."""
 
 from __future__ import annotations
 
@@ -9,27 +9,29 @@ import numpy as np
 
 from dualnet.backend import caffe_pb2
 from dualnet.engine.formats.regular_file import regular_only
+from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import caffe_files
 
 __all__ = ["digest"]
 
 
-def digest(run_dir: str, iteration: int | None = None) -> str:
-    """SHA-256 (hex) over the latest snapshot's weights and solver history, both halves.
+def digest(run: RunDir, iteration: int | None = None) -> str:
+    """SHA-256 (hex) over the latest snapshot's weights and solver history, of all pieces.
 
     It depends on names, shapes and values only: neither on paths in the files nor on the order in
     which a provider writes fields, so that equal training gives an equal digest anywhere.
     """
-    number, models = caffe_files.find(run_dir, iteration)
+    number, pieces = caffe_files.find(run, iteration)
     total = hashlib.sha256(f"iteration {number}\n".encode())
-    for role in sorted(models):
-        net = _read(models[role], caffe_pb2.NetParameter())
-        state = _read(caffe_files.state_path(run_dir, role, number), caffe_pb2.SolverState())
+    for piece in pieces:
+        files = piece.at(number)
+        net = _read(files.weights, caffe_pb2.NetParameter())
+        state = _read(files.state, caffe_pb2.SolverState())
         for layer in net.layer:
             for i, blob in enumerate(layer.blobs):
-                _add(total, f"{role} weight {layer.name}.{i}", blob)
+                _add(total, f"{piece.name} weight {layer.name}.{i}", blob)
         for i, blob in enumerate(state.history):
-            _add(total, f"{role} history {i}", blob)
+            _add(total, f"{piece.name} history {i}", blob)
     return total.hexdigest()
 
 

@@ -10,6 +10,7 @@ from dualnet.config import Config
 from dualnet.cut.graph import NetGraph, read_net, read_solver, solver_states
 from dualnet.cut.upstream import last_maker
 from dualnet.errors import UsageError
+from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import caffe_files
 from dualnet.train.loop.net1 import batch_of
 from dualnet.train.net.driver import NetDriver, Output, net_state
@@ -18,7 +19,7 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
-    run_dir: str,
+    run: RunDir,
     config: Config,
     iteration: Optional[int] = None,
     batches: Optional[int] = None,
@@ -30,7 +31,7 @@ def evaluate(
     the CPU, as the machine on which people look at results may have no GPU.
 
     Args:
-        run_dir: The run.
+        run: The run.
         config: Its config.
         iteration: A snapshot's iteration; default the latest.
         batches: Test batches; default the solver's test_iter.
@@ -42,32 +43,30 @@ def evaluate(
     """
     if batches is not None and batches < 1:
         raise UsageError(f"--batches {batches}: at least one test batch is needed")
-    number, models = caffe_files.find(run_dir, iteration)
-    roles = caffe_files.roles_of(run_dir)
-    paths = {role: f"{run_dir}/{role}_train_test.prototxt" for role in roles}
-    solvers = {role: read_solver(f"{run_dir}/{role}_solver.prototxt") for role in roles}
+    number, pieces = caffe_files.find(run, iteration)
+    solvers = {piece.name: read_solver(piece.solver) for piece in pieces}
+    states = {name: solver_states(solver).get("TEST") for name, solver in solvers.items()}
     graphs = {
-        role: NetGraph(
-            read_net(paths[role]), "TEST", paths[role], solver_states(solvers[role]).get("TEST")
-        )
-        for role in roles
+        piece.name: NetGraph(read_net(piece.net), "TEST", piece.net, states[piece.name])
+        for piece in pieces
     }
+    last = pieces[-1].name
     if batches is None:
-        solver = solvers[roles[-1]]
+        solver = solvers[last]
         if not solver.test_iter:
-            raise UsageError(f"{run_dir}: its solver has no test_iter; say how many --batches")
+            raise UsageError(f"{run}: its solver has no test_iter; say how many --batches")
         batches = int(solver.test_iter[0])
     nets = {
-        role: NetDriver(
+        piece.name: NetDriver(
             caffe.Net(
-                paths[role],
+                piece.net,
                 caffe.TEST,
-                weights=models[role],
-                **net_state(solver_states(solvers[role]).get("TEST")),
+                weights=piece.at(number).weights,
+                **net_state(states[piece.name]),
             ),
-            paths[role],
+            piece.net,
         )
-        for role in roles
+        for piece in pieces
     }
     sums: dict[str, tuple[float, float]] = {}
     samples = 0
@@ -82,7 +81,7 @@ def evaluate(
     means = {name: total / batches for name, (total, _) in sums.items()}
     # Without what has no weight: 0 times infinity is not a number.
     loss = sum(weight * means[name] for name, (_, weight) in sums.items() if weight)
-    named = accuracy_output(graphs[roles[-1]], means)
+    named = accuracy_output(graphs[last], means)
     result = {"accuracy": means[named] if named else None, "loss": loss, "samples": samples}
     return {**result, **means, "loss": loss, "iteration": number}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any, Optional
 
 from dualnet.atomic import write_together
@@ -23,6 +23,7 @@ from dualnet.cut.merge import (
 )
 from dualnet.cut.prototxt import format_fields
 from dualnet.errors import StorageFailed, UsageError
+from dualnet.rundir import PieceDir, RunDir
 from dualnet.train.checkpoint import caffe_files
 from dualnet.train.outcome.joined import check_deploy, check_merged, phase_alone, run_halves
 
@@ -30,7 +31,7 @@ __all__ = ["merge"]
 
 
 def merge(
-    run_dir: str,
+    run: RunDir,
     config: Config,
     output: str,
     dual: str = "net2",
@@ -43,7 +44,7 @@ def merge(
     of the halves.
 
     Args:
-        run_dir: The run.
+        run: The run.
         config: Its config.
         output: The caffemodel; the prototxt get its name without the extension, and
             `_train_test.prototxt` and `_deploy.prototxt`.
@@ -63,23 +64,23 @@ def merge(
     """
     if dual not in DUAL_SOURCES:
         raise UsageError(f"--dual {dual}: valid values are {', '.join(DUAL_SOURCES)}")
-    if caffe_files.roles_of(run_dir) == ("single",):
+    if len(run.pieces()) == 1:
         raise UsageError(
-            f"{run_dir}: a run of the single net; its single_iter_N.caffemodel is whole already"
+            f"{run}: a run of the single net, whose caffemodels are of the whole net already"
         )
-    number, models = caffe_files.find(run_dir, iteration)
+    number, pieces = caffe_files.find(run, iteration)
     stem = output[: -len(".caffemodel")] if output.endswith(".caffemodel") else output
     targets = [output, f"{stem}_train_test.prototxt", f"{stem}_deploy.prototxt"]
     try:
         for path in targets:
             if os.path.lexists(path) and not force:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-        origin = f"{os.path.normpath(run_dir)}, iteration {number}, dual layers of {dual}"
+        origin = f"{os.path.normpath(run)}, iteration {number}, dual layers of {dual}"
         # Beside the targets: where these have no room, it shows before anything is replaced. Not on
         # BVLC Caffe, which ends the process over a net that it refuses.
         beside = None if provider == "bvlc" else os.path.dirname(output) or "."
         with tempfile.TemporaryDirectory(prefix=".merge-", dir=beside) as scratch:
-            contents = _make(run_dir, config, models, dual, origin, targets, scratch)
+            contents = _make(config, pieces, number, dual, origin, targets, scratch)
         write_together(dict(zip(targets, contents)), force)
     except FileExistsError as error:
         raise UsageError(
@@ -93,9 +94,9 @@ def merge(
 
 
 def _make(
-    run_dir: str,
     config: Config,
-    models: Mapping[str, str],
+    pieces: Sequence[PieceDir],
+    number: int,
     dual: str,
     origin: str,
     targets: list[str],
@@ -104,12 +105,13 @@ def _make(
     """The contents of the three files, tried on a batch.
 
     Args:
+        pieces: net1 and net2.
+        number: The iteration of their snapshots.
         scratch: A folder for temporary files.
     """
-    paths = {role: f"{run_dir}/{role}_train_test.prototxt" for role in models}
-    states = {
-        role: solver_states(read_solver(f"{run_dir}/{role}_solver.prototxt")) for role in models
-    }
+    paths = {piece.name: piece.net for piece in pieces}
+    models = {piece.name: piece.at(number).weights for piece in pieces}
+    states = {piece.name: solver_states(read_solver(piece.solver)) for piece in pieces}
     parameters = {role: read_parameters(path) for role, path in models.items()}
     stored = merge_parameters(parameters, config.cut.dual, dual)
     joint = merge_nets(paths["net1"], paths["net2"], config.cut, config.name, stored)

@@ -7,6 +7,7 @@ from typing import Callable, Optional, TypeVar
 
 from dualnet.exchange import Channel
 from dualnet.exchange.peek import peek
+from dualnet.rundir import PieceDir, RunDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.loop.session import Session
 
@@ -27,6 +28,7 @@ def watch_waits(channel: Channel, session: Session) -> None:
         session: The training that waits.
     """
     stopper, partner = session.stopper, channel.partner
+    partner_dir = session.dir.run.piece(partner)
     grace_s = session.half.config.exchange.restart_grace_s
     since_s = looked_s = time.monotonic()
     awaited = told = ""
@@ -41,7 +43,7 @@ def watch_waits(channel: Channel, session: Session) -> None:
         if now_s - looked_s < _LOOK_S or not (stopper.requested or now_s - since_s > _QUIET_S):
             return
         looked_s = now_s
-        left = _has_left(session.run_dir, partner)
+        left = _has_left(partner_dir)
         if left and stopper.requested:
             # While both halves are being stopped, the first to leave keeps the other from going on.
             raise stopper.error()
@@ -60,14 +62,14 @@ class _IsComplete(Exception):
 
 
 def unless_complete(
-    run_dir: str, channel: Channel, max_iter: int, wait: Callable[[], T]
+    run: RunDir, channel: Channel, max_iter: int, wait: Callable[[], T]
 ) -> Optional[T]:
     """Wait for the partner, but not for one that is complete, or becomes so meanwhile.
 
     That one has left; all that it had to say is in its messages.
 
     Args:
-        run_dir: The run.
+        run: The run.
         channel: The way to the partner.
         max_iter: Iterations that are to be made: an end before them was none.
         wait: What waits for it.
@@ -75,6 +77,7 @@ def unless_complete(
     Returns:
         What `wait` does; None if the partner is complete.
     """
+    partner = run.piece(channel.partner)
     usual, looked_s = channel.on_wait, -float("inf")
 
     def look() -> None:
@@ -84,12 +87,12 @@ def unless_complete(
         now_s = time.monotonic()
         if now_s - looked_s >= _LOOK_S:
             looked_s = now_s
-            if commit.complete(run_dir, channel.partner, max_iter):
+            if commit.complete(partner, max_iter):
                 raise _IsComplete
 
     channel.on_wait = look
     try:
-        if commit.complete(run_dir, channel.partner, max_iter):
+        if commit.complete(partner, max_iter):
             return None
         return wait()
     except _IsComplete:
@@ -98,9 +101,9 @@ def unless_complete(
         channel.on_wait = usual
 
 
-def _has_left(run_dir: str, role: str) -> str:
+def _has_left(piece: PieceDir) -> str:
     """Why a half does not run, "" if it does or that cannot be told."""
-    view = peek(run_dir).halves[role]
+    view = peek(piece.run.path).halves[piece.name]
     if view.state.startswith(("stopped", "done", "failed")):
         return view.state
     return "it was killed" if view.alive is False else ""

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Callable, Optional
 
 from dualnet.atomic import create_atomically, write_atomically
-from dualnet.config import CONFIG_NAME, Config, changed_keys, fixed_values, load
+from dualnet.config import Config, changed_keys, fixed_values, load
 from dualnet.engine.formats.regular_file import regular_only
 from dualnet.errors import ManifestMismatch, StorageFailed, UsageError
 from dualnet.exchange import ExchangeSettings
@@ -18,6 +18,7 @@ from dualnet.exchange.disk.storage import remedy, wait_for_room
 from dualnet.exchange.paths import ExchangePaths
 from dualnet.exchange.run.occupancy import check_vacant, sole
 from dualnet.fs import SYSTEM, Fs
+from dualnet.rundir import PieceDir, RunDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.net.resolve import Resolved
 from dualnet.train.start import identity
@@ -25,7 +26,7 @@ from dualnet.train.start.extension import check_length
 from dualnet.train.start.identity import RunId
 from dualnet.train.start.inputs import Fact, collect
 
-__all__ = ["Claim", "alone", "claim", "exchange_settings", "log_path", "patience"]
+__all__ = ["Claim", "alone", "claim", "exchange_settings", "patience"]
 
 
 @dataclass(frozen=True)
@@ -42,21 +43,21 @@ class Claim:
     facts: dict[str, list[Fact]]
     max_iter: dict[str, int]
 
-    def record(self, run_dir: str, role: str, since: int = 0) -> None:
-        """Write down what a role is made of, once it is known that its nets can be built.
+    def record(self, piece: PieceDir, since: int = 0) -> None:
+        """Write down what a piece is made of, once it is known that its nets can be built.
 
         Args:
-            run_dir: The directory.
-            role: Whose inputs.
+            piece: Whose inputs.
             since: See `identity.Inputs`.
 
         Raises:
             OSError: As the system says.
         """
-        identity.write(run_dir, role, self.run, self.max_iter[role], self.facts[role], since=since)
+        max_iter, facts = self.max_iter[piece.name], self.facts[piece.name]
+        identity.write(piece, self.run, max_iter, facts, since=since)
 
 
-def claim(config: Config, run_dir: str, *roles: Resolved, fs: Fs = SYSTEM) -> Claim:
+def claim(config: Config, *pieces: Resolved, fs: Fs = SYSTEM) -> Claim:
     """Check that the run directory is this run's or nobody's, then leave number and config there.
 
     Where it refuses it has changed nothing. On a full disk it waits for room,
@@ -64,8 +65,7 @@ def claim(config: Config, run_dir: str, *roles: Resolved, fs: Fs = SYSTEM) -> Cl
 
     Args:
         config: The run.
-        run_dir: Its directory, made where there is none.
-        roles: Who is to train there, at least one.
+        pieces: Which are to train, at least one; their directory is made where there is none.
         fs: All I/O that waits.
 
     Raises:
@@ -74,58 +74,59 @@ def claim(config: Config, run_dir: str, *roles: Resolved, fs: Fs = SYSTEM) -> Cl
             has trained there cannot go on.
         StorageFailed: It cannot be read or written.
     """
-    kind = "single" if roles[0].role == "single" else "dual"
-    with _reading(run_dir):
-        facts = {resolved.role: collect(config, resolved) for resolved in roles}
-        known = identity.read_run(run_dir)
-        _check(config, run_dir, kind, known)
-        for resolved in roles:
+    first = pieces[0].dir
+    run, kind = first.run, "single" if first.name == "single" else "dual"
+    with _reading(run):
+        facts = {resolved.role: collect(config, resolved) for resolved in pieces}
+        known = identity.read_run(run)
+        _check(config, run, kind, known)
+        for resolved in pieces:
             if known is not None:
-                _check_role(config, run_dir, known, resolved, facts[resolved.role])
-            _check_start(run_dir, resolved)
+                _check_piece(config, known, resolved, facts[resolved.role])
+            _check_start(resolved)
 
     def prepare() -> None:
         try:
-            os.makedirs(run_dir, exist_ok=True)
-            identity.begin(run_dir, kind, roles[0].role)
-            _leave_config(config, run_dir, roles[0].role)
+            os.makedirs(run, exist_ok=True)
+            identity.begin(first, kind)
+            _leave_config(config, first)
         except OSError as error:
             raise StorageFailed(
-                f"{run_dir}: cannot write the run directory: {error.strerror}; check the path and "
+                f"{run}: cannot write the run directory: {error.strerror}; check the path and "
                 "the disk"
             ) from error
 
     patience(config, fs=fs)(prepare)
-    with _reading(run_dir):
-        # Another half may have been faster.
-        ours = identity.read_run(run_dir)
-        _check(config, run_dir, kind, ours)
+    with _reading(run):
+        # Another piece may have been faster.
+        ours = identity.read_run(run)
+        _check(config, run, kind, ours)
     if ours is None:
-        raise ManifestMismatch(f"{run_dir}: {identity.RUN_NAME} is gone as soon as it was made")
-    return Claim(ours.run, facts, {resolved.role: resolved.max_iter for resolved in roles})
+        raise ManifestMismatch(f"{run.identity}: gone as soon as it was made")
+    return Claim(ours.run, facts, {resolved.role: resolved.max_iter for resolved in pieces})
 
 
 @contextmanager
-def _reading(run_dir: str) -> Iterator[None]:
+def _reading(run: RunDir) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise StorageFailed(
-            f"cannot read {error.filename or run_dir}: {error.strerror}; {remedy(error)}"
+            f"cannot read {error.filename or run}: {error.strerror}; {remedy(error)}"
         ) from error
 
 
-def _check(config: Config, run_dir: str, kind: str, known: Optional[RunId]) -> None:
+def _check(config: Config, run: RunDir, kind: str, known: Optional[RunId]) -> None:
     """Check whose the directory is, and its config."""
     if known is None:
-        _check_unclaimed(run_dir)
+        _check_unclaimed(run)
     elif known.kind != kind:
         names = {"single": "the uncut net (single)", "dual": "two halves (net1, net2)"}
         raise UsageError(
-            f"{run_dir}: a run of {names[known.kind]}, and this is one of {names[kind]}; choose "
+            f"{run}: a run of {names[known.kind]}, and this is one of {names[kind]}; choose "
             "another run directory"
         )
-    path = os.path.join(run_dir, CONFIG_NAME)
+    path = run.config
     if not os.path.exists(path):
         return
     is_dual = kind == "dual"
@@ -140,72 +141,70 @@ def _check(config: Config, run_dir: str, kind: str, known: Optional[RunId]) -> N
         )
 
 
-def _check_unclaimed(run_dir: str) -> None:
+def _check_unclaimed(run: RunDir) -> None:
     """Without a number, nobody can tell whose checkpoints and messages are."""
     left = [
-        commit.record_path(run_dir, role, iteration)
-        for role in ("single", "net1", "net2")
-        for iteration in commit.iterations(run_dir, role)
+        piece.at(iteration).record
+        for piece in map(run.piece, ("single", "net1", "net2"))
+        for iteration in commit.iterations(piece)
     ]
-    manifest = ExchangePaths.of_run(run_dir).manifest
+    manifest = ExchangePaths(run.exchange).manifest
     if os.path.exists(manifest):
         left.append(manifest)
     if left:
         raise UsageError(
-            f"{left[0]}: left by a run, but {run_dir} has no {identity.RUN_NAME} to say which (as "
-            "a version of dualnet before that left it); put it back, or choose another run "
-            "directory, and name caffemodels in train.weights to begin with these weights"
+            f"{left[0]}: left by a run, but {run} has no {os.path.basename(run.identity)} to say "
+            "which (as a version of dualnet before that left it); put it back, or choose another "
+            "run directory, and name caffemodels in train.weights to begin with these weights"
         )
 
 
-def _check_role(
-    config: Config, run_dir: str, known: RunId, resolved: Resolved, facts: list[Fact]
-) -> None:
-    """Check that a role is made of what it was, and that its checkpoints are its own."""
-    role = resolved.role
-    commit.check_owner(run_dir, role, known.run)
-    before = identity.read_inputs(run_dir, role)
+def _check_piece(config: Config, known: RunId, resolved: Resolved, facts: list[Fact]) -> None:
+    """Check that a piece is made of what it was, and that its checkpoints are its own."""
+    piece, role = resolved.dir, resolved.role
+    commit.check_owner(piece, known.run)
+    before = identity.read_inputs(piece)
     if before is None:
         return
     if (before.run, before.role) != (known.run, role):
         raise ManifestMismatch(
-            f"{run_dir}: {role}_inputs.json is of {before.role} in run {before.run}, and not of "
-            f"{role} in run {known.run}; put this run's own back, or choose another run directory"
+            f"{piece.run}: {os.path.basename(piece.inputs)} is of {before.role} in run "
+            f"{before.run}, and not of {role} in run {known.run}; put this run's own back, or "
+            "choose another run directory"
         )
-    identity.compare(run_dir, before, facts)
-    check_length(config, run_dir, known, resolved, before)
+    identity.compare(piece.run, before, facts)
+    check_length(config, known, resolved, before)
 
 
-def _check_start(run_dir: str, resolved: Resolved) -> None:
-    """Check that a role that has trained here can go on."""
-    role = resolved.role
-    log = log_path(run_dir, role)
+def _check_start(resolved: Resolved) -> None:
+    """Check that a piece that has trained here can go on."""
+    piece = resolved.dir
     can_go_on = resolved.solver.snapshot > 0 or (
-        commit.latest(run_dir, role) is not None
-        if role == "single"
-        else commit.complete(run_dir, role)
+        commit.latest(piece) is not None if piece.name == "single" else commit.complete(piece)
     )
-    if not can_go_on and _has_begun(log):
+    if not can_go_on and _has_begun(piece.log):
         raise UsageError(
-            f"{run_dir}: {role} has trained here already ({log}) and left no checkpoint to go on "
-            "from; choose another run directory, and set train.snapshot to have checkpoints"
+            f"{piece.run}: {piece.name} has trained here already ({piece.log}) and left "
+            "no checkpoint to go on from; choose another run directory, and set train.snapshot to "
+            "have checkpoints"
         )
 
 
-def _leave_config(config: Config, run_dir: str, role: str) -> None:
-    """Write config.yaml where there is none; where there is one, its length may be another now."""
-    path = os.path.join(run_dir, CONFIG_NAME)
+def _leave_config(config: Config, piece: PieceDir) -> None:
+    """Write the config where there is none; where there is one, its length may be another now."""
+    path = piece.run.config
     if not os.path.exists(path):
-        create_atomically(path, config.to_yaml().encode(), owner=role)
+        create_atomically(path, config.to_yaml().encode(), prefix=piece.temporary)
         return
     before = load(path)
     if before.train.max_iter != config.train.max_iter:
         train = replace(before.train, max_iter=config.train.max_iter)
-        write_atomically(path, replace(before, train=train).to_yaml().encode(), owner=role)
+        content = replace(before, train=train).to_yaml().encode()
+        write_atomically(path, content, prefix=piece.temporary)
 
 
 @contextmanager
-def alone(config: Config, run_dir: str, fs: Fs = SYSTEM) -> Iterator[None]:
+def alone(config: Config, run: RunDir, fs: Fs = SYSTEM) -> Iterator[None]:
     """Start both halves: the only one that does, of a run whose halves do not run.
 
     Raises:
@@ -213,8 +212,8 @@ def alone(config: Config, run_dir: str, fs: Fs = SYSTEM) -> Iterator[None]:
         StorageFailed: That cannot be found out.
     """
     settings = exchange_settings(config)
-    with sole(run_dir, "training", settings, fs):
-        check_vacant(run_dir, settings, fs=fs)
+    with sole(run.path, "training", settings, fs):
+        check_vacant(run.path, settings, fs=fs)
         yield
 
 
@@ -244,8 +243,3 @@ def patience(
     """Runs what a start writes, with patience while the disk is full."""
     timeout_s = config.exchange.storage_timeout_s
     return partial(wait_for_room, timeout_s=timeout_s, on_blocked=on_blocked, fs=fs)
-
-
-def log_path(run_dir: str, role: str) -> str:
-    """The role's log, in Caffe's format."""
-    return os.path.join(run_dir, f"{role}.log")

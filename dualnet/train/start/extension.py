@@ -15,6 +15,7 @@ from typing import Optional
 
 from dualnet.config import Config
 from dualnet.errors import UsageError
+from dualnet.rundir import PieceDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.net.resolve import Resolved
 from dualnet.train.start.identity import Inputs, RunId, read_inputs
@@ -22,36 +23,34 @@ from dualnet.train.start.identity import Inputs, RunId, read_inputs
 __all__ = ["check_length", "check_rates", "describe", "unrepeatable"]
 
 
-def check_length(
-    config: Config, run_dir: str, known: RunId, resolved: Resolved, before: Inputs
-) -> None:
+def check_length(config: Config, known: RunId, resolved: Resolved, before: Inputs) -> None:
     """Check that a role may train for as long as its solver now says.
 
     Args:
         config: The run.
-        run_dir: Its directory.
-        known: Whose that is.
-        resolved: The role's solver and net.
-        before: What the role was made of when it was last started.
+        known: Whose its directory is.
+        resolved: The piece's solver and net.
+        before: What the piece was made of when it was last started.
 
     Raises:
         UsageError: It may not; the message has both values.
     """
-    wanted = resolved.max_iter
-    for role in known.roles:
-        done = max(commit.iterations(run_dir, role), default=0)
+    wanted, run = resolved.max_iter, resolved.dir.run
+    pieces = [run.piece(name) for name in known.roles]
+    for piece in pieces:
+        done = max(commit.iterations(piece), default=0)
         if done > wanted:
             raise UsageError(
-                f"{run_dir}: train.max_iter is {wanted}, but {role} has made {done} iterations; "
+                f"{run}: train.max_iter is {wanted}, but {piece.name} has made {done} iterations; "
                 f"set {done} or more, or choose another run directory"
             )
     if wanted == before.max_iter or not _is_poly(config, resolved):
         return
     # A partner that has left nothing here has a directory of its own, and looks for itself.
-    here = [r for r in known.roles if r == resolved.role or read_inputs(run_dir, r) is not None]
-    if not all(_is_settled(run_dir, role, wanted) for role in here):
+    here = [one for one in pieces if one == resolved.dir or read_inputs(one) is not None]
+    if not all(_is_settled(piece, wanted) for piece in here):
         raise UsageError(
-            f"{run_dir}: train.max_iter is {wanted}, was {before.max_iter} when this run began, "
+            f"{run}: train.max_iter is {wanted}, was {before.max_iter} when this run began, "
             f"and lr_policy poly in {config.piece(resolved.role).solver} counts on it; finish with "
             f"{before.max_iter} first and then go on, or choose another run directory"
         )
@@ -61,17 +60,14 @@ def _is_poly(config: Config, resolved: Resolved) -> bool:
     return config.update.rule == "solver" and resolved.solver.lr_policy == "poly"
 
 
-def _is_settled(run_dir: str, role: str, max_iter: int) -> bool:
-    """Whether a role is complete and its end as it was written, or goes on from there already."""
-    found = commit.latest(run_dir, role)
-    if found is not None and commit.is_end(found) and found.iteration == _newest(run_dir, role):
+def _is_settled(piece: PieceDir, max_iter: int) -> bool:
+    """Whether a piece is complete and its end as it was written, or goes on from there already."""
+    found = commit.latest(piece)
+    newest = max(commit.recorded(piece), default=0)
+    if found is not None and commit.is_end(found) and found.iteration == newest:
         return True
-    inputs = read_inputs(run_dir, role)
+    inputs = read_inputs(piece)
     return inputs is not None and inputs.max_iter == max_iter
-
-
-def _newest(run_dir: str, role: str) -> int:
-    return max(commit.recorded(run_dir, role), default=0)
 
 
 def unrepeatable(
@@ -81,8 +77,8 @@ def unrepeatable(
 
     Args:
         config: The run.
-        resolved: The role's solver and net.
-        before: What the role was made of when it was last started.
+        resolved: The piece's solver and net.
+        before: What the piece was made of when it was last started.
         iteration: Where it goes on from.
     """
     if before is None or before.max_iter == resolved.max_iter:
@@ -90,20 +86,20 @@ def unrepeatable(
     return iteration if _is_poly(config, resolved) else 0
 
 
-def check_rates(run_dir: str, role: str, iteration: int) -> None:
+def check_rates(piece: PieceDir, iteration: int) -> None:
     """Check that going on from an iteration repeats none that had other learning rates.
 
     Raises:
         UsageError: It does; nothing was changed.
     """
-    before = read_inputs(run_dir, role)
+    before = read_inputs(piece)
     if before is None or iteration >= before.since:
         return
     raise UsageError(
-        f"{run_dir}: {role} would go on from iteration {iteration}, but with lr_policy poly those "
-        f"before {before.since} had the rates of another train.max_iter than {before.max_iter} and "
-        f"cannot be made again; put the checkpoint of iteration {before.since} or a later one back "
-        "from a copy, or train in another run directory"
+        f"{piece.run}: {piece.name} would go on from iteration {iteration}, but with "
+        f"lr_policy poly those before {before.since} had the rates of another train.max_iter "
+        f"than {before.max_iter} and cannot be made again; put the checkpoint of iteration "
+        f"{before.since} or a later one back from a copy, or train in another run directory"
     )
 
 
@@ -112,8 +108,8 @@ def describe(config: Config, resolved: Resolved, before: Optional[Inputs]) -> st
 
     Args:
         config: The run.
-        resolved: The role's solver and net.
-        before: What the role was made of when it was last started.
+        resolved: The piece's solver and net.
+        before: What the piece was made of when it was last started.
     """
     if before is None or before.max_iter == resolved.max_iter:
         return ""

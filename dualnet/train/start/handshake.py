@@ -38,7 +38,7 @@ def describe(half: Half, session: Session) -> dict[str, Any]:
         "sizes_change": half.role == "net1"
         and any(may_change_size(graph, [*cut.blobs, *cut.labels]) for graph in graphs),
         "fixed": _fixed(graphs),
-        "net": half.resolved.net_path,
+        "net": half.resolved.dir.net,
         "provider": backend.provider,
         "config": fixed_values(half.config, is_dual=True),
         # As configured: one that goes on from where it has converged knows of an earlier end.

@@ -1,9 +1,7 @@
-"""Whose a run directory is, and of what: two kinds of records beside config.yaml.
+"""Whose a run directory is, and of what: two kinds of records beside the config.
 
-```
-run.json             the run's number and kind (dual or single); made once, by the first start
-ROLE_inputs.json     what the role was made of (inputs.py), and how long it was to train
-```
+- the identity: the run's number and kind (dual or single); made once, by the first start;
+- the inputs of each piece: what it was made of (inputs.py), and how long it was to train.
 
 The number stands in each checkpoint's record, so that another run's is not taken up. A role's
 inputs are written when its nets have been built, before the first message and the first iteration:
@@ -30,12 +28,10 @@ from dualnet.exchange.disk.records import mac
 from dualnet.exchange.paths import ExchangePaths
 from dualnet.exchange.run.manifest import make_key
 from dualnet.fs import SYSTEM, Fs
+from dualnet.rundir import PieceDir, RunDir
 from dualnet.train.start.inputs import Fact
 
-__all__ = ["RUN_NAME", "Inputs", "RunId", "begin", "compare", "read_inputs", "read_run", "write"]
-
-#: Name of the record in a run directory that says whose it is.
-RUN_NAME = "run.json"
+__all__ = ["Inputs", "RunId", "begin", "compare", "read_inputs", "read_run", "write"]
 
 _VERSION = 1
 #: A net of ten thousand layers has a megabyte of facts.
@@ -81,82 +77,77 @@ class Inputs:
     since: int = 0
 
 
-def read_run(run_dir: str) -> Optional[RunId]:
+def read_run(run: RunDir) -> Optional[RunId]:
     """Whose the directory is, or None if it is nobody's.
 
     Raises:
         ManifestMismatch: The record is damaged.
         OSError: As the system says.
     """
-    path = os.path.join(run_dir, RUN_NAME)
-    fields = _read(path, "put it back, or choose another run directory")
-    return None if fields is None else _made(RunId, fields, path)
+    fields = _read(run.identity, "put it back, or choose another run directory")
+    return None if fields is None else _made(RunId, fields, run.identity)
 
 
-def begin(run_dir: str, kind: str, role: str, fs: Fs = SYSTEM) -> None:
+def begin(piece: PieceDir, kind: str, fs: Fs = SYSTEM) -> None:
     """Make the directory that of a new run, unless it is a run's already.
 
     Args:
-        run_dir: The directory.
+        piece: Who begins it.
         kind: "dual" or "single".
-        role: Who begins it.
         fs: All I/O.
 
     Raises:
         OSError: As the system says.
         StorageFailed: The secret is damaged, or others may read it.
     """
-    path = os.path.join(run_dir, RUN_NAME)
+    path = piece.run.identity
     if not os.path.exists(path):
-        run = fs.random(16) if kind == "single" else _number_of(run_dir, role, fs)
-        create_atomically(path, _seal({"run": run.hex(), "kind": kind}), fs, role)
+        run = fs.random(16) if kind == "single" else _number_of(piece, fs)
+        content = _seal({"run": run.hex(), "kind": kind})
+        create_atomically(path, content, fs, piece.temporary)
 
 
-def _number_of(run_dir: str, role: str, fs: Fs) -> bytes:
+def _number_of(piece: PieceDir, fs: Fs) -> bytes:
     """A dual run's number, from its secret: halves without a directory in common have only that."""
-    return mac(make_key(fs, ExchangePaths.of_run(run_dir), role), "run", b"")[:16]
+    return mac(make_key(fs, ExchangePaths(piece.run.exchange), piece.name), "run", b"")[:16]
 
 
-def _inputs_path(run_dir: str, role: str) -> str:
-    return os.path.join(run_dir, f"{role}_inputs.json")
-
-
-def read_inputs(run_dir: str, role: str) -> Optional[Inputs]:
-    """What a role has been made of, or None if it has not begun.
+def read_inputs(piece: PieceDir) -> Optional[Inputs]:
+    """What a piece has been made of, or None if it has not begun.
 
     Raises:
         ManifestMismatch: The record is damaged.
         OSError: As the system says.
     """
-    path = _inputs_path(run_dir, role)
     remedy = "put it back; or remove it, if nothing that goes into the run has changed"
-    fields = _read(path, remedy)
-    return None if fields is None else _made(Inputs, fields, path)
+    fields = _read(piece.inputs, remedy)
+    return None if fields is None else _made(Inputs, fields, piece.inputs)
 
 
 def write(
-    run_dir: str,
-    role: str,
+    piece: PieceDir,
     run: str,
     max_iter: int,
     facts: Sequence[Fact],
     fs: Fs = SYSTEM,
     since: int = 0,
 ) -> None:
-    """Record what a role is made of; nothing is written where that stands there already.
+    """Record what a piece is made of; nothing is written where that stands there already.
 
     Raises:
         OSError: As the system says.
     """
     values = {fact.what: fact.value for fact in facts}
-    if read_inputs(run_dir, role) == Inputs(run, role, max_iter, values, since):
+    if read_inputs(piece) == Inputs(run, piece.name, max_iter, values, since):
         return
-    fields = {"run": run, "role": role, "max_iter": max_iter, "facts": values, "since": since}
-    write_atomically(_inputs_path(run_dir, role), _seal(fields), fs)
+    fields = {
+        "run": run, "role": piece.name, "max_iter": max_iter, "facts": values, "since": since,
+    }  # fmt: skip
+    write_atomically(piece.inputs, _seal(fields), fs)
 
 
-def compare(run_dir: str, before: Inputs, facts: Sequence[Fact]) -> None:
-    """Check that a role is made of what it was.
+def compare(run: RunDir, before: Inputs, facts: Sequence[Fact]) -> None:
+    """Check that a piece is made of what it was.
 
     Raises:
         ManifestMismatch: It is not; the message names the first difference with both values, and
@@ -172,7 +163,7 @@ def compare(run_dir: str, before: Inputs, facts: Sequence[Fact]) -> None:
     others = len(differing) + len(gone) - 1
     more = f" ({others} more differences)" if others else ""
     raise ManifestMismatch(
-        f"{run_dir}: {first.where}: {first.what} is {_short(first.value)}, was {_short(earlier)} "
+        f"{run}: {first.where}: {first.what} is {_short(first.value)}, was {_short(earlier)} "
         f"when this run began{more}; {first.remedy}, or choose another run directory"
     )
 

@@ -26,6 +26,7 @@ from dualnet.errors import (
 from dualnet.exchange.peek import peek
 from dualnet.process.lifeline import Lifeline
 from dualnet.process.stopping import Stopped, Stopper
+from dualnet.rundir import PieceDir, RunDir
 
 __all__ = ["launch"]
 
@@ -60,7 +61,7 @@ class _Failed(TrainingFailed):
 
 
 def launch(
-    run_dir: str,
+    run: RunDir,
     arguments: Sequence[str],
     watch: Callable[[], None],
     grace_s: float = 10.0,
@@ -71,7 +72,7 @@ def launch(
     """Run both halves to their end.
 
     Args:
-        run_dir: Where their output goes: `net1.out` and `net2.out`.
+        run: Where their output goes.
         arguments: What follows `dualnet net1` and `dualnet net2` on the command line.
         watch: Called now and then, to show progress.
         grace_s: How long the surviving half may take to notice the other's end and say why, and
@@ -87,13 +88,13 @@ def launch(
     """
     processes: dict[str, subprocess.Popen[bytes]] = {}
     with Lifeline() as lifeline:
-        start = partial(_start, run_dir=run_dir, arguments=arguments, lifeline=lifeline)
+        start = partial(_start, arguments=arguments, lifeline=lifeline)
         try:
             # No signal comes between the start of a process and its place in the list.
             hold = stopper.held if stopper is not None else nullcontext
             for role in ROLES:
                 with hold():
-                    processes[role] = start(role)
+                    processes[role] = start(run.piece(role))
             while True:
                 failed = _wait(processes, watch, grace_s, poll_s, restarts > 0, stopper)
                 if stopper is not None and stopper.requested:
@@ -101,10 +102,10 @@ def launch(
                 if not failed:
                     return
                 if restarts == 0 or not all(_may_restart(processes[role]) for role in failed):
-                    raise _blame(failed, processes, run_dir)
+                    raise _blame(failed, processes, run)
                 restarts -= 1
                 with hold():
-                    processes[failed[0]] = start(failed[0], again=True)
+                    processes[failed[0]] = start(run.piece(failed[0]), again=True)
         finally:
             # Also on Ctrl-C and SIGTERM, an exception too (stopping.py): no half is left behind.
             _end(processes, grace_s)
@@ -145,14 +146,13 @@ def _stop(
 
 
 def _start(
-    role: str, run_dir: str, arguments: Sequence[str], lifeline: Lifeline, again: bool = False
+    piece: PieceDir, arguments: Sequence[str], lifeline: Lifeline, again: bool = False
 ) -> subprocess.Popen[bytes]:
     try:
-        path, mode = _output_path(run_dir, role), "ab" if again else "wb"
-        with open(path, mode, opener=regular_only) as output:
-            return lifeline.start([role, *arguments], stdout=output, stderr=subprocess.STDOUT)
+        with open(piece.output, "ab" if again else "wb", opener=regular_only) as output:
+            return lifeline.start([piece.name, *arguments], stdout=output, stderr=subprocess.STDOUT)
     except OSError as error:
-        raise StorageFailed(f"{run_dir}: cannot start {role}: {error.strerror}") from error
+        raise StorageFailed(f"{piece.run}: cannot start {piece.name}: {error.strerror}") from error
 
 
 def _wait(
@@ -190,7 +190,7 @@ def _wait(
 
 
 def _blame(
-    failed: list[str], processes: dict[str, subprocess.Popen[bytes]], run_dir: str
+    failed: list[str], processes: dict[str, subprocess.Popen[bytes]], run: RunDir
 ) -> DualnetError:
     """The error of the half that failed by itself, not of the one that noticed."""
     noticed = PartnerDied.exit_code
@@ -210,8 +210,8 @@ def _blame(
         reason = f"exit code {code}"
         if code == StorageFailed.exit_code:
             reason += " (the disk is full or fails)"  # and may have no room for more words
-    where = _output_path(run_dir, first)
-    line = _telling_line(where) or _last_words(first, run_dir)
+    where = run.piece(first).output
+    line = _telling_line(where) or _last_words(run.piece(first))
     if line.startswith(_ERROR):
         message = line[len(_ERROR) :]
         # Some name their half by themselves.
@@ -238,14 +238,10 @@ def _end(processes: dict[str, subprocess.Popen[bytes]], grace_s: float) -> None:
                 process.wait()
 
 
-def _last_words(role: str, run_dir: str) -> str:
+def _last_words(piece: PieceDir) -> str:
     """What a half's heartbeat says of its end; a full disk has room for that, not for output."""
-    state = peek(run_dir).halves[role].state
+    state = peek(piece.run.path).halves[piece.name].state
     return state if state.startswith("failed") else ""
-
-
-def _output_path(run_dir: str, role: str) -> str:
-    return os.path.join(run_dir, f"{role}.out")
 
 
 def _telling_line(path: str) -> str:

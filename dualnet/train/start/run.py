@@ -16,6 +16,7 @@ from dualnet.exchange.peek import peek
 from dualnet.exchange.run.occupancy import sole
 from dualnet.process.stopping import Stopped, Stopper
 from dualnet.report.log import CaffeLog
+from dualnet.rundir import PieceDir, RunDir
 from dualnet.scarcity import disk_fault
 from dualnet.train.checkpoint import caffe_files, commit, rewind
 from dualnet.train.gauge.fidelity import PREFIX
@@ -27,7 +28,7 @@ from dualnet.train.net.nets import Half
 from dualnet.train.net.resolve import Resolved, resolve, write
 from dualnet.train.start import handshake, traffic
 from dualnet.train.start.absence import unless_complete, watch_waits
-from dualnet.train.start.claim import Claim, claim, exchange_settings, log_path, patience
+from dualnet.train.start.claim import Claim, claim, exchange_settings, patience
 from dualnet.train.start.ending import Progress, stoppable, train_to_end
 from dualnet.train.start.extension import check_rates, describe, unrepeatable
 from dualnet.train.start.identity import read_inputs
@@ -40,7 +41,7 @@ _RETAINED = 2
 
 def train_single(
     config: Config,
-    run_dir: str,
+    run: RunDir,
     resume: bool = False,
     progress: Progress = None,
     stopper: Optional[Stopper] = None,
@@ -49,7 +50,7 @@ def train_single(
 
     Args:
         config: The run.
-        run_dir: Its directory.
+        run: Its directory.
         resume: There must be a checkpoint, or a snapshot at least.
         progress: Told of the session before the first iteration.
         stopper: Takes the signals already; default one of its own.
@@ -57,28 +58,27 @@ def train_single(
     Returns:
         The session; None if the run was complete already.
     """
-    resolved = resolve(config, "single", run_dir)
+    piece = run.piece("single")
+    resolved = resolve(config, piece)
     settings = exchange_settings(config)
     with (
         stoppable(config, resolved, stopper) as stopper,
-        sole(run_dir, "single", settings, stopper.fs),
+        sole(run.path, "single", settings, stopper.fs),
     ):
-        ours = claim(config, run_dir, resolved, fs=stopper.fs)
-        path, room = log_path(run_dir, "single"), patience(config, fs=stopper.fs)
-        with CaffeLog(path, display=resolved.display, attempt=room) as log:
-            found = commit.latest(run_dir, "single", log.warning)
+        ours = claim(config, resolved, fs=stopper.fs)
+        room = patience(config, fs=stopper.fs)
+        with CaffeLog(piece.log, display=resolved.display, attempt=room) as log:
+            found = commit.latest(piece, log.warning)
             if found is not None and commit.is_end(found, resolved.max_iter):
                 return None
             is_continued = found is not None or resume
             begins_at = found.iteration if found is not None else 0
-            check_rates(run_dir, "single", begins_at)
-            session = _set_up(
-                config, resolved, run_dir, ours, log, stopper, None, is_continued, begins_at
-            )
+            check_rates(piece, begins_at)
+            session = _set_up(config, resolved, ours, log, stopper, None, is_continued, begins_at)
             if found is not None:
                 session.continue_from(found, stopper.check)
             elif resume:
-                session.restore(caffe_files.find(run_dir)[0])
+                session.restore(caffe_files.find(run)[0])
             train_to_end(session, Single(session.half, session), progress)
         session.checkpoints.mark_complete()
     return session
@@ -86,49 +86,51 @@ def train_single(
 
 def train_half(
     config: Config,
-    role: str,
-    run_dir: str,
+    piece: PieceDir,
     progress: Progress = None,
     stopper: Optional[Stopper] = None,
 ) -> Optional[Session]:
     """Train net1 or net2, together with the other half that somebody starts elsewhere.
 
+    Args:
+        config: The run.
+        piece: Which one, and where.
+        progress: Told of the session before the first iteration.
+        stopper: Takes the signals already; default one of its own.
+
     Returns:
         The session; None if the half was complete already.
     """
-    resolved = resolve(config, role, run_dir)
+    run, resolved = piece.run, resolve(config, piece)
     with stoppable(config, resolved, stopper) as stopper:
-        ours = claim(config, run_dir, resolved, fs=stopper.fs)
-        if rewind.is_over(run_dir, role, resolved.max_iter):
-            traffic.remove_when_over(run_dir, resolved.max_iter)
+        ours = claim(config, resolved, fs=stopper.fs)
+        if rewind.is_over(piece, resolved.max_iter):
+            traffic.remove_when_over(run, resolved.max_iter)
             return None
         settings = _settings(config, resolved)
         identity = {"run": ours.run}
         with open_channel(
-            config.exchange.carrier, role, run_dir, settings, identity, stopper.fs
+            config.exchange.carrier, piece.name, run.path, settings, identity, stopper.fs
         ) as channel:
-            if rewind.is_over(run_dir, role, resolved.max_iter):
+            if rewind.is_over(piece, resolved.max_iter):
                 # Another start of this half came to its end while this one waited for its turn.
                 channel.close("done", wait=False)
-                traffic.remove_when_over(run_dir, resolved.max_iter)
+                traffic.remove_when_over(run, resolved.max_iter)
                 return None
             try:
-                path = log_path(run_dir, role)
                 room = patience(config, channel.report, stopper.fs)
-                with CaffeLog(path, display=resolved.display, attempt=room) as log:
-                    session = _train_with(
-                        channel, config, resolved, run_dir, ours, log, stopper, progress
-                    )
+                with CaffeLog(piece.log, display=resolved.display, attempt=room) as log:
+                    session = _train_with(channel, config, resolved, ours, log, stopper, progress)
                     # It may wait there for the other half to be started again, and say so; but
                     # not for one that is complete: that one has read all, and may have been killed
                     # before it could say so.
-                    unless_complete(run_dir, channel, resolved.max_iter, channel.drain)
+                    unless_complete(run, channel, resolved.max_iter, channel.drain)
                     channel.progress()  # one that was suspended and replaced has no say any more
                     # Before it leaves: a start that takes its place knows then that all is done.
                     try:
                         session.checkpoints.mark_complete()
                     finally:
-                        if rewind.is_over(run_dir, role, resolved.max_iter):
+                        if rewind.is_over(piece, resolved.max_iter):
                             channel.close("done", wait=False)
             except Stopped:
                 channel.close("stopped")
@@ -137,7 +139,7 @@ def train_half(
                 # One that was suspended and replaced finds its half-written files cleaned away.
                 channel.progress()
                 raise
-        traffic.remove_when_over(run_dir, resolved.max_iter)
+        traffic.remove_when_over(run, resolved.max_iter)
     return session
 
 
@@ -154,19 +156,16 @@ def _train_with(
     channel: Channel,
     config: Config,
     resolved: Resolved,
-    run_dir: str,
     ours: Claim,
     log: CaffeLog,
     stopper: Stopper,
     progress: Progress,
 ) -> Session:
     """Build a half, bring it to where it was, and train it to the end or to a signal."""
-    found = rewind.go_back(run_dir, resolved.role, log.warning)
+    found = rewind.go_back(resolved.dir, log.warning)
     is_continued = found is not None
     begins_at = found.iteration if found is not None else 0
-    session = _set_up(
-        config, resolved, run_dir, ours, log, stopper, channel, is_continued, begins_at
-    )
+    session = _set_up(config, resolved, ours, log, stopper, channel, is_continued, begins_at)
     watch_waits(channel, session)
 
     def pass_over() -> None:
@@ -186,7 +185,6 @@ def _train_with(
 def _set_up(
     config: Config,
     resolved: Resolved,
-    run_dir: str,
     ours: Claim,
     log: CaffeLog,
     stopper: Stopper,
@@ -195,23 +193,23 @@ def _set_up(
     begins_at: int = 0,
 ) -> Session:
     """Build a role's nets with the weights that they begin with, and the session of their run."""
-    role = resolved.role
-    epoch = peek(run_dir).halves[role].epoch if channel is not None else 1
-    caffe_files.clean(run_dir, role)
+    piece = resolved.dir
+    epoch = peek(piece.run.path).halves[piece.name].epoch if channel is not None else 1
+    caffe_files.clean(piece)
     caffe_files.set_apart(resolved, epoch if channel is not None else os.getpid())
     report = channel.report if channel is not None else lambda state: None
     room = patience(config, report, stopper.fs)
     room(partial(write, resolved))
     half = room(partial(_build, config, resolved, stopper))
-    session = Session(half, log, run_dir, channel, stopper)
+    session = Session(half, log, channel, stopper)
     session.epoch, session.run = epoch, ours.run
     _introduce(session, is_continued)
-    before = read_inputs(run_dir, role)
+    before = read_inputs(piece)
     note = describe(config, resolved, before)
     if note:
         log.info(note)
     since = unrepeatable(config, resolved, before, begins_at)
-    room(partial(ours.record, run_dir, role, since))
+    room(partial(ours.record, piece, since))
     return session
 
 
@@ -240,7 +238,7 @@ def _join(channel: Channel, session: Session, found: Optional[commit.Commit]) ->
     half = session.half
     hello = handshake.describe(half, session)
     max_iter = half.resolved.max_iter
-    theirs = unless_complete(session.run_dir, channel, max_iter, lambda: channel.handshake(hello))
+    theirs = unless_complete(session.dir.run, channel, max_iter, lambda: channel.handshake(hello))
     if theirs is not None:
         handshake.check(hello, theirs, half.config)
     if session.snapshot_interval and found is None:
@@ -252,7 +250,7 @@ def _join(channel: Channel, session: Session, found: Optional[commit.Commit]) ->
         else:  # a first start that will not fit is refused at once: nothing is lost
             reserve()
     if found is not None and found.complete and not session.is_test_due(found.iteration):
-        traffic.remove_tests_after(session.run_dir, half.role, found.iteration, found.sent)
+        traffic.remove_tests_after(session.dir, found.iteration, found.sent)
     channel.resume(*((found.sent, found.received) if found is not None else (0, 0)))
     if found is not None:
         channel.checkpoint_passed(found.iteration)

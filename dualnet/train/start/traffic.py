@@ -9,6 +9,7 @@ from typing import Optional
 from dualnet.exchange.channel import ROLES
 from dualnet.exchange.paths import DataName, ExchangePaths
 from dualnet.fs import Fs
+from dualnet.rundir import PieceDir, RunDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.loop.session import Session
 from dualnet.train.net.nets import Half
@@ -41,7 +42,7 @@ def iteration_bytes(half: Half, session: Session) -> int:
     return sent
 
 
-def remove_when_over(run_dir: str, max_iter: Optional[int] = None) -> None:
+def remove_when_over(run: RunDir, max_iter: Optional[int] = None) -> None:
     """Where both halves have come to their end, no message is needed any more.
 
     Also for a half that finds itself complete: the one that died right after it was has not. A half
@@ -49,38 +50,37 @@ def remove_when_over(run_dir: str, max_iter: Optional[int] = None) -> None:
     is left: it does no harm but to the disk.
 
     Args:
-        run_dir: The run.
+        run: The run.
         max_iter: See `commit.complete`.
     """
-    for role in ROLES:
-        is_complete = commit.complete(run_dir, role, max_iter)
-        last = commit.latest(run_dir, role) if is_complete else None
+    for piece in map(run.piece, ROLES):
+        is_complete = commit.complete(piece, max_iter)
+        last = commit.latest(piece) if is_complete else None
         if last is None or not commit.is_end(last, max_iter):
             return
-    _remove(run_dir, lambda name: True)
+    _remove(run, lambda name: True)
 
 
-def remove_tests_after(run_dir: str, role: str, iteration: int, sent: int) -> None:
+def remove_tests_after(piece: PieceDir, iteration: int, sent: int) -> None:
     """A run that was complete goes on: what the last test has sent is no part of it.
 
     A training of so many iterations from the start sends other messages under these numbers.
 
     Args:
-        run_dir: The run.
-        role: Whose messages.
+        piece: Whose messages.
         iteration: Of the last checkpoint.
         sent: Messages before it.
     """
 
     def is_last_test(name: DataName) -> bool:
-        is_own = (name.role, name.iteration) == (role, iteration)
+        is_own = (name.role, name.iteration) == (piece.name, iteration)
         return is_own and name.seq > sent and name.stage.startswith("test")
 
-    _remove(run_dir, is_last_test)
+    _remove(piece.run, is_last_test)
 
 
-def _remove(run_dir: str, condition: Callable[[DataName], bool]) -> None:
-    fs, paths = Fs(), ExchangePaths.of_run(run_dir)
+def _remove(run: RunDir, condition: Callable[[DataName], bool]) -> None:
+    fs, paths = Fs(), ExchangePaths(run.exchange)
     try:
         names = fs.listdir(paths.root)
     except OSError:

@@ -51,7 +51,7 @@ def test_messages_are_those_of_a_real_partner(workdir, role, rule):
     real = train_both(str(workdir / "real"), *rule)
     half = make_half(role, str(workdir / "alone"), *rule)
     channel = Recorder(half)
-    session = make_session(half, str(workdir / "alone"))
+    session = make_session(half)
     session.channel = channel
     loop = LOOPS[role](half, channel, session)
     for iteration in range(3):

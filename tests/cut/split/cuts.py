@@ -18,6 +18,7 @@ from dualnet.cut.split import Request, split, write
 from dualnet.cut.split.partition import has_loss
 from dualnet.data.lmdb import load_lmdb, write_lmdb
 from dualnet.errors import ConfigError
+from dualnet.rundir import RunDir
 from dualnet.train.outcome.evaluate import evaluate
 from dualnet.train.outcome.merge import merge
 from tests.cut.both import Reference, train_from_last_bits, train_like, train_single
@@ -161,8 +162,8 @@ def _output(net1: NetGraph, cut: Any) -> str:
 
 def _merged(config: cfg.Config, run_dir: str) -> str:
     """Whether the merged net gives the outputs that the halves give."""
-    expected = evaluate(run_dir, config, batches=TEST_BATCHES)
-    model, prototxt, _ = merge(run_dir, config, os.path.join(run_dir, "merged.caffemodel"))
+    expected = evaluate(RunDir(run_dir), config, batches=TEST_BATCHES)
+    model, prototxt, _ = merge(RunDir(run_dir), config, os.path.join(run_dir, "merged.caffemodel"))
     net = caffe.Net(prototxt, caffe.TEST, weights=model)
     sums: dict[str, float] = {}
     for _ in range(TEST_BATCHES):

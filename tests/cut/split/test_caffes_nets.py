@@ -13,6 +13,7 @@ import pytest
 from dualnet import config
 from dualnet.cut.dataflow import DataflowGraph
 from dualnet.cut.split import Request, split, write
+from dualnet.rundir import RunDir
 from dualnet.train.net.resolve import resolve
 from tests.cut.split.cuts import NETS
 
@@ -47,7 +48,7 @@ def test_halves_fit_together(caffe_dir, name, at, dual):
     result = split(request)
     write(request, result)
     loaded = config.load(result.yaml)
-    halves = {role: resolve(loaded, role, "run") for role in ("net1", "net2")}
+    halves = {role: resolve(loaded, RunDir("run").piece(role)) for role in ("net1", "net2")}
     assert set(halves["net1"].compared) == set(halves["net2"].compared)
     for role, half in halves.items():
         DataflowGraph(half.net, role)  # every blob is made by one layer before it is read

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dualnet import config
+from dualnet.rundir import RunDir
 from dualnet.train.outcome.merge import merge
 from tests.cut.both import train_halves
 from tests.cut.singles import halved
@@ -28,7 +29,7 @@ def test_halves_are_tested_and_merged(text):
     """`merge` compares the outputs of the merged net with those of the halves."""
     yaml, _, _ = halved("nets", text, "conv1", "conv2")
     train_halves(yaml, "run", *SETTINGS)
-    merge("run", config.load(yaml), "whole.caffemodel")
+    merge(RunDir("run"), config.load(yaml), "whole.caffemodel")
 
 
 def test_what_tests_alone_have_arrives():

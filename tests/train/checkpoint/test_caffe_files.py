@@ -13,6 +13,7 @@ import pytest
 
 from dualnet.backend import caffe, caffe_pb2
 from dualnet.errors import UsageError
+from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import caffe_files
 from dualnet.train.loop.single import Single
 from dualnet.train.net.nets import Half
@@ -24,7 +25,7 @@ from tests.train.halves import make_half, make_session, weights_of
 def train(run_dir, *overrides, start=0):
     """The single net trained to max_iter, from the snapshot of iteration `start` if given."""
     half = make_half("single", run_dir, *overrides)
-    session = make_session(half, run_dir)
+    session = make_session(half)
     if start:
         session.restore(start)
     Single(half, session).run()
@@ -77,16 +78,16 @@ def test_snapshot_that_fails_is_no_snapshot(workdir, monkeypatch, failing):
     half = make_half("single", "run")
     monkeypatch.setattr(caffe_files, failing, fail)
     with pytest.raises(OSError, match="disk full"):
-        caffe_files.save(half, 0, "run")
+        caffe_files.save(half, 0)
     with pytest.raises(UsageError, match="no snapshot"):
-        caffe_files.find("run")
+        caffe_files.find(RunDir("run"))
 
 
 def test_saving_again_replaces(workdir):
     half = make_half("single", "run")
-    caffe_files.save(half, 5, "run")
+    caffe_files.save(half, 5)
     half.train.set_parameters({"conv1.0": np.ones((16, 1, 3, 3))})
-    caffe_files.save(half, 5, "run")
+    caffe_files.save(half, 5)
     assert (model_of("run/single_iter_5.caffemodel")["conv1.0"] == 1).all()
 
 
@@ -115,7 +116,7 @@ def test_run_that_was_moved_can_be_restored(workdir):
     half = train("there", "train.max_iter=2")
     os.rename("there", "here")
     moved = make_half("single", "here")
-    caffe_files.restore(moved, 2, "here")
+    caffe_files.restore(moved, 2)
     for name, values in weights_of(half).items():
         np.testing.assert_array_equal(weights_of(moved)[name], values, name)
     assert moved.solver.iter == 2
@@ -131,25 +132,25 @@ def test_data_continue_where_they_stood(workdir, role):
         half.train.forward("data", "data")
         images.append(half.train.data("data").copy())
     assert not np.array_equal(images[2], images[3])
-    caffe_files.save(half, 3, "run")
+    caffe_files.save(half, 3)
     again = make_half(role, "run")
-    caffe_files.restore(again, 3, "run")
+    caffe_files.restore(again, 3)
     again.train.forward("data", "data")
     np.testing.assert_array_equal(again.train.data("data"), images[3])
 
 
 def test_net2_which_is_fed_can_be_restored(workdir):
     half = make_half("net2", "run")
-    caffe_files.save(half, 3, "run")
+    caffe_files.save(half, 3)
     again = make_half("net2", "run", "seed=7")
-    caffe_files.restore(again, 3, "run")
+    caffe_files.restore(again, 3)
     for name, values in weights_of(half).items():
         np.testing.assert_array_equal(weights_of(again)[name], values, name)
 
 
 def test_caffe_itself_restores_the_snapshot(workdir):
     half = train("run", "train.max_iter=3")
-    solver = caffe.get_solver(half.resolved.solver_path)
+    solver = caffe.get_solver(half.resolved.dir.solver)
     solver.restore("run/single_iter_3.solverstate")
     assert solver.iter == 3
     for name, values in weights_of(half).items():
@@ -157,17 +158,17 @@ def test_caffe_itself_restores_the_snapshot(workdir):
         np.testing.assert_array_equal(solver.net.params[layer][int(index)].data, values)
     solver.step(1)
     assert solver.iter == 4
-    net = caffe.Net(half.resolved.net_path, caffe.TEST, weights="run/single_iter_3.caffemodel")
+    net = caffe.Net(half.resolved.dir.net, caffe.TEST, weights="run/single_iter_3.caffemodel")
     np.testing.assert_array_equal(net.params["ip2"][0].data, weights_of(half)["ip2.0"])
 
 
 @pytest.mark.parametrize("missing", ["caffemodel", "solverstate"])
 def test_missing_snapshot_is_named(workdir, missing):
     half = make_half("single", "run")
-    caffe_files.save(half, 4, "run")
+    caffe_files.save(half, 4)
     os.unlink(f"run/single_iter_4.{missing}")
     with pytest.raises(UsageError) as caught:
-        caffe_files.restore(half, 4, "run")
+        caffe_files.restore(half, 4)
     assert str(caught.value) == (
         f"run/single_iter_4.{missing}: missing; single cannot continue from iteration 4"
     )
@@ -182,11 +183,11 @@ def test_latest_snapshot_is_the_latest_that_both_halves_have(tmp_path):
     touch(run, *(f"net1_iter_{i}.caffemodel" for i in (5, 20, 100)))
     touch(run, *(f"net2_iter_{i}.caffemodel" for i in (5, 20, 30)))
     touch(run, "net1_iter_30.caffemodel.12-ab.tmp", "net1_iter_30.solverstate", "net2_iter_x.h5")
-    paths = {role: str(run / f"{role}_iter_20.caffemodel") for role in ("net1", "net2")}
-    assert caffe_files.find(str(run)) == (20, paths)
-    assert caffe_files.find(str(run), 5)[0] == 5
+    pieces = [RunDir(str(run)).piece(role) for role in ("net1", "net2")]
+    assert caffe_files.find(RunDir(str(run))) == (20, pieces)
+    assert caffe_files.find(RunDir(str(run)), 5)[0] == 5
     with pytest.raises(UsageError) as caught:
-        caffe_files.find(str(run), 100)
+        caffe_files.find(RunDir(str(run)), 100)
     message = str(caught.value)
     assert "no snapshot of iteration 100" in message
     assert "net1: [5, 20, 100]; net2: [5, 20, 30]" in message
@@ -195,19 +196,12 @@ def test_latest_snapshot_is_the_latest_that_both_halves_have(tmp_path):
 def test_halves_without_a_common_snapshot(tmp_path):
     touch(tmp_path, "net1_solver.prototxt", "net1_iter_5.caffemodel")
     with pytest.raises(UsageError, match=r"that every half has.*net1: \[5\]; net2: none"):
-        caffe_files.find(str(tmp_path))
+        caffe_files.find(RunDir(str(tmp_path)))
 
 
 def test_what_is_no_run(tmp_path):
     with pytest.raises(UsageError, match="no run here"):
-        caffe_files.find(str(tmp_path))
-
-
-def test_roles_of_a_run(tmp_path):
-    touch(tmp_path / "a", "single_solver.prototxt")
-    touch(tmp_path / "b", "net1_solver.prototxt")
-    assert caffe_files.roles_of(str(tmp_path / "a")) == ("single",)
-    assert caffe_files.roles_of(str(tmp_path / "b")) == ("net1", "net2")
+        caffe_files.find(RunDir(str(tmp_path)))
 
 
 # A disk that fails, and a start that was replaced.
@@ -225,14 +219,14 @@ class Failing(FaultyFs):
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
 def test_each_operation_of_a_save_fails_once(workdir, error):
     half = make_half("single", "run")
-    paths = caffe_files.save(half, 3, "run")
+    paths = caffe_files.save(half, 3)
     whole = [Path(path).read_bytes() for path in paths]
     fs, covered = Failing(), 0
     while True:
         before = sorted(os.listdir("run"))
         fs.arm(covered, error)
         try:
-            caffe_files.save(half, 3, "run", fs)
+            caffe_files.save(half, 3, fs)
             failed = False
         except OSError as caught:
             failed = True
@@ -263,7 +257,7 @@ def test_engines_error_of_a_full_disk_is_one_of_the_disk(workdir, monkeypatch):
     half.solver = SimpleNamespace(snapshot=full, iter=0)
     monkeypatch.setattr("dualnet.backend.provider", "engine")
     with pytest.raises(OSError, match="No space left"):
-        caffe_files.save(half, 1, "run")
+        caffe_files.save(half, 1)
 
 
 def test_bvlc_caffe_is_not_asked_to_write_where_there_is_no_room(workdir, monkeypatch):
@@ -276,12 +270,12 @@ def test_bvlc_caffe_is_not_asked_to_write_where_there_is_no_room(workdir, monkey
     half.solver = SimpleNamespace(snapshot=lambda: called.append(1), iter=0, net=solver.net)
     before = sorted(os.listdir("run"))
     with pytest.raises(OSError, match="quota"):
-        caffe_files.save(half, 1, "run", fs)
+        caffe_files.save(half, 1, fs)
     assert not called and sorted(os.listdir("run")) == before
     # A file system that cannot say is trusted.
     fs.arm(0, errno.EOPNOTSUPP, only="allocate")
     half.solver = solver
-    caffe_files.save(half, 1, "run", fs)
+    caffe_files.save(half, 1, fs)
 
 
 def test_a_start_that_was_replaced_writes_beside_its_successor(workdir):
@@ -296,9 +290,9 @@ def test_a_start_that_was_replaced_writes_beside_its_successor(workdir):
     stale = "run/.net2.tmp.e000001_iter_0.caffemodel"
     with open(stale, "wb") as file:
         file.write(b"half")
-        caffe_files.clean("run", "net2")
+        caffe_files.clean(RunDir("run").piece("net2"))
         assert not os.path.exists(stale)
-        caffe_files.save(new, 3, "run")
+        caffe_files.save(new, 3)
         file.write(b"the rest")
     np.testing.assert_array_equal(
         model_of("run/net2_iter_3.caffemodel")["ip2.0"], weights_of(new)["ip2.0"]
@@ -308,4 +302,4 @@ def test_a_start_that_was_replaced_writes_beside_its_successor(workdir):
 def test_halves_that_share_no_iteration_are_told_what_to_do(tmp_path):
     touch(tmp_path, "net1_solver.prototxt", "net1_iter_5.caffemodel", "net2_iter_10.caffemodel")
     with pytest.raises(UsageError, match=r"net1: \[5\]; net2: \[10\]; let both train on until"):
-        caffe_files.find(str(tmp_path))
+        caffe_files.find(RunDir(str(tmp_path)))

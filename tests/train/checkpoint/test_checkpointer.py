@@ -8,6 +8,7 @@ import pytest
 from dualnet.errors import StorageFailed
 from dualnet.process.stopping import Stopper
 from dualnet.report.log import CaffeLog
+from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.checkpoint.checkpointer import Checkpointer
 from tests.train.halves import make_half, weights_of
@@ -24,7 +25,7 @@ def checkpointer(workdir):
     def make(storage_timeout_s=0.0):
         half = make_half("net1", "run", *LATE, f"exchange.storage_timeout_s={storage_timeout_s}")
         logs.append(CaffeLog("run/net1.log"))
-        return Checkpointer(half, logs[-1], "run", None, Stopper(0.0), reports.append)
+        return Checkpointer(half, logs[-1], None, Stopper(0.0), reports.append)
 
     reports = []
     make.reports = reports
@@ -50,10 +51,10 @@ def test_it_goes_on_from_there_as_if_nothing_had_been(checkpointer):
     learn(first.half, 2)
 
     second = checkpointer()
-    found = commit.latest("run", "net1")
+    found = commit.latest(RunDir("run").piece("net1"))
     assert found.iteration == 2 and not found.complete
     second.restore(2, 0, lambda: None)
-    second.restore_extras(commit.latest("run", "net1"))
+    second.restore_extras(commit.latest(RunDir("run").piece("net1")))
     assert second.latest == 2
     learn(second.half, 2)
     for name, values in weights_of(first.half).items():
@@ -65,14 +66,14 @@ def test_the_latest_one_is_marked_when_nothing_is_left_to_do(checkpointer):
     for iteration in (2, 4):
         made.write(commit.Commit("net1", iteration))
     made.mark_complete()
-    found = commit.latest("run", "net1")
+    found = commit.latest(RunDir("run").piece("net1"))
     assert (found.iteration, found.complete) == (4, True)
 
 
 def test_one_in_a_hurry_tries_once(checkpointer, monkeypatch):
     tries = []
 
-    def full(half, iteration, run_dir):
+    def full(half, iteration):
         tries.append(iteration)
         raise OSError(28, "No space left on device")
 

@@ -8,6 +8,7 @@ import os
 
 import pytest
 
+from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.checkpoint.commit import Commit
 
@@ -19,20 +20,20 @@ def make(run_dir, iteration, role="net1", **facts):
         path = run_dir / f"{role}_iter_{iteration}.{kind}"
         path.write_bytes(f"{kind} {iteration}".encode() * 50)
         paths.append(str(path))
-    commit.write(str(run_dir), Commit(role, iteration, **facts), *paths)
+    commit.write(RunDir(str(run_dir)).piece(role), Commit(role, iteration, **facts), *paths)
 
 
 def latest(run_dir, role="net1"):
     """The latest checkpoint's iteration (None: none), and the warnings."""
     warnings = []
-    found = commit.latest(str(run_dir), role, warnings.append)
+    found = commit.latest(RunDir(str(run_dir)).piece(role), warnings.append)
     return (found.iteration if found else None), warnings
 
 
 def test_what_is_written_is_read(tmp_path):
     losses = [0.1, 1 / 3, math.inf, 2.0**-1074]
     make(tmp_path, 30, epoch=2, sent=61, received=60, losses=losses)
-    found = commit.latest(str(tmp_path), "net1")
+    found = commit.latest(RunDir(str(tmp_path)).piece("net1"))
     assert (found.role, found.iteration, found.epoch) == ("net1", 30, 2)
     assert (found.sent, found.received, found.losses) == (61, 60, losses)
     assert not found.complete and len(found.files) == 2
@@ -42,7 +43,7 @@ def test_records_are_strict_json_also_where_losses_are_not_finite(tmp_path):
     make(tmp_path, 30, losses=[0.5, math.inf, math.nan, -math.inf], residual=math.nan)
     text = (tmp_path / "net1_iter_30.checkpoint.json").read_text()
     json.loads(text, parse_constant=pytest.fail)
-    found = commit.latest(str(tmp_path), "net1")
+    found = commit.latest(RunDir(str(tmp_path)).piece("net1"))
     assert repr(found.losses) == "[0.5, inf, nan, -inf]" and repr(found.residual) == "nan"
 
 
@@ -82,14 +83,14 @@ def test_flipped_bits_of_a_record_are_noticed(tmp_path, bit):
     make(tmp_path, 9, sent=4, losses=[0.5])
     path = tmp_path / "net1_iter_9.checkpoint.json"
     content = path.read_bytes()
-    expected = commit.latest(str(tmp_path), "net1")
+    expected = commit.latest(RunDir(str(tmp_path)).piece("net1"))
     for place in range(len(content)):
         flipped = bytes([content[place] ^ (1 << bit)])
         path.write_bytes(content[:place] + flipped + content[place + 1 :])
         # White space may be any.
-        assert commit.latest(str(tmp_path), "net1") in (None, expected)
+        assert commit.latest(RunDir(str(tmp_path)).piece("net1")) in (None, expected)
         if content[place : place + 1].isalnum():
-            assert commit.latest(str(tmp_path), "net1") is None
+            assert commit.latest(RunDir(str(tmp_path)).piece("net1")) is None
 
 
 @pytest.mark.parametrize("text", [
@@ -102,7 +103,7 @@ def test_damaged_record(tmp_path, text):
     (tmp_path / "net1_iter_9.checkpoint.json").write_text(text)
     found, (warning,) = latest(tmp_path)
     assert found == 5 and "is ignored" in warning
-    assert not commit.complete(str(tmp_path), "net1")
+    assert not commit.complete(RunDir(str(tmp_path)).piece("net1"))
 
 
 def test_record_under_another_name(tmp_path):
@@ -114,11 +115,11 @@ def test_record_under_another_name(tmp_path):
 
 def test_complete(tmp_path):
     make(tmp_path, 5)
-    assert not commit.complete(str(tmp_path), "net1")
-    commit.mark_complete(str(tmp_path), "net1", 5)
-    assert commit.complete(str(tmp_path), "net1")
-    assert not commit.complete(str(tmp_path), "net2")
-    assert commit.latest(str(tmp_path), "net1").complete
+    assert not commit.complete(RunDir(str(tmp_path)).piece("net1"))
+    commit.mark_complete(RunDir(str(tmp_path)).piece("net1"), 5)
+    assert commit.complete(RunDir(str(tmp_path)).piece("net1"))
+    assert not commit.complete(RunDir(str(tmp_path)).piece("net2"))
+    assert commit.latest(RunDir(str(tmp_path)).piece("net1")).complete
 
 
 def test_a_record_that_cannot_be_read_is_not_passed_over(tmp_path):
@@ -127,10 +128,10 @@ def test_a_record_that_cannot_be_read_is_not_passed_over(tmp_path):
     content = record.read_bytes()
     record.write_bytes(content.replace(b"net1", b"net2"))
     with pytest.raises(OSError, match="damaged"):
-        commit.mark_complete(str(tmp_path), "net1", 5)
+        commit.mark_complete(RunDir(str(tmp_path)).piece("net1"), 5)
     record.write_bytes(content)
-    commit.mark_complete(str(tmp_path), "net1", 5)
-    assert commit.complete(str(tmp_path), "net1")
+    commit.mark_complete(RunDir(str(tmp_path)).piece("net1"), 5)
+    assert commit.complete(RunDir(str(tmp_path)).piece("net1"))
 
 
 @pytest.mark.parametrize(("keep", "left"), [(2, [20, 30]), (3, [10, 20, 30]), (0, [5, 10, 20, 30])])
@@ -138,7 +139,7 @@ def test_old_ones_go(tmp_path, keep, left):
     for iteration in (5, 10, 20, 30):
         make(tmp_path, iteration)
     make(tmp_path, 5, role="net2")
-    commit.prune(str(tmp_path), "net1", keep, 30)
+    commit.prune(RunDir(str(tmp_path)).piece("net1"), keep, 30)
     names = [f"net1_iter_{i}.{kind}" for i in left
              for kind in ("caffemodel", "checkpoint.json", "solverstate")]  # fmt: skip
     assert sorted(n for n in os.listdir(tmp_path) if n.startswith("net1")) == sorted(names)
@@ -148,8 +149,8 @@ def test_old_ones_go(tmp_path, keep, left):
 def test_a_restart_before_a_damaged_one_prunes_only_what_lies_before(tmp_path):
     for iteration in (5, 10, 20, 30):
         make(tmp_path, iteration)
-    commit.prune(str(tmp_path), "net1", 2, 20)
-    assert sorted(commit._iterations(str(tmp_path), "net1")) == [10, 20, 30]
+    commit.prune(RunDir(str(tmp_path)).piece("net1"), 2, 20)
+    assert sorted(commit.recorded(RunDir(str(tmp_path)).piece("net1"))) == [10, 20, 30]
 
 
 def test_record_goes_first(tmp_path, monkeypatch):
@@ -163,7 +164,7 @@ def test_record_goes_first(tmp_path, monkeypatch):
         real(path)
 
     monkeypatch.setattr(os, "unlink", unlink)
-    commit.prune(str(tmp_path), "net1", 2, 7)
+    commit.prune(RunDir(str(tmp_path)).piece("net1"), 2, 7)
     assert removed[0] == "net1_iter_5.checkpoint.json" and len(removed) == 5
 
 
@@ -193,11 +194,11 @@ def test_a_single_file_against_the_record_beside_it(tmp_path):
      ("last", -1), ("complete", "yes"), ("received", None), ("converged", 1), ("iteration", 2.0)],
 )  # fmt: skip
 def test_sealed_values_of_another_kind_are_damage(tmp_path, key, value):
-    commit.write(str(tmp_path), commit.Commit("net1", 2))
+    commit.write(RunDir(str(tmp_path)).piece("net1"), commit.Commit("net1", 2))
     path = tmp_path / "net1_iter_2.checkpoint.json"
     fields = json.loads(path.read_text())
     del fields["version"], fields["sha256"]
     fields[key] = value
     path.write_text(json.dumps({"version": 1, **fields, "sha256": commit._seal(fields)}))
-    assert commit.whole(str(tmp_path), "net1", 2) == "its record is damaged"
-    assert commit.latest(str(tmp_path), "net1") is None
+    assert commit.whole(RunDir(str(tmp_path)).piece("net1"), 2) == "its record is damaged"
+    assert commit.latest(RunDir(str(tmp_path)).piece("net1")) is None

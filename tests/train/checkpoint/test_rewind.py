@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dualnet.config import CONFIG_NAME
 from dualnet.errors import ConfigError, UsageError
 from dualnet.exchange.paths import DataName, ExchangePaths
 from dualnet.exchange.peek import HalfView, RunView
 from dualnet.report.status import status
+from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import caffe_files, commit, rewind
 from dualnet.train.net.resolve import resolve
 from dualnet.train.outcome.digest import digest
@@ -118,21 +118,21 @@ def test_the_same_command_trains_on_from_what_is_whole(runs, name):
     spoil, file = FILES[name]
     spoil(runs / file)
     for look in (
-        lambda: caffe_files.find("run"),
-        lambda: digest("run"),
-        lambda: evaluate("run", load(*SHORT)),
-        lambda: merge("run", load(*SHORT), "m.caffemodel"),
+        lambda: caffe_files.find(RunDir("run")),
+        lambda: digest(RunDir("run")),
+        lambda: evaluate(RunDir("run"), load(*SHORT)),
+        lambda: merge(RunDir("run"), load(*SHORT), "m.caffemodel"),
     ):
         with pytest.raises(
             UsageError, match=r"iter_6.*trains on from what is whole.* --iteration 4"
         ):
             look()
-    assert caffe_files.find("run", 4)[0] == 4
+    assert caffe_files.find(RunDir("run"), 4)[0] == 4
     run_both("run", *SHORT)
     equal("whole", "run")
     for role in ROLES:
-        assert commit.latest("run", role).complete
-        assert train_half(load(*SHORT), role, "run") is None
+        assert commit.latest(RunDir("run").piece(role)).complete
+        assert train_half(load(*SHORT), RunDir("run").piece(role)) is None
     assert not list(Path("run/exchange").glob("*.npy"))
     if spoil is replace_by_directory:
         (aside,) = Path("run").glob("*.aside")
@@ -150,14 +150,16 @@ def test_both_halves_damaged(runs):
 
 def test_a_lost_exchange_directory_matters_to_none_who_is_whole(runs):
     shutil.rmtree(runs / "exchange")
-    assert train_half(load(*SHORT), "net1", "run") is None
+    assert train_half(load(*SHORT), RunDir("run").piece("net1")) is None
 
 
 def test_the_half_that_starts_first_takes_the_other_back(runs):
     flip(runs / "net1_iter_6.caffemodel")
     warnings = []
-    assert not rewind.is_over("run", "net1") and not rewind.is_over("run", "net2")
-    assert rewind.go_back("run", "net2", warnings.append).iteration == 4
+    assert not rewind.is_over(RunDir("run").piece("net1")) and not rewind.is_over(
+        RunDir("run").piece("net2")
+    )
+    assert rewind.go_back(RunDir("run").piece("net2"), warnings.append).iteration == 4
     (warning,) = warnings
     assert warning.startswith(
         "both halves go back to iteration 4: net1's latest whole checkpoint is 4 "
@@ -165,7 +167,7 @@ def test_the_half_that_starts_first_takes_the_other_back(runs):
     )
     assert "net2's latest whole checkpoint is 6" in warning
     # The other one has nothing to add.
-    assert rewind.go_back("run", "net1", warnings.append).iteration == 4
+    assert rewind.go_back(RunDir("run").piece("net1"), warnings.append).iteration == 4
     assert len(warnings) == 1
 
 
@@ -174,12 +176,12 @@ def test_a_half_that_is_at_work_is_not_taken_back(runs, monkeypatch):
     view = RunView("", halves={"net2": HalfView("net2", epoch=2, state="running", alive=True)})
     monkeypatch.setattr(rewind, "peek", lambda run_dir: view)
     view.halves["net2"].sent = 8
-    assert rewind.go_back("run", "net1").iteration == 4
-    assert commit.latest("run", "net2").iteration == 6
+    assert rewind.go_back(RunDir("run").piece("net1")).iteration == 4
+    assert commit.latest(RunDir("run").piece("net2")).iteration == 6
     # One that has only just started, too, finds that it has to go back.
     view.halves["net2"].sent = 0
-    assert rewind.go_back("run", "net1").iteration == 4
-    assert commit.latest("run", "net2").iteration == 4
+    assert rewind.go_back(RunDir("run").piece("net1")).iteration == 4
+    assert commit.latest(RunDir("run").piece("net2")).iteration == 4
 
 
 def test_where_no_iteration_is_whole_in_both_a_line_says_so(runs):
@@ -188,13 +190,13 @@ def test_where_no_iteration_is_whole_in_both_a_line_says_so(runs):
     with pytest.raises(
         UsageError, match=r"no iteration is left.*net1_iter_6\.caffemodel has SHA-256"
     ):
-        train_half(load(*SHORT), "net1", "run")
+        train_half(load(*SHORT), RunDir("run").piece("net1"))
     # What is whole stays.
-    assert commit.latest("run", "net2").complete
-    assert commit.latest("run", "net1").iteration == 4
-    assert train_half(load(*SHORT), "net2", "run") is None
+    assert commit.latest(RunDir("run").piece("net2")).complete
+    assert commit.latest(RunDir("run").piece("net1")).iteration == 4
+    assert train_half(load(*SHORT), RunDir("run").piece("net2")) is None
     with pytest.raises(UsageError, match=r"net1_iter_6\.caffemodel has SHA-256.*from a copy"):
-        evaluate("run", load(*SHORT))
+        evaluate(RunDir("run"), load(*SHORT))
 
 
 def test_all_files_of_a_half_gone(runs):
@@ -203,7 +205,7 @@ def test_all_files_of_a_half_gone(runs):
     with pytest.raises(
         UsageError, match=r"net2_iter_6\.checkpoint\.json: the checkpoint has no rec"
     ):
-        digest("run")
+        digest(RunDir("run"))
     run_both("run", *SHORT)
     equal("whole", "run")
 
@@ -226,27 +228,27 @@ def test_while_its_messages_are_there_a_half_goes_back_alone(tmp_path):
     flip(tmp_path / "net1_iter_6.caffemodel")
     message(tmp_path, "net2", 6)
     # Message 5 of net2 is gone.
-    assert not rewind.is_over(str(tmp_path), "net2")
+    assert not rewind.is_over(RunDir(str(tmp_path)).piece("net2"))
     message(tmp_path, "net2", 5)
-    assert rewind.is_over(str(tmp_path), "net2")
-    assert rewind.go_back(str(tmp_path), "net1").iteration == 4
-    assert commit.latest(str(tmp_path), "net2").iteration == 6
+    assert rewind.is_over(RunDir(str(tmp_path)).piece("net2"))
+    assert rewind.go_back(RunDir(str(tmp_path)).piece("net1")).iteration == 4
+    assert commit.latest(RunDir(str(tmp_path)).piece("net2")).iteration == 6
 
 
 @pytest.mark.parametrize("carrier", ["tcp"])
 def test_over_other_carriers_too(workdir, carrier):
     settings = (*SHORT, f"exchange.carrier={carrier}")
     run_both("run", *settings)
-    expected = digest("run")
+    expected = digest(RunDir("run"))
     flip(Path("run/net2_iter_6.caffemodel"))
     run_both("run", *settings)
-    assert digest("run") == expected
+    assert digest(RunDir("run")) == expected
 
 
 def test_status_says_damaged_instead_of_complete(runs):
-    assert [half.state for half in status("run").halves.values()] == ["complete"] * 2
+    assert [half.state for half in status(RunDir("run")).halves.values()] == ["complete"] * 2
     flip(runs / "net2_iter_6.solverstate")
-    found = status("run")
+    found = status(RunDir("run"))
     assert [found.halves[role].state for role in ROLES] == ["complete", "damaged"]
     assert any("net2_iter_6.solverstate has SHA-256" in line for line in found.problems)
 
@@ -256,40 +258,40 @@ def test_a_run_without_checkpoints_in_between_says_what_is_wrong(workdir):
     run_both("run", "train.max_iter=2")
     flip(Path("run/net1_iter_2.caffemodel"))
     with pytest.raises(UsageError, match=r"net1_iter_2\.caffemodel has SHA-256"):
-        train_half(config, "net1", "run")
-    assert train_half(config, "net2", "run") is None
+        train_half(config, RunDir("run").piece("net1"))
+    assert train_half(config, RunDir("run").piece("net2")) is None
 
 
 @pytest.mark.parametrize("spoil", [flip, remove, replace_by_directory])
 def test_single_runs_too(workdir, spoil):
-    train_single(load(*SHORT), "run")
-    expected = digest("run")
+    train_single(load(*SHORT), RunDir("run"))
+    expected = digest(RunDir("run"))
     spoil(Path("run/single_iter_6.caffemodel"))
     with pytest.raises(UsageError, match=r"single_iter_6\.caffemodel.*--iteration 4"):
-        digest("run")
-    assert status("run").halves["single"].state == "damaged"
-    assert train_single(load(*SHORT), "run").is_continued
-    assert digest("run") == expected
-    assert status("run").halves["single"].state == "complete"
+        digest(RunDir("run"))
+    assert status(RunDir("run")).halves["single"].state == "damaged"
+    assert train_single(load(*SHORT), RunDir("run")).is_continued
+    assert digest(RunDir("run")) == expected
+    assert status(RunDir("run")).halves["single"].state == "complete"
 
 
 def test_snapshots_without_any_record_are_taken_and_said(workdir, caplog):
-    train_single(load(*SHORT), "run")
-    expected = digest("run")
+    train_single(load(*SHORT), RunDir("run"))
+    expected = digest(RunDir("run"))
     for path in Path("run").glob("*.checkpoint.json"):
         path.unlink()
-    assert digest("run") == expected
+    assert digest(RunDir("run")) == expected
     assert "no records of checkpoints" in caplog.text
 
 
 def test_no_training_starts_from_a_damaged_snapshot(runs):
     weights = "train.weights=[run/net1_iter_6.caffemodel]"
-    resolve(load(weights), "net1", "other")
+    resolve(load(weights), RunDir("other").piece("net1"))
     flip(runs / "net1_iter_6.caffemodel")
     with pytest.raises(
         ConfigError, match=r"train\.weights: run/net1_iter_6\.caffemodel: .*SHA-256"
     ):
-        resolve(load(weights), "net1", "other")
+        resolve(load(weights), RunDir("other").piece("net1"))
 
 
 def test_a_file_that_no_record_knows_is_no_part_of_a_checkpoint(runs, monkeypatch):
@@ -307,6 +309,6 @@ def test_a_file_that_no_record_knows_is_no_part_of_a_checkpoint(runs, monkeypatc
 
 def test_a_damaged_run_keeps_its_config(runs):
     flip(runs / "net1_iter_6.caffemodel")
-    before = (runs / CONFIG_NAME).read_bytes()
+    before = (runs / "config.yaml").read_bytes()
     run_both("run", *SHORT)
-    assert (runs / CONFIG_NAME).read_bytes() == before
+    assert (runs / "config.yaml").read_bytes() == before

@@ -53,7 +53,7 @@ def session(tmp_path, monkeypatch):
             update_rule=SimpleNamespace(rate=lambda: 0.5, state=dict),
         )  # fmt: skip
         logs.append(CaffeLog(tmp_path / "log"))
-        return Session(half, logs[-1], str(tmp_path))
+        return Session(half, logs[-1])
 
     def save(half, iteration, run_dir):
         paths = [f"{iteration}.{kind}" for kind in ("caffemodel", "solverstate")]
@@ -265,7 +265,7 @@ def test_test_outputs_are_means_over_the_batches(session, tmp_path):
 
 def test_single_run_writes_caffes_lines_in_caffes_order(workdir):
     half = make_half("single", "run", *SETTINGS)
-    session = make_session(half, "run")
+    session = make_session(half)
     Single(half, session).run()
     session.log.close()
     kinds = [re.sub(r"= [-\d.e]+", "= _", line) for line in messages("run/single.log")]

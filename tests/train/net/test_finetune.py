@@ -7,6 +7,7 @@ import pytest
 
 from dualnet.backend import caffe_pb2
 from dualnet.errors import ConfigError
+from dualnet.rundir import RunDir
 from dualnet.train.net.initial import save_initial_weights
 from dualnet.train.start.run import train_single
 from tests.train.halves import load, make_half, weights_of
@@ -287,12 +288,12 @@ def test_the_log_of_a_run_and_of_its_continuation(single):
         session.on_progress = look
 
     with pytest.raises(KeyError):
-        train_single(config, "run", progress=stop)
+        train_single(config, RunDir("run"), progress=stop)
     with open("run/single.log") as file:
         first = file.read()
     assert first.count("Finetuning from single.caffemodel") == 1
     assert "single.caffemodel: weights for 6 of single's 6 layers with weights" in first
-    train_single(config, "run")
+    train_single(config, RunDir("run"))
     with open("run/single.log") as file:
         second = file.read()[len(first) :]
     assert "Finetuning" not in second and "files of weights are left alone" in second

@@ -10,6 +10,7 @@ from google.protobuf import text_format
 from dualnet.backend import caffe
 from dualnet.cut.graph import batch_size_of, read_net, read_solver
 from dualnet.errors import ConfigError
+from dualnet.rundir import RunDir
 from dualnet.train.net.resolve import NEVER, resolve, write
 from tests.train.halves import load
 
@@ -42,7 +43,7 @@ def replaced(path, replacements):
 
 def refused(role, overrides, *parts):
     with pytest.raises(ConfigError) as caught:
-        resolve(load(*overrides), role, "run")
+        resolve(load(*overrides), RunDir("run").piece(role))
     message = str(caught.value)
     assert "\n" not in message
     for part in parts:
@@ -164,12 +165,12 @@ def test_starting_weights_that_are_not_there(workdir):
 
 def test_lr_policy_plays_no_part_under_the_manual_rule(edit):
     setting = edit("single", solver=[('lr_policy: "poly"', "")])
-    assert resolve(load(setting, "update.rule=manual"), "single", "run")
+    assert resolve(load(setting, "update.rule=manual"), RunDir("run").piece("single"))
 
 
 def test_single_may_accumulate_batches(edit):
     setting = edit("single", solver=[("max_iter: 1000", "max_iter: 1000 iter_size: 4")])
-    assert resolve(load(setting), "single", "run").solver.iter_size == 4
+    assert resolve(load(setting), RunDir("run").piece("single")).solver.iter_size == 4
 
 
 # Settings of the config.
@@ -180,7 +181,7 @@ def test_solver_takes_over_the_config(workdir):
         "train.max_iter=7", "train.test_iter=2", "train.test_interval=3", "train.display=4",
         "train.snapshot=5", "update.learning_rate=0.25", "seed=9", "net1.device=2",
     )  # fmt: skip
-    resolved = resolve(config, "net1", "run")
+    resolved = resolve(config, RunDir("run").piece("net1"))
     solver = resolved.solver
     assert solver.max_iter == 7
     assert list(solver.test_iter) == [2]
@@ -190,16 +191,16 @@ def test_solver_takes_over_the_config(workdir):
     assert solver.random_seed == 9
     assert solver.device_id == 2
     assert solver.solver_mode == solver.GPU
-    assert solver.net == resolved.net_path == "run/net1_train_test.prototxt"
+    assert solver.net == resolved.dir.net == "run/net1_train_test.prototxt"
     assert solver.momentum == pytest.approx(0.9)
     # Lines of the log are ours; the solver would write them a second time.
     assert (resolved.display, solver.display) == (4, 0)
-    assert resolve(config, "net2", "run").solver.solver_mode == solver.CPU
+    assert resolve(config, RunDir("run").piece("net2")).solver.solver_mode == solver.CPU
 
 
 def test_solver_keeps_what_the_config_leaves_open(workdir):
     unset = [f"train.{key}=null" for key in ("max_iter", "test_interval", "display", "batch_size")]
-    resolved = resolve(load(*unset), "single", "run")
+    resolved = resolve(load(*unset), RunDir("run").piece("single"))
     solver = resolved.solver
     assert (solver.max_iter, solver.test_interval, resolved.display) == (1000, 200, 20)
     assert solver.base_lr == pytest.approx(0.05)
@@ -208,13 +209,13 @@ def test_solver_keeps_what_the_config_leaves_open(workdir):
 
 
 def test_test_interval_zero_means_no_tests(workdir):
-    solver = resolve(load("train.test_interval=0"), "single", "run").solver
+    solver = resolve(load("train.test_interval=0"), RunDir("run").piece("single")).solver
     assert solver.test_interval == NEVER and not solver.test_initialization
 
 
 def test_batch_size_reaches_training_only(workdir):
     for role in ("single", "net1", "net2"):
-        resolved = resolve(load("train.batch_size=5"), role, "run")
+        resolved = resolve(load("train.batch_size=5"), RunDir("run").piece(role))
         train = {layer.name: batch_size_of(layer) for layer in resolved.train.layers}
         test = {layer.name: batch_size_of(layer) for layer in resolved.test.layers}
         expected = {"single": ["data"], "net1": ["conv3p_data", "data"], "net2": ["pool2_data"]}[
@@ -243,7 +244,7 @@ def test_batch_size_reaches_training_only(workdir):
     ],
 )  # fmt: skip
 def test_loss_of_net1(workdir, overrides, kind, python, weight):
-    resolved = resolve(load(*overrides), "net1", "run")
+    resolved = resolve(load(*overrides), RunDir("run").piece("net1"))
     (layer,) = [layer for layer in resolved.net.layer if layer.name == "loss"]
     assert layer.type == kind
     if python is None:
@@ -259,11 +260,12 @@ def test_loss_of_net1(workdir, overrides, kind, python, weight):
 def test_python_loss_becomes_caffes_own(edit):
     python = 'type: "Python" python_param { module: "dualnet.layers" layer: "EuclideanLossLayer" }'
     setting = edit("net1", [('type: "EuclideanLoss"', python), ("loss_weight: 1", "")])
-    as_written = resolve(load(setting, "coupling.target=activation"), "net1", "run")
+    as_written = resolve(load(setting, "coupling.target=activation"), RunDir("run").piece("net1"))
     # The thesis's trap: a Python loss without loss_weight.
     assert as_written.is_frozen
     replaced_ = resolve(
-        load(setting, "coupling.target=activation", "coupling.loss=euclidean"), "net1", "run"
+        load(setting, "coupling.target=activation", "coupling.loss=euclidean"),
+        RunDir("run").piece("net1"),
     )
     (layer,) = [layer for layer in replaced_.net.layer if layer.name == "loss"]
     assert layer.type == "EuclideanLoss" and not layer.HasField("python_param")
@@ -273,7 +275,8 @@ def test_python_loss_becomes_caffes_own(edit):
 def test_python_loss_in_place_of_one_without_weight_is_not_frozen(edit):
     setting = edit("net1", [("loss_weight: 1", "")])
     resolved = resolve(
-        load(setting, "coupling.target=activation", "coupling.loss=listing"), "net1", "run"
+        load(setting, "coupling.target=activation", "coupling.loss=listing"),
+        RunDir("run").piece("net1"),
     )
     assert not resolved.is_frozen
 
@@ -281,15 +284,15 @@ def test_python_loss_in_place_of_one_without_weight_is_not_frozen(edit):
 def test_bottoms_of_the_loss_keep_the_order_of_their_propagate_down(edit):
     bottoms = 'bottom: "conv3p" bottom: "conv3" propagate_down: false propagate_down: true'
     setting = edit("net1", [(LOSS1, f'{bottoms} top: "loss"')])
-    resolved = resolve(load(setting), "net1", "run")
+    resolved = resolve(load(setting), RunDir("run").piece("net1"))
     layer = resolved.net.layer[-1]
     assert dict(zip(layer.bottom, layer.propagate_down)) == {"conv3p": False, "conv3": True}
 
 
 def test_output_of_the_last_dual_layer_is_compared(workdir):
-    assert resolve(load(), "net1", "run").compared == {"conv3p": "conv3"}
-    assert resolve(load(), "net2", "run").compared == {"conv3p": "conv3p"}
-    single = resolve(load(), "single", "run")
+    assert resolve(load(), RunDir("run").piece("net1")).compared == {"conv3p": "conv3"}
+    assert resolve(load(), RunDir("run").piece("net2")).compared == {"conv3p": "conv3p"}
+    single = resolve(load(), RunDir("run").piece("single"))
     assert (single.dual, single.compared) == ([], {})
 
 
@@ -299,13 +302,15 @@ def test_output_of_the_last_dual_layer_is_compared(workdir):
 @pytest.mark.parametrize("role", ["single", "net1", "net2"])
 def test_written_prototxt_parse_and_load(workdir, role):
     os.mkdir("run")
-    resolved = resolve(load("coupling.loss=normalized", "train.batch_size=4"), role, "run")
+    resolved = resolve(
+        load("coupling.loss=normalized", "train.batch_size=4"), RunDir("run").piece(role)
+    )
     assert os.listdir("run") == []
     write(resolved)
     assert sorted(os.listdir("run")) == [f"{role}_solver.prototxt", f"{role}_train_test.prototxt"]
-    assert read_net(resolved.net_path) == resolved.net
-    assert read_solver(resolved.solver_path) == resolved.solver
-    solver = caffe.get_solver(resolved.solver_path)
+    assert read_net(resolved.dir.net) == resolved.net
+    assert read_solver(resolved.dir.solver) == resolved.solver
+    solver = caffe.get_solver(resolved.dir.solver)
     blob = "pool2" if role == "net2" else "data"
     assert solver.net.blobs[blob].shape[0] == 4
     assert solver.test_nets[0].blobs[blob].shape[0] == 60
@@ -315,7 +320,9 @@ def test_shipped_prototxt_are_left_alone(workdir, repository):
     before = [(repository / path).read_bytes() for path in (NET1, NET2, SINGLE)]
     os.mkdir("run")
     for role in ("single", "net1", "net2"):
-        write(resolve(load("coupling.loss=listing", "train.batch_size=4"), role, "run"))
+        write(
+            resolve(load("coupling.loss=listing", "train.batch_size=4"), RunDir("run").piece(role))
+        )
     assert [(repository / path).read_bytes() for path in (NET1, NET2, SINGLE)] == before
 
 
@@ -323,6 +330,8 @@ def test_shipped_prototxt_are_left_alone(workdir, repository):
 @pytest.mark.parametrize("name", ["cifar10", "digits"])
 def test_shipped_nets_resolve(workdir, name, role):
     solver = f"prototxt/{name}/{role}_solver.prototxt"
-    resolved = resolve(load(f"{role}.solver={solver}", "train.batch_size=null"), role, "run")
+    resolved = resolve(
+        load(f"{role}.solver={solver}", "train.batch_size=null"), RunDir("run").piece(role)
+    )
     assert not resolved.is_frozen
     assert text_format.MessageToString(resolved.net).startswith(f'name: "{name}_{role}"')

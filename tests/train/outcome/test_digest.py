@@ -9,6 +9,7 @@ import pytest
 
 from dualnet.backend import caffe_pb2
 from dualnet.errors import UsageError
+from dualnet.rundir import RunDir
 from dualnet.train.outcome.digest import digest
 
 
@@ -49,11 +50,11 @@ def next_float(value):
 
 @pytest.fixture
 def reference(tmp_path):
-    return digest(write(tmp_path / "reference", "single"))
+    return digest(RunDir(write(tmp_path / "reference", "single")))
 
 
 def test_equal_training_gives_an_equal_digest(tmp_path, reference):
-    assert digest(write(tmp_path / "elsewhere", "single")) == reference
+    assert digest(RunDir(write(tmp_path / "elsewhere", "single"))) == reference
     assert len(reference) == 64 and int(reference, 16)
 
 
@@ -62,7 +63,7 @@ def test_one_bit_of_a_weight_counts(tmp_path, reference, layer, index, position)
     net = make_net()
     data = net.layer[layer].blobs[index].data
     data[position] = next_float(data[position])
-    assert digest(write(tmp_path / "other", "single", net=net)) != reference
+    assert digest(RunDir(write(tmp_path / "other", "single", net=net))) != reference
 
 
 @pytest.mark.parametrize(("index", "position"), [(0, 5), (2, 0)])
@@ -70,7 +71,7 @@ def test_one_bit_of_the_history_counts(tmp_path, reference, index, position):
     state = make_state()
     data = state.history[index].data
     data[position] = next_float(data[position])
-    assert digest(write(tmp_path / "other", "single", state=state)) != reference
+    assert digest(RunDir(write(tmp_path / "other", "single", state=state))) != reference
 
 
 def test_sign_of_zero_counts(tmp_path):
@@ -78,7 +79,7 @@ def test_sign_of_zero_counts(tmp_path):
     for zero in (0.0, -0.0):
         net = make_net()
         net.layer[0].blobs[0].data[0] = zero
-        digests.append(digest(write(tmp_path / f"zero{zero}", "single", net=net)))
+        digests.append(digest(RunDir(write(tmp_path / f"zero{zero}", "single", net=net))))
     assert digests[0] != digests[1]
 
 
@@ -87,14 +88,14 @@ def test_names_shapes_and_the_iteration_count(tmp_path, reference):
     renamed.layer[0].name = "conv2"
     reshaped.layer[0].blobs[0].shape.dim[:] = [3, 2]
     for name, net in (("renamed", renamed), ("reshaped", reshaped)):
-        assert digest(write(tmp_path / name, "single", net=net)) != reference
-    assert digest(write(tmp_path / "later", "single", iteration=4)) != reference
+        assert digest(RunDir(write(tmp_path / name, "single", net=net))) != reference
+    assert digest(RunDir(write(tmp_path / "later", "single", iteration=4))) != reference
 
 
 def test_values_that_move_between_blobs_count(tmp_path, reference):
     state = make_state()
     state.history.append(blob((2,), 5))
-    assert digest(write(tmp_path / "more", "single", state=state)) != reference
+    assert digest(RunDir(write(tmp_path / "more", "single", state=state))) != reference
 
 
 def test_paths_and_what_is_no_weight_do_not_count(tmp_path, reference):
@@ -104,28 +105,28 @@ def test_paths_and_what_is_no_weight_do_not_count(tmp_path, reference):
     net.layer[0].blobs[0].diff.extend([1.0] * 6)
     state.learned_net = "/other/path.caffemodel"
     folder = write(tmp_path / "x", "single", net=net, state=state)
-    assert digest(folder) == reference
+    assert digest(RunDir(folder)) == reference
 
 
 def test_both_halves_count(tmp_path):
     write(tmp_path / "run", "net1")
     folder = write(tmp_path / "run", "net2")
-    both = digest(folder)
+    both = digest(RunDir(folder))
     net = make_net()
     net.layer[2].blobs[0].data[0] += 1
     write(tmp_path / "run", "net2", net=net)
-    changed = digest(folder)
+    changed = digest(RunDir(folder))
     assert changed != both
     write(tmp_path / "run", "net2")
     write(tmp_path / "run", "net1", net=net)
-    assert digest(folder) not in (both, changed)
+    assert digest(RunDir(folder)) not in (both, changed)
 
 
 def test_an_earlier_snapshot_can_be_asked_for(tmp_path):
     folder = write(tmp_path / "run", "single", iteration=3)
-    earlier = digest(folder)
+    earlier = digest(RunDir(folder))
     write(tmp_path / "run", "single", iteration=6)
-    assert digest(folder) != earlier
-    assert digest(folder, 3) == earlier
+    assert digest(RunDir(folder)) != earlier
+    assert digest(RunDir(folder), 3) == earlier
     with pytest.raises(UsageError, match="no snapshot of iteration 4"):
-        digest(folder, 4)
+        digest(RunDir(folder), 4)

@@ -10,6 +10,7 @@ import pytest
 from dualnet import cli
 from dualnet.backend import caffe
 from dualnet.errors import UsageError
+from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import caffe_files
 from dualnet.train.outcome.evaluate import evaluate
 from dualnet.train.start.run import train_single
@@ -20,7 +21,7 @@ from tests.train.halves import load, make_half, weights_of
 def single(workdir):
     """A run of the single net, as it starts."""
     half = make_half("single", "single")
-    caffe_files.save(half, 4, "single")
+    caffe_files.save(half, 4)
     return half
 
 
@@ -33,7 +34,7 @@ def dual(single):
         own = weights_of(half)
         names = {name: name.replace("conv3p", "conv3") for name in own}
         half.train.set_parameters({name: weights[source] for name, source in names.items()})
-        caffe_files.save(half, 4, "dual")
+        caffe_files.save(half, 4)
     return "dual"
 
 
@@ -50,7 +51,7 @@ def by_hand(batches):
 def test_a_loss_that_is_not_finite_comes_out_as_strict_json(workdir, capsys, monkeypatch):
     monkeypatch.setattr(cli, "_handle_stops", lambda handler: None)
     blow_up = ("train.max_iter=1", "update.rule=manual", "update.learning_rate=1e30")
-    train_single(load(*blow_up, "train.stop_on_nan=false"), "run")
+    train_single(load(*blow_up, "train.stop_on_nan=false"), RunDir("run"))
     assert cli.main(["evaluate", "run", "--batches", "1"]) == 0
     found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert found["loss"] is None and found["not_finite"]["loss"] in ("Infinity", "NaN")
@@ -58,7 +59,7 @@ def test_a_loss_that_is_not_finite_comes_out_as_strict_json(workdir, capsys, mon
 
 
 def test_single_run(single):
-    result = evaluate("single", load())
+    result = evaluate(RunDir("single"), load())
     accuracy, loss = by_hand(6)
     assert result == {
         "accuracy": pytest.approx(accuracy), "loss": pytest.approx(loss), "samples": 360,
@@ -67,31 +68,33 @@ def test_single_run(single):
 
 
 def test_batches_can_be_chosen(single):
-    result = evaluate("single", load(), batches=2)
+    result = evaluate(RunDir("single"), load(), batches=2)
     accuracy, loss = by_hand(2)
     assert result["samples"] == 120
     assert (result["accuracy"], result["loss"]) == pytest.approx((accuracy, loss))
 
 
 def test_joined_halves_are_the_single_net(dual):
-    one, two = evaluate("single", load()), evaluate("dual", load())
+    one, two = evaluate(RunDir("single"), load()), evaluate(RunDir("dual"), load())
     assert two == pytest.approx(one, rel=1e-5)
 
 
 def test_an_earlier_snapshot_can_be_chosen(single):
-    before = evaluate("single", load())
+    before = evaluate(RunDir("single"), load())
     single.train.set_parameters({"ip2.0": np.zeros((10, 32)), "ip2.1": np.eye(10)[3] * 9})
-    caffe_files.save(single, 8, "single")
-    latest = evaluate("single", load())
+    caffe_files.save(single, 8)
+    latest = evaluate(RunDir("single"), load())
     assert latest["iteration"] == 8
     # Always the same class: right for a tenth of the digits.
     assert 0.05 < latest["accuracy"] < 0.15
-    assert evaluate("single", load(), iteration=4) == before
+    assert evaluate(RunDir("single"), load(), iteration=4) == before
 
 
 def test_progress_counts_batches(single):
     told = []
-    evaluate("single", load(), batches=3, progress=lambda done, total: told.append((done, total)))
+    evaluate(
+        RunDir("single"), load(), batches=3, progress=lambda done, total: told.append((done, total))
+    )
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -100,7 +103,7 @@ def test_loss_is_weighted_and_further_outputs_are_named(workdir, single):
     more = 'layer { name: "more" type: "Softmax" bottom: "ip2" top: "more" loss_weight: 0.5 }'
     path.write_text(path.read_text() + more)
     plain = by_hand(6)[1]
-    result = evaluate("single", load())
+    result = evaluate(RunDir("single"), load())
     # Softmax sums to one over ten classes.
     assert result["more"] == pytest.approx(0.1)
     assert result["loss"] == pytest.approx(plain + 0.5 * 0.1, rel=1e-5)
@@ -108,15 +111,15 @@ def test_loss_is_weighted_and_further_outputs_are_named(workdir, single):
 
 def test_mistakes(single, workdir):
     with pytest.raises(UsageError, match=r"--batches 0: at least one"):
-        evaluate("single", load(), batches=0)
+        evaluate(RunDir("single"), load(), batches=0)
     with pytest.raises(UsageError, match="no snapshot of iteration 5"):
-        evaluate("single", load(), iteration=5)
+        evaluate(RunDir("single"), load(), iteration=5)
     with pytest.raises(UsageError, match="no run here"):
-        evaluate("nowhere", load())
+        evaluate(RunDir("nowhere"), load())
     solver = workdir / "single/single_solver.prototxt"
     solver.write_text(solver.read_text().replace("test_iter: 6", ""))
     with pytest.raises(UsageError, match="no test_iter; say how many --batches"):
-        evaluate("single", load())
+        evaluate(RunDir("single"), load())
 
 
 STAGED = """
@@ -147,7 +150,7 @@ def test_states_of_the_solver_choose_layers_and_accuracy_may_have_any_name(workd
         'test_interval: 3 train_state { stage: "small" } test_state { stage: "judge" }'
     )
     config = load("single.solver=solver.prototxt", "train.test_interval=3", "train.test_iter=2")
-    session = train_single(config, "run")
+    session = train_single(config, RunDir("run"))
     assert list(session.half.train.net.params) == ["ip"]
-    result = evaluate("run", config)
+    result = evaluate(RunDir("run"), config)
     assert result["accuracy"] == result["top-1"] <= result["top-5"]

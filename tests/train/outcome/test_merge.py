@@ -13,12 +13,12 @@ import pytest
 
 from dualnet import config as cfg
 from dualnet.backend import caffe, caffe_pb2, provider
-from dualnet.config import CONFIG_NAME
 from dualnet.cut.deploy import deploy_net
 from dualnet.cut.graph import read_net
 from dualnet.cut.merge import merge_models
 from dualnet.cut.split import Request, split, write
 from dualnet.errors import ConfigError, StorageFailed, UsageError
+from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import caffe_files
 from dualnet.train.net.nets import Half
 from dualnet.train.net.resolve import resolve
@@ -61,8 +61,8 @@ def run(workdir):
     """A dual run whose halves, dual layers included, are what their fillers made of them."""
     for role, seed in (("net1", 3), ("net2", 4)):
         half = make_half(role, "run", f"seed={seed}")
-        caffe_files.save(half, 4, "run")
-    (workdir / "run" / CONFIG_NAME).write_text(load().to_yaml())
+        caffe_files.save(half, 4)
+    (workdir / "run/config.yaml").write_text(load().to_yaml())
     return "run"
 
 
@@ -77,24 +77,24 @@ def outputs(batches=6):
 
 
 def test_accuracy_equals_evaluates_to_the_last_digit(run):
-    merge(run, load(), "m.caffemodel")
-    expected = evaluate(run, load())
+    merge(RunDir(run), load(), "m.caffemodel")
+    expected = evaluate(RunDir(run), load())
     assert outputs() == {name: expected[name] for name in ("accuracy", "loss")}
 
 
 def test_dual_layers_of_net1(run):
-    merge(run, load(), "m.caffemodel", dual="net1")
+    merge(RunDir(run), load(), "m.caffemodel", dual="net1")
     merged = caffe.Net("m_train_test.prototxt", caffe.TEST, weights="m.caffemodel")
     path, model = (f"run/{name}" for name in ("net1_train_test.prototxt", "net1_iter_4.caffemodel"))
     net1 = caffe.Net(path, caffe.TEST, weights=model)
     for mine, theirs in zip(merged.params["conv3"], net1.params["conv3"]):
         assert np.array_equal(mine.data, theirs.data) and mine.data.shape == theirs.data.shape
     # They are others than net2's here.
-    assert outputs()["loss"] != evaluate(run, load())["loss"]
+    assert outputs()["loss"] != evaluate(RunDir(run), load())["loss"]
 
 
 def test_deploy_net_predicts_what_the_test_net_counts(run):
-    merge(run, load(), "m.caffemodel")
+    merge(RunDir(run), load(), "m.caffemodel")
     net = caffe.Net("m_train_test.prototxt", caffe.TEST, weights="m.caffemodel")
     net.forward()
     deploy = caffe.Net("m_deploy.prototxt", caffe.TEST, weights="m.caffemodel")
@@ -106,7 +106,7 @@ def test_deploy_net_predicts_what_the_test_net_counts(run):
 
 
 def test_caffemodels_shapes_are_those_of_the_snapshots(run):
-    merge(run, load(), "m.caffemodel")
+    merge(RunDir(run), load(), "m.caffemodel")
     with open("m.caffemodel", "rb") as file:
         model = caffe_pb2.NetParameter.FromString(file.read())
     shapes = {layer.name: [list(b.shape.dim) for b in layer.blobs] for layer in model.layer}
@@ -117,9 +117,9 @@ def test_caffemodels_shapes_are_those_of_the_snapshots(run):
 def test_what_is_there_stays_unless_forced(run, workdir):
     (workdir / "m_deploy.prototxt").write_text("precious")
     with pytest.raises(UsageError, match=r"m_deploy.prototxt exists already: give --force"):
-        merge(run, load(), "m.caffemodel")
+        merge(RunDir(run), load(), "m.caffemodel")
     assert not (workdir / "m.caffemodel").exists()
-    paths = merge(run, load(), "m.caffemodel", force=True)
+    paths = merge(RunDir(run), load(), "m.caffemodel", force=True)
     assert [os.path.basename(path) for path in paths] == [
         "m.caffemodel", "m_train_test.prototxt", "m_deploy.prototxt"
     ]  # fmt: skip
@@ -128,14 +128,14 @@ def test_what_is_there_stays_unless_forced(run, workdir):
 
 def test_mistakes(run, workdir):
     with pytest.raises(UsageError, match="no snapshot of iteration 7"):
-        merge(run, load(), "m.caffemodel", iteration=7)
+        merge(RunDir(run), load(), "m.caffemodel", iteration=7)
     with pytest.raises(UsageError, match="--dual net3: valid values are net1, net2"):
-        merge(run, load(), "m.caffemodel", dual="net3")
+        merge(RunDir(run), load(), "m.caffemodel", dual="net3")
     with pytest.raises(StorageFailed, match="nowhere/m.caffemodel: cannot write"):
-        merge(run, load(), "nowhere/m.caffemodel")
+        merge(RunDir(run), load(), "nowhere/m.caffemodel")
     make_half("single", "one")
     with pytest.raises(UsageError, match="a run of the single net"):
-        merge("one", load(), "m.caffemodel")
+        merge(RunDir("one"), load(), "m.caffemodel")
 
 
 def test_command(run, dualnet, workdir):
@@ -149,7 +149,7 @@ def test_command(run, dualnet, workdir):
 @pytest.mark.bvlc
 @pytest.mark.skipif(provider == "bvlc", reason="the merged net was made by BVLC Caffe itself")
 def test_plain_bvlc_caffe_runs_it(run, bvlc_python, workdir):
-    merge(run, load(), "m.caffemodel")
+    merge(RunDir(run), load(), "m.caffemodel")
     # The judge: evaluate on the very provider that the plain net runs on.
     env = {**os.environ, "DUALNET_CAFFE": "bvlc", "GLOG_minloglevel": "2"}
     done = subprocess.run(
@@ -199,11 +199,11 @@ def test_a_cut_that_two_blobs_cross(workdir):
     request = Request("residual_train_test.prototxt", ["conv2"], ["conv3"], "halves")
     write(request, split(request))
     train_halves("halves/dual.yaml", "run", "train.test_interval=0")
-    assert caffe_files.find("run")[0] == 3
+    assert caffe_files.find(RunDir("run"))[0] == 3
     config = cfg.load("halves/dual.yaml")
     assert config.cut.blobs == ["conv2", "conv1"]
-    merge("run", config, "m.caffemodel")
-    expected = evaluate("run", config, batches=6)
+    merge(RunDir("run"), config, "m.caffemodel")
+    expected = evaluate(RunDir("run"), config, batches=6)
     assert outputs() == {name: expected[name] for name in ("accuracy", "loss")}
     merged = read_net("m_train_test.prototxt")
     merged.name = "residual"
@@ -350,9 +350,9 @@ def halves_of(text, at, dual):
     os.makedirs("run", exist_ok=True)
     for role, seed in (("net1", 3), ("net2", 4)):
         config = cfg.load(yaml, [f"seed={seed}"])
-        resolved = resolve(config, role, "run")
+        resolved = resolve(config, RunDir("run").piece(role))
         write_resolved(resolved)
-        caffe_files.save(Half(config, resolved), 4, "run")
+        caffe_files.save(Half(config, resolved), 4)
     return "run", cfg.load(yaml)
 
 
@@ -423,7 +423,7 @@ def test_other_outputs_than_the_halves_are_an_error(run, workdir, monkeypatch, n
     if not layer:
         monkeypatch.setattr("dualnet.train.outcome.merge.deploy_net", lose_a_layer)
     with pytest.raises(ConfigError) as caught:
-        merge(run, load(), "m.caffemodel")
+        merge(RunDir(run), load(), "m.caffemodel")
     assert re.search(
         rf"^{net}\.prototxt: blob ({blob})\[.*\] is \S+ here and \S+ in the halves; nothing was "
         "written", str(caught.value),
@@ -440,12 +440,12 @@ def test_a_net_that_caffe_refuses_is_an_error(run, workdir, monkeypatch):
 
     monkeypatch.setattr("dualnet.train.outcome.merge.deploy_net", misspell)
     with pytest.raises(ConfigError, match=r"^m_deploy\.prototxt: Caffe refuses the net: .*Softmix"):
-        merge(run, load(), "m.caffemodel")
+        merge(RunDir(run), load(), "m.caffemodel")
     assert nothing_but(workdir)
 
 
 def test_a_missing_data_set_is_named(run, workdir):
     (workdir / "data" / "digits").unlink()
     with pytest.raises(ConfigError, match="layer data: its source 'data/digits/test_lmdb' is not"):
-        merge(run, load(), "m.caffemodel")
+        merge(RunDir(run), load(), "m.caffemodel")
     assert nothing_but(workdir)

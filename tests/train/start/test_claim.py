@@ -8,25 +8,25 @@ from pathlib import Path
 
 import pytest
 
-from dualnet.config import CONFIG_NAME
 from dualnet.config import load as load_config
 from dualnet.data import fingerprint
 from dualnet.errors import ManifestMismatch, StorageFailed, UsageError
+from dualnet.rundir import RunDir
 from dualnet.train.checkpoint.caffe_files import clean
 from dualnet.train.net.resolve import resolve
-from dualnet.train.start.claim import claim, log_path
+from dualnet.train.start.claim import claim
 from tests.train.halves import load
 
 
 def start(role, *overrides):
     config = load(*overrides)
-    claim(config, "run", resolve(config, role, "run"))
+    claim(config, resolve(config, RunDir("run").piece(role)))
     return config
 
 
 def test_first_one_leaves_its_config_and_further_starts_of_it_are_welcome(workdir):
     config = start("net1")
-    path = Path("run") / CONFIG_NAME
+    path = Path(RunDir("run").config)
     written = path.read_bytes()
     assert load_config(str(path)) == config
     for role in ("net2", "net1"):
@@ -47,11 +47,11 @@ def test_data_on_a_failing_disk_is_no_other_data(workdir, monkeypatch):
 
 def test_another_config_is_refused_and_changes_nothing(workdir):
     start("net1")
-    written = (Path("run") / CONFIG_NAME).read_bytes()
+    written = (Path(RunDir("run").config)).read_bytes()
     expected = r"coupling.gamma is 7.0, was 1000.0 when this run began; change it back"
     with pytest.raises(ManifestMismatch, match=expected):
         start("net2", "coupling.gamma=7")
-    assert (Path("run") / CONFIG_NAME).read_bytes() == written
+    assert (Path(RunDir("run").config)).read_bytes() == written
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,9 @@ def test_another_config_is_refused_and_changes_nothing(workdir):
 def test_what_has_begun_and_cannot_go_on_is_refused(workdir, line, snapshot, is_refused):
     settings = ("train.max_iter=9", f"train.snapshot={snapshot}")
     start("net1", *settings)
-    Path(log_path("run", "net1")).write_text("I0101 00:00:00.000000 1 solver.cpp:1] " + line)
+    Path(RunDir("run").piece("net1").log).write_text(
+        "I0101 00:00:00.000000 1 solver.cpp:1] " + line
+    )
     start("net2", *settings)  # only the one that has trained
     if not is_refused:
         start("net1", *settings)
@@ -81,8 +83,8 @@ class _Killed(BaseException):
 def test_what_a_killed_start_leaves_is_removed_by_the_next(workdir, monkeypatch):
     """Half-written copies of the files that both halves may be the first to write."""
     config = load()
-    resolved = resolve(config, "net1", "run")
-    for name in ("run.json", CONFIG_NAME):
+    resolved = resolve(config, RunDir("run").piece("net1"))
+    for name in ("run.json", "config.yaml"):
         with monkeypatch.context() as patch:
 
             def dies(source, target, name=name, link=os.link):
@@ -93,10 +95,10 @@ def test_what_a_killed_start_leaves_is_removed_by_the_next(workdir, monkeypatch)
             patch.setattr(os, "link", dies)
             patch.setattr("dualnet.atomic._discard", lambda temporary, fs: None)
             with pytest.raises(_Killed):
-                claim(config, "run", resolved)
+                claim(config, resolved)
     left = {path.name for path in Path("run").iterdir()} - {"run.json", "exchange"}
     assert len(left) == 2 and all(name.startswith(".net1.tmp.") for name in left)
-    clean("run", "net2")
+    clean(RunDir("run").piece("net2"))
     assert left <= set(os.listdir("run"))  # somebody else's: it may be at work
-    clean("run", "net1")
+    clean(RunDir("run").piece("net1"))
     assert sorted(os.listdir("run")) == ["exchange", "run.json"]

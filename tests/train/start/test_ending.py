@@ -9,6 +9,7 @@ import pytest
 
 from dualnet.errors import StorageFailed
 from dualnet.process.stopping import Stopped, Stopper
+from dualnet.rundir import RunDir
 from dualnet.train.net.resolve import resolve
 from dualnet.train.start.ending import stoppable
 from tests.train.halves import load
@@ -16,7 +17,7 @@ from tests.train.halves import load
 
 def end_by(error, role, snapshot):
     config = load(f"train.snapshot={snapshot}")
-    with stoppable(config, resolve(config, role, "run"), None):
+    with stoppable(config, resolve(config, RunDir("run").piece(role)), None):
         raise error
 
 
@@ -43,5 +44,8 @@ def test_errors_of_the_disk_are_named(workdir):
 
 def test_signals_are_taken_by_one_stopper(workdir):
     config = load()
-    with Stopper(1.0) as outer, stoppable(config, resolve(config, "net1", "run"), outer) as inner:
+    with (
+        Stopper(1.0) as outer,
+        stoppable(config, resolve(config, RunDir("run").piece("net1")), outer) as inner,
+    ):
         assert inner is outer

@@ -13,6 +13,7 @@ import pytest
 from dualnet.config import load_run
 from dualnet.errors import DualnetError, ManifestMismatch, UsageError
 from dualnet.report.parse import parse_log
+from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.loop.session import Session
 from dualnet.train.outcome.digest import digest
@@ -38,7 +39,7 @@ def fixed(workdir):
 
 def equal(one, other, roles=("net1", "net2")):
     """Check weights, solver history and log of two runs, but for the test at the old end."""
-    assert digest(one) == digest(other)
+    assert digest(RunDir(one)) == digest(RunDir(other))
     for role in roles:
         (train, tests), (train_too, tests_too) = (rows_of(run, role) for run in (one, other))
         assert train == train_too
@@ -57,17 +58,17 @@ def refused(run_dir, expected, train):
 
 
 def test_a_single_run_that_is_complete_or_not_becomes_longer(fixed):
-    train_single(load(*LONG), "whole")
-    train_single(load(*SHORT), "run")
+    train_single(load(*LONG), RunDir("whole"))
+    train_single(load(*SHORT), RunDir("run"))
     with pytest.raises(Crash):
-        train_single(load(*LONG), "run", progress=crash_at(14))
+        train_single(load(*LONG), RunDir("run"), progress=crash_at(14))
     longer = tuple(LONG[:-1]) + ("train.max_iter=23",)
-    assert train_single(load(*LONG), "run").is_continued
+    assert train_single(load(*LONG), RunDir("run")).is_continued
     equal("whole", "run", ["single"])
-    assert train_single(load(*LONG), "run") is None
-    assert load_run("run").train.max_iter == 19
+    assert train_single(load(*LONG), RunDir("run")) is None
+    assert load_run(RunDir("run")).train.max_iter == 19
     assert "train.max_iter is 19 now, was 11\n" in Path("run/single.log").read_text()
-    train_single(load(*longer), "run")
+    train_single(load(*longer), RunDir("run"))
     assert parse_log("run/single.log").train[-1].iteration == 22
 
 
@@ -81,7 +82,7 @@ def test_two_halves_that_are_complete_train_on(fixed, rule, interval):
     run_both("run", *LONG, *settings, net1=(13,), net2=(12, 17))
     equal("whole", "run")
     for role in ("net1", "net2"):
-        assert train_half(load(*LONG, *settings), role, "run") is None
+        assert train_half(load(*LONG, *settings), RunDir("run").piece(role)) is None
     assert not list(Path("run/exchange").glob("*.npy"))
 
 
@@ -101,7 +102,7 @@ def stop_both(run_dir, at, *settings):
 
     def train(role):
         with pytest.raises((Crash, DualnetError)):
-            train_half(config, role, run_dir, crash_at(at[role]))
+            train_half(config, RunDir(run_dir).piece(role), crash_at(at[role]))
 
     threads = [threading.Thread(target=train, args=(role,)) for role in at]
     for thread in threads:
@@ -130,7 +131,7 @@ def test_two_halves_that_are_not_complete_go_on_for_longer_or_shorter(fixed):
     stop_both("parts", {"net1": 7, "net2": 7}, *LONG)
     run_both("parts", *SHORT)
     equal("short", "parts")
-    assert load_run("parts").train.max_iter == 11
+    assert load_run(RunDir("parts")).train.max_iter == 11
 
 
 def test_one_half_is_complete_and_the_other_is_not(fixed, monkeypatch):
@@ -148,7 +149,9 @@ def test_one_half_is_complete_and_the_other_is_not(fixed, monkeypatch):
         patch.setattr(Session, "show_test", show_test)
         with pytest.raises((Crash, DualnetError)):
             run_both_once("run", *SHORT, *settings)
-    assert commit.complete("run", "net1") and not commit.complete("run", "net2")
+    assert commit.complete(RunDir("run").piece("net1")) and not commit.complete(
+        RunDir("run").piece("net2")
+    )
     assert list(Path("run/exchange").glob("net1.i000000000011.test*"))
     run_both("run", *LONG, *settings)
     equal("whole", "run")
@@ -160,7 +163,7 @@ def run_both_once(run_dir, *settings):
 
     def train(role):
         try:
-            train_half(load(*settings), role, run_dir)
+            train_half(load(*settings), RunDir(run_dir).piece(role))
         except (Crash, DualnetError) as error:
             errors.append(error)
 
@@ -179,7 +182,7 @@ def test_both_halves_have_to_agree(fixed):
 
     def train(role, settings):
         try:
-            train_half(load(*settings, "exchange.partner_timeout_s=1"), role, "run")
+            train_half(load(*settings, "exchange.partner_timeout_s=1"), RunDir("run").piece(role))
         except DualnetError as error:  # the one that sees it later may find the other gone
             errors.append(error)
 
@@ -201,30 +204,30 @@ def test_both_halves_have_to_agree(fixed):
 
 
 def test_fewer_iterations_than_are_done_are_refused(fixed):
-    train_single(load(*SHORT), "single")
+    train_single(load(*SHORT), RunDir("single"))
     fewer = (*SHORT, "train.max_iter=9")
     expected = ["train.max_iter is 9, but single has made 11 iterations", "set 11 or more"]
-    refused("single", expected, lambda: train_single(load(*fewer), "single"))
+    refused("single", expected, lambda: train_single(load(*fewer), RunDir("single")))
     run_both("dual", *SHORT)
     for path in Path("dual").glob("net1_iter_*"):
         path.unlink()
     for role in ("net1", "net2"):
         expected = ["train.max_iter is 9, but net2 has made 11 iterations"]
-        refused("dual", expected, lambda: train_half(load(*fewer), role, "dual"))  # noqa: B023
-    assert train_single(load(*SHORT), "single") is None
+        refused("dual", expected, lambda: train_half(load(*fewer), RunDir("dual").piece(role)))  # noqa: B023
+    assert train_single(load(*SHORT), RunDir("single")) is None
 
 
 def test_a_schedule_that_counts_on_the_end_goes_on_from_a_complete_run_only(workdir):
     """The shipped digits run has lr_policy poly."""
     with pytest.raises(Crash):
-        train_single(load(*SHORT), "run", progress=crash_at(7))
+        train_single(load(*SHORT), RunDir("run"), progress=crash_at(7))
     expected = ["train.max_iter is 19, was 11 when this run began", "lr_policy poly in ",
                 "digits/single_solver.prototxt counts on it", "finish with 11 first"]  # fmt: skip
-    refused("run", expected, lambda: train_single(load(*LONG), "run"))
-    train_single(load(*SHORT), "run")
+    refused("run", expected, lambda: train_single(load(*LONG), RunDir("run")))
+    train_single(load(*SHORT), RunDir("run"))
     with pytest.raises(Crash):
-        train_single(load(*LONG), "run", progress=crash_at(13))
-    assert train_single(load(*LONG), "run").iteration == 19
+        train_single(load(*LONG), RunDir("run"), progress=crash_at(13))
+    assert train_single(load(*LONG), RunDir("run")).iteration == 19
     log = Path("run/single.log").read_text()
     assert "was 11; lr_policy poly: from here on the rates are those of a training of 19" in log
     rates = {row.iteration: row.learning_rate for row in parse_log("run/single.log").train}
@@ -233,25 +236,25 @@ def test_a_schedule_that_counts_on_the_end_goes_on_from_a_complete_run_only(work
     # By hand there is no schedule.
     manual = ("update.rule=manual", "update.learning_rate=0.01")
     with pytest.raises(Crash):
-        train_single(load(*SHORT, *manual), "manual", progress=crash_at(7))
-    assert train_single(load(*LONG, *manual), "manual").iteration == 19
+        train_single(load(*SHORT, *manual), RunDir("manual"), progress=crash_at(7))
+    assert train_single(load(*LONG, *manual), RunDir("manual")).iteration == 19
 
 
 def test_with_poly_both_halves_go_on_whichever_is_faster(workdir):
     run_both("run", *SHORT)
-    assert train_half(load(*SHORT), "net2", "run") is None
+    assert train_half(load(*SHORT), RunDir("run").piece("net2")) is None
     run_both("run", *LONG, net1=(13,), net2=(14,))
-    assert commit.latest("run", "net1").iteration == 19
+    assert commit.latest(RunDir("run").piece("net1")).iteration == 19
     expected = ["train.max_iter is 11, but net1 has made 19 iterations"]
-    refused("run", expected, lambda: train_half(load(*SHORT), "net1", "run"))
+    refused("run", expected, lambda: train_half(load(*SHORT), RunDir("run").piece("net1")))
 
 
 def test_a_run_that_has_converged_is_complete_whatever_its_length(fixed):
     early = ("convergence.window=2", "convergence.tolerance=0.99")
-    train_single(load(*SHORT, *early), "run")
-    done = commit.latest("run", "single")
+    train_single(load(*SHORT, *early), RunDir("run"))
+    done = commit.latest(RunDir("run").piece("single"))
     assert done.converged and done.complete and done.iteration < 11
-    assert train_single(load(*LONG, *early), "run") is None
+    assert train_single(load(*LONG, *early), RunDir("run")) is None
 
 
 def flip(path):
@@ -276,7 +279,7 @@ def test_with_poly_a_damaged_end_is_made_again_before_the_run_becomes_longer(wor
             path.unlink()
     for role in ("net1", "net2"):
         expected = ["train.max_iter is 19, was 11", "finish with 11 first"]
-        refused("run", expected, lambda: train_half(load(*LONG), role, "run"))  # noqa: B023
+        refused("run", expected, lambda: train_half(load(*LONG), RunDir("run").piece(role)))  # noqa: B023
     run_both("run", *SHORT)
     run_both("run", *LONG)
     equal("whole", "run")
@@ -286,7 +289,9 @@ def test_with_poly_a_damaged_end_is_made_again_before_the_run_becomes_longer(wor
 def test_with_poly_nothing_before_the_old_end_is_made_again_at_other_rates(workdir, role):
     def train(*settings, crash=()):
         if role == "single":
-            train_single(load(*settings), "run", progress=crash_at(*crash) if crash else None)
+            train_single(
+                load(*settings), RunDir("run"), progress=crash_at(*crash) if crash else None
+            )
         elif crash:
             stop_both("run", {"net1": crash[0], "net2": crash[0]}, *settings)
         else:
@@ -295,7 +300,9 @@ def test_with_poly_nothing_before_the_old_end_is_made_again_at_other_rates(workd
     few = ("train.snapshot=5", "train.keep=3")
     train(*SHORT, *few)
     shutil.copytree("run", "copy")
-    run_both("copy", *LONG, *few) if role != "single" else train_single(load(*LONG, *few), "copy")
+    run_both("copy", *LONG, *few) if role != "single" else train_single(
+        load(*LONG, *few), RunDir("copy")
+    )
     with pytest.raises(Crash) if role == "single" else nullcontext():
         train(*LONG, *few, crash=(13,))
     content = flip(f"run/{role}_iter_11.solverstate")

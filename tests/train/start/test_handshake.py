@@ -15,7 +15,7 @@ from tests.train.halves import load, make_half, make_session
 
 def describe_role(role, *overrides):
     half = make_half(role, "run", *overrides)
-    session = make_session(half, "run")
+    session = make_session(half)
     session.log.close()
     return describe(half, session)
 

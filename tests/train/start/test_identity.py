@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from dualnet.data.lmdb import read_lmdb, write_lmdb
 from dualnet.errors import DualnetError, ManifestMismatch, PartnerDied, StorageFailed, UsageError
 from dualnet.fs import SYSTEM
+from dualnet.rundir import RunDir
 from dualnet.train.net.initial import save_initial_weights
 from dualnet.train.net.resolve import resolve
 from dualnet.train.outcome.digest import digest
@@ -205,29 +207,29 @@ def test_a_single_run_is_refused_what_has_changed_and_goes_on_when_it_is_as_befo
     project, monkeypatch
 ):
     settings = (*SHORT, WEIGHTS)
-    train_single(load(*settings), "whole")
+    train_single(load(*settings), RunDir("whole"))
     with pytest.raises(Crash):
-        train_single(load(*settings), "run", progress=crash_at(7))
+        train_single(load(*settings), RunDir("run"), progress=crash_at(7))
     module = Change(["same_layer.py: Python module same_layer is SHA-256 ", "was SHA-256 "],
                     "same_layer.py", "pass", "self.other = 1")  # fmt: skip
     for change in [*changes("single"), module]:
         with change:
             config = load(*settings, *change.settings)
-            refused("run", change.expected, lambda: train_single(config, "run"))  # noqa: B023
+            refused("run", change.expected, lambda: train_single(config, RunDir("run")))  # noqa: B023
     with monkeypatch.context() as patch:
         patch.setattr(inputs.backend, "provider", "other")
         expected = ["Caffe: provider is other, was ", "DUALNET_CAFFE"]
-        refused("run", expected, lambda: train_single(load(*settings), "run"))
+        refused("run", expected, lambda: train_single(load(*settings), RunDir("run")))
     with monkeypatch.context() as patch:
         patch.setattr(inputs, "TRAINING_VERSION", 2)
         expected = ["version of the training is 2, was 1 "]
-        refused("run", expected, lambda: train_single(load(*settings), "run"))
-    assert train_single(load(*settings), "run").is_continued
-    assert digest("run") == digest("whole")
+        refused("run", expected, lambda: train_single(load(*settings), RunDir("run")))
+    assert train_single(load(*settings), RunDir("run")).is_continued
+    assert digest(RunDir("run")) == digest(RunDir("whole"))
     # Complete, it is what it was, too.
     with changes("single")[0] as change:
-        refused("run", change.expected, lambda: train_single(load(*settings), "run"))
-    assert train_single(load(*settings), "run") is None
+        refused("run", change.expected, lambda: train_single(load(*settings), RunDir("run")))
+    assert train_single(load(*settings), RunDir("run")) is None
 
 
 def test_each_half_is_refused_what_has_changed_and_both_go_on_when_it_is_as_before(project):
@@ -236,7 +238,7 @@ def test_each_half_is_refused_what_has_changed_and_both_go_on_when_it_is_as_befo
 
     def train(role):
         with pytest.raises((Crash, PartnerDied)):
-            train_half(load(*settings), role, "run", crash_at(7))
+            train_half(load(*settings), RunDir("run").piece(role), crash_at(7))
 
     threads = [threading.Thread(target=train, args=(role,)) for role in ("net1", "net2")]
     for thread in threads:
@@ -247,28 +249,29 @@ def test_each_half_is_refused_what_has_changed_and_both_go_on_when_it_is_as_befo
         for change in changes(role):
             with change:
                 config = load(*settings, *change.settings)
-                refused("run", change.expected, lambda: train_half(config, role, "run"))  # noqa: B023
+                start = partial(train_half, config, RunDir("run").piece(role))
+                refused("run", change.expected, start)
     # What the other half's node holds is nobody else's business.
     shutil.move("data", "gone")
     try:
         facts = facts_of("net2", *settings)
-        identity.compare("run", identity.read_inputs("run", "net2"), facts)
+        identity.compare(RunDir("run"), identity.read_inputs(RunDir("run").piece("net2")), facts)
     finally:
         shutil.move("gone", "data")
     run_both("run", *settings)
-    assert digest("run") == digest("whole")
+    assert digest(RunDir("run")) == digest(RunDir("whole"))
 
 
 def facts_of(role, *settings):
     config = load(*settings)
-    return inputs.collect(config, resolve(config, role, "run"))
+    return inputs.collect(config, resolve(config, RunDir("run").piece(role)))
 
 
 def test_what_is_only_moved_renamed_made_again_or_shown_goes_on(project):
     settings = (*SHORT, WEIGHTS)
-    train_single(load(*settings), "whole")
+    train_single(load(*settings), RunDir("whole"))
     with pytest.raises(Crash):
-        train_single(load(*settings), "run", progress=crash_at(7))
+        train_single(load(*settings), RunDir("run"), progress=crash_at(7))
     os.rename("run", "elsewhere")
     os.rename("initial", "first")
     shutil.copytree("data/digits/train_lmdb", "data/images")
@@ -288,68 +291,68 @@ def test_what_is_only_moved_renamed_made_again_or_shown_goes_on(project):
         "train.batch_size=null",
     )  # fmt: skip
     edit(net, "batch_size: 64", "batch_size: 8")
-    assert train_single(load(*moved), "elsewhere").is_continued
-    assert digest("elsewhere") == digest("whole")
+    assert train_single(load(*moved), RunDir("elsewhere")).is_continued
+    assert digest(RunDir("elsewhere")) == digest(RunDir("whole"))
 
 
 def test_a_checkpoint_of_another_run_or_role_is_refused(project):
     for run_dir, seed in (("run", 1), ("other", 2)):
         with pytest.raises(Crash):
             config = load(*SHORT, f"seed={seed}")
-            train_single(config, run_dir, progress=crash_at(7))
+            train_single(config, RunDir(run_dir), progress=crash_at(7))
     kept = content_of("run")
-    runs = [identity.read_run(run_dir).run for run_dir in ("run", "other")]
+    runs = [identity.read_run(RunDir(run_dir)).run for run_dir in ("run", "other")]
     for name in os.listdir("other"):
         if "_iter_6." in name:
             shutil.copy(f"other/{name}", f"run/{name}")
     expected = [f"a checkpoint of run {runs[1]} and not of run {runs[0]}",
                 "single_iter_6.checkpoint.json", "remove single_iter_6.*"]  # fmt: skip
-    refused("run", expected, lambda: train_single(load(*SHORT), "run"))
+    refused("run", expected, lambda: train_single(load(*SHORT), RunDir("run")))
     for path, (_, content) in kept.items():
         path.write_bytes(content)
     os.makedirs("dual")
-    identity.begin("dual", "dual", "net1")
+    identity.begin(RunDir("dual").piece("net1"), "dual")
     for path in Path("run").glob("single_iter_6.*"):
         shutil.copy(path, Path("dual", path.name.replace("single", "net1")))
     expected = ["net1_iter_6.checkpoint.json: a checkpoint of single and not of net1"]
-    refused("dual", expected, lambda: train_half(load(*SHORT), "net1", "dual"))
-    assert train_single(load(*SHORT), "run").is_continued
+    refused("dual", expected, lambda: train_half(load(*SHORT), RunDir("dual").piece("net1")))
+    assert train_single(load(*SHORT), RunDir("run")).is_continued
 
 
 def test_halves_of_two_runs_make_no_net(project):
     for run_dir, seed in (("run", 1), ("other", 2)):
         run_both(run_dir, "train.max_iter=1", f"seed={seed}")
-    digest("run")
+    digest(RunDir("run"))
     for path in Path("other").glob("net2_iter_1.*"):
         shutil.copy(path, Path("run", path.name))
-    runs = [identity.read_run(run_dir).run for run_dir in ("run", "other")]
+    runs = [identity.read_run(RunDir(run_dir)).run for run_dir in ("run", "other")]
     with pytest.raises(UsageError) as caught:
-        digest("run")
+        digest(RunDir("run"))
     assert f"net1's is of run {runs[0]}, net2's is of run {runs[1]}; put" in str(caught.value)
 
 
 def test_checkpoints_without_the_record_of_their_run_are_refused(project):
     with pytest.raises(Crash):
-        train_single(load(*SHORT), "run", progress=crash_at(3))
+        train_single(load(*SHORT), RunDir("run"), progress=crash_at(3))
     os.makedirs("new")
     for path in Path("run").glob("single_iter_2.*"):
         shutil.copy(path, Path("new", path.name))
     for seed in (1, 2):
         expected = ["single_iter_2.checkpoint.json: left by a run", "no run.json"]
         config = load(*SHORT, f"seed={seed}")
-        refused("new", expected, lambda: train_single(config, "new"))  # noqa: B023
+        refused("new", expected, lambda: train_single(config, RunDir("new")))  # noqa: B023
     os.unlink("run/run.json")
-    refused("run", ["left by a run"], lambda: train_single(load(*SHORT), "run"))
+    refused("run", ["left by a run"], lambda: train_single(load(*SHORT), RunDir("run")))
 
 
 def test_one_kind_of_training_does_not_go_on_in_the_directory_of_the_other(project):
-    train_single(load("train.max_iter=1"), "single")
+    train_single(load("train.max_iter=1"), RunDir("single"))
     for role in ("net1", "net2"):
         expected = ["a run of the uncut net (single), and this is one of two halves"]
-        refused("single", expected, lambda: train_half(load(), role, "single"))  # noqa: B023
+        refused("single", expected, lambda: train_half(load(), RunDir("single").piece(role)))  # noqa: B023
     run_both("dual", "train.max_iter=1")
     expected = ["a run of two halves (net1, net2), and this is one of the uncut net (single)"]
-    refused("dual", expected, lambda: train_single(load("train.max_iter=1"), "dual"))
+    refused("dual", expected, lambda: train_single(load("train.max_iter=1"), RunDir("dual")))
 
 
 @pytest.mark.parametrize("name", ["run.json", "single_inputs.json"])
@@ -357,8 +360,8 @@ def test_one_kind_of_training_does_not_go_on_in_the_directory_of_the_other(proje
 def test_damaged_records_are_refused(project, name, damage):
     path = Path("run", name)
     os.makedirs("run")
-    identity.begin("run", "single", "single")
-    identity.write("run", "single", identity.read_run("run").run, 3, [])
+    identity.begin(RunDir("run").piece("single"), "single")
+    identity.write(RunDir("run").piece("single"), identity.read_run(RunDir("run")).run, 3, [])
     text = path.read_text()
     path.unlink()
     if damage == "fifo":
@@ -370,7 +373,7 @@ def test_damaged_records_are_refused(project, name, damage):
             "field": text.replace('"run"', '"fun"'),
         }[damage])  # fmt: skip
     with pytest.raises(ManifestMismatch) as caught:
-        train_single(load(*SHORT), "run")
+        train_single(load(*SHORT), RunDir("run"))
     assert f"run/{name}: " in str(caught.value) and "\n" not in str(caught.value)
     expected = "format 2, this version of dualnet writes 1" if damage == "newer" else "damaged ("
     assert expected in str(caught.value)
@@ -384,15 +387,17 @@ def test_a_start_that_ends_at_any_operation_leaves_a_directory_to_begin_in(tmp_p
         fs = FaultyFs()
         fs.arm(fail_at, 28)
         try:
-            identity.begin(run_dir, "dual", "net1", fs)
-            identity.write(run_dir, "net1", identity.read_run(run_dir).run, 3, facts, fs)
+            identity.begin(RunDir(run_dir).piece("net1"), "dual", fs)
+            identity.write(
+                RunDir(run_dir).piece("net1"), identity.read_run(RunDir(run_dir)).run, 3, facts, fs
+            )
         except (OSError, StorageFailed):
             pass
         fs.disarm()
-        identity.begin(run_dir, "dual", "net1")
-        run = identity.read_run(run_dir).run
-        identity.write(run_dir, "net1", run, 3, facts, SYSTEM)
-        assert identity.read_inputs(run_dir, "net1") == identity.Inputs(
+        identity.begin(RunDir(run_dir).piece("net1"), "dual")
+        run = identity.read_run(RunDir(run_dir)).run
+        identity.write(RunDir(run_dir).piece("net1"), run, 3, facts, SYSTEM)
+        assert identity.read_inputs(RunDir(run_dir).piece("net1")) == identity.Inputs(
             run, "net1", 3, {"what": "1"}
         )
         assert sorted(os.listdir(run_dir)) == ["exchange", "net1_inputs.json", "run.json"]
@@ -405,8 +410,8 @@ def test_the_first_of_several_starts_gives_the_directory_its_number(tmp_path):
     numbers = set()
 
     def start():
-        identity.begin(str(tmp_path), "dual", "net1")
-        numbers.add(identity.read_run(str(tmp_path)).run)
+        identity.begin(RunDir(str(tmp_path)).piece("net1"), "dual")
+        numbers.add(identity.read_run(RunDir(str(tmp_path))).run)
 
     threads = [threading.Thread(target=start) for _ in range(8)]
     for thread in threads:
@@ -420,15 +425,15 @@ def test_the_first_of_several_starts_gives_the_directory_its_number(tmp_path):
 def test_all_differences_are_counted_and_the_first_is_named(tmp_path):
     before = identity.Inputs("r", "net1", 3, {"a": "1", "b": "2", "c": "f" * 64})
     same = [inputs.Fact("x", "a", "1"), inputs.Fact("y", "b", "2"), inputs.Fact("z", "c", "f" * 64)]
-    identity.compare("run", before, same)
+    identity.compare(RunDir("run"), before, same)
     with pytest.raises(ManifestMismatch) as caught:
-        identity.compare("run", before, [*same[:1], inputs.Fact("y", "b", "3")])
+        identity.compare(RunDir("run"), before, [*same[:1], inputs.Fact("y", "b", "3")])
     assert str(caught.value) == (
         "run: y: b is 3, was 2 when this run began (1 more differences); change it back, or choose "
         "another run directory"
     )
     with pytest.raises(ManifestMismatch, match="c is absent, was ffffffffffffffff… when"):
-        identity.compare("run", before, same[:2])
+        identity.compare(RunDir("run"), before, same[:2])
 
 
 def test_facts_are_those_of_the_net_as_used(project):
@@ -449,11 +454,13 @@ def test_facts_are_those_of_the_net_as_used(project):
 def test_sealed_values_of_another_kind_are_damage(tmp_path, key, value):
     if key == "kind" or value is None:
         fields, name, read = {"run": "r", "kind": "dual"}, "run.json", identity.read_run
+        place = RunDir(str(tmp_path))
     else:
         fields = {"run": "r", "role": "net1", "max_iter": 3, "facts": {}, "since": 0}
-        name, read = "net1_inputs.json", lambda path: identity.read_inputs(path, "net1")
+        name, read = "net1_inputs.json", identity.read_inputs
+        place = RunDir(str(tmp_path)).piece("net1")
     (tmp_path / name).write_bytes(identity._seal(fields))
-    assert read(str(tmp_path)) is not None
+    assert read(place) is not None
     (tmp_path / name).write_bytes(identity._seal({**fields, key: value}))
     with pytest.raises(ManifestMismatch, match=f"{name}: damaged"):
-        read(str(tmp_path))
+        read(place)

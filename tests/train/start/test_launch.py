@@ -19,6 +19,7 @@ from dualnet.errors import DualnetError, StorageFailed
 from dualnet.exchange.files.channel import FileChannel
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.process.stopping import Stopped, Stopper
+from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.outcome.digest import digest
 from dualnet.train.start.launch import launch
@@ -57,7 +58,7 @@ def halves(tmp_path, monkeypatch):
 
 
 def run(watch=lambda: None, grace_s=LIMIT_S):
-    launch("run", ["config.yaml", "--run-dir", "run"], watch, grace_s=grace_s, poll_s=0.02)
+    launch(RunDir("run"), ["config.yaml", "--run-dir", "run"], watch, grace_s=grace_s, poll_s=0.02)
 
 
 def failure(**settings):
@@ -220,7 +221,7 @@ def starts(role):
 )
 def test_half_that_died_is_started_again(halves, how):
     halves(FAIL.format(times=3, how=how), FAIL.format(times=1, how="") + WAIT_FOR_STARTS)
-    launch("run", [], lambda: None, grace_s=LIMIT_S, poll_s=0.02, restarts=2)
+    launch(RunDir("run"), [], lambda: None, grace_s=LIMIT_S, poll_s=0.02, restarts=2)
     assert (starts("net1"), starts("net2")) == (3, 1)
     assert Path("run/net1.out").read_text().count("once more") == 2
 
@@ -236,7 +237,7 @@ while not (os.path.exists("net1.starts") and os.path.getsize("net1.starts") == 3
 def test_restarts_are_counted(halves):
     halves(FAIL.format(times=9, how="sys.exit(74)"), SLEEP)
     with pytest.raises(DualnetError) as caught:
-        launch("run", [], lambda: None, grace_s=0.2, poll_s=0.02, restarts=2)
+        launch(RunDir("run"), [], lambda: None, grace_s=0.2, poll_s=0.02, restarts=2)
     assert (str(caught.value), caught.value.exit_code) == ("net1: once more", 74)
     assert starts("net1") == 3
     assert children_of(os.getpid()) == []
@@ -246,7 +247,7 @@ def test_restarts_are_counted(halves):
 def test_what_would_come_again_is_not_started_again(halves, code):
     halves(FAIL.format(times=9, how=f"sys.exit({code})"), SLEEP)
     with pytest.raises(DualnetError) as caught:
-        launch("run", [], lambda: None, grace_s=0.2, poll_s=0.02, restarts=5)
+        launch(RunDir("run"), [], lambda: None, grace_s=0.2, poll_s=0.02, restarts=5)
     assert caught.value.exit_code == code and starts("net1") == 1
 
 
@@ -265,7 +266,7 @@ def test_stop_is_passed_on(halves, net2_code, expected):
             if os.path.exists("net1.runs") and os.path.exists("net2.runs"):
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        launch("run", [], watch, poll_s=0.02, stopper=stopper)
+        launch(RunDir("run"), [], watch, poll_s=0.02, stopper=stopper)
     assert caught.value.exit_code == expected
     assert children_of(os.getpid()) == []
 
@@ -311,8 +312,9 @@ def test_second_half_that_cannot_start_ends_the_first(halves, monkeypatch):
 COMMAND = """
 import sys
 from dualnet import cli
+from dualnet.rundir import RunDir
 from dualnet.train.start.launch import launch
-cli.training._train = lambda options: launch("run", [], lambda: None, grace_s=0.5)
+cli.training._train = lambda options: launch(RunDir("run"), [], lambda: None, grace_s=0.5)
 sys.exit(cli.main(["train", "config.yaml"]))
 """
 
@@ -407,9 +409,9 @@ def test_halves_stop_when_their_launcher_is_killed(dualnet, workdir):
         assert match is not None, told
         # A signal in the midst of an iteration that hangs on the other half makes no checkpoint.
         reached = int(match.group(1))
-        newest = commit.latest("parts", role).iteration
+        newest = commit.latest(RunDir("parts").piece(role)).iteration
         assert newest == reached if match.group(2) == "here" else newest >= 8
         assert newest < 150
     again = dualnet(*command, "--run-dir", "parts")
     assert again.returncode == 0, again.stderr
-    assert digest("parts") == digest("whole")
+    assert digest(RunDir("parts")) == digest(RunDir("whole"))

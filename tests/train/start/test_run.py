@@ -19,6 +19,7 @@ from dualnet.backend import provider
 from dualnet.errors import PartnerNeverCame, StorageFailed
 from dualnet.exchange.disk import storage
 from dualnet.fs import Fs
+from dualnet.rundir import RunDir
 from dualnet.train.start import run as run_module
 from dualnet.train.start.run import train_half, train_single
 from tests.train.halves import load
@@ -65,7 +66,7 @@ def test_a_disk_that_is_full_now_and_then_changes_nothing(workdir, monkeypatch):
 
 
 def test_the_single_net_waits_for_room_too(workdir, monkeypatch):
-    train_single(load(*SHORT), "whole")
+    train_single(load(*SHORT), RunDir("whole"))
     disk = fickle(monkeypatch)
 
     def arm(session):
@@ -76,8 +77,8 @@ def test_the_single_net_waits_for_room_too(workdir, monkeypatch):
         session.on_progress = look
 
     with pytest.raises(Crash):
-        train_single(load(*SHORT), "parts", progress=arm)
-    train_single(load(*SHORT), "parts")
+        train_single(load(*SHORT), RunDir("parts"), progress=arm)
+    train_single(load(*SHORT), RunDir("parts"))
     assert disk.full > 10
     equal("whole", "parts", ["single"])
 
@@ -101,7 +102,7 @@ def test_a_start_that_found_no_room_leaves_nothing_in_the_way(workdir, monkeypat
         for room in range(40):
             left = room
             try:
-                train_half(hasty, "net1", "parts")
+                train_half(hasty, RunDir("parts").piece("net1"))
             except StorageFailed as error:
                 assert error.exit_code == 74 and "\n" not in str(error)
                 places.add(str(error).split(":")[0])
@@ -193,10 +194,10 @@ def refuse(monkeypatch, code, times):
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_no_inode_when_the_nets_are_built_is_waited_for(workdir, monkeypatch, code):
-    train_single(load(*SHORT), "whole")
+    train_single(load(*SHORT), RunDir("whole"))
     monkeypatch.setattr(storage, "FIRST_PAUSE_S", 0.001)
     left = refuse(monkeypatch, code, 3)
-    train_single(load(*SHORT), "parts")
+    train_single(load(*SHORT), RunDir("parts"))
     assert left == [0]
     equal("whole", "parts", ["single"])
 
@@ -217,13 +218,15 @@ def test_a_disk_that_fails_when_the_nets_are_built_is_no_wrong_config(
     refuse(monkeypatch, code, 1000)
     config = load(*SHORT, f"exchange.storage_timeout_s={timeout_s}")
     with pytest.raises(StorageFailed, match=rf"^{role}: .*{said}"):
-        train_half(config, role, "run") if role == "net1" else train_single(config, "run")
+        train_half(config, RunDir("run").piece(role)) if role == "net1" else train_single(
+            config, RunDir("run")
+        )
 
 
 def test_a_prefix_that_does_not_exist_is_a_wrong_config(workdir, monkeypatch):
     refuse(monkeypatch, errno.ENOENT, 1000)
     with pytest.raises(Exception, match="cannot write to snapshot prefix") as caught:
-        train_single(load(*SHORT), "run")
+        train_single(load(*SHORT), RunDir("run"))
     assert not isinstance(caught.value, (StorageFailed, OSError))
 
 
@@ -277,7 +280,7 @@ def at_the_end(tmp_path, monkeypatch):
         monkeypatch.setattr(run_module, "claim", lambda *words, fs: SimpleNamespace(run="1"))
         monkeypatch.setattr(run_module, "open_channel", open_channel)
         monkeypatch.setattr(run_module, "_train_with", lambda *words: session)
-        return train_half(load(), "net1", str(tmp_path)), notes
+        return train_half(load(), RunDir(str(tmp_path)).piece("net1")), notes
 
     return make
 

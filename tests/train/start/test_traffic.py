@@ -8,6 +8,7 @@ import pytest
 
 from dualnet.config import Config
 from dualnet.exchange.paths import DataName
+from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.checkpoint.commit import Commit
 from dualnet.train.start import run as run_module
@@ -36,19 +37,19 @@ def end(run_dir, *roles):
         paths = [run_dir / f"{role}_iter_8.{kind}" for kind in ("caffemodel", "solverstate")]
         for path in paths:
             path.write_bytes(b"weights")
-        commit.write(str(run_dir), Commit(role, 8), *map(str, paths))
-        commit.mark_complete(str(run_dir), role, 8)
+        commit.write(RunDir(str(run_dir)).piece(role), Commit(role, 8), *map(str, paths))
+        commit.mark_complete(RunDir(str(run_dir)).piece(role), 8)
 
 
 def test_they_stay_while_a_half_may_still_need_them(tmp_path, exchange):
     end(tmp_path, "net1")
-    traffic.remove_when_over(str(tmp_path))
+    traffic.remove_when_over(RunDir(str(tmp_path)))
     assert len(names(exchange)) == 4
 
 
 def test_they_go_when_both_are_complete_and_nothing_else_does(tmp_path, exchange):
     end(tmp_path, "net1", "net2")
-    traffic.remove_when_over(str(tmp_path))
+    traffic.remove_when_over(RunDir(str(tmp_path)))
     assert names(exchange) == ["manifest.json", "mine.npy"]
 
 
@@ -60,10 +61,10 @@ def test_the_same_command_removes_those_of_halves_that_died_when_they_were_compl
     resolved = SimpleNamespace(role=role, solver=SimpleNamespace(snapshot=4), max_iter=0)
     monkeypatch.setattr(run_module, "resolve", lambda *words: resolved)
     monkeypatch.setattr(run_module, "claim", lambda *words, fs: None)
-    assert run_module.train_half(Config(), role, str(tmp_path)) is None
+    assert run_module.train_half(Config(), RunDir(str(tmp_path)).piece(role)) is None
     assert names(exchange) == ["manifest.json", "mine.npy"]
 
 
 def test_a_run_without_an_exchange_is_no_error(tmp_path):
     end(tmp_path, "net1", "net2")
-    traffic.remove_when_over(str(tmp_path))
+    traffic.remove_when_over(RunDir(str(tmp_path)))
