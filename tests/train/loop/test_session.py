@@ -16,6 +16,7 @@ from dualnet.exchange.disk import storage
 from dualnet.fs import Fs
 from dualnet.process.stopping import Stopped
 from dualnet.report.log import CaffeLog
+from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import caffe_files
 from dualnet.train.loop.session import Session
 from dualnet.train.loop.single import Single
@@ -40,6 +41,7 @@ def session(tmp_path, monkeypatch):
         }  # fmt: skip
         half = SimpleNamespace(
             resolved=SimpleNamespace(
+                dir=RunDir(str(tmp_path)).piece("net2"),
                 solver=SimpleNamespace(**settings), display=settings["display"],
                 net=SimpleNamespace(name="net"), max_iter=settings["max_iter"],
             ),
@@ -55,7 +57,7 @@ def session(tmp_path, monkeypatch):
         logs.append(CaffeLog(tmp_path / "log"))
         return Session(half, logs[-1])
 
-    def save(half, iteration, run_dir):
+    def save(half, iteration):
         paths = [f"{iteration}.{kind}" for kind in ("caffemodel", "solverstate")]
         for path in paths:
             (tmp_path / path).write_text("")
@@ -163,7 +165,7 @@ def test_further_series_are_asked_for_only_when_there_is_a_line(session, tmp_pat
 
 
 def test_checkpoint_that_cannot_be_written(session, monkeypatch):
-    def full(half, iteration, run_dir):
+    def full(half, iteration):
         raise OSError(28, "No space left on device")
 
     made = session(snapshot=4)
@@ -177,11 +179,11 @@ def test_checkpoint_is_tried_until_there_is_room(session, tmp_path, monkeypatch)
     made = session(snapshot=4, storage_timeout_s=100.0)
     real, tries, states = caffe_files.save, [], []
 
-    def save(half, iteration, run_dir):
+    def save(half, iteration):
         tries.append(iteration)
         if len(tries) < 4:
             raise OSError(28, "No space left on device")
-        return real(half, iteration, run_dir)
+        return real(half, iteration)
 
     monkeypatch.setattr("dualnet.train.checkpoint.caffe_files.save", save)
     monkeypatch.setattr(storage, "FIRST_PAUSE_S", 0.01)
@@ -202,7 +204,7 @@ def test_checkpoint_is_tried_until_there_is_room(session, tmp_path, monkeypatch)
 def test_signal_ends_the_wait_for_room_without_waiting_again(session, monkeypatch):
     made = session(snapshot=4, storage_timeout_s=1e6)
 
-    def full(half, iteration, run_dir):
+    def full(half, iteration):
         assert made.stopper._holds  # no signal cuts a checkpoint in two
         raise OSError(28, "No space left on device")
 

@@ -353,7 +353,7 @@ def halves_of(text, at, dual):
         resolved = resolve(config, RunDir("run").piece(role))
         write_resolved(resolved)
         caffe_files.save(Half(config, resolved), 4)
-    return "run", cfg.load(yaml)
+    return RunDir("run"), cfg.load(yaml)
 
 
 @pytest.mark.parametrize("name", OTHERS)
