@@ -148,7 +148,7 @@ class Train:
 
 @dataclass(frozen=True)
 class Coupling:
-    """What net2 sends back, and which loss net1 puts on it (dualnet/coupling.py)."""
+    """What net2 sends back, and which loss net1 puts on it (dualnet/coupling/)."""
 
     target: str = _one_of(*TARGETS, default="gradient")
     #: Step of the gradient target, y - gamma*g. Large: see dualnet/coupling/.

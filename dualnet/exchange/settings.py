@@ -97,7 +97,7 @@ class ExchangeSettings:
         check_digest(self.digest)
         if self.heartbeat_s == 0 or self.dead_after_s == 0:
             raise ConfigError(
-                "exchange.heartbeat_s, exchange.dead_after_s: must be positive, "
+                "heartbeat_s, exchange.dead_after_s: must be positive, "
                 f"got {self.heartbeat_s} and {self.dead_after_s}"
             )
 

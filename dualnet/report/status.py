@@ -25,7 +25,7 @@ __all__ = ["HalfStatus", "RunStatus", "describe", "status"]
 _LOSS = re.compile(r"\] Iteration (\d+) .*loss = (\S+)")
 #: So much of a log's end is read.
 _TAIL_BYTES = 1 << 16
-#: Of a record, in bytes (train/commit.py).
+#: Of a record, in bytes (train/checkpoint/commit.py).
 _LIMIT = 64 << 20
 #: A heartbeat older than this is no sign of life.
 _SILENT_S = 60.0

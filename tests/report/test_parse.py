@@ -241,7 +241,7 @@ def test_a_missing_log_is_named(tmp_path):
         parse_log(tmp_path / "absent")
 
 
-# Caffe's own scripts, as caffe.md describes them: first a line with "Solving" that has the prefix,
+# What Caffe's own scripts need: first a line with "Solving" that has the prefix,
 # then a time on every line, and outputs that this pattern finds.
 _CLASSIC_TIME = re.compile(r"^[IWE](\d\d)(\d\d) (\d\d):(\d\d):(\d\d)\.(\d{6}) +\d+ \S+:\d+\] ")
 _CLASSIC_OUTPUT = re.compile(r"(Train|Test) net output #(\d+): (\S+) = ([\.\deE+-]+)")

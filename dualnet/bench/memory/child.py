@@ -2,7 +2,7 @@
 
 SPEC is JSON: config, overrides, role, run_dir, iterations, iter_size, limit_mib, layers. The last
 line on stdout is the answer: the memory before the net is built and the peak after whole training
-iterations, or with `layers` the table of memory_layers.py. The parent watches over the limit.
+iterations, or with `layers` the table of layers.py. The parent watches over the limit.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class Prober:
         )  # fmt: skip
 
     def layers(self, role: str, batch: int) -> Optional[dict[str, Any]]:
-        """The table of memory_layers.py; None if it does not fit."""
+        """The table of layers.py; None if it does not fit."""
         return self._run(role, batch, 1, layers=True)[1]
 
     def _run(

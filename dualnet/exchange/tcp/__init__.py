@@ -9,12 +9,12 @@ has left.
     channel.py ---- what a training loop sees; waiting.py waits
        |
     wire.py ------- both directions, whatever happens to the connection: sender.py and incoming.py
-       |            arrivals.py keeps what came, store.py and shelf.py what was sent, partner.py
-       |            what was heard
+       |            arrivals.py keeps what came, store.py and message_files.py what was sent,
+       |            neighbour.py what was heard
        |
     connection.py - what carries objects and messages until it breaks: frames.py on a socket
        |
-    link.py ------- makes connections; address.py says where, auth.py to whom, and reception.py
+    dial.py ------- makes connections; address.py says where, auth.py to whom, and reception.py
                     lets those in that prove themselves
 """
 

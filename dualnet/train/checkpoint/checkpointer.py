@@ -1,6 +1,6 @@
 """A half's checkpoints as it trains: written with patience for the disk, and gone back to.
 
-One is made of Caffe's files (checkpoint.py), what belongs beside them (extra_state.py), and the
+One is made of Caffe's files (caffe_files.py), what belongs beside them (extras.py), and the
 record without which they do not count (commit.py).
 """
 

@@ -1,6 +1,6 @@
 """The commit record of a checkpoint, written last.
 
-Weights and solver state are Caffe's (checkpoint.py). What else a half needs to go on to the bit
+Weights and solver state are Caffe's (caffe_files.py). What else a half needs to go on to the bit
 stands in this record, with the SHA-256 of both files and of itself: a checkpoint without a record,
 or whose files are not the recorded ones, does not exist. Everything else (data position, random
 numbers, learning rate) follows from the iteration.
