@@ -17,7 +17,7 @@ NET = "prototxt/cats_dogs/single_train_test.prototxt"
 
 
 def test_shipped_halves_are_what_split_makes(workdir):
-    request = Request(NET, ["pool2"], ["norm2", "conv3"], "prototxt/cats_dogs",
+    request = Request(NET, [(["pool2"], ["norm2", "conv3"])], "prototxt/cats_dogs",
                       shapes={"data": (3, 227, 227)})  # fmt: skip
     contents = split(request).contents
     for role in ("net1", "net2"):

@@ -69,7 +69,7 @@ def cases(path: str, overrides: Sequence[str], cuts: Sequence[str], folder: str)
         solver = given.config.single.solver
         output = os.path.join(folder, f"cut{number}")
         request = Request(
-            single_net(given.config, path), at, dual, output, solver,
+            single_net(given.config, path), [(at, dual)], output, solver,
             given.config.coupling.target, given.config.coupling.tie,
         )  # fmt: skip
         result = split(request)

@@ -1,4 +1,4 @@
-"""`dualnet split`: from a single net to its halves."""
+"""`dualnet split`: from a single net to the pieces of a chain."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ imported and run. Give it no net whose code you would not run."""
 _SPLIT_EXAMPLES = """examples:
   dualnet split prototxt/cifar10/single_train_test.prototxt --at pool2 --dual conv3 -o nets/pool2
   dualnet train nets/pool2/dual.yaml
+  dualnet split prototxt/cifar10/single_train_test.prototxt --at pool1 --dual conv2 \
+      --at pool2 --dual conv3 -o nets/three        three pieces: an --at and a --dual for each cut
   dualnet split net.prototxt --at res2a --dual res2b_conv1 res2b_bn1 -o nets/res2a \\
       --solver solver.prototxt       the shortcut beside the dual layers crosses too
   dualnet split train_val.prototxt --at norm1 --dual conv2 -o nets/norm1 --shape data=3,227,227
@@ -30,7 +32,9 @@ def add(commands: Any) -> None:
 
 
 def _add_split(commands: Any) -> None:
-    summary = "cut a training net in two: net1, net2, their solvers and the YAML that runs them"
+    summary = (
+        "cut a training net into pieces: net1, net2, …, their solvers and the YAML that runs them"
+    )
     command = commands.add_parser(
         "split", help=summary, description=f"{summary}\n\n{RUNS_LAYERS}", epilog=_SPLIT_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -38,12 +42,14 @@ def _add_split(commands: Any) -> None:
     command.set_defaults(run=_split)
     command.add_argument("net", metavar="NET.prototxt", help="the single net, train and test phase")
     command.add_argument(
-        "--at", nargs="+", required=True, metavar="BLOB",
-        help="where net1 ends; whatever else crosses the cut there is found and said",
+        "--at", nargs="+", action="append", required=True, metavar="BLOB",
+        help="where a piece ends; whatever else crosses the cut there is found and said; once for "
+        "each cut, from the data to the loss",
     )  # fmt: skip
     command.add_argument(
-        "--dual", nargs="+", required=True, metavar="LAYER",
-        help="layers above the cut that net1 has too, and whose outputs are compared",
+        "--dual", nargs="+", action="append", required=True, metavar="LAYER",
+        help="layers after the cut that the piece before it has too, and whose outputs are "
+        "compared; once for each cut",
     )  # fmt: skip
     command.add_argument("-o", "--output", required=True, metavar="DIR")
     command.add_argument(
@@ -52,7 +58,7 @@ def _add_split(commands: Any) -> None:
     )  # fmt: skip
     command.add_argument(
         "--loss", default="prototxt", metavar="RULE",
-        help="coupling.loss of the YAML (default: EuclideanLoss, as net1's prototxt says)",
+        help="coupling.loss of the YAML (default: EuclideanLoss, as the prototxt says)",
     )  # fmt: skip
     command.add_argument(
         "--target", default="gradient", metavar="RULE", help="coupling.target (default: gradient)"
@@ -70,9 +76,14 @@ def _add_split(commands: Any) -> None:
 def _split(options: argparse.Namespace) -> None:
     from dualnet.cut.split import Request, split, write
 
+    if len(options.at) != len(options.dual):
+        raise UsageError(
+            f"{len(options.at)} --at and {len(options.dual)} --dual: each cut needs one of both"
+        )
     request = Request(
-        options.net, options.at, options.dual, options.output, options.solver, options.target,
-        options.tie, options.loss, dict(parse_shape(text) for text in options.shape),
+        options.net, list(zip(options.at, options.dual)), options.output, options.solver,
+        options.target, options.tie, options.loss,
+        dict(parse_shape(text) for text in options.shape),
     )  # fmt: skip
     say_what_runs("split", options.net)
     result = split(request)

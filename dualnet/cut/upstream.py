@@ -10,7 +10,15 @@ from typing import Any
 
 from dualnet.cut.graph import NetGraph, batch_size_of
 
-__all__ = ["FEEDS", "data_layers", "last_maker", "layers_below", "may_change_size", "sources"]
+__all__ = [
+    "FEEDS",
+    "beyond_cut",
+    "data_layers",
+    "last_maker",
+    "layers_below",
+    "may_change_size",
+    "sources",
+]
 
 #: Layers that pycaffe programs can fill; MemoryData only as layer 0.
 FEEDS = ("MemoryData", "Input")
@@ -35,6 +43,27 @@ def sources(graph: NetGraph) -> list[int]:
 def data_layers(graph: NetGraph) -> list[int]:
     """The sources that fetch batches by themselves: all but those that a program fills."""
     return [place for place in sources(graph) if graph.layers[place].type not in FEEDS]
+
+
+def beyond_cut(
+    graph: NetGraph, blobs: Iterable[str], dual: Iterable[str], inputs: Iterable[str]
+) -> list[int]:
+    """A piece's own layers after its cut blobs: those of an auxiliary loss, mostly none.
+
+    Args:
+        graph: The piece's net.
+        blobs: The cut blobs above it.
+        dual: Its dual layers there.
+        inputs: What comes down to it: its losses on that, too, only serve the exchange.
+    """
+    last, names, from_above = last_maker(graph, blobs), set(dual), set(inputs)
+    found = []
+    for place, layer in enumerate(graph.layers):
+        if layer.name in names or from_above.intersection((*layer.bottom, *layer.top)):
+            from_above.update(layer.top)
+        elif place > last and layer.bottom:
+            found.append(place)
+    return found
 
 
 def may_change_size(graph: NetGraph, blobs: Iterable[str]) -> bool:

@@ -83,8 +83,7 @@ def halved(folder, text, at, dual, **more):
     """Split a net; returns (path of the YAML, texts by file name, remarks)."""
     request = Request(
         write_single(folder, text),
-        at.split(),
-        dual.split(),
+        [(at.split(), dual.split())],
         os.path.join(str(folder), "cut"),
         **more,
     )

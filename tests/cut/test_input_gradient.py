@@ -112,7 +112,9 @@ def place(tmp_path, monkeypatch):
 
 def cut_in_two(place, name):
     text, at, dual = NETS[name]
-    request = Request(write_single(place, text, SOLVER), [at], [dual], os.path.join(place, "cut"))
+    request = Request(
+        write_single(place, text, SOLVER), [([at], [dual])], os.path.join(place, "cut")
+    )
     result = split(request)
     write(request, result)
     return result.yaml

@@ -58,7 +58,7 @@ def solver_of(text):
 
 def cut(net="train.prototxt", **more):
     """Split with the solver beside; returns (YAML, config, remarks)."""
-    request = Request(net, ["conv1"], ["conv2"], "cut", "solver.prototxt", **more)
+    request = Request(net, [(["conv1"], ["conv2"])], "cut", "solver.prototxt", **more)
     result = split(request)
     write(request, result, force=True)
     return result.yaml, cfg.load(result.yaml), result.remarks

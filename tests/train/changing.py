@@ -121,7 +121,7 @@ def install(folder: str) -> None:
 def cut_in_two(folder: str, text: str, solver: str = SOLVER) -> str:
     """Split it behind c1; returns the YAML's path."""
     request = Request(
-        write_single(folder, text, solver), ["c1"], ["c2"], os.path.join(folder, "cut")
+        write_single(folder, text, solver), [(["c1"], ["c2"])], os.path.join(folder, "cut")
     )
     result = split(request)
     write(request, result)

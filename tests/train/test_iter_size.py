@@ -40,7 +40,7 @@ def cut(folder, text=CHAIN, at="conv1", dual="conv2", solver=MOMENTUM, **more):
     path = write_single(folder, text, solver)
     from dualnet.cut.split import Request, split, write
 
-    request = Request(path, at.split(), dual.split(), os.path.join(str(folder), "cut"), **more)
+    request = Request(path, [(at.split(), dual.split())], os.path.join(str(folder), "cut"), **more)
     result = split(request)
     write(request, result)
     return result.yaml

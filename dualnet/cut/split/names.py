@@ -1,6 +1,6 @@
-"""What layers and blobs are called in net1 and net2.
+"""What layers and blobs are called in the pieces below and above a cut (net1 and net2 of two).
 
-Both keep the single net's names, with four exceptions. The dual section's copies in net2 have a
+Both keep the net's names, with four exceptions. The dual section's copies in the upper piece have a
 `p` appended (conv3p), as have the tops of Split layers. A dual layer that has no name of its own is
 called after its top, for the configuration names it. Where a layer works in place on values that
 have to stay whole, because they are sent or compared, its top becomes a blob of its own, named
@@ -39,39 +39,45 @@ class Names:
     """The names of both nets.
 
     Attributes:
-        originals, copies: Number of a dual layer to its name in net1, and its copy's in net2.
-        net1, net2: BlobVersion to its blob's name there, as the layer that makes it has it.
-        around: BlobVersion to the top of the Split layer that leads it around net2's dual section.
+        originals, copies: Number of a dual layer to its name in the lower piece, and its copy's in
+            the upper one.
+        lower, upper: A version to its blob's name there, as the layer that makes it has it.
+        around: A version to the top of the Split layer that leads it around the upper piece's dual
+            section.
         layers: Names of layers that are taken.
     """
 
     originals: dict[int, str]
     copies: dict[int, str]
-    net1: dict[BlobVersion, str]
-    net2: dict[BlobVersion, str]
+    lower: dict[BlobVersion, str]
+    upper: dict[BlobVersion, str]
     around: dict[BlobVersion, str]
     layers: frozenset[str]
 
     @property
     def dual(self) -> dict[str, str]:
-        """net1's dual layers: their copies in net2; a layer of each phase is in it once."""
+        """The lower piece's dual layers to their copies; a layer of each phase is in it once."""
         return {name: self.copies[number] for number, name in self.originals.items()}
 
-    def partner(self, version: BlobVersion) -> str:
-        """net2's name of a compared version, which is also net1's name of the input that has it."""
-        return self.around.get(version) or self.net2[version]
+    def sent_name(self, version: BlobVersion) -> str:
+        """The upper piece's name of a compared version: also that of the lower piece's input."""
+        return self.around.get(version) or self.upper[version]
 
 
-def choose_names(partition: Partition, flow: Flow) -> Names:
+def choose_names(partition: Partition, flow: Flow, used: Iterable[str] = ()) -> Names:
     """Name everything.
+
+    Args:
+        partition, flow: The cut.
+        used: Names of layers and blobs of the pieces further below.
 
     Raises:
         ConfigError: A blob has to stay whole, and a layer of one phase alone overwrites it.
     """
     dataflow = partition.dataflow
     taken = {layer.name for layer in dataflow.net.layer}
-    layers = Unique(taken)
-    blobs = Unique(version.name for version in dataflow.versions)
+    layers = Unique({*taken, *used})
+    blobs = Unique([*used, *(version.name for version in dataflow.versions)])
     section = set(partition.dual)
     originals: dict[int, str] = {}
     for number in partition.dual:
@@ -80,12 +86,12 @@ def choose_names(partition: Partition, flow: Flow) -> Names:
         if not dataflow.has_own_name(number):
             plain = layer.type.lower() if dataflow.is_in_place((number, 0)) else layer.top[0]
             originals[number] = layers.new(plain)
-    in_net2 = {name: layers.new(f"{name}p", "p") for name in dict.fromkeys(originals.values())}
-    copies = {number: in_net2[name] for number, name in originals.items()}
+    in_upper = {name: layers.new(f"{name}p", "p") for name in dict.fromkeys(originals.values())}
+    copies = {number: in_upper[name] for number, name in originals.items()}
     whole = {*partition.crossing, *(pair.version for pair in flow.compared)}
-    net1: dict[BlobVersion, str] = {}
-    net2: dict[BlobVersion, str] = {}
-    #: (a layer's number, its name in the half): the blob that it gets.
+    lower: dict[BlobVersion, str] = {}
+    upper: dict[BlobVersion, str] = {}
+    #: (a layer's number, its name in the piece): the blob that it gets.
     own: dict[tuple[int, str], str] = {}
 
     compared = {pair.version for pair in flow.compared}
@@ -105,8 +111,8 @@ def choose_names(partition: Partition, flow: Flow) -> Names:
                 f"{dataflow.path}: layer {layer} works on {version.name} in place in one phase "
                 "only, and that blob is exchanged; give it a top of its own"
             )
-        # Backward in place overwrites the gradient, and net2 has to send that of what is compared.
-        keeps_gradient = names is net2 and version in compared
+        # Backward in place overwrites the gradient, and that of what is compared has to be sent.
+        keeps_gradient = names is upper and version in compared
         if before in names and before not in whole and not keeps_gradient:
             return names[before]
         if (number, layer) not in own:
@@ -117,9 +123,9 @@ def choose_names(partition: Partition, flow: Flow) -> Names:
     for version in dataflow.versions:
         number = version.makers[0][0]
         if number in partition.lower or number in section:
-            net1[version] = named(version, net1, version.name, dataflow.layers[number].name)
+            lower[version] = named(version, lower, version.name, dataflow.layers[number].name)
     for version in partition.crossing:
-        net2[version] = net1[version]
+        upper[version] = lower[version]
     for version in dataflow.versions:
         number = version.makers[0][0]
         layer = dataflow.layers[number].name
@@ -127,13 +133,13 @@ def choose_names(partition: Partition, flow: Flow) -> Names:
             plain = version.name
             if not dataflow.is_in_place(version.makers[0]):
                 plain = blobs.new(f"{version.name}p", "p")
-            net2[version] = named(version, net2, plain, copies[number])
+            upper[version] = named(version, upper, plain, copies[number])
         elif number not in partition.lower:
-            net2[version] = named(version, net2, version.name, layer)
+            upper[version] = named(version, upper, version.name, layer)
     around = {
-        pair.version: blobs.new(f"{net2[pair.version]}p", "p")
+        pair.version: blobs.new(f"{upper[pair.version]}p", "p")
         for pair in flow.compared
         if pair.needs_split
     }
     taken |= {*originals.values(), *copies.values()}
-    return Names(originals, copies, net1, net2, around, frozenset(taken))
+    return Names(originals, copies, lower, upper, around, frozenset(taken))

@@ -1,4 +1,4 @@
-"""The text of net1 and of net2, from the single net and what was found out about its cut."""
+"""The text of the pieces below and above a cut, from the net and what was found out about it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dualnet.cut.dataflow import BlobVersion
 from dualnet.cut.prototxt import Source, Written, commented, format_fields, format_layer
 from dualnet.cut.shapes import Built
 from dualnet.cut.split.flow import Flow
+from dualnet.cut.split.headers import Exchanged, lower_text, upper_text
 from dualnet.cut.split.names import Names, Unique
 from dualnet.cut.split.partition import Partition
 
@@ -19,14 +20,17 @@ __all__ = ["NetWriter"]
 
 @dataclass
 class NetWriter:
-    """Writes both nets.
+    """Writes the nets below and above a cut.
 
     Attributes:
         partition, flow, names: The cut.
-        built: Phase to what building the single net showed.
-        source: The single net's text.
+        built: Phase to what building the net showed.
+        source: The net's text.
+        title: What the pieces' names begin with.
+        single: What headers call the single net that all is made from.
+        exchanged: What passes the cut.
+        below: What passes the cut before, if there is one.
         command: How to repeat this, for the header.
-        remarks: What the user should know; grows while the nets are written.
     """
 
     partition: Partition
@@ -34,8 +38,11 @@ class NetWriter:
     names: Names
     built: Mapping[str, Built]
     source: Source
+    title: str
+    single: str
+    exchanged: Exchanged
+    below: Optional[Exchanged]
     command: str
-    remarks: list[str]
 
     def __post_init__(self) -> None:
         self.dataflow = self.partition.dataflow
@@ -44,15 +51,16 @@ class NetWriter:
         self.lost = 0
         self._new = Unique(())
 
-    def net1(self) -> str:
-        """data … cut blobs, the dual section, and a loss for every pair that is compared."""
+    def lower(self) -> str:
+        """What leads to the cut, the dual section, and a loss for every pair that is compared."""
         self._new = Unique(self.names.layers)
-        parts = [self._net1_header(), self._fields("net1")]
-        parts += [self._partner_input(pair.version) for pair in self.flow.compared]
+        header = lower_text(self.single, self.below, self.exchanged)
+        parts = [self._header(header), self._fields(self.exchanged.number)]
+        parts += [self._compared_input(pair.version) for pair in self.flow.compared]
         for phase in self.phases:
             parts += self._stand_ins(phase)
         order = [*self._lower_order(), *self.partition.dual]
-        names = self.names.net1
+        names = self.names.lower
         for number in order:
             wanted = self._renamed(number, names, names)
             if number in self.names.originals:
@@ -65,12 +73,13 @@ class NetWriter:
         parts += self._losses(order)
         return "".join(parts)
 
-    def net2(self) -> str:
+    def upper(self) -> str:
         """Cut blobs and labels as inputs, the dual section's copy, and the rest."""
         self._new = Unique(self.names.layers)
-        parts = [self._net2_header(), self._fields("net2")]
+        header = upper_text(self.single, self.exchanged)
+        parts = [self._header(header), self._fields(self.exchanged.number + 1)]
         parts += self._cut_inputs()
-        names, around = self.names.net2, self.names.around
+        names, around = self.names.upper, self.names.around
         led = {**names, **around}
         splits = dict(around)
         for version in [s for s in splits if s in self.partition.crossing]:
@@ -92,7 +101,7 @@ class NetWriter:
             parts += self._silence(unread, phase)
         return "".join(parts)
 
-    # Layers of the single net.
+    # Layers of the net that is cut.
 
     def _renamed(
         self, number: int, bottoms: Mapping[BlobVersion, str], tops: Mapping[BlobVersion, str]
@@ -109,9 +118,9 @@ class NetWriter:
         return written.text
 
     def _lower_order(self) -> list[int]:
-        """Order of net1's layers: those needed for labels, for cut blobs, then the rest.
+        """Order of the lower piece's layers: those needed for labels, for cut blobs, then the rest.
 
-        net1 sends after the last cut blob. Reordering cannot move a reader past an in-place layer,
+        It sends after the last cut blob. Reordering cannot move a reader past an in-place layer,
         because Caffe gives a blob that is overwritten in place no other reader (insert_splits.cpp).
         """
         lower = self.partition.lower
@@ -134,7 +143,7 @@ class NetWriter:
         return self.dataflow.reads[number] if "TRAIN" in self.dataflow.phases_of(number) else []
 
     def _is_read(self, version: BlobVersion, phase: str = "TRAIN") -> bool:
-        """Whether the single net's upper side, or any layer for net1's sake, reads a version."""
+        """Whether the upper side or the dual section reads a version."""
         above = {*self.partition.dual, *self.partition.upper}
         return any(
             number in above and phase in self.dataflow.phases_of(number)
@@ -142,7 +151,7 @@ class NetWriter:
         )
 
     def _is_unread(self, version: BlobVersion, read: Iterable[BlobVersion]) -> bool:
-        """Whether a blob of net1 would be one of its outputs in training."""
+        """Whether a blob of the lower piece would be one of its outputs in training."""
         if "TRAIN" not in version.phases:
             return version in self.flow.labels
         return version not in read and self._is_read(version)
@@ -150,11 +159,11 @@ class NetWriter:
     # Layers that are new.
 
     def _stand_ins(self, phase: str) -> list[str]:
-        """A zero for each label that the single net has in the other phase alone."""
+        """A zero for each label that the net has in the other phase alone."""
         written = []
         for version in self.flow.labels:
             if phase not in version.phases:
-                top = self.names.net1[version]
+                top = self.names.lower[version]
                 layer = caffe_pb2.LayerParameter(
                     name=self._new.new(f"{top}_absent"), type="DummyData", top=[top]
                 )
@@ -167,24 +176,24 @@ class NetWriter:
         """A blob's shape in one phase, where it may have to be stood in for."""
         return self.built[phase].blobs[version.name] if phase in version.phases else [1]
 
-    def _partner_input(self, version: BlobVersion) -> str:
-        partner = self.names.partner(version)
+    def _compared_input(self, version: BlobVersion) -> str:
+        sent_name = self.names.sent_name(version)
         layer = caffe_pb2.LayerParameter(
-            name=self._new.new(f"{partner}_data"), type="Input", top=[partner]
+            name=self._new.new(f"{sent_name}_data"), type="Input", top=[sent_name]
         )
         self._limit(layer, "TRAIN")
         layer.input_param.shape.add(dim=self.built["TRAIN"].blobs[version.name])
         return format_layer(layer)
 
     def _cut_inputs(self) -> list[str]:
-        """One Input layer for all that comes from net1; one a phase if the batches differ."""
+        """One Input layer for all that comes from below; one a phase if the batches differ."""
         versions = [*self.flow.blobs, *self.flow.labels]
         shapes = [[self._shape(version, phase) for version in versions] for phase in self.phases]
         is_same = all(one == shapes[0] for one in shapes)
-        name = self._new.new(f"{self.names.net2[versions[0]]}_data")
+        name = self._new.new(f"{self.names.upper[versions[0]]}_data")
         written = []
         for phase, sizes in list(zip(self.phases, shapes))[: 1 if is_same else None]:
-            tops = [self.names.net2[version] for version in versions]
+            tops = [self.names.upper[version] for version in versions]
             layer = caffe_pb2.LayerParameter(name=name, type="Input", top=tops)
             if not is_same:
                 self._limit(layer, phase)
@@ -210,16 +219,17 @@ class NetWriter:
         """One loss a pair, weighted 1; `coupling` in the YAML sets what the target asks for."""
         here = {str(self.dataflow.layers[number].name) for number in order}
         here.update(self.names.originals.values())
-        here.update(self.names.net1.values())
-        pairs = [(self.names.net1[p.version], self.names.partner(p.version))
+        here.update(self.names.lower.values())
+        pairs = [(self.names.lower[p.version], self.names.sent_name(p.version))
                  for p in self.flow.compared]  # fmt: skip
         written = []
-        for blob, partner in pairs:
+        for blob, sent_name in pairs:
             name = "loss" if len(pairs) == 1 and "loss" not in here else f"{blob}_loss"
             name = Unique(here).new(name)
             layer = caffe_pb2.LayerParameter(
-                name=name, type="EuclideanLoss", bottom=[blob, partner], top=[name], loss_weight=[1]
-            )
+                name=name, type="EuclideanLoss", bottom=[blob, sent_name], top=[name],
+                loss_weight=[1],
+            )  # fmt: skip
             self._limit(layer, "TRAIN")
             written.append(format_layer(layer))
         return written
@@ -230,54 +240,13 @@ class NetWriter:
 
     # What stands at the top of the file.
 
-    def _fields(self, role: str) -> str:
+    def _fields(self, number: int) -> str:
         """The net's fields besides its layers."""
         net = caffe_pb2.NetParameter()
         net.CopyFrom(self.dataflow.net)
         net.ClearField("layer")
-        net.name = f"{self.title}_{role}"
+        net.name = f"{self.title}_net{number}"
         return format_fields(net)
-
-    @property
-    def title(self) -> str:
-        """The single net's name, without saying that it is one."""
-        name = self.dataflow.net.name or "net"
-        return name[: -len("_single")] if name.endswith("_single") else name
-
-    def _net1_header(self) -> str:
-        cut = _listed(self.names.net1[version] for version in self.flow.blobs)
-        losses = _listed(
-            f"{self.names.net1[p.version]} and net2's {self.names.partner(p.version)}"
-            for p in self.flow.compared
-        )
-        text = (
-            f"net1: {self._single()} up to {cut}, which net2 takes; {_listed(self.names.dual)}; "
-            f"and a loss on the distance between {losses}."
-        )
-        return self._header(text)
-
-    def _net2_header(self) -> str:
-        tops = [self.names.net2[version] for version in (*self.flow.blobs, *self.flow.labels)]
-        text = (
-            f"net2: {self._single()} from {_listed(tops)}, which net1 sends, to its end; "
-            f"{_listed(self.names.dual.values())} is the copy of net1's "
-            f"{_listed(self.names.dual)}. Sent back for net1's loss: "
-            f"{_listed(self.names.partner(p.version) for p in self.flow.compared)}."
-        )
-        if self.names.around:
-            text += (
-                " A Split layer collects the gradient of what reads a blob beside the dual layers."
-            )
-        return self._header(text)
-
-    def _single(self) -> str:
-        return self.dataflow.net.name or "the single net"
 
     def _header(self, text: str) -> str:
         return commented(f"{text} Made by", self.command)
-
-
-def _listed(names: Iterable[Optional[str]]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    given = [str(name) for name in names]
-    return " and ".join([", ".join(given[:-1]), given[-1]]) if len(given) > 1 else given[0]

@@ -1,9 +1,9 @@
-"""Which layers go to net1, which to net2, which to both, and what crosses the cut.
+"""Which layers go to the lower piece, which to the upper, which to both, and what crosses the cut.
 
 The upper side is everything that depends on the cut blobs; the lower side is all the rest: what
 makes the cut blobs, branches beside them, auxiliary losses below. Whatever the lower side makes and
 the upper side reads crosses, whether it was named or not. The dual section belongs to the upper
-side, and net1 has a copy of it.
+side, and the lower piece has a copy of it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from dualnet.cut.dataflow import BlobVersion, DataflowGraph, nearest
 from dualnet.errors import ConfigError
 
-__all__ = ["Partition", "dual_name", "find_partition", "has_loss"]
+__all__ = ["Partition", "dual_name", "find_partition", "has_loss", "numbers_of"]
 
 #: Layers without bottoms that make the same values each time; they go where they are read.
 _CONSTANTS = ("Parameter", "DummyData")
@@ -27,9 +27,9 @@ class Partition:
 
     Attributes:
         dataflow: The single net.
-        lower: Numbers of the layers of net1, the dual section left out.
+        lower: Numbers of the layers of the lower piece (net1 of two), the dual section left out.
         dual: Numbers of the dual section's layers, in forward order.
-        upper: Numbers of the layers of net2, the dual section left out.
+        upper: Numbers of the layers of the upper piece, the dual section left out.
         crossing: What the lower side makes and the upper side or the dual section reads: the blobs
             that were asked for, then the others in the order in which they are made.
         found: Those of them that were not asked for.
@@ -74,8 +74,8 @@ def find_partition(dataflow: DataflowGraph, at: Sequence[str], dual: Sequence[st
     ):
         names = ", ".join(version.name for version in asked)
         raise ConfigError(
-            f"{path}: --at {names}: no loss in phase TRAIN depends on it, so net2 would learn "
-            "nothing; cut before the loss"
+            f"{path}: --at {names}: no loss in phase TRAIN depends on it, so what comes "
+            "after would learn nothing; cut before the loss"
         )
     section = _section(dataflow, above, asked, dual)
     lower = [number for number in dataflow.numbers if number not in above]
@@ -130,7 +130,7 @@ def _cut_blob(dataflow: DataflowGraph, name: str) -> BlobVersion:
             )
     if not version.readers:
         raise ConfigError(
-            f"{path}: --at {name}: no layer reads it, so nothing would be left for net2; cut at "
+            f"{path}: --at {name}: no layer reads it, so nothing would come after; cut at "
             "an earlier blob, closer to the data"
         )
     return version
@@ -184,11 +184,11 @@ def _crossing(dataflow: DataflowGraph, above: set[int]) -> list[BlobVersion]:
 def _section(
     dataflow: DataflowGraph, above: set[int], asked: Sequence[BlobVersion], names: Sequence[str]
 ) -> list[int]:
-    """The dual section: checked to stand on the cut, to be whole, and to lead on to net2's loss."""
+    """The dual section: checked to stand on the cut, to be whole, and to lead on to the loss."""
     path = dataflow.path
     section: set[int] = set()
     for name in _once(names, "--dual", path):
-        numbers = _numbers_of(dataflow, name)
+        numbers = numbers_of(dataflow, name)
         if not numbers:
             names_there = [dual_name(dataflow, number) for number in dataflow.numbers]
             raise ConfigError(
@@ -198,7 +198,7 @@ def _section(
         _check_dual_layer(dataflow, above, asked, name, numbers)
         section.update(numbers)
     _add_nameless(dataflow, above, section)
-    # Constants that the section reads are made once, in net1, and sent: both nets need the same.
+    # Constants that the section reads are made once, below, and sent: both nets need the same.
     above.difference_update(
         [
             number
@@ -217,13 +217,13 @@ def _section(
                 maker = dual_name(dataflow, version.makers[0][0])
                 raise ConfigError(
                     f"{path}: --dual {dual_name(dataflow, number)}: it reads {version.name}, which "
-                    f"layer {maker} of net2 makes; name {maker} in --dual too, or layers that "
-                    f"read the cut: {_readers_of(dataflow, asked)}"
+                    f"layer {maker} after the cut makes; name {maker} in --dual too, or layers "
+                    f"that read the cut: {_readers_of(dataflow, asked)}"
                 )
     return sorted(section)
 
 
-def _numbers_of(dataflow: DataflowGraph, name: str) -> list[int]:
+def numbers_of(dataflow: DataflowGraph, name: str) -> list[int]:
     """The layers that --dual means by a name: one, or one a phase.
 
     Raises:
@@ -277,22 +277,22 @@ def _check_dual_layer(
             version.makers[0]
         ):
             raise ConfigError(
-                f"{start}it works in place on the cut blob {version.name} and so belongs to net1; "
-                f"layers that read the cut: {_readers_of(dataflow, asked)}"
+                f"{start}it works in place on the cut blob {version.name} and so comes before the "
+                f"cut; layers that read the cut: {_readers_of(dataflow, asked)}"
             )
     if not all(number in above for number in numbers):
         raise ConfigError(
-            f"{start}it lies below the cut and belongs to net1; layers that read the cut: "
+            f"{start}it comes before the cut; layers that read the cut: "
             f"{_readers_of(dataflow, asked)}"
         )
     if not any(number in dataflow.used["TRAIN"] for number in numbers):
         raise ConfigError(f"{start}it is in phase TEST only; a dual layer takes part in training")
     if has_loss(layer):
         raise ConfigError(
-            f"{start}it adds to the loss, which would count in both nets; leave it to net2"
+            f"{start}it adds to the loss, which would count in both nets; leave it out of --dual"
         )
     if not layer.top:
-        raise ConfigError(f"{start}it has no top that could be compared; leave it to net2")
+        raise ConfigError(f"{start}it has no top that could be compared; leave it out of --dual")
 
 
 def _readers_of(dataflow: DataflowGraph, asked: Sequence[BlobVersion]) -> str:
@@ -307,7 +307,11 @@ def _readers_of(dataflow: DataflowGraph, asked: Sequence[BlobVersion]) -> str:
 
 def _check_sharing(partition: Partition) -> None:
     """Parameters with one name are one parameter, which two processes cannot have."""
-    groups = {"net1": partition.lower, "the dual section": partition.dual, "net2": partition.upper}
+    groups = {
+        "before the cut": partition.lower,
+        "the dual section": partition.dual,
+        "after the cut": partition.upper,
+    }
     owners: dict[str, tuple[str, str]] = {}
     dataflow = partition.dataflow
     for group, numbers in groups.items():

@@ -1,4 +1,4 @@
-"""Both halves of a net: their prototxt, solvers and YAML, made from what the cut is."""
+"""The pieces of a net: their prototxt, solvers and YAML, made from what the cuts are."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from dualnet.atomic import write_together
+from dualnet.config.chain import piece_names
 from dualnet.cut.dataflow import DataflowGraph
 from dualnet.cut.graph import read_solver, solver_states
 from dualnet.cut.prototxt import Source
 from dualnet.cut.shapes import build_phases
+from dualnet.cut.split.chain import CutNames, Whole, check_order, divide
 from dualnet.cut.split.configuration import write_yaml
-from dualnet.cut.split.flow import find_flow
-from dualnet.cut.split.names import choose_names
-from dualnet.cut.split.nets import NetWriter
-from dualnet.cut.split.partition import find_partition
 from dualnet.cut.split.remarks import remarks_on
 from dualnet.cut.split.single import single_net
 from dualnet.cut.split.solvers import check_solver, write_solver
@@ -36,8 +34,8 @@ class Request:
 
     Attributes:
         net: The single net's train_test prototxt.
-        at: Cut blobs.
-        dual: Layers that both nets are to have.
+        cuts: The cut blobs, and the layers that both pieces beside the cut are to have, of each
+            cut, from the data to the loss.
         output: Directory for the files.
         solver: The single net's solver; default the one beside `net` that its name suggests.
         target, tie, loss: The coupling, as in the YAML.
@@ -45,8 +43,7 @@ class Request:
     """
 
     net: str
-    at: Sequence[str]
-    dual: Sequence[str]
+    cuts: Sequence[CutNames]
     output: str
     solver: Optional[str] = None
     target: str = "gradient"
@@ -57,7 +54,9 @@ class Request:
     @property
     def command(self) -> str:
         """The `dualnet split` command line that reproduces this request."""
-        words = ["dualnet", "split", self.net, "--at", *self.at, "--dual", *self.dual]
+        words = ["dualnet", "split", self.net]
+        for at, dual in self.cuts:
+            words += ["--at", *at, "--dual", *dual]
         words += ["-o", self.output]
         if self.solver:
             words += ["--solver", self.solver]
@@ -74,7 +73,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Split:
-    """The files of both halves.
+    """The files of all pieces.
 
     Attributes:
         contents: Path to text.
@@ -100,35 +99,41 @@ def split(request: Request) -> Split:
     remarks += single.remarks
     dataflow = _connect(single.net, request.net, solver, remarks)
     _check_shapes(request, dataflow)
-    partition = find_partition(dataflow, request.at, request.dual)
+    check_order(dataflow, request.cuts)
     built = build_phases(dataflow, dataflow.used, request.shapes)
-    flow = find_flow(partition, built["TRAIN"].learning(dataflow))
-    names = choose_names(partition, flow)
     source = single.source(_text(request.net), request.net)
-    writer = NetWriter(partition, flow, names, built, source, request.command, remarks)
-    nets = {
-        role: os.path.join(request.output, f"{role}_train_test.prototxt")
-        for role in ("net1", "net2")
-    }
-    contents = {nets["net1"]: writer.net1(), nets["net2"]: writer.net2()}
-    solver_text, lost = _text(solver_path), 0
+    title = _title(single.net.name)
+    divisions = divide(
+        Whole(dataflow, built, source), request.cuts, title, solver_states(solver), request.command
+    )
+    pieces = piece_names(len(divisions) + 1)
+    nets = {name: os.path.join(request.output, f"{name}_train_test.prototxt") for name in pieces}
+    texts = [*(division.lower for division in divisions), divisions[-1].upper]
+    contents = dict(zip(nets.values(), texts))
+    solver_text, solver_lost = _text(solver_path), 0
     solvers = {"single": single.solver} if single.solver else {}
-    for role in ("single", "net1", "net2"):
-        if role not in solvers:
-            written = write_solver(solver_text, solver, role, nets.get(role, request.net))
-            solvers[role] = os.path.join(request.output, f"{role}_solver.prototxt")
-            contents[solvers[role]] = written.text
-            lost = written.lost
+    for name in ("single", *pieces):
+        if name not in solvers:
+            written = write_solver(solver_text, solver, name, nets.get(name, request.net))
+            solvers[name] = os.path.join(request.output, f"{name}_solver.prototxt")
+            contents[solvers[name]] = written.text
+            solver_lost = written.lost
     coupling = {"target": request.target, "tie": request.tie}
     if request.loss != "prototxt":
         coupling["loss"] = request.loss
     yaml_path = os.path.join(request.output, YAML_NAME)
-    contents[yaml_path] = write_yaml(
-        partition, flow, names, writer.title, solvers, coupling, request.command
-    )
-    remarks += remarks_on(partition, flow)
-    remarks += _lost_comments(request.net, source, writer.lost, solver_path, lost)
+    passing = [division.exchanged for division in divisions]
+    contents[yaml_path] = write_yaml(title, solvers, passing, coupling, request.command)
+    for division in divisions:
+        remarks += remarks_on(division.partition, division.flow, division.exchanged.number)
+    lost = sum(division.lost for division in divisions)
+    remarks += _lost_comments(request.net, source, lost, solver_path, solver_lost)
     return Split(contents, remarks, yaml_path)
+
+
+def _title(name: str) -> str:
+    """The single net's name, without saying that it is one."""
+    return (name[: -len("_single")] if name.endswith("_single") else name) or "net"
 
 
 def write(request: Request, result: Split, force: bool = False) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dualnet.cut.split.flow import Flow
 from dualnet.cut.split.partition import Partition
+from dualnet.cut.upstream import FEEDS
 
 __all__ = ["remarks_on"]
 
-#: Data layers that a program fills by hand; in a training they stay zero.
-_HAND_FED = ("Input", "MemoryData")
 
+def remarks_on(partition: Partition, flow: Flow, cut: int = 1) -> list[str]:
+    """One line each: what else crosses, what is left out, where the pieces differ from the net.
 
-def remarks_on(partition: Partition, flow: Flow) -> list[str]:
-    """One line each: what else crosses, what is left out, where the halves differ from the net."""
+    Args:
+        partition, flow: The cut.
+        cut: Its number in the chain, from 1.
+    """
+    lower, upper = f"net{cut}", f"net{cut + 1}"
     dataflow = partition.dataflow
     remarks = []
     if partition.found:
@@ -30,12 +34,13 @@ def remarks_on(partition: Partition, flow: Flow) -> list[str]:
             continue
         if layer.type == "Dropout" and layer.dropout_param.dropout_ratio > 0:
             remarks.append(
-                f"dual layer {label}: net1 and net2 drop different values, so net1's gradient "
-                "is that of a net whose two copies differ; leave Dropout out of --dual"
+                f"dual layer {label}: {lower} and {upper} drop different values, so the "
+                f"gradient of {lower} is that of a net whose two copies differ; leave Dropout out "
+                "of --dual"
             )
         elif layer.type == "Pooling" and layer.pooling_param.pool == layer.pooling_param.STOCHASTIC:
             remarks.append(
-                f"dual layer {label}: net1 and net2 pool by different random numbers; leave "
+                f"dual layer {label}: {lower} and {upper} pool by different random numbers; leave "
                 "stochastic pooling out of --dual"
             )
         elif layer.type == "BatchNorm" and not layer.batch_norm_param.use_global_stats:
@@ -50,7 +55,7 @@ def remarks_on(partition: Partition, flow: Flow) -> list[str]:
             )
     for number in partition.lower:
         layer, label = dataflow.layers[number], dataflow.label(number)
-        if number in train and layer.type in _HAND_FED and not layer.bottom:
+        if lower == "net1" and number in train and layer.type in FEEDS:
             remarks.append(
                 f"layer {label} of type {layer.type}: nothing fills {', '.join(layer.top)} in "
                 "dualnet train; put a data layer there"
@@ -59,10 +64,10 @@ def remarks_on(partition: Partition, flow: Flow) -> list[str]:
     tested = [
         dataflow.label(number) for number in partition.lower
         if dataflow.phases_of(number) == {"TEST"} and dataflow.layers[number].bottom
-        and number not in needed
+        and dataflow.layers[number].type != "Silence" and number not in needed
     ]  # fmt: skip
     if tested:
-        remarks.append(f"tests run net1 up to the cut and so leave out {', '.join(tested)}")
+        remarks.append(f"tests run {lower} up to the cut and so leave out {', '.join(tested)}")
     return remarks
 
 

@@ -62,7 +62,7 @@ def single_net(path: str, solver: Any, solver_path: str) -> SingleNet:
     if found.origins is not None:
         remarks.append(
             f"tests are those of {found.test_path}: what differs there from {path} is in the "
-            "halves for phase TEST"
+            "pieces for phase TEST"
         )
     others = [test.path for test in test_nets(solver, solver_path)[1:]]
     count = max(len(solver.test_iter), len(others) + 1)

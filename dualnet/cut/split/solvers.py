@@ -19,7 +19,7 @@ _TEST_NET = re.compile(r"""\btest_net\s*:\s*("[^"\n]*"|'[^'\n]*')[ \t]*\n?""")
 
 
 def check_solver(solver: Any, path: str, target: Optional[str] = None) -> list[str]:
-    """Refuse what two halves cannot do; returns remarks on what they do differently.
+    """Refuse what pieces cannot do; returns remarks on what they do differently.
 
     Raises:
         ConfigError: As said.
@@ -27,8 +27,8 @@ def check_solver(solver: Any, path: str, target: Optional[str] = None) -> list[s
     check_iter_size(solver, path, target)
     if solver.clip_gradients > 0:
         return [
-            f"{path}: clip_gradients {solver.clip_gradients:g}: each half clips by the norm of its "
-            "own gradient, the single net by that of all of it"
+            f"{path}: clip_gradients {solver.clip_gradients:g}: each piece clips by the norm of "
+            "its own gradient, the single net by that of all of it"
         ]
     return []
 
@@ -41,7 +41,7 @@ def write_solver(text: str, solver: Any, role: str, net_path: str) -> Written:
     Args:
         text: The single net's solver prototxt.
         solver: What was read from it.
-        role: `net1`, `net2` or `single`.
+        role: `net1`, `net2`, … or `single`.
         net_path: The train_test prototxt.
     """
     wanted = caffe_pb2.SolverParameter()

@@ -83,24 +83,40 @@ class NetDriver:
         for start, stop in reversed(self._ranges(layers, len(self._names) - 1)):
             self.net._backward(stop, start)
 
-    def backward_from(self, diffs: dict[str, np.ndarray]) -> None:
-        """Run backward to the inputs from gradients given at some blobs, and from nowhere else.
+    def backward_from(self, diffs: dict[str, np.ndarray], beyond: Collection[Layer] = ()) -> None:
+        """Run backward to the inputs from gradients given at some blobs, and from own losses.
 
         Args:
             diffs: Blob name to dL/d(blob), of its shape: the part of the gradient that does not
                 come from below, so that a blob which feeds another of them gets both parts.
+            beyond: Layers after the last of the blobs that take part, as those do which lead to an
+                auxiliary loss of this net. They have been run forward.
         """
         places = {blob: self._last_maker(blob) for blob in diffs}
-        order = sorted(places, key=lambda blob: places[blob], reverse=True)
         for blob in diffs:
             self.diff(blob)[...] = 0
             for top in self._split_tops(blob):
                 self.diff(top)[...] = 0
-        for blob, below in zip(order, [*order[1:], None]):
-            self.diff(blob)[...] += diffs[blob]
-            end = 0 if below is None else places[below] + 1
-            if places[blob] >= end:
-                self.net._backward(places[blob], end)
+        run = set(range(max(places.values()) + 1))
+        for layer in beyond:
+            run.update(range(self._number(layer), self._end_of(layer) + 1))
+        if beyond:  # what these layers leave in a Split layer's tops has to come back together
+            for number, kind in enumerate(self._types):
+                if kind == "Split" and self._bottoms[number][0] in diffs:
+                    run.add(number)
+        last: Optional[int] = None
+        previous = -1
+        for number in sorted(run, reverse=True):
+            given = [blob for blob, place in places.items() if place == number]
+            if last is not None and (given or previous != number + 1):
+                self.net._backward(last, previous)
+                last = None
+            for blob in given:
+                self.diff(blob)[...] += diffs[blob]
+            last = number if last is None else last
+            previous = number
+        if last is not None:
+            self.net._backward(last, previous)
 
     def layer_after(self, layer: Layer) -> int:
         """The layer that follows `layer` and its Split layers; `layer` must not be the last."""

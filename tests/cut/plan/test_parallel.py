@@ -114,7 +114,7 @@ def test_each_cut_trains_as_the_single_net(tmp_path, text):
         if len(cut.blobs) > 1:
             path = str(tmp_path / "single_train_test.prototxt")
             folder = str(tmp_path / f"cut{number}")
-            request = SplitRequest(path, cut.blobs, cut.dual, folder)
+            request = SplitRequest(path, [(cut.blobs, cut.dual)], folder)
             result = split(request)
             write(request, result)
             settings = ("train.batch_size=8", "update.learning_rate=0.001")

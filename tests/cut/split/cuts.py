@@ -120,7 +120,7 @@ def run_net(net: Net, scratch: str, caffe_dir: Optional[Path]) -> Iterator[dict[
     noise = 0.0
     for number, (at, dual) in enumerate(net.cuts or _cuts_of_chain(path)):
         folder = os.path.join(scratch, f"cut{number}")
-        request = Request(path, at.split(), dual.split(), folder)
+        request = Request(path, [(at.split(), dual.split())], folder)
         try:
             result = split(request)
         except ConfigError:

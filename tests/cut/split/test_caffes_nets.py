@@ -42,7 +42,7 @@ def test_halves_fit_together(caffe_dir, name, at, dual):
     net = NETS[name]
     shape = {"GoogLeNet": (3, 224, 224), "CaffeNet": (3, 227, 227), "AlexNet": (3, 227, 227)}
     request = Request(
-        str(caffe_dir / net.path), at.split(), dual.split(), "cut", str(caffe_dir / net.solver),
+        str(caffe_dir / net.path), [(at.split(), dual.split())], "cut", str(caffe_dir / net.solver),
         shapes={"data": shape.get(name, net.image)},
     )  # fmt: skip
     result = split(request)

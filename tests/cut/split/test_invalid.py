@@ -90,16 +90,16 @@ CASES = {
     "unknown layer": (CHAIN, SOLVER, {"dual": ["conv33"]},
         ["--dual conv33: no such layer", "did you mean conv3?", "that read the cut: conv3"]),
     "below the cut": (CHAIN, SOLVER, {"dual": ["conv2"]},
-        ["--dual conv2: it lies below the cut", "layers that read the cut: conv3"]),
+        ["--dual conv2: it comes before the cut", "layers that read the cut: conv3"]),
     "in place on the cut": (CHAIN, SOLVER, {"dual": ["relu2"]},
         ["--dual relu2: it works in place on the cut blob conv2", "read the cut: conv3"]),
     "not on the cut": (CHAIN, SOLVER, {"at": ["conv1"], "dual": ["conv3"]},
-        ["--dual conv3: it reads conv2, which layer relu2 of net2 makes", "name relu2"]),
+        ["--dual conv3: it reads conv2, which layer relu2 after the cut makes", "name relu2"]),
     "a gap": (CHAIN, SOLVER, {"at": ["conv1"], "dual": ["conv2", "conv3"]},
-        ["--dual conv3: it reads conv2, which layer relu2 of net2 makes"]),
+        ["--dual conv3: it reads conv2, which layer relu2 after the cut makes"]),
     "a data layer": (CHAIN, SOLVER, {"dual": ["data"]}, ["--dual data: it makes data"]),
     "a loss": (CHAIN, SOLVER, {"at": ["ip"], "dual": ["loss"]},
-        ["--dual loss: it adds to the loss", "leave it to net2"]),
+        ["--dual loss: it adds to the loss", "leave it out of --dual"]),
     "a layer with a loss_weight": (
         CHAIN.replace('top: "conv3"', 'top: "conv3" loss_weight: 0.1', 1), SOLVER, {},
         ["--dual conv3: it adds to the loss"]),
@@ -116,15 +116,16 @@ CASES = {
         + conv("conv2", "conv1", more=SHARED.replace("'b'", "'c'"))
         + conv("conv3", "conv2") + conv("conv4", "conv3", more=SHARED.replace("'b'", "'d'"))
         + classifier("conv4"), SOLVER, {},
-        ["layers conv2 (net1) and conv4 (net2) share the parameter w", "cut above or below both"]),
+        ["layers conv2 (before the cut) and conv4 (after the cut) share the parameter w",
+         "cut above or below both"]),
     "shared with the dual section": (
         DATA + conv("conv1", "data") + conv("conv2", "conv1") + conv("conv3", "conv2", more=SHARED)
         + conv("conv4", "conv3", more=SHARED) + classifier("conv4"), SOLVER, {},
-        ["layers conv3 (the dual section) and conv4 (net2) share the parameter w"]),
+        ["layers conv3 (the dual section) and conv4 (after the cut) share the parameter w"]),
     "shared with the section below": (
         DATA + conv("conv1", "data") + conv("conv2", "conv1", more=SHARED)
         + conv("conv3", "conv2", more=SHARED) + classifier("conv3"), SOLVER, {},
-        ["layers conv2 (net1) and conv3 (the dual section) share"]),
+        ["layers conv2 (before the cut) and conv3 (the dual section) share"]),
     "blob nobody makes": (CHAIN.replace('bottom: "conv2"', 'bottom: "conv22"', 1), SOLVER, {},
         ["layer relu2 reads conv22 in phase TRAIN", "did you mean conv2?"]),
     "blob made twice": (CHAIN + conv("conv4", "conv1", "conv2"), SOLVER, {},
@@ -180,9 +181,10 @@ CASES = {
 def test_refused_in_one_line(tmp_path, name):
     net, solver, options, parts = CASES[name]
     path = write_single(tmp_path / "nets", net, solver)
-    settings = {"at": ["conv2"], "dual": ["conv3"], "output": "cut", **options}
+    settings = {"output": "cut", **options}
+    cut = (settings.pop("at", ["conv2"]), settings.pop("dual", ["conv3"]))
     with pytest.raises(DualnetError) as caught:
-        split(Request(path, **settings))
+        split(Request(path, [cut], **settings))
     message = str(caught.value)
     assert "\n" not in message
     for part in parts:
@@ -199,14 +201,14 @@ def test_solver_is_looked_for_beside_the_net(tmp_path):
     path = write_single(tmp_path / "nets")
     os.remove(path.replace("train_test", "solver"))
     with pytest.raises(DualnetError, match=r"no solver of a matching name beside it.*--solver"):
-        split(Request(path, ["conv2"], ["conv3"], "cut"))
+        split(Request(path, [(["conv2"], ["conv3"])], "cut"))
 
 
 # Writing.
 
 
 def request(tmp_path, output):
-    return Request(write_single(tmp_path / "nets"), ["conv2"], ["conv3"], output)
+    return Request(write_single(tmp_path / "nets"), [(["conv2"], ["conv3"])], output)
 
 
 def test_files_are_not_replaced_without_force(tmp_path):
@@ -247,7 +249,7 @@ def test_what_is_split_is_never_replaced(tmp_path):
     asked = request(tmp_path, folder)
     os.rename(asked.net, f"{folder}/net1_train_test.prototxt")
     asked = Request(
-        f"{folder}/net1_train_test.prototxt", ["conv2"], ["conv3"], folder,
+        f"{folder}/net1_train_test.prototxt", [(["conv2"], ["conv3"])], folder,
         f"{folder}/single_solver.prototxt",
     )  # fmt: skip
     with pytest.raises(UsageError, match="would replace what is being split"):

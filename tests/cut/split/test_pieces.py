@@ -41,7 +41,7 @@ def test_shipped_halves_are_the_shipped_single_net_split(
     (tmp_path / "own" / "data").symlink_to(tmp_path / "data")
     monkeypatch.chdir(tmp_path / "own")
     request = Request(
-        f"{folder}/single_train_test.prototxt", ["pool2"], dual.split(), folder,
+        f"{folder}/single_train_test.prototxt", [(["pool2"], dual.split())], folder,
         shapes={"data": shape} if shape else {},
     )  # fmt: skip
     result = split(request)
@@ -98,7 +98,9 @@ BRANCHES = [
 def test_ten_iterations_are_those_of_the_single_net(repository, monkeypatch, net, at, dual):
     (repository / "tests").exists()
     os.symlink(str(repository / "tests"), "tests")
-    request = Request(f"tests/cut/nets/{net}_train_test.prototxt", at.split(), dual.split(), "cut")
+    request = Request(
+        f"tests/cut/nets/{net}_train_test.prototxt", [(at.split(), dual.split())], "cut"
+    )
     result = split(request)
     write(request, result)
     outcome = train_whole_and_halved(result.yaml, "run", 10, "update.learning_rate=0.001")
@@ -135,7 +137,7 @@ def test_net_without_a_test_phase(tmp_path):
     text = CHAIN.replace(DATA, DATA[: DATA.rindex("layer")])
     solver = "net: 'single_train_test.prototxt' base_lr: 0.01 lr_policy: 'fixed' max_iter: 3"
     path = write_single(tmp_path / "nets", text, solver)
-    request = Request(path, ["conv2"], ["conv3"], str(tmp_path / "cut"))
+    request = Request(path, [(["conv2"], ["conv3"])], str(tmp_path / "cut"))
     result = split(request)
     assert any(remark.startswith("no phase TEST, as the solver") for remark in result.remarks)
     write(request, result)

@@ -144,7 +144,7 @@ def test_in_place_layers_of_one_name_get_different_blobs(tmp_path):
 def test_ambiguous_dual_layers_are_asked_for_by_their_tops(tmp_path, dual, parts):
     path = write_single(tmp_path, BETWEEN)
     with pytest.raises(ConfigError) as caught:
-        split(Request(path, ["conv1"], dual.split(), "cut"))
+        split(Request(path, [(["conv1"], dual.split())], "cut"))
     for part in parts:
         assert part in str(caught.value)
 
@@ -159,7 +159,7 @@ MIXED += classifier("conv2")
 def test_layers_with_weights_that_share_a_name_are_refused(tmp_path, text, name):
     path = write_single(tmp_path, text)
     requests = (
-        lambda: split(Request(path, ["conv1"], ["ip"], "cut")),
+        lambda: split(Request(path, [(["conv1"], ["ip"])], "cut")),
         lambda: plan(PlanRequest(path, repeats=1)),
     )
     for request in requests:
@@ -198,7 +198,7 @@ def test_odd_names_train_as_any(tmp_path, kind):
         + conv(three, two) + classifier(three)
     )  # fmt: skip
     path = write_single(tmp_path, text)
-    request = Request(path, [ODD[kind][0]], [ODD[kind][1]], str(tmp_path / "cut"))
+    request = Request(path, [([ODD[kind][0]], [ODD[kind][1]])], str(tmp_path / "cut"))
     from dualnet.cut.split import write
 
     result = split(request)

@@ -196,7 +196,7 @@ def test_a_cut_that_two_blobs_cross(workdir):
         'net: "residual_train_test.prototxt" base_lr: 0.05 lr_policy: "fixed" max_iter: 3\n'
         "test_iter: 6 test_interval: 100\n"
     )
-    request = Request("residual_train_test.prototxt", ["conv2"], ["conv3"], "halves")
+    request = Request("residual_train_test.prototxt", [(["conv2"], ["conv3"])], "halves")
     write(request, split(request))
     train_halves("halves/dual.yaml", "run", "train.test_interval=0")
     assert caffe_files.find(RunDir("run"))[0] == 3
@@ -343,7 +343,7 @@ def halves_of(text, at, dual):
         write_three()
     is_tested = text != NEVER_TESTED
     solver = SOLVER if is_tested else re.sub("test_i.*\n", "", SOLVER)
-    request = Request(write_single("net", text, solver), at.split(), dual.split(), "net/cut")
+    request = Request(write_single("net", text, solver), [(at.split(), dual.split())], "net/cut")
     result = split(request)
     write(request, result)
     yaml = result.yaml
