@@ -95,11 +95,9 @@ class ExchangeSettings:
                     f"exchange.{name}: expected one of {', '.join(DTYPES)}, got {dtype!r}"
                 )
         check_digest(self.digest)
-        if self.heartbeat_s == 0 or self.dead_after_s == 0:
-            raise ConfigError(
-                "heartbeat_s, exchange.dead_after_s: must be positive, "
-                f"got {self.heartbeat_s} and {self.dead_after_s}"
-            )
+        for name in ("heartbeat_s", "dead_after_s"):
+            if getattr(self, name) == 0:
+                raise ConfigError(f"exchange.{name}: must be positive, got 0")
 
     @property
     def dtypes(self) -> dict[str, str]:

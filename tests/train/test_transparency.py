@@ -1,7 +1,7 @@
 """The control that every other rule is compared with: dual training is single training.
 
-Target `gradient` with tie `start`: net1 gets exactly the back-propagated gradient (dualnet/coupling/), so
-two processes that exchange activations must train what one process trains.
+Target `gradient` with tie `start`: net1 gets exactly the back-propagated gradient
+(dualnet/coupling/), so two processes that exchange activations must train what one process trains.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ from dualnet.cut.shapes import Built
 
 __all__ = ["Estimate", "HalfCost", "estimate", "single_cost"]
 
-#: exchange/files/polling.py: a look comes late by half a pause on average, a pause is 5 % of the wait.
+#: A poll comes late by half a pause, which is 5 % of the wait (exchange/files/polling.py).
 _LATE_SHARE, _LATEST_S = 0.5 * 0.05, 0.5 * 0.02
 #: Passes over the compared arrays in net1's loss, forward and backward.
 _LOSS_PASSES = 4
