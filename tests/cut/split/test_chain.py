@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 import numpy as np
@@ -78,9 +79,12 @@ def test_digits_net_in_pieces(target, pieces):
     assert max(differences.values()) < TOLERANCE[target], differences
 
 
-@pytest.mark.parametrize("target", ["gradient", "backprop"])
-@pytest.mark.parametrize("pieces", [2, 3, 4])
-def test_cifar10_net_in_pieces(target, pieces):
+CIFAR10 = "prototxt/cifar10/single_train_test.prototxt"
+CIFAR10_CUTS = [("pool1", "conv2"), ("pool2", "conv3"), ("relu3", "conv4")]
+
+
+def write_images():
+    """A few images of noise where the CIFAR-10 nets look for theirs."""
     images = np.random.RandomState(1).randint(0, 256, (16, 3, 32, 32)).astype(np.uint8)
     for name in ("train", "test"):
         write_lmdb(f"data/cifar10/{name}_lmdb", images, np.arange(16) % 10)
@@ -88,11 +92,30 @@ def test_cifar10_net_in_pieces(target, pieces):
     mean.data.extend([127.5] * 3072)
     with open("data/cifar10/mean.binaryproto", "wb") as file:
         file.write(mean.SerializeToString())
-    path = "prototxt/cifar10/single_train_test.prototxt"
-    cuts = [("pool1", "conv2"), ("pool2", "conv3"), ("relu3", "conv4")]
-    yaml, _ = cut_up(path, cuts[: pieces - 1])
-    differences = compare(path, yaml, target, batch=8)
+
+
+@pytest.mark.parametrize("target", ["gradient", "backprop"])
+@pytest.mark.parametrize("pieces", [2, 3, 4])
+def test_cifar10_net_in_pieces(target, pieces):
+    write_images()
+    yaml, _ = cut_up(CIFAR10, CIFAR10_CUTS[: pieces - 1])
+    differences = compare(CIFAR10, yaml, target, batch=8)
     assert max(differences.values()) < TOLERANCE[target], differences
+
+
+def test_shipped_three_pieces_are_what_split_writes(repository):
+    write_images()
+    result = split(Request(CIFAR10, [(["pool1"], ["conv2"]), (["pool2"], ["conv3"])],
+                           "prototxt/cifar10_three"))  # fmt: skip
+    for path, text in result.contents.items():
+        if not path.endswith(".yaml"):
+            assert (repository / path).read_text() == text, path
+    shipped = config.load("configs/cifar10_three.yaml")
+    with open("written.yaml", "w", encoding="utf-8") as file:
+        file.write(result.contents[result.yaml])
+    assert shipped == dataclasses.replace(config.load("written.yaml"), name="cifar10_three")
+    chain = Chain("configs/cifar10_three.yaml", "run", batch=4)
+    chain.step()
 
 
 def test_measure_sees_a_lost_gradient(tmp_path):
