@@ -145,7 +145,7 @@ class Deaths:
         around(ending, "train_to_end", after="close")
         monkeypatch.setattr(run_module, "train_to_end", ending.train_to_end)
         around(commit, "mark_complete", "complete", "marked complete")
-        around(run_module.retained, "remove_when_over", "remove")
+        around(run_module.traffic, "remove_when_over", "remove")
         # Caffe's random numbers belong to the process: one net at a time.
         build = run_module.Half
         monkeypatch.setattr(run_module, "Half", lambda *a: _with(lock, build, *a))

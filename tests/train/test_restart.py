@@ -136,14 +136,14 @@ def test_half_that_dies_when_the_other_is_complete_ends_alone(workdir, monkeypat
     run_both("whole", *SHORT)
     real, failures = commit.mark_complete, [1]
 
-    def mark(run_dir, role, iteration):
-        if role == "net2" and failures and failures.pop():
+    def mark(piece, iteration):
+        if piece.name == "net2" and failures and failures.pop():
             # Killed between the last message and the note that nothing is left to do.
             for _ in range(1000):
-                if commit.complete(RunDir(run_dir).piece("net1")):
+                if commit.complete(piece.run.piece("net1")):
                     raise Crash
                 time.sleep(0.01)
-        real(run_dir, role, iteration)
+        real(piece, iteration)
 
     monkeypatch.setattr(commit, "mark_complete", mark)
     run_both("parts", *SHORT)

@@ -78,23 +78,23 @@ def test_a_partner_that_becomes_complete_is_not_waited_for(workdir, whole, monke
     deaths = Deaths(monkeypatch, {"net1": ["complete"]})
     is_waiting, real = threading.Event(), commit.mark_complete
 
-    def mark(run_dir, role, iteration):
-        if role == "net2":
+    def mark(piece, iteration):
+        if piece.name == "net2":
             assert is_waiting.wait(30)
         elif deaths.starts.get("net1", 0) > 1:  # it met net2 in the handshake, and waits no more
             is_waiting.set()
-        real(run_dir, role, iteration)
+        real(piece, iteration)
 
     monkeypatch.setattr(commit, "mark_complete", mark)
     usual = commit.complete
 
-    def complete(run_dir, role, *rest):
-        if role == "net2" and deaths.starts.get("net1", 0) > 1:
-            looks.append(usual(run_dir, role, *rest))
+    def complete(piece, *rest):
+        if piece.name == "net2" and deaths.starts.get("net1", 0) > 1:
+            looks.append(usual(piece, *rest))
             if len(looks) > 2:
                 is_waiting.set()
             return looks[-1]
-        return usual(run_dir, role, *rest)
+        return usual(piece, *rest)
 
     looks = []
     monkeypatch.setattr(commit, "complete", complete)

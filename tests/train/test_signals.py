@@ -121,7 +121,9 @@ def lives(run, number, total, chance, count):
 def test_a_single_net_stops_anywhere_and_goes_on(workdir, number):
     config, chance = load(*SHORT), random.Random(number)
     total = calls_of(lambda: train_single(config, RunDir("whole")))
-    stops = lives(lambda: as_the_command(train_single, config, "parts"), number, total, chance, 8)
+    stops = lives(
+        lambda: as_the_command(train_single, config, RunDir("parts")), number, total, chance, 8
+    )
     train_single(config, RunDir("parts"))
     assert stops
     equal("whole", "parts", ["single"])
@@ -149,7 +151,7 @@ def test_a_half_stops_anywhere_and_goes_on(workdir, carrier, number):
         return result
 
     def net1(run_dir):
-        return as_the_command(train_half, config, "net1", run_dir)
+        return as_the_command(train_half, config, RunDir(run_dir).piece("net1"))
 
     total = beside("whole", lambda: calls_of(lambda: net1("whole")))
 

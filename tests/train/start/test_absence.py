@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from dualnet.process.stopping import Stopped, Stopper
+from dualnet.rundir import RunDir
 from dualnet.train.start import absence
 
 
@@ -21,7 +22,7 @@ def wait(monkeypatch):
     channel = SimpleNamespace(partner="net2", awaited="down 4", on_wait=None)
     exchange = SimpleNamespace(restart_grace_s=60.0)
     session = SimpleNamespace(
-        run_dir="run", iteration=4, loss=0.5, stopper=Stopper(0.0),
+        dir=RunDir("run").piece("net1"), iteration=4, loss=0.5, stopper=Stopper(0.0),
         half=SimpleNamespace(config=SimpleNamespace(exchange=exchange)),
         log=SimpleNamespace(warning=lines.append),
         vitals=SimpleNamespace(show=lambda iteration, loss: shown.append((iteration, loss))),
