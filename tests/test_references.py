@@ -28,7 +28,7 @@ _PLACEHOLDER = re.compile(r"(?:^|[/_.])[A-Z]{2,}(?=[/_.]|$)(?<!README)(?<!CHANGE
 _FILE = re.compile(r"(?<![\w/.*{}$<-])((?:[a-z][\w-]*/)*[a-z_][\w-]*\.(?:py|md))\b(?![\w/(])")
 _MODULE = re.compile(r"(?<![\w./-])dualnet(?:\.[A-Za-z_]\w*)+")
 _NOT_A_MODULE = re.compile(r"dualnet\.(?:egg|log|md|sif|yaml)\b")
-_KEY = re.compile(r"(?<![\w./-])([a-z]+?)(\d*)\.([a-z]\w*)\b(?!\.?[(/\w])")
+_KEY = re.compile(r"(?<![\w./{-])([a-z]+?)(\d*)\.([a-z]\w*)\b(?!\.?[(/\w])")
 _COMMENT = re.compile(r"(?:^|\s)#[ :!].*", re.MULTILINE)
 #: What follows a net's name in the name of a file, as in net1.log.
 _ENDINGS = {

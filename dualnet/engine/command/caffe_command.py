@@ -89,10 +89,11 @@ def _train(flags: Flags) -> None:
             f"{flags.snapshot} --weights={flags.weights}"
         )
     param = prototxt.read_solver(path)
+    # The command line's level and stages are for the training net; test_state is the file's.
     param.train_state.level = flags.level
     param.train_state.stage.extend(_stages(flags))
     if flags.weights:
-        param.ClearField("weights")
+        param.ClearField("weights")  # --weights replaces the file's
         param.weights.append(flags.weights)
     _choose_device(flags, param)
     with SignalActions(flags.sigint_effect, flags.sighup_effect) as actions:

@@ -34,7 +34,7 @@ def measure(net: Net, iterations: int) -> None:
         for index in range(last + 1):
             forward_ms[index] += _timed(lambda i: net._forward(i, i), index)
         forward_total_ms += passes.ms
-        one_ms = passes.ms
+        one_ms = passes.ms  # of forward alone; backward is added below
         passes.start()
         for index in range(last, -1, -1):
             backward_ms[index] += _timed(lambda i: net._backward(i, i), index)

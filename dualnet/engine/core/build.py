@@ -56,14 +56,16 @@ class NetStructure:
         self.params: list[ParamEntry] = []
         self.learnable: list[int] = []
         self._blob_ids: dict[str, int] = {}
-        self._unread: set[str] = set()
+        self._unread: set[str] = set()  # blobs without a reader so far: the outputs in the end
+        # Whether a blob depends on a parameter that learns, so that its gradient has a use.
         self._blob_need_backward: list[bool] = []
-        self._named_params: dict[str, int] = {}
+        self._named_params: dict[str, int] = {}  # name in a ParamSpec -> the parameter that owns it
         for param in self.message.layer:
             self._add_layer(param)
         self._prune_backward()
         if net.force_backward:
             self._force_backward()
+        # Sorted, because Caffe keeps them in a std::set; the log and net.outputs show the order.
         self.outputs = [self._blob_ids[name] for name in sorted(self._unread)]
         self._share_params()
 
@@ -102,6 +104,7 @@ class NetStructure:
                 f"layer '{param.name}' ({param.type}) has {count} parameters and {specs} param "
                 "entries; remove the surplus"
             )
+        # A rate of 0 saves the gradient; parameters without an entry have the rate's default, 1.
         wanted = [lr != 0 for lr in lr_mults] + [True] * (count - specs)
         layer.param_propagate_down = wanted
         # As in Caffe, propagate_down says what is computed, not whether anything is needed.
@@ -127,6 +130,7 @@ class NetStructure:
         if node.param.propagate_down:
             node.bottom_need_backward.append(bool(node.param.propagate_down[index]))
         else:
+            # As Caffe: the gradient of a blob is computed if a parameter upstream needs it.
             node.bottom_need_backward.append(self._blob_need_backward[blob_id])
 
     def _append_top(self, node: Node, index: int, name: str) -> None:
@@ -149,6 +153,7 @@ class NetStructure:
         self._unread.add(name)
 
     def _append_unnamed_top(self, node: Node) -> None:
+        """A loss layer without tops still has a loss: its blob is anonymous and no output."""
         blob_id = self._new_blob("(automatic)")
         node.tops.append(self.blobs[blob_id])
         node.top_ids.append(blob_id)
@@ -178,6 +183,11 @@ class NetStructure:
         self.params.append(new)
 
     def _share_params(self) -> None:
+        """Lets parameters of one name share memory, when all have been filled.
+
+        The owner's initial values count. Those of the others are drawn, too, and dropped: sharing
+        changes no other layer's random numbers.
+        """
         for number, param in enumerate(self.params):
             if param.owner != number:
                 owner = self.params[param.owner]
@@ -211,6 +221,7 @@ class NetStructure:
                     skip.add(name)
 
     def _force_backward(self) -> None:
+        """`force_backward: true`: all layers run backward, down to the inputs' gradients."""
         for node in self.nodes:
             node.need_backward = True
             node.bottom_need_backward = [
@@ -235,6 +246,7 @@ def _check_shared(owner: ParamEntry, new: ParamEntry) -> None:
     for field in ("lr_mult", "decay_mult"):
         if not new.spec.HasField(field):
             continue
+        # One of several layers may give the multiplier for all; two may not differ.
         ours, theirs = getattr(owner.spec, field), getattr(new.spec, field)
         if owner.spec.HasField(field) and ours != theirs:
             raise GraphError(f"{place}, but {field} is {ours:g} and {theirs:g}; make them equal")

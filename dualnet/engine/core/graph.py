@@ -122,7 +122,7 @@ def insert_splits(net: caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
             tops = [f"{name}_{k}" for k in range(readers[i, j])]
             split = result.layer.add(name=name, type="Split", bottom=[blob], top=tops)
             weight = weights.get((i, j), 0.0)
-            if weight:
+            if weight:  # the first Split top is for the loss alone: readers begin at the second
                 split.loss_weight.extend([weight] + [0.0] * (len(tops) - 1))
                 del copy.loss_weight[:]
                 used[i, j] += 1

@@ -115,7 +115,7 @@ class Node:
 
     def _loss_weights(self) -> list[float]:
         given: Sequence[float] = list(self.param.loss_weight)
-        default = self.layer.default_loss_weight
+        default = self.layer.default_loss_weight  # 1 for losses, 0 for all others
         if not given and default:
             given = [default]
         if not given:

@@ -76,10 +76,10 @@ class Storage:
         if self._host is not None:
             self._upload(self._host)
         t = self._tensor
-        if t is None:
+        if t is None:  # zeros so far: here they take memory
             t = self._tensor = torch.zeros(shape, dtype=torch.float32, device=device.current())
             return t
-        if t.device != device.current():
+        if t.device != device.current():  # set_mode_cpu or set_mode_gpu was called since
             t = self._move(t)
         if t.shape == shape:
             return t
@@ -168,6 +168,8 @@ class Storage:
         if t.is_contiguous(memory_format=memory_format):
             return t
         converted = t.contiguous(memory_format=memory_format)
+        # Kept only if nobody else sees the memory, and if the blob is the whole of it: the values
+        # after a shrunk blob's last would be lost.
         free = self._live_base() is None and not self._borrowed
         if free and self._tensor is not None and self._tensor.numel() == converted.numel():
             self._tensor = converted
@@ -186,6 +188,8 @@ class Storage:
             return self._host_array(shape)
         base = self._live_base()
         t = self._tensor
+        # A base is handed out again as long as the tensor is the same memory, which a change of
+        # mode ends.
         aliased = t is not None and t.device.type == "cpu" and self._host is None
         if base is None or base.size < math.prod(shape) or not aliased:
             t = self.tensor(shape)
@@ -262,6 +266,7 @@ class Storage:
         self._host = None
 
     def _begin(self) -> None:
+        """A held array counts as changed: the next use uploads it."""
         base = self._live_base()
         if base is None:
             _shared_with_numpy.discard(self)
@@ -269,6 +274,7 @@ class Storage:
             self._host = base
 
     def _end(self) -> None:
+        """Downloads the values into a held array, unless that is the newer copy still."""
         base, t = self._live_base(), self._tensor
         if base is not None and self._host is None and t is not None and t.is_cuda:
             count = min(base.size, t.numel())

@@ -18,6 +18,7 @@ from dualnet.engine.proto.wire_format import BYTES, fields, tag, varint
 __all__ = ["blob_from_proto", "blob_to_proto", "put_values", "stored_shape", "stored_values"]
 
 _LEGACY = ("num", "channels", "height", "width")
+#: Number of each field of values, and what its bytes are: little-endian float32 or float64.
 _NUMBERS = {
     field.name: (field.number, "<f8" if field.name.startswith("double") else "<f4")
     for field in caffe_pb2.BlobProto.DESCRIPTOR.fields

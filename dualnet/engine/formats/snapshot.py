@@ -109,6 +109,7 @@ def read_state(path: Path, history: Sequence[Blob]) -> State:
         return _read_hdf5(os.fspath(path), history)
     message = read_binary(path, caffe_pb2.SolverState)
     _check_count(path, len(message.history), len(history))
+    # In the order of `UpdateRule.history`, which both Caffes share.
     for index, blob in enumerate(history):
         where = f"'{os.fspath(path)}', history {index}"
         blob_from_proto(blob, message.history[index], where)

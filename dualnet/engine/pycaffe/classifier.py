@@ -96,5 +96,6 @@ class Classifier(Net):
         batches: dict[str, Any] = {name: batch}
         predictions = self.forward_all(**batches)[self.outputs[0]]
         if oversample:
+            # `io.oversample` makes 10 crops of each image, one after the other.
             predictions = predictions.reshape(len(images), 10, -1).mean(axis=1)
         return predictions

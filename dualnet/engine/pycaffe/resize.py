@@ -84,9 +84,10 @@ def _interpolation(size: int, places: np.ndarray, order: int) -> np.ndarray:
     weights = np.zeros((len(places), size))
     for row, place in enumerate(places):
         if order == 0:
+            # Halves go up; the small addend keeps rounding errors of `place` from deciding.
             taps = {math.floor(place + 0.5 + 1e-9): 1.0}
         else:
-            left = math.floor(place)
+            left = math.floor(place)  # of the linear pair; the cubic four begin one before it
             taps = dict(enumerate(_taps(place - left, order), left - (order == 3)))
         for index, weight in taps.items():
             if 0 <= index < size:

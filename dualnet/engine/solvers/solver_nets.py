@@ -55,6 +55,7 @@ def make_test_nets(param: caffe_pb2.SolverParameter) -> list[Net]:
             f"test_iter must be specified for each test network: {len(sources)} test nets, only "
             f"{iters} test_iter"
         )
+    # `net` is tested once for each test_iter that no explicit test net takes.
     sources += [common] * (iters - len(sources))
     if param.test_state and len(param.test_state) != len(sources):
         raise SolverError(
@@ -101,7 +102,10 @@ def _message(source: str | caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
 def _set_state(
     message: caffe_pb2.NetParameter, state: caffe_pb2.NetState, extra: caffe_pb2.NetState
 ) -> None:
-    """The solver's default, then the net's own state, then the solver's train or test state."""
+    """Sets the message's state: the phase, then the net's own state, then the solver's addition.
+
+    Later ones win for phase and level; stages add up (protobuf's merge).
+    """
     state.MergeFrom(message.state)
     state.MergeFrom(extra)
     message.state.CopyFrom(state)

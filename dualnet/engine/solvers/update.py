@@ -52,7 +52,7 @@ def update(
     rates = [rate * p.spec.lr_mult for p in learnable]
     decays = [param.weight_decay * p.spec.decay_mult for p in learnable]
     if kind == "L2" and rule.fused(grads, weights, rates, decays):
-        return
+        return  # weight decay and the weights' update included
     for grad, weight, decay in zip(grads, weights, decays):
         if decay:
             grad.add_(weight.sign() if kind == "L1" else weight, alpha=decay)

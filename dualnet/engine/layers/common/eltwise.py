@@ -80,6 +80,8 @@ class Eltwise(Layer):
             bottom[index].set_diff(result)
 
     def _product_of_others(self, index: int, top: Blobs, bottom: Blobs) -> Tensor:
+        # By default as Caffe: one division, which gives NaN where the bottom is 0. With
+        # `stable_prod_grad` the others are multiplied again.
         if not self._stable:
             return top[0].data_tensor / bottom[index].data_tensor
         others = [blob.data_tensor for i, blob in enumerate(bottom) if i != index]

@@ -74,6 +74,7 @@ class InnerProduct(Layer):
         gradient = top[0].diff_tensor.reshape(-1, self._num_output)
         if self.wants_param(0):
             x = self._rows(bottom[0])
+            # In the order in which the weights are stored, so that the sum needs no transposition.
             pair = (x.t(), gradient) if self._transpose else (gradient.t(), x)
             self.blobs[0].add_diff(product(*pair))
         if self._bias and self.wants_param(1):

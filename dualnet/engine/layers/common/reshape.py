@@ -76,6 +76,7 @@ class Reshape(Layer):
                 f"{bottom[0].count}"
             )
         top[0].reshape(*shape)
+        # Here and not in forward, as in Caffe: the top is readable before the first pass.
         top[0].share_data(bottom[0])
         top[0].share_diff(bottom[0])
 

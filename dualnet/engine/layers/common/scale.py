@@ -28,7 +28,7 @@ class _Broadcast(Layer):
     tops = 1
 
     def _settings(self) -> tuple[int, int]:
-        """(axis, num_axes)."""
+        """(axis, num_axes), from the layer's own message."""
         raise NotImplementedError
 
     def _covered(self, bottom: Blobs) -> list[int]:
@@ -58,6 +58,7 @@ class _Broadcast(Layer):
                 f"layer '{self.name}': a factor or offset of shape {operand.dims} does not match "
                 f"axes {start} to {end - 1} of bottom 0, which has shape {dims}"
             )
+        # The operand as a view that broadcasts over bottom 0, and the axes that its gradient sums.
         self._view = (1,) * start + operand.dims + (1,) * (len(dims) - end)
         self._summed = [i for i in range(len(dims)) if not start <= i < end]
         if bottom[0] is not top[0]:
@@ -131,12 +132,13 @@ class Scale(_Broadcast):
         operand = self._operand(bottom)
         if self._bias is not None and self.wants_param(self._bias):
             offset = self.blobs[self._bias]
+            # A copy: without axes to sum, the result would be the top's own memory.
             offset.add_diff(self._reduce(gradient.clone(), offset.dims))
         factor = operand.data_tensor.reshape(self._view)
         if self._operand_wanted(bottom, propagate_down):
             x = bottom[0].data_tensor if self._input is None else self._input
             self._give(self._reduce(gradient * x, operand.dims), bottom)
-        if propagate_down[0]:
+        if propagate_down[0]:  # last: in place, this overwrites the top's diff
             bottom[0].set_diff(gradient * factor)
 
 

@@ -117,7 +117,11 @@ class Flatten(Layer):
         top[0].share_data(bottom[0])
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Shares the gradient."""
+        """Makes the top's gradient the bottom's: the bottom blob changes its memory.
+
+        So it is in Caffe. A layer before this one that shares its gradient's memory for good
+        (Reshape, Slice, Parameter) must therefore look for it in its top again.
+        """
         bottom[0].share_diff(top[0])
 
 

@@ -93,7 +93,7 @@ class MemoryData(Layer):
         rows = slice(self._position, self._position + size)
         data, labels = self._arrays
         top[0].reshape(*self._batch)
-        top[1].reshape(size, 1, 1, 1)
+        top[1].reshape(size, 1, 1, 1)  # as in Caffe, other than setup's (size,)
         top[0].alias_data(data[rows])
         top[1].alias_data(labels[rows])
         self._position = (self._position + size) % len(data)

@@ -54,6 +54,7 @@ class WindowData(Layer):
                 f"layer '{self.name}': context_pad {param.context_pad} on each side leaves nothing "
                 f"of crop_size {size}; it must be below half of it"
             )
+        # In single precision, as Caffe multiplies: 0.7 of 90 is 63, in double precision 62.9…
         objects = int(np.float32(param.batch_size) * np.float32(param.fg_fraction))
         if not 0 <= objects <= param.batch_size:
             raise PrototxtError(

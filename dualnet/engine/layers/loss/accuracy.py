@@ -62,6 +62,7 @@ class Accuracy(Layer):
         labels = class_labels(self.name, labels, classes, self._ignore)
         counted = torch.ones_like(labels) if self._ignore is None else labels != self._ignore
         labels = labels * counted
+        # The label's own score is among those >= it; equal scores of others count against it.
         rivals = (scores >= scores.gather(1, labels)).sum(dim=1, keepdim=True) - 1
         right = ((rivals < self._top_k) & counted.bool()).to(torch.float32)
         total = counted.sum().to(torch.float32)

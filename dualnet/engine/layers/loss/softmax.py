@@ -163,6 +163,7 @@ class SoftmaxWithLoss(LossLayer):
             # Ignored labels become class 0, so that gather stays in range; `counted` zeroes their
             # loss and gradient afterwards.
             labels = labels * counted
+        # The clamp is Caffe's: log(0) would be infinite.
         picked = probability.reshape(flat).gather(1, labels).clamp_min_(_FLT_MIN).log_()
         valid: int | Tensor = labels.numel()
         if counted is not None:
@@ -183,6 +184,7 @@ class SoftmaxWithLoss(LossLayer):
             return
         p = self._probability
         gradient = p.reshape(self._outer, -1, self._inner).clone()
+        # p - one_hot(label), without building the one-hot array.
         one = torch.full_like(self._labels, -1.0, dtype=torch.float32)
         gradient.scatter_add_(1, self._labels, one)
         if self._counted is not None:

@@ -50,6 +50,7 @@ class ReLU(NeuronLayer):
         over = {"grad_input": gradient} if bottom[0] is top[0] else {}
         if not over:
             bottom[0].drop_diff()
+        # In place x is the rectified value, whose sign is that of the input (for slopes above 0).
         if self._slope:
             result = _aten.leaky_relu_backward(gradient, x, self._slope, False, **over)
         else:

@@ -35,6 +35,8 @@ class Dropout(NeuronLayer):
                 f"{ratio:g}"
             )
         self._keep = 1.0 - ratio
+        # The expectation is kept either in training (Caffe: the rest is scaled up) or in testing
+        # (`scale_train: false`: all is scaled down).
         self._draws = self.phase == caffe_pb2.TRAIN or param.sample_weights_test
         self._kept = 1.0 / self._keep if param.scale_train else 1.0
         self._scale = 1.0 if param.scale_train else self._keep

@@ -109,6 +109,7 @@ class Recurrent(Layer):
             )
         self._static = len(bottom) > 2 + self._exposed
         self._first_state = 3 if self._static else 2
+        # Steps, values of x and of the static input; -1: not fixed yet, any will do.
         self._steps, self._k, self._s = -1, -1, -1
         self._check_shapes(bottom)
         self._steps = bottom[0].dims[0]
@@ -123,6 +124,7 @@ class Recurrent(Layer):
             names.append(f"W_x{self.letter}_static")
         self._cell = len(self.blobs)  # where the cell's own parameters begin
         self.param_names = (*names, *self._add_cell_params())
+        # Blobs, so that they follow a change of device; zeros until a pass has left a state.
         self._carried = [Blob() for _ in self.states]
         self._ran = False
 
@@ -197,7 +199,7 @@ class Recurrent(Layer):
         return bottom[1].data_tensor.unsqueeze(2)
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Transforms all inputs at once, then runs the steps."""
+        """Transforms all inputs in one product of matrices, then runs the steps."""
         streams, width = bottom[0].dims[1], self.gates * self._h
         weight, bias = self.blobs[0].data_tensor, self.blobs[1].data_tensor
         x = product(self._x(bottom), weight.t(), bias).view(self._steps, streams, width)

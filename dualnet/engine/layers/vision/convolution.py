@@ -59,6 +59,7 @@ class _BaseConvolution(Layer):
                     f"layer '{self.name}': {what} ({count}) must be a multiple of group "
                     f"({self._group})"
                 )
+        # Deconvolution stores the weights of the convolution that it transposes.
         outer, inner = self._num_output, self._channels
         if self.transposed:
             outer, inner = inner, outer
@@ -69,7 +70,7 @@ class _BaseConvolution(Layer):
         self._no_output_padding = [0] * spatial
 
     def _counts(self, channels: int) -> tuple[int, int]:
-        """`group` and `num_output` for a bottom of so many channels."""
+        """`group` and `num_output`; a depthwise convolution takes them from the channels."""
         param = self.layer_param.convolution_param
         return param.group, param.num_output
 
@@ -126,7 +127,10 @@ class _BaseConvolution(Layer):
         return tensor.reshape(math.prod(tensor.shape[: self._axis]), *tensor.shape[self._axis :])
 
     def _batch(self, blob: Blob, gradient: bool = False) -> Tensor:
-        """A blob's values as (N, C, …) in the order that convolves fastest."""
+        """A blob's values as (N, C, …) in the memory order that convolves fastest.
+
+        The blob keeps that order where it may, so that it is converted once and not by each layer.
+        """
         if self._axis == 1 and device.use_channels_last(len(blob.dims)):
             order = torch.channels_last
             return blob.diff_in(order) if gradient else blob.data_in(order)
@@ -146,6 +150,7 @@ class _BaseConvolution(Layer):
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         weight = self.blobs[0].data_tensor
+        # One call computes the gradients that are wanted and skips the others.
         wanted = [self.wants_param(0), self._bias and self.wants_param(1)]
         for source, target, down in zip(bottom, top, propagate_down):
             if not (down or any(wanted)):

@@ -38,6 +38,7 @@ class LRN(Layer):
         self._beta = param.beta
         self._across = param.norm_region == caffe_pb2.LRNParameter.ACROSS_CHANNELS
         self._k = param.k if self._across else 1.0
+        # Within a channel, `average` divides by the window's area already.
         self._alpha = param.alpha / n if self._across else param.alpha
         margin = (n - 1) // 2
         self._geometry = PoolingGeometry((n, n), (1, 1), (margin, margin))

@@ -76,10 +76,11 @@ class Pooling(Layer):
             )
         ceil = self._rounds_up()
         self._global = param.global_pooling
+        # As in the file, and clamped to the image in reshape.
         self._given = self._geometry = PoolingGeometry(kernel, stride, pad, ceil)
         self._size = (0, 0)
         self._output = (0, 0)
-        self._direct = True
+        self._direct = True  # PyTorch's operator gives Caffe's result; else pad by hand first
         self._indices: Tensor | None = None
 
     def _rounds_up(self) -> bool:
@@ -117,7 +118,7 @@ class Pooling(Layer):
                 f"layer '{self.name}': pooling needs a bottom of 4 axes (N, C, H, W), this one has "
                 f"shape {dims}"
             )
-        if dims[2:] != self._size:
+        if dims[2:] != self._size:  # reshape runs before every pass: the geometry only if needed
             self._size = dims[2], dims[3]
             if self._global:
                 self._given = PoolingGeometry(self._size, (1, 1), (0, 0), self._given.ceil)
