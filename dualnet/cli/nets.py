@@ -1,4 +1,4 @@
-"""`dualnet merge|draw|plan`: commands on nets and their halves."""
+"""`dualnet merge|draw|plan`: commands on nets and their pieces."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
 
 
 def _add_merge(commands: Any) -> None:
-    summary = "write one caffemodel, and its prototxt, of what both halves have trained"
+    summary = "write one caffemodel, and its prototxt, of what the pieces have trained"
     command = commands.add_parser(
         "merge", help=summary, description=summary,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -35,14 +35,15 @@ def _add_merge(commands: Any) -> None:
         "  dualnet merge runs/a -o cifar10.caffemodel\n"
         "      and cifar10_train_test.prototxt, cifar10_deploy.prototxt beside it\n"
         "  dualnet merge runs/a -o earlier.caffemodel --iteration 1000 --dual net1\n"
-        "Both nets are tried on a batch of the data set first: their outputs must be the halves'.",
+        "Both nets are tried on a batch of the data set first: their outputs must be the pieces'.",
     )  # fmt: skip
     command.set_defaults(run=_merge)
     command.add_argument("run_dir", metavar="RUN_DIR")
     command.add_argument("-o", "--output", required=True, metavar="FILE", help="the caffemodel")
     command.add_argument(
-        "--dual", choices=("net1", "net2"), default="net2",
-        help="whose dual layers (default: net2, whose were trained on the labels)",
+        "--dual", choices=("upper", "lower", "net2", "net1"), default="upper",
+        help="whose dual layers beside each cut (default: the upper piece's, which were trained on "
+        "the loss; in a chain of two that is net2)",
     )  # fmt: skip
     command.add_argument("--iteration", type=int, help="a snapshot's iteration (default: latest)")
     command.add_argument("--force", action="store_true", help="replace what is there")

@@ -1,7 +1,7 @@
-"""The single net back from both halves: one prototxt and one caffemodel for any Caffe.
+"""The single net back from the pieces of a chain: one prototxt and one caffemodel for any Caffe.
 
-net1 gives its layers up to the cut, net2 all of its own; layers that exist only for the
-exchange are removed: those that feed it, net1's loss on the dual layers, and one copy of those.
+Each piece gives its layers up to its cut, the last one all of its own; layers that exist only for
+the exchange are removed: those that feed it, the losses on the dual layers, and one copy of those.
 What is left has the names of the single net. The deploy net is that of deploy.py.
 """
 
@@ -16,12 +16,13 @@ from dualnet.backend import caffe_pb2
 from dualnet.config import Cut
 from dualnet.cut.graph import NetGraph, read_net
 from dualnet.cut.input_gradient import take_out
+from dualnet.cut.upstream import FEEDS
 from dualnet.engine.formats.regular_file import regular_only
 from dualnet.errors import ConfigError
 
 __all__ = [
     "DUAL_SOURCES",
-    "Joint",
+    "Merged",
     "Parameters",
     "merge_models",
     "merge_nets",
@@ -29,81 +30,88 @@ __all__ = [
     "read_parameters",
 ]
 
-#: Whose dual layers a merged model can have.
-DUAL_SOURCES = ("net1", "net2")
-#: Layers that put an exchanged blob into a half.
-_FEEDS = ("MemoryData", "Input")
+#: Of which piece beside a cut a merged model can have the dual layers.
+DUAL_SOURCES = ("lower", "upper")
 
 
-class Joint(NamedTuple):
-    """Both halves as one net.
+class Merged(NamedTuple):
+    """A chain's pieces as one net.
 
     Attributes:
-        net: The NetParameter: net1's layers, then net2's, each in their own order.
-        left_out: Numbers of net1's layers, in its prototxt, that served the exchange alone.
-        names: net2's blobs that have another name in it, to that name.
+        net: The NetParameter: net1's layers, then net2's, and so on, each in their own order.
+        left_out: Of each piece, numbers of the layers in its prototxt that only served the exchange
+            with the piece above.
+        names: Of each piece, its blobs that have another name in the net, to that name.
     """
 
     net: Any
-    left_out: set[int]
-    names: dict[str, str]
+    left_out: list[set[int]]
+    names: list[dict[str, str]]
 
 
 def merge_nets(
-    net1_path: str,
-    net2_path: str,
-    cut: Cut,
-    name: str,
-    stored: Optional[Container[str]] = None,
-) -> Joint:
+    paths: Sequence[str], cuts: Sequence[Cut], name: str, stored: Optional[Container[str]] = None
+) -> Merged:
     """The single net in both phases.
 
+    The last two pieces are joined first: what comes of them has the names of the lower one, and so
+    is what the next lower one was once cut from.
+
     Args:
-        net1_path: net1's train_test prototxt.
-        net2_path: net2's.
-        cut: Where they were cut.
+        paths: The train_test prototxt of each piece, from the data to the loss.
+        cuts: Where they were cut.
         name: Of the net.
         stored: Names of the layers that hold parameters, which must be unique; default all.
 
     Raises:
-        ConfigError: A prototxt cannot be read, does not have what `cut` names, or both halves use
+        ConfigError: A prototxt cannot be read, does not have what a cut names, or two pieces use
             one name for different things.
     """
-    net1, net2 = read_net(net1_path), read_net(net2_path)
-    take_out(net2)
-    lower, left_out = _lower(net1, cut)
-    names = _renamed(net1, net2, cut, net2_path)
-    upper = _upper(net2, cut, names)
-    _check_names(lower, upper, cut, net1_path, net2_path, stored)
-    merged = caffe_pb2.NetParameter()
-    merged.CopyFrom(net1)  # its state and whatever else stands outside the layers
-    merged.name = name
-    del merged.layer[:]
-    merged.layer.extend(lower)
-    merged.layer.extend(upper)
-    return Joint(merged, left_out, names)
+    nets = [read_net(path) for path in paths]
+    merged, left_out, names = nets[-1], [set[int]()], [dict[str, str]()]
+    for number in reversed(range(len(cuts))):
+        cut, ends = cuts[number], (paths[number], paths[number + 1])
+        take_out(merged)
+        lower, only_exchanged = _lower(nets[number], cut)
+        renamed = _renamed(nets[number], merged, cut, ends[1])
+        upper = _upper(merged, cut, renamed)
+        _check_names(lower, upper, cut, *ends, stored)
+        merged = caffe_pb2.NetParameter()
+        merged.CopyFrom(nets[number])  # its state and whatever else stands outside the layers
+        merged.name = name
+        del merged.layer[:]
+        merged.layer.extend(lower)
+        merged.layer.extend(upper)
+        left_out.insert(0, only_exchanged)
+        names = [{}, *(_over(renamed, above) for above in names)]
+    return Merged(merged, left_out, names)
+
+
+def _over(lower: Mapping[str, str], upper: Mapping[str, str]) -> dict[str, str]:
+    """First the one renaming, then the other."""
+    return {**lower, **{blob: lower.get(name, name) for blob, name in upper.items()}}
 
 
 def _up(cut: Cut) -> set[str]:
-    """The blobs that net1 sends to net2."""
+    """The blobs that the lower piece sends up."""
     return {*cut.blobs, *cut.labels}
 
 
 def _down(cut: Cut) -> set[str]:
-    """The inputs of net1 that net2 sends."""
+    """The inputs of the lower piece that the upper one sends."""
     return set(cut.compared.values()) or {list(cut.dual.values())[-1]}
 
 
-def _lower(net1: Any, cut: Cut) -> tuple[list[Any], set[int]]:
-    """net1 without its dual layers and without all that depends on what net2 sends.
+def _lower(net: Any, cut: Cut) -> tuple[list[Any], set[int]]:
+    """The lower piece without its dual layers and without all that depends on what comes down.
 
     Returns:
         The layers, and the numbers of those that are left out.
     """
     kept, left_out = [], set()
     foreign: set[str] = set()
-    for number, layer in enumerate(net1.layer):
-        is_feed = layer.type in _FEEDS and set(layer.top) & _down(cut)
+    for number, layer in enumerate(net.layer):
+        is_feed = layer.type in FEEDS and set(layer.top) & _down(cut)
         if layer.type == "Silence":
             kept += _silence(layer, foreign | _up(cut))
         elif is_feed or layer.name in cut.dual or foreign & set(layer.bottom):
@@ -114,13 +122,13 @@ def _lower(net1: Any, cut: Cut) -> tuple[list[Any], set[int]]:
     return kept, left_out
 
 
-def _upper(net2: Any, cut: Cut, names: Mapping[str, str]) -> list[Any]:
-    """net2 without the layers that feed it, in the single net's names."""
+def _upper(net: Any, cut: Cut, names: Mapping[str, str]) -> list[Any]:
+    """The upper piece without the layers that feed it, in the lower one's names."""
     originals = {copy: original for original, copy in cut.dual.items()}
     kept = []
     unused: set[str] = set()
-    for layer in net2.layer:
-        if layer.type in _FEEDS and set(layer.top) & _up(cut):
+    for layer in net.layer:
+        if layer.type in FEEDS and set(layer.top) & _up(cut):
             unused |= set(layer.top) - _up(cut)
         elif layer.type == "Silence":
             kept += _silence(layer, unused)
@@ -148,32 +156,32 @@ def _silence(layer: Any, gone: Iterable[str]) -> list[Any]:
 
 
 def _is_copy(layer: Any, cut: Cut) -> bool:
-    """Whether a layer of net2 only gives an exchanged blob a second name, to be compared."""
+    """Whether a layer of the upper piece only gives a crossing blob a second name."""
     return (
         layer.type == "Split" and layer.bottom[0] in _up(cut) and bool(set(layer.top) & _down(cut))
     )
 
 
-def _renamed(net1: Any, net2: Any, cut: Cut, net2_path: str) -> dict[str, str]:
-    """net2's blob: its name in the single net, for those that have another there.
+def _renamed(below: Any, above: Any, cut: Cut, path: str) -> dict[str, str]:
+    """The upper piece's blobs: their names in the lower one, for those that have others there.
 
     Raises:
         ConfigError: Two blobs would get one name.
     """
-    tops = {layer.name: list(layer.top) for layer in net1.layer}
-    # Where net1 needs no copy of a dual layer, blobs are called like their layers.
+    tops = {layer.name: list(layer.top) for layer in below.layer}
+    # Where the lower piece needs no copy of a dual layer, blobs are called like their layers.
     originals = {copy: tops.get(name, [name]) for name, copy in cut.dual.items()}
     names = {copy: original for original, copy in cut.compared.items()}
-    for layer in net2.layer:
+    for layer in above.layer:
         if layer.name in originals:
             names.update(zip(layer.top, originals[layer.name]))
         elif _is_copy(layer, cut):
             names.update((top, layer.bottom[0]) for top in layer.top)
-    kept = {blob for layer in net2.layer for blob in (*layer.bottom, *layer.top)}
+    kept = {blob for layer in above.layer for blob in (*layer.bottom, *layer.top)}
     for blob, name in names.items():
         if name in kept - set(names) - _up(cut):
             raise ConfigError(
-                f"{net2_path}: {blob} is {name} in the single net, but there is another blob "
+                f"{path}: {blob} is {name} in the single net, but there is another blob "
                 f"{name}; rename that one"
             )
     return names
@@ -183,11 +191,11 @@ def _check_names(
     lower: Sequence[Any],
     upper: Sequence[Any],
     cut: Cut,
-    net1_path: str,
-    net2_path: str,
+    lower_path: str,
+    upper_path: str,
     stored: Optional[Container[str]],
 ) -> None:
-    """Each name must stand for one thing, and net1 must make what net2 takes.
+    """Each name must stand for one thing, and the lower piece must make what the upper takes.
 
     Raises:
         ConfigError: It does not.
@@ -195,19 +203,19 @@ def _check_names(
     made = {top for layer in lower for top in layer.top}
     for blob in _up(cut):
         if blob not in made:
-            raise ConfigError(f"{net1_path}: no layer makes {blob}, which cut sends to net2")
+            raise ConfigError(f"{lower_path}: no layer makes {blob}, which the cut sends up")
     shared = {layer.name for layer in lower} & {layer.name for layer in upper}
     if stored is not None:
         shared = {name for name in shared if name in stored}
     if shared:
         raise ConfigError(
-            f"{net2_path}: layer {min(shared)} is in {net1_path}, too, and a caffemodel knows "
+            f"{upper_path}: layer {min(shared)} is in {lower_path}, too, and a caffemodel knows "
             "layers by name; rename one and its parameters with it"
         )
     again = (made - _up(cut)) & {top for layer in upper for top in layer.top}
     if again:
         raise ConfigError(
-            f"{net2_path}: blob {min(again)} is in {net1_path}, too, and does not cross the cut; "
+            f"{upper_path}: blob {min(again)} is in {lower_path}, too, and does not cross the cut; "
             "rename one"
         )
 
@@ -236,24 +244,25 @@ def read_parameters(path: str) -> Parameters:
 
 
 def merge_parameters(
-    halves: Mapping[str, Parameters], dual: Mapping[str, str], dual_source: str
+    pieces: Sequence[Parameters], duals: Sequence[Mapping[str, str]], dual_source: str
 ) -> Parameters:
     """The parameters of the single net.
 
     Args:
-        halves: `net1` and `net2`: what `read_parameters` returned for each.
-        dual: net1's dual layers: their copies in net2.
+        pieces: What `read_parameters` returned for each piece, from the data to the loss.
+        duals: Of each cut, the lower piece's dual layers to their copies.
         dual_source: Whose dual layers to take, one of `DUAL_SOURCES`.
     """
-    merged = {**halves["net1"], **halves["net2"]}
-    for original, copy in dual.items():
-        name = original if dual_source == "net1" else copy
-        found = halves[dual_source].get(name, [])
-        merged.pop(original, None)
-        if copy not in dual:
-            merged.pop(copy, None)
-        if found:
-            merged[original] = found
+    merged = dict(pieces[-1])
+    for lower, dual in zip(reversed(pieces[:-1]), reversed(duals)):
+        upper, merged = merged, {**lower, **merged}
+        for original, copy in dual.items():
+            found = lower.get(original) if dual_source == "lower" else upper.get(copy)
+            merged.pop(original, None)
+            if copy not in dual:
+                merged.pop(copy, None)
+            if found:
+                merged[original] = found
     return merged
 
 

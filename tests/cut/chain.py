@@ -102,6 +102,14 @@ def pairs(cut, graph):
     return {str(top): copy}
 
 
+def original_names(cuts):
+    """Each dual copy to what the single net calls it."""
+    names = {}
+    for cut in cuts:
+        names.update((copy, names.get(name, name)) for name, copy in cut.dual.items())
+    return names
+
+
 class Chain:
     """The pieces that a YAML names.
 
@@ -130,9 +138,7 @@ class Chain:
 
     def layers(self):
         """Each piece, each of its layers with parameters, and what the single net calls it."""
-        originals = {}
-        for cut in self.config.cuts:
-            originals.update((copy, originals.get(name, name)) for name, copy in cut.dual.items())
+        originals = original_names(self.config.cuts)
         for piece in self.pieces:
             for layer in piece.net.net.params:
                 if not layer.endswith("~gradient"):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Callable, Optional
 
 from dualnet.backend import caffe
-from dualnet.config import Config
+from dualnet.config import Config, Cut
 from dualnet.cut.graph import NetGraph, read_net, read_solver, solver_states
 from dualnet.cut.upstream import last_maker
 from dualnet.errors import UsageError
@@ -27,8 +27,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Run the test phase of a run's latest snapshot.
 
-    The halves of a dual run are joined in memory: net1 up to the cut, net2 from there. It runs on
-    the CPU, as the machine on which people look at results may have no GPU.
+    The pieces of a chain are joined in memory, each up to its cut. It runs on the CPU, as
+    the machine on which people look at results may have no GPU.
 
     Args:
         run: The run.
@@ -44,34 +44,28 @@ def evaluate(
     if batches is not None and batches < 1:
         raise UsageError(f"--batches {batches}: at least one test batch is needed")
     number, pieces = caffe_files.find(run, iteration)
-    solvers = {piece.name: read_solver(piece.solver) for piece in pieces}
-    states = {name: solver_states(solver).get("TEST") for name, solver in solvers.items()}
-    graphs = {
-        piece.name: NetGraph(read_net(piece.net), "TEST", piece.net, states[piece.name])
-        for piece in pieces
-    }
-    last = pieces[-1].name
+    solvers = [read_solver(piece.solver) for piece in pieces]
+    states = [solver_states(solver).get("TEST") for solver in solvers]
+    graphs = [
+        NetGraph(read_net(piece.net), "TEST", piece.net, state)
+        for piece, state in zip(pieces, states)
+    ]
     if batches is None:
-        solver = solvers[last]
-        if not solver.test_iter:
+        if not solvers[-1].test_iter:
             raise UsageError(f"{run}: its solver has no test_iter; say how many --batches")
-        batches = int(solver.test_iter[0])
-    nets = {
-        piece.name: NetDriver(
-            caffe.Net(
-                piece.net,
-                caffe.TEST,
-                weights=piece.at(number).weights,
-                **net_state(states[piece.name]),
-            ),
+        batches = int(solvers[-1].test_iter[0])
+    nets = [
+        NetDriver(
+            caffe.Net(piece.net, caffe.TEST, weights=piece.at(number).weights, **net_state(state)),
             piece.net,
         )
-        for piece in pieces
-    }
+        for piece, state in zip(pieces, states)
+    ]
+    cuts = config.cuts if len(pieces) > 1 else ()
     sums: dict[str, tuple[float, float]] = {}
     samples = 0
     for number_done in range(1, batches + 1):
-        outputs, size = _batch(nets, graphs, config)
+        outputs, size = _batch(nets, graphs, cuts)
         samples += size
         for name, values, weight in outputs:
             total, _ = sums.get(name, (0.0, weight))
@@ -81,7 +75,7 @@ def evaluate(
     means = {name: total / batches for name, (total, _) in sums.items()}
     # Without what has no weight: 0 times infinity is not a number.
     loss = sum(weight * means[name] for name, (_, weight) in sums.items() if weight)
-    named = accuracy_output(graphs[last], means)
+    named = accuracy_output(graphs[-1], means)
     result = {"accuracy": means[named] if named else None, "loss": loss, "samples": samples}
     return {**result, **means, "loss": loss, "iteration": number}
 
@@ -102,18 +96,15 @@ def accuracy_output(graph: NetGraph, outputs: Collection[str]) -> Optional[str]:
 
 
 def _batch(
-    nets: dict[str, NetDriver], graphs: dict[str, NetGraph], config: Config
+    nets: Sequence[NetDriver], graphs: Sequence[NetGraph], cuts: Sequence[Cut]
 ) -> tuple[list[Output], int]:
     """The outputs of the next test batch, and its number of samples."""
-    if "single" in nets:
-        net = nets["single"]
-        net.forward()
-        # A batch may be smaller than its layer says, and a Python layer says nothing.
-        tops = [top for layer in graphs["single"].layers if not layer.bottom for top in layer.top]
-        return net.outputs(), len(net.data(tops[0]))
-    net1, net2 = nets["net1"], nets["net2"]
-    graph = graphs["net1"]
-    net1.forward(last=last_maker(graph, config.cut.blobs))
-    net2.feed(batch_of(net1, config.cut.blobs, config.cut.labels))
-    net2.forward()
-    return net2.outputs(), len(net1.data(config.cut.blobs[0]))
+    for number, (net, cut) in enumerate(zip(nets, cuts)):
+        net.forward(last=last_maker(graphs[number], cut.blobs))
+        nets[number + 1].feed(batch_of(net, cut.blobs, cut.labels))
+    nets[-1].forward()
+    if cuts:
+        return nets[-1].outputs(), len(nets[0].data(cuts[0].blobs[0]))
+    # A batch may be smaller than its layer says, and a Python layer says nothing.
+    tops = [top for layer in graphs[0].layers if not layer.bottom for top in layer.top]
+    return nets[0].outputs(), len(nets[0].data(tops[0]))

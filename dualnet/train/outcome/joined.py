@@ -1,6 +1,6 @@
-"""A batch through the halves, and the same batch through what was merged of them: equal, or not.
+"""A batch through a chain's pieces, and through what was merged of them: equal, or not.
 
-The halves are joined in memory, as in evaluate.py, and all layers run that the single net has.
+The pieces are joined in memory, as in evaluate.py, and all layers run that the single net has.
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ from dualnet.cut.data_files import missing_file
 from dualnet.cut.deploy import Deploy
 from dualnet.cut.graph import NetGraph
 from dualnet.cut.heads import Head
-from dualnet.cut.merge import Joint
 from dualnet.cut.upstream import FEEDS, data_layers
 from dualnet.errors import ConfigError
 from dualnet.train.loop.net1 import batch_of
 from dualnet.train.net.driver import NetDriver, net_state
 
-__all__ = ["Batch", "check_deploy", "check_merged", "phase_alone", "run_halves"]
+__all__ = ["Batch", "Part", "check_deploy", "check_merged", "phase_alone", "run_parts"]
 
 #: The largest difference relative to the largest value of a blob: of the same batch through the
 #: same layers, and of one sample alone, whose sums a library may order otherwise.
@@ -36,7 +35,7 @@ _SAME, _ALONE = 1e-5, 1e-4
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch that has passed through both halves; all blobs by their names in the single net.
+    """A batch that has passed through all pieces; all blobs by their names in the single net.
 
     Attributes:
         inputs: What the data layers made.
@@ -62,85 +61,102 @@ def phase_alone(net: Any, graph: NetGraph) -> Any:
     return alone
 
 
-def run_halves(
-    graphs: Mapping[str, NetGraph],
-    models: Mapping[str, str],
-    cut: Cut,
-    joint: Joint,
-    exchanged: Collection[int],
-    duals: Mapping[str, Sequence[Any]],
-    wanted: Collection[str],
-    scratch: str,
+@dataclass(frozen=True)
+class Part:
+    """A piece of a chain, in the phase in which it is run.
+
+    Attributes:
+        graph: Its layers.
+        model: Its caffemodel.
+        exchanged: Places of its layers that only serve the exchange with the piece above.
+        parameters: Its layers to other parameters for them than the caffemodel's, BlobProtos.
+        names: Its blobs that have another name in the merged net, to that name.
+    """
+
+    graph: NetGraph
+    model: str
+    exchanged: Collection[int]
+    parameters: Mapping[str, Sequence[Any]]
+    names: Mapping[str, str]
+
+    def single_name(self, blob: str) -> str:
+        """What the merged net calls a blob."""
+        return self.names.get(blob, blob)
+
+
+def run_parts(
+    parts: Sequence[Part], cuts: Sequence[Cut], wanted: Collection[str], scratch: str
 ) -> Batch:
-    """Run the next batch through both halves, with layers as in tests.
+    """Run the next batch through all pieces, with layers as in tests.
 
     Args:
-        graphs: Role to its layers.
-        models: Role to its caffemodel.
-        cut: Where they were cut.
-        joint: The merged net.
-        exchanged: Places of net1's layers that it does not have.
-        duals: net2's dual layers to other parameters for them, BlobProtos.
+        parts: The pieces, from the data to the loss.
+        cuts: Where they were cut.
         wanted: The blobs to return, by their names in the merged net.
         scratch: A folder for temporary files.
 
     Raises:
         ConfigError: Data is missing, or Caffe refuses a net.
     """
-    nets = {}
-    for role, graph in graphs.items():
-        for layer in graph.layers:
-            missing = missing_file(layer) if not layer.bottom else ""
-            if missing:
-                raise ConfigError(
-                    f"{graph.path}: layer {layer.name}: {missing} is not here, and the merged net "
-                    "is tried on its data; merge where the data set is"
-                )
-        path = os.path.join(scratch, f"{role}.prototxt")
-        _write(path, phase_alone(caffe_pb2.NetParameter(name=role), graph))
-        nets[role] = _open(path, models[role], graph.path)
-    net1, net2 = nets["net1"], nets["net2"]
-    for name, blobs in duals.items():
-        for i, blob in enumerate(blobs):
-            stored = np.array(blob.data if len(blob.data) else blob.double_data, np.float32)
-            target = net2.net.params[name][i].data
-            target[...] = stored.reshape(target.shape)
-    sources = {role: data_layers(graph) for role, graph in graphs.items()}
+    nets = [_open_part(part, number, scratch) for number, part in enumerate(parts, 1)]
+    sources = [data_layers(part.graph) for part in parts]
     inputs: dict[str, np.ndarray] = {}
-    for role, net in nets.items():
-        net.run(sources[role])
-        tops = [top for layer in graphs[role].layers if _is_data(layer) for top in layer.top]
-        inputs.update((_single_name(joint, role, top), net.data(top).copy()) for top in tops)
-    feeds = [place for place, one in enumerate(graphs["net2"].layers) if one.type in FEEDS]
-    with _same_numbers():
-        net1.forward_without([*sources["net1"], *exchanged])
-        net2.feed(batch_of(net1, cut.blobs, cut.labels))
-        net2.forward_without([*sources["net2"], *feeds])
+    for part, net, layers in zip(parts, nets, sources):
+        net.run(layers)
+        tops = [top for layer in part.graph.layers if _is_data(layer) for top in layer.top]
+        inputs.update((part.single_name(top), net.data(top).copy()) for top in tops)
     values: dict[str, np.ndarray] = {}
     shapes: dict[str, list[int]] = {}
-    for role, net in nets.items():
-        for place, layer in enumerate(graphs[role].layers):
-            if place in (exchanged if role == "net1" else feeds):
-                continue
-            for top in layer.top:
-                name = _single_name(joint, role, top)
-                shapes[name] = list(net.data(top).shape)
-                if name in wanted:
-                    values[name] = net.data(top).copy()
+    with _same_numbers():
+        for number, (part, net) in enumerate(zip(parts, nets)):
+            feeds = []
+            if number:
+                cut = cuts[number - 1]
+                net.feed(batch_of(nets[number - 1], cut.blobs, cut.labels))
+                feeds = [n for n, one in enumerate(part.graph.layers) if one.type in FEEDS]
+            foreign = {*part.exchanged, *feeds}
+            net.forward_without([*sources[number], *foreign])
+            for place, layer in enumerate(part.graph.layers):
+                for top in layer.top if place not in foreign else ():
+                    name = part.single_name(top)
+                    shapes[name] = list(net.data(top).shape)
+                    if name in wanted:
+                        values[name] = net.data(top).copy()
     return Batch(inputs, values, shapes)
+
+
+def _open_part(part: Part, number: int, scratch: str) -> NetDriver:
+    """A piece's net with its weights; its data must be here."""
+    graph = part.graph
+    for layer in graph.layers:
+        missing = missing_file(layer) if not layer.bottom else ""
+        if missing:
+            raise ConfigError(
+                f"{graph.path}: layer {layer.name}: {missing} is not here, and the merged net is "
+                "tried on its data; merge where the data set is"
+            )
+    path = os.path.join(scratch, f"net{number}.prototxt")
+    _write(path, phase_alone(caffe_pb2.NetParameter(name=f"net{number}"), graph))
+    net = _open(path, part.model, graph.path)
+    for name, blobs in part.parameters.items():
+        for i, blob in enumerate(blobs):
+            stored = np.array(blob.data if len(blob.data) else blob.double_data, np.float32)
+            target = net.net.params[name][i].data
+            target[...] = stored.reshape(target.shape)
+    return net
 
 
 def check_merged(
     path: str, model: str, graph: NetGraph, state: Optional[Any], batch: Batch, label: str
 ) -> None:
-    """Compare the merged net's outputs with the halves' on one batch.
+    """Compare the merged net's outputs with the pieces' on one batch.
 
     Args:
         path: Its prototxt.
         model: Its caffemodel.
         graph: Its layers.
         state: The NetState that the solver adds in this phase.
-        batch: What the halves made.
+        batch: What the pieces made.
         label: What to call the prototxt in messages.
 
     Raises:
@@ -156,7 +172,7 @@ def check_merged(
 
 
 def check_deploy(path: str, model: str, deploy: Deploy, batch: Batch, label: str) -> None:
-    """Compare the deploy net's predictions with the halves'; the arguments are `check_merged`'s.
+    """Compare the deploy net's predictions with the pieces'; the arguments are `check_merged`'s.
 
     Raises:
         ConfigError: Caffe refuses it, or a prediction differs.
@@ -176,10 +192,6 @@ def _is_data(layer: Any) -> bool:
     return not layer.bottom and layer.type not in FEEDS
 
 
-def _single_name(joint: Joint, role: str, blob: str) -> str:
-    return joint.names.get(blob, blob) if role == "net2" else blob
-
-
 def _write(path: str, net: Any) -> None:
     with open(path, "w", encoding="utf-8") as file:
         file.write(text_format.MessageToString(net))
@@ -188,7 +200,7 @@ def _write(path: str, net: Any) -> None:
 def _open(path: str, model: str, label: str, **state: Any) -> NetDriver:
     try:
         return NetDriver(caffe.Net(path, caffe.TEST, weights=model, **state), label)
-    except Exception as error:  # the engine's errors are not ours to know
+    except Exception as error:  # the provider's own types, which BVLC Caffe lacks
         reason = " ".join(str(error).split()).replace(path, label)
         raise ConfigError(
             f"{label}: Caffe refuses the net: {reason}; nothing was written"
@@ -229,7 +241,7 @@ def _predict(head: Head, scores: np.ndarray) -> np.ndarray:
 def _compare(
     label: str, blob: str, expected: np.ndarray, found: np.ndarray, tolerance: float
 ) -> None:
-    """Compare a blob of a merged net with the halves'.
+    """Compare a blob of a merged net with the pieces'.
 
     Raises:
         ConfigError: It differs.
@@ -241,7 +253,7 @@ def _compare(
     if expected.shape != found.shape:
         raise ConfigError(
             f"{label}: blob {blob} has shape {found.shape} here and {expected.shape} in the "
-            f"halves; {remedy}"
+            f"pieces; {remedy}"
         )
     finite = np.abs(expected[np.isfinite(expected)])
     scale = float(finite.max()) if finite.size else 0.0
@@ -251,5 +263,5 @@ def _compare(
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
         raise ConfigError(
             f"{label}: blob {blob}{list(place)} is {found[place]:.8g} here and "
-            f"{expected[place]:.8g} in the halves; {remedy}"
+            f"{expected[place]:.8g} in the pieces; {remedy}"
         )

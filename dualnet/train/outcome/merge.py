@@ -1,4 +1,4 @@
-"""A dual run as one model: what `dualnet merge` writes."""
+"""A run of a chain as one model: what `dualnet merge` writes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dualnet.cut.prototxt import format_fields
 from dualnet.errors import StorageFailed, UsageError
 from dualnet.rundir import PieceDir, RunDir
 from dualnet.train.checkpoint import caffe_files
-from dualnet.train.outcome.joined import check_deploy, check_merged, phase_alone, run_halves
+from dualnet.train.outcome.joined import Part, check_deploy, check_merged, phase_alone, run_parts
 
 __all__ = ["merge"]
 
@@ -34,22 +34,23 @@ def merge(
     run: RunDir,
     config: Config,
     output: str,
-    dual: str = "net2",
+    dual: str = "upper",
     iteration: Optional[int] = None,
     force: bool = False,
 ) -> list[str]:
     """Write the caffemodel, train_test and deploy prototxt of the single net that a run trained.
 
     Both nets are loaded and tried first, on a batch of the data set: their outputs must be those
-    of the halves.
+    of the pieces.
 
     Args:
         run: The run.
         config: Its config.
         output: The caffemodel; the prototxt get its name without the extension, and
             `_train_test.prototxt` and `_deploy.prototxt`.
-        dual: Whose dual layers it has. net2's were trained on the labels' loss, and are those that
-            `evaluate` uses; net1's followed them.
+        dual: Whose dual layers it has: of the `upper` piece beside each cut, which were trained on
+            the loss and are those that `evaluate` uses, or of the `lower` one, which followed them.
+            In a chain of two they may be called `net2` and `net1`.
         iteration: A snapshot's iteration; default the latest.
         force: Replace files that are there.
 
@@ -58,17 +59,20 @@ def merge(
 
     Raises:
         UsageError: The run has one net only, or no such snapshot, or a file is there already.
-        ConfigError: The halves do not fit together, the data set is not there, or a merged net
-            gives other outputs than the halves; nothing is written then.
+        ConfigError: The pieces do not fit together, the data set is not there, or a merged net
+            gives other outputs than the pieces; nothing is written then.
         StorageFailed: The files cannot be written.
     """
-    if dual not in DUAL_SOURCES:
-        raise UsageError(f"--dual {dual}: valid values are {', '.join(DUAL_SOURCES)}")
     if len(run.pieces()) == 1:
         raise UsageError(
             f"{run}: a run of the single net, whose caffemodels are of the whole net already"
         )
     number, pieces = caffe_files.find(run, iteration)
+    names = {name: name for name in DUAL_SOURCES}
+    if len(pieces) == 2:
+        names.update(zip((piece.name for piece in pieces), DUAL_SOURCES))
+    if dual not in names:
+        raise UsageError(f"--dual {dual}: valid values are {', '.join(names)}")
     stem = output[: -len(".caffemodel")] if output.endswith(".caffemodel") else output
     targets = [output, f"{stem}_train_test.prototxt", f"{stem}_deploy.prototxt"]
     try:
@@ -80,7 +84,7 @@ def merge(
         # BVLC Caffe, which ends the process over a net that it refuses.
         beside = None if provider == "bvlc" else os.path.dirname(output) or "."
         with tempfile.TemporaryDirectory(prefix=".merge-", dir=beside) as scratch:
-            contents = _make(config, pieces, number, dual, origin, targets, scratch)
+            contents = _make(config, pieces, number, names[dual], origin, targets, scratch)
         write_together(dict(zip(targets, contents)), force)
     except FileExistsError as error:
         raise UsageError(
@@ -105,42 +109,38 @@ def _make(
     """The contents of the three files, tried on a batch.
 
     Args:
-        pieces: net1 and net2.
+        pieces: From the data to the loss.
         number: The iteration of their snapshots.
         scratch: A folder for temporary files.
     """
-    paths = {piece.name: piece.net for piece in pieces}
-    models = {piece.name: piece.at(number).weights for piece in pieces}
-    states = {piece.name: solver_states(read_solver(piece.solver)) for piece in pieces}
-    parameters = {role: read_parameters(path) for role, path in models.items()}
-    stored = merge_parameters(parameters, config.cut.dual, dual)
-    joint = merge_nets(paths["net1"], paths["net2"], config.cut, config.name, stored)
-    net, state = joint.net, states["net2"]
+    solver_state = [solver_states(read_solver(piece.solver)) for piece in pieces]
+    models = [piece.at(number).weights for piece in pieces]
+    parameters = [read_parameters(path) for path in models]
+    stored = merge_parameters(parameters, [cut.dual for cut in config.cuts], dual)
+    merged = merge_nets([piece.net for piece in pieces], config.cuts, config.name, stored)
+    net, state = merged.net, solver_state[-1]
     training = NetGraph(net, "TRAIN", "merged net", state.get("TRAIN"))
     test = NetGraph(net, "TEST", "merged net", state.get("TEST"))
     # A net that is never tested may have no data in phase TEST.
     graph, phase = (test, "TEST") if _is_whole(test) else (training, "TRAIN")
     counts = {name: len(blobs) for name, blobs in stored.items()}
     heads = find_heads(graph.layers, training.layers, counts)
-    nets = {role: read_net(path) for role, path in paths.items()}
-    numbers = included_layers(nets["net1"], phase, paths["net1"], states["net1"].get(phase))
-    batch = run_halves(
-        {
-            role: NetGraph(nets[role], phase, path, states[role].get(phase))
-            for role, path in paths.items()
-        },
-        models,
-        config.cut,
-        joint,
-        {place for place, number in enumerate(numbers) if number in joint.left_out},
-        {
-            copy: parameters["net1"].get(original, ())
-            for original, copy in config.cut.dual.items()
-            if dual == "net1"
-        },
-        {*_outputs(graph), *(head.blob for head in heads)},
-        scratch,
-    )
+    parts = []
+    for place, piece in enumerate(pieces):
+        own, own_state = read_net(piece.net), solver_state[place].get(phase)
+        numbers = included_layers(own, phase, piece.net, own_state)
+        copies = config.cuts[place - 1].dual if place and dual == "lower" else {}
+        parts.append(
+            Part(
+                NetGraph(own, phase, piece.net, own_state),
+                models[place],
+                {i for i, layer in enumerate(numbers) if layer in merged.left_out[place]},
+                {copy: parameters[place - 1].get(name, ()) for name, copy in copies.items()},
+                merged.names[place],
+            )
+        )
+    wanted = {*_outputs(graph), *(head.blob for head in heads)}
+    batch = run_parts(parts, config.cuts, wanted, scratch)
     deploy = deploy_net(net.name, graph.layers, heads, batch.shapes, stored)
     contents = [
         merge_models(net, stored, state.get("TRAIN")).SerializeToString(),

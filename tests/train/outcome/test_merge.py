@@ -129,7 +129,7 @@ def test_what_is_there_stays_unless_forced(run, workdir):
 def test_mistakes(run, workdir):
     with pytest.raises(UsageError, match="no snapshot of iteration 7"):
         merge(RunDir(run), load(), "m.caffemodel", iteration=7)
-    with pytest.raises(UsageError, match="--dual net3: valid values are net1, net2"):
+    with pytest.raises(UsageError, match="--dual net3: valid values are lower, upper, net1, net2"):
         merge(RunDir(run), load(), "m.caffemodel", dual="net3")
     with pytest.raises(StorageFailed, match="nowhere/m.caffemodel: cannot write"):
         merge(RunDir(run), load(), "nowhere/m.caffemodel")
@@ -405,7 +405,7 @@ def nothing_but(workdir, *names):
     ("net", "layer", "blob"),
     [("m_train_test", "ip1", "ip2|accuracy|loss"), ("m_deploy", "", "prob")],
 )
-def test_other_outputs_than_the_halves_are_an_error(run, workdir, monkeypatch, net, layer, blob):
+def test_other_outputs_than_the_pieces_are_an_error(run, workdir, monkeypatch, net, layer, blob):
     def spoil(merged, *arguments):
         model = merge_models(merged, *arguments)
         for one in model.layer:
@@ -425,7 +425,7 @@ def test_other_outputs_than_the_halves_are_an_error(run, workdir, monkeypatch, n
     with pytest.raises(ConfigError) as caught:
         merge(RunDir(run), load(), "m.caffemodel")
     assert re.search(
-        rf"^{net}\.prototxt: blob ({blob})\[.*\] is \S+ here and \S+ in the halves; nothing was "
+        rf"^{net}\.prototxt: blob ({blob})\[.*\] is \S+ here and \S+ in the pieces; nothing was "
         "written", str(caught.value),
     )  # fmt: skip
     assert nothing_but(workdir)
