@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 from dualnet import __version__, children
 from dualnet.cli import bench, caffe, cut, data, doctor, experiment, nets, runs, training
-from dualnet.cli.terminal import let_go, say
+from dualnet.cli.terminal import flush_or_discard_stderr, say
 from dualnet.errors import DualnetError, OutOfMemory, StorageFailed, UsageError
 from dualnet.process.stopping import STOP_SIGNALS, Stopped, restore_defaults
 from dualnet.scarcity import disk_fault, is_scarcity, lacks_files
@@ -22,11 +22,11 @@ __all__ = ["main"]
 
 EXAMPLES = """examples:
   dualnet data digits                        write the digits data set to data/digits
-  dualnet train configs/digits.yaml          train both halves on this machine
-  dualnet net1 configs/cifar10.yaml --run-dir runs/a     one half here, and on the other node:
-  dualnet net2 configs/cifar10.yaml --run-dir runs/a
+  dualnet train configs/digits.yaml          train all pieces on this machine
+  dualnet net 1 configs/cifar10.yaml --run-dir runs/a    one piece here, and on the other node:
+  dualnet net 2 configs/cifar10.yaml --run-dir runs/a
   dualnet single configs/cifar10.yaml --set train.max_iter=500
-  dualnet status runs/a --watch              what both halves are doing
+  dualnet status runs/a --watch              what all pieces are doing
   dualnet evaluate runs/a                    {"accuracy": ..., "loss": ..., "samples": ...}
   dualnet plot runs/a runs/b -o losses.png
 """
@@ -42,7 +42,7 @@ _NOT_UTF8 = "is not UTF-8, which prototxt, YAML and databases need; choose anoth
 
 
 def _terminate(number: int, frame: Any) -> None:
-    # As an exception it lets a half tell its partner, and `train` end its halves.
+    # As an exception it lets a piece tell its neighbours, and `train` end its pieces.
     raise Stopped(number)
 
 
@@ -64,7 +64,7 @@ def main(arguments: Optional[list[str]] = None) -> int:
         code = 128 + signal.SIGINT
     finally:
         children.watch_exit(code, say)
-    let_go()
+    flush_or_discard_stderr()
     return code
 
 
@@ -76,7 +76,7 @@ def _main(words: list[str]) -> int:
         code = _run(words)
     finally:
         forget()
-    let_go()
+    flush_or_discard_stderr()
     return code
 
 
@@ -107,7 +107,7 @@ def _run(words: list[str]) -> int:
         for word in words:
             if not _is_utf8(word):
                 raise UsageError(f"{word!r} {_NOT_UTF8}")
-        options = _parser().parse_args(words)
+        options = _parser().parse_args(training.spelled_out(words))
         _name_crashes()
         _handle_stops(_terminate)
         options.run(options)
@@ -123,7 +123,7 @@ def _run(words: list[str]) -> int:
         say("dualnet: interrupted")
         return 128 + signal.SIGINT
     except Stopped as error:
-        # A job's processes may all be signalled, and then by the launcher again: all is done.
+        # Several signals may come, from the batch system and from the launcher; all is done by now.
         _handle_stops(signal.SIG_IGN)
         say(f"dualnet: {error}")
         return error.exit_code
@@ -143,7 +143,7 @@ def _run(words: list[str]) -> int:
         if lacks_files(error):
             say(f"dualnet: {_in_one_line(error)}; {_FILES}")
             return StorageFailed.exit_code
-        # The engine and its layers raise their own one-line errors; it cannot know ours.
+        # The engine imports nothing of dualnet.errors; its own errors are one line, too.
         from dualnet.engine.errors import CaffeError
 
         if not isinstance(error, CaffeError):
@@ -169,7 +169,7 @@ def _in_one_line(error: BaseException) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dualnet",
-        description="Train a convolutional network in two halves on two nodes.",
+        description="Train a convolutional network in pieces, each on a node of its own.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

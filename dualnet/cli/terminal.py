@@ -1,6 +1,6 @@
-"""What the commands say besides their results: to standard error, so that results can be piped.
+"""Messages for people, on standard error, so that results can be piped.
 
-That nobody can hear it, because the terminal is closed or the disk full, changes nothing else.
+One that cannot be printed, because the terminal is closed or the disk full, is ignored.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-__all__ = ["let_go", "say"]
+__all__ = ["flush_or_discard_stderr", "say"]
 
 
 def say(line: str) -> None:
@@ -19,8 +19,8 @@ def say(line: str) -> None:
         pass  # kept, and tried again with the next line
 
 
-def let_go() -> None:
-    """Before the end: what cannot be said any more must not turn the exit code into 120."""
+def flush_or_discard_stderr() -> None:
+    """Flush standard error at exit, or discard what is left: else Python would exit with 120."""
     try:
         sys.stderr.flush()
     except OSError:

@@ -1,7 +1,8 @@
-"""Cores and threads of a half: what is parsed, refused, set and shared."""
+"""Cores and threads of a piece: what is parsed, refused, set and shared."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import sys
 import pytest
 
 from dualnet.cli.cores import share
-from dualnet.config import from_dict
+from dualnet.config import from_dict, load
 from dualnet.config.cores import parse_cores
 from dualnet.errors import ConfigError
 
@@ -28,27 +29,55 @@ def test_other_lists_are_refused_with_the_key(text):
 
 
 @pytest.fixture
-def four_cores(monkeypatch):
+def five_cores(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 2, 4, 6, 8})
 
 
-def test_halves_that_take_turns_both_use_all_cores(four_cores):
-    assert share(from_dict({})) == []
+@pytest.fixture
+def two_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
 
 
-def test_halves_at_work_together_share_the_cores(four_cores):
-    config = from_dict({"train": {"schedule": "overlapped"}})
-    assert share(config) == ["net2.cores='0,2'", "net1.cores='4,6,8'"]
+def chain(count, schedule, **piece):
+    """A config of so many pieces; `piece` is the last one's section."""
+    config = from_dict({"pieces": [{}] * (count - 1) + [piece], "cuts": [{}] * (count - 1)})
+    # Not every schedule is one that the config takes as yet.
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, schedule=schedule))
 
 
+AT_ONCE = pytest.mark.parametrize("schedule", ["overlapped", "pipelined"])
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_pieces_that_take_turns_all_use_all_cores(two_cores, count):
+    assert share(chain(count, "alternating")) == []
+
+
+@AT_ONCE
+def test_pieces_at_work_together_share_the_cores(five_cores, schedule):
+    assert share(chain(1, schedule)) == []
+    assert share(chain(2, schedule)) == ["net2.cores='0,2'", "net1.cores='4,6,8'"]
+    assert share(chain(3, schedule)) == ["net3.cores='0'", "net2.cores='2,4'", "net1.cores='6,8'"]
+    assert share(chain(5, schedule)) == [f"net{5 - i}.cores='{2 * i}'" for i in range(5)]
+
+
+@AT_ONCE
 @pytest.mark.parametrize("section", [{"cores": "0"}, {"threads": 1}])
-def test_what_the_config_says_goes_before(four_cores, section):
-    assert share(from_dict({"train": {"schedule": "overlapped"}, "net2": section})) == []
+@pytest.mark.parametrize("count", [2, 3])
+def test_what_the_config_says_goes_before(five_cores, schedule, section, count):
+    assert share(chain(count, schedule, **section)) == []
 
 
-def test_one_core_is_not_shared(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3})
-    assert share(from_dict({"train": {"schedule": "overlapped"}})) == []
+@AT_ONCE
+def test_more_pieces_than_cores_have_a_thread_each_and_share_them(two_cores, schedule):
+    assert share(chain(4, schedule)) == [f"net{number}.threads=1" for number in range(1, 5)]
+
+
+def test_what_is_shared_is_an_override_that_the_config_takes(five_cores, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("pieces: [{}, {}, {}]\ncuts: [{}, {}]\n")
+    config = load(str(path), share(chain(3, "overlapped")))
+    assert [piece.cores for piece in config.pieces] == ["6,8", "2,4", "0"]
 
 
 PIN = """

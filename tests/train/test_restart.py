@@ -416,5 +416,5 @@ def test_launcher_stops_and_goes_on_and_restarts(dualnet, workdir):
         launcher.wait()
     assert launcher.returncode == 0, errors
     assert errors.strip().splitlines()[-1] == (
-        "dualnet: stopped by SIGTERM; the same command continues both halves"
+        "dualnet: stopped by SIGTERM; the same command continues all pieces"
     )

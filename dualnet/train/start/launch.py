@@ -1,4 +1,4 @@
-"""net1 and net2 as two processes of this machine: started, watched and ended together."""
+"""The pieces of a chain as processes of this machine: started, watched and ended together."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Callable, Optional
@@ -30,9 +30,7 @@ from dualnet.rundir import PieceDir, RunDir
 
 __all__ = ["launch"]
 
-ROLES = ("net1", "net2")
-
-#: Exit codes of halves that are worth another start.
+#: Exit codes of pieces that are worth another start.
 _PASSING = {
     error.exit_code
     for error in (
@@ -53,7 +51,7 @@ _CRASH = "Fatal Python error: "
 
 
 class _Failed(TrainingFailed):
-    """A half ended with an exit code of its own, which is passed on."""
+    """A piece ended with an exit code of its own, which is passed on."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -62,6 +60,7 @@ class _Failed(TrainingFailed):
 
 def launch(
     run: RunDir,
+    names: Sequence[str],
     arguments: Sequence[str],
     watch: Callable[[], None],
     grace_s: float = 10.0,
@@ -69,22 +68,23 @@ def launch(
     restarts: int = 0,
     stopper: Optional[Stopper] = None,
 ) -> None:
-    """Run both halves to their end.
+    """Run all pieces to their end.
 
     Args:
         run: Where their output goes.
-        arguments: What follows `dualnet net1` and `dualnet net2` on the command line.
+        names: The pieces, from the data to the loss; each is the command that trains it.
+        arguments: What follows the name on the command line.
         watch: Called now and then, to show progress.
-        grace_s: How long the surviving half may take to notice the other's end and say why, and
+        grace_s: How long the surviving pieces may take to notice another's end and say why, and
             a terminated one to end, before it is killed.
         poll_s: Time between two looks at the processes.
-        restarts: How often halves that died may be started again, in all.
-        stopper: Knows whether a signal asks to stop; the halves are then asked to.
+        restarts: How often pieces that died may be started again, in all.
+        stopper: Knows whether a signal asks to stop; the pieces are then asked to.
 
     Raises:
         Stopped: They did.
-        DualnetError: A half failed; the message is that of the half that failed first, the exit
-            code is its own.
+        DualnetError: A piece failed; the message and the exit code are those of the piece that
+            failed by itself, or of the one that tells best which piece hangs.
     """
     processes: dict[str, subprocess.Popen[bytes]] = {}
     with Lifeline() as lifeline:
@@ -92,29 +92,29 @@ def launch(
         try:
             # No signal comes between the start of a process and its place in the list.
             hold = stopper.held if stopper is not None else nullcontext
-            for role in ROLES:
+            for name in names:
                 with hold():
-                    processes[role] = start(run.piece(role))
+                    processes[name] = start(run.piece(name))
             while True:
                 failed = _wait(processes, watch, grace_s, poll_s, restarts > 0, stopper)
                 if stopper is not None and stopper.requested:
                     _stop(processes, watch, grace_s, poll_s, stopper)
                 if not failed:
                     return
-                if restarts == 0 or not all(_may_restart(processes[role]) for role in failed):
+                if restarts == 0 or not all(_may_restart(processes[name]) for name in failed):
                     raise _blame(failed, processes, run)
                 restarts -= 1
                 with hold():
                     processes[failed[0]] = start(run.piece(failed[0]), again=True)
         finally:
-            # Also on Ctrl-C and SIGTERM, an exception too (stopping.py): no half is left behind.
+            # Also on Ctrl-C and SIGTERM, an exception too (stopping.py): no piece is left behind.
             _end(processes, grace_s)
 
 
 def _may_restart(process: subprocess.Popen[bytes]) -> bool:
-    """Whether a half ended by something that need not come again: a signal, the disk, its partner.
+    """Whether a piece ended by something temporary: a signal, the disk, a neighbour.
 
-    Not by what it would meet again: its configuration, its loss, another copy of it.
+    A wrong configuration, a loss that is not finite or another copy of it would end it again.
     """
     return process.returncode < 0 or process.returncode in _PASSING
 
@@ -126,10 +126,10 @@ def _stop(
     poll_s: float,
     stopper: Stopper,
 ) -> None:
-    """Ask both halves to stop and wait until they have.
+    """Ask all pieces to stop and wait until they have.
 
     Raises:
-        Stopped: In any case; its exit code is 0 if both can go on.
+        Stopped: In any case; its exit code is 0 if all can go on.
     """
     deadline = time.monotonic() + stopper.within_s + grace_s
     stopper.release()
@@ -142,7 +142,7 @@ def _stop(
     number = stopper.error().number
     if any(process.poll() != 0 for process in processes.values()):
         raise Stopped(number)
-    raise Stopped(number, "the same command continues both halves")
+    raise Stopped(number, "the same command continues all pieces")
 
 
 def _start(
@@ -163,21 +163,21 @@ def _wait(
     at_once: bool,
     stopper: Optional[Stopper],
 ) -> list[str]:
-    """Wait until both have ended, or a signal asks to stop.
+    """Wait until all have ended, or a signal asks to stop.
 
     Args:
-        at_once: Return as soon as a half has failed; else the other one gets `grace_s` to notice.
+        at_once: Return as soon as a piece has failed; else the others get `grace_s` to notice.
 
     Returns:
-        The roles of those that failed, in this order.
+        The names of those that failed, in this order.
     """
     failed: list[str] = []
     deadline: Optional[float] = None
     while True:
-        running = [role for role, process in processes.items() if process.poll() is None]
-        for role, process in processes.items():
-            if process.poll() and role not in failed:
-                failed.append(role)
+        running = [name for name, process in processes.items() if process.poll() is None]
+        for name, process in processes.items():
+            if process.poll() and name not in failed:
+                failed.append(name)
         watch()
         if (failed and at_once) or (stopper is not None and stopper.requested):
             break
@@ -192,9 +192,8 @@ def _wait(
 def _blame(
     failed: list[str], processes: dict[str, subprocess.Popen[bytes]], run: RunDir
 ) -> DualnetError:
-    """The error of the half that failed by itself, not of the one that noticed."""
-    noticed = PartnerDied.exit_code
-    first = next((role for role in failed if processes[role].returncode != noticed), failed[0])
+    """The error of the piece that is at fault, or of the one that tells best which piece is."""
+    first = _culprit(failed, {name: process.returncode for name, process in processes.items()})
     code = processes[first].returncode
     if code < 0:
         name = signal.Signals(-code).name
@@ -214,9 +213,36 @@ def _blame(
     line = _telling_line(where) or _last_words(run.piece(first))
     if line.startswith(_ERROR):
         message = line[len(_ERROR) :]
-        # Some name their half by themselves.
+        # Some name their piece by themselves.
         return _Failed(message if message.startswith(f"{first}: ") else f"{first}: {message}", code)
     return _Failed(f"{first}: {reason}; {line or 'no output'} (more in {where})", code)
+
+
+def _culprit(failed: Sequence[str], codes: Mapping[str, Optional[int]]) -> str:
+    """Which of several failed pieces to believe.
+
+    One that failed by itself comes before those that only saw a neighbour hang (72), and these
+    before those that were told of a failure elsewhere (71). A piece that hangs does not end: of
+    those that saw a neighbour hang, one whose neighbour still runs names the right one.
+
+    Args:
+        failed: Names of those that failed, in this order.
+        codes: Name to exit code of all pieces in the order of the chain, None while it runs.
+    """
+    chain = list(codes)
+
+    def is_beside_a_running_one(name: str) -> bool:
+        place = chain.index(name)
+        return any(codes[chain[i]] is None for i in (place - 1, place + 1) if 0 <= i < len(chain))
+
+    def rank(name: str) -> int:
+        if codes[name] == PartnerDied.exit_code:
+            return 3
+        if codes[name] != PartnerHung.exit_code:
+            return 0
+        return 1 if is_beside_a_running_one(name) else 2
+
+    return min(failed, key=rank)
 
 
 def _end(processes: dict[str, subprocess.Popen[bytes]], grace_s: float) -> None:
@@ -239,13 +265,13 @@ def _end(processes: dict[str, subprocess.Popen[bytes]], grace_s: float) -> None:
 
 
 def _last_words(piece: PieceDir) -> str:
-    """What a half's heartbeat says of its end; a full disk has room for that, not for output."""
+    """What a piece's heartbeat says of its end; a full disk has room for that, not for output."""
     state = peek(piece.run.path).halves[piece.name].state
     return state if state.startswith("failed") else ""
 
 
 def _telling_line(path: str) -> str:
-    """The line of a half's output that says why it ended, or "" if there is no output.
+    """The line of a piece's output that says why it ended, or "" if there is no output.
 
     That is the command's own last line, or the glog line before BVLC Caffe's stack trace (without
     its prefix), or where Python was when a signal came, or just the last one with text in it.

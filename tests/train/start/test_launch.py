@@ -25,6 +25,8 @@ from dualnet.train.outcome.digest import digest
 from dualnet.train.start.launch import launch
 from tests.processes import LIMIT_S, children_of, is_alive, wait_for
 
+TWO, THREE = ("net1", "net2"), ("net1", "net2", "net3")
+
 FAKE = """
 import sys
 role = sys.argv[1]
@@ -40,7 +42,7 @@ WAIT = "import os, time\nwhile not os.path.exists('{}.runs'): time.sleep(0.01)\n
 
 @pytest.fixture
 def halves(tmp_path, monkeypatch):
-    """Writes what net1 and net2 do."""
+    """Writes what net1, net2, … do."""
     package = tmp_path / "dualnet"
     package.mkdir()
     (package / "__init__.py").write_text("")
@@ -50,15 +52,16 @@ def halves(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
 
-    def write(net1, net2):
-        (tmp_path / "net1.py").write_text("import sys\n" + net1)
-        (tmp_path / "net2.py").write_text("import sys\n" + net2)
+    def write(*bodies):
+        for number, body in enumerate(bodies, start=1):
+            (tmp_path / f"net{number}.py").write_text("import sys\n" + body)
 
     return write
 
 
-def run(watch=lambda: None, grace_s=LIMIT_S):
-    launch(RunDir("run"), ["config.yaml", "--run-dir", "run"], watch, grace_s=grace_s, poll_s=0.02)
+def run(watch=lambda: None, grace_s=LIMIT_S, names=TWO):
+    arguments = ["config.yaml", "--run-dir", "run"]
+    launch(RunDir("run"), names, arguments, watch, grace_s=grace_s, poll_s=0.02)
 
 
 def failure(**settings):
@@ -199,6 +202,42 @@ def test_killed_half_is_named(halves):
     assert children_of(os.getpid()) == []
 
 
+# Three pieces.
+
+
+def end(words, code):
+    return SAY.format(f"dualnet: {words}") + f"sys.exit({code})\n"
+
+
+def test_pieces_of_any_number_run_to_their_end(halves):
+    tell = "open(role + '.told', 'w').close()\n"
+    halves(tell, tell, tell)
+    run(names=THREE)
+    assert all(Path(f"{name}.told").exists() for name in THREE)
+
+
+@pytest.mark.parametrize("culprit", THREE)
+def test_the_piece_that_failed_by_itself_is_blamed_among_those_that_noticed(halves, culprit):
+    noticed = end("net9 said that its neighbour failed", 71)
+    halves(*(end("the loss is nan", 1) if name == culprit else noticed for name in THREE))
+    assert failure(names=THREE) == (f"{culprit}: the loss is nan", 1)
+
+
+def test_the_piece_that_hangs_is_named_and_not_the_one_in_between(halves):
+    """SIGSTOP of the last one: net2 sees that, and net1 is told; or net1 takes net2 for hung."""
+    for below in (end("net2 failed: net3 is alive but", 71), end("net2 is alive but", 72)):
+        halves(below, end("net3 is alive but has made no progress", 72), STUBBORN)
+        message, code = failure(names=THREE, grace_s=0.5)
+        assert (message, code) == ("net2: net3 is alive but has made no progress", 72)
+    assert children_of(os.getpid()) == []
+
+
+def test_a_failing_disk_is_blamed_and_not_that_a_piece_waited_for_it(halves):
+    hung = end("net2 is alive but has made no progress", 72)
+    halves(hung, end("no space left", 74), hung)
+    assert failure(names=THREE) == ("net2: no space left", 74)
+
+
 # Restarts.
 
 #: Counts its starts in a file and fails in all but the last of them.
@@ -221,9 +260,22 @@ def starts(role):
 )
 def test_half_that_died_is_started_again(halves, how):
     halves(FAIL.format(times=3, how=how), FAIL.format(times=1, how="") + WAIT_FOR_STARTS)
-    launch(RunDir("run"), [], lambda: None, grace_s=LIMIT_S, poll_s=0.02, restarts=2)
+    launch(RunDir("run"), TWO, [], lambda: None, grace_s=LIMIT_S, poll_s=0.02, restarts=2)
     assert (starts("net1"), starts("net2")) == (3, 1)
     assert Path("run/net1.out").read_text().count("once more") == 2
+
+
+def test_several_pieces_that_died_are_started_again(halves):
+    """Each start counts; a third death would be one too many."""
+    kill = "os.kill(os.getpid(), signal.SIGKILL)"
+    once, twice = FAIL.format(times=1, how=""), FAIL.format(times=2, how=kill)
+    halves(twice, once, twice)
+    launch(RunDir("run"), THREE, [], lambda: None, grace_s=LIMIT_S, poll_s=0.02, restarts=2)
+    assert [starts(name) for name in THREE] == [2, 1, 2]
+    for name in THREE:
+        os.unlink(f"{name}.starts")
+    with pytest.raises(DualnetError, match="^net[13]: once more"):
+        launch(RunDir("run"), THREE, [], lambda: None, grace_s=LIMIT_S, poll_s=0.02, restarts=1)
 
 
 #: The survivor goes on until the other half has been started three times.
@@ -237,7 +289,7 @@ while not (os.path.exists("net1.starts") and os.path.getsize("net1.starts") == 3
 def test_restarts_are_counted(halves):
     halves(FAIL.format(times=9, how="sys.exit(74)"), SLEEP)
     with pytest.raises(DualnetError) as caught:
-        launch(RunDir("run"), [], lambda: None, grace_s=0.2, poll_s=0.02, restarts=2)
+        launch(RunDir("run"), TWO, [], lambda: None, grace_s=0.2, poll_s=0.02, restarts=2)
     assert (str(caught.value), caught.value.exit_code) == ("net1: once more", 74)
     assert starts("net1") == 3
     assert children_of(os.getpid()) == []
@@ -247,7 +299,7 @@ def test_restarts_are_counted(halves):
 def test_what_would_come_again_is_not_started_again(halves, code):
     halves(FAIL.format(times=9, how=f"sys.exit({code})"), SLEEP)
     with pytest.raises(DualnetError) as caught:
-        launch(RunDir("run"), [], lambda: None, grace_s=0.2, poll_s=0.02, restarts=5)
+        launch(RunDir("run"), TWO, [], lambda: None, grace_s=0.2, poll_s=0.02, restarts=5)
     assert caught.value.exit_code == code and starts("net1") == 1
 
 
@@ -266,7 +318,7 @@ def test_stop_is_passed_on(halves, net2_code, expected):
             if os.path.exists("net1.runs") and os.path.exists("net2.runs"):
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        launch(RunDir("run"), [], watch, poll_s=0.02, stopper=stopper)
+        launch(RunDir("run"), TWO, [], watch, poll_s=0.02, stopper=stopper)
     assert caught.value.exit_code == expected
     assert children_of(os.getpid()) == []
 
@@ -314,7 +366,9 @@ import sys
 from dualnet import cli
 from dualnet.rundir import RunDir
 from dualnet.train.start.launch import launch
-cli.training._train = lambda options: launch(RunDir("run"), [], lambda: None, grace_s=0.5)
+cli.training._train = lambda options: launch(
+    RunDir("run"), ("net1", "net2"), [], lambda: None, grace_s=0.5
+)
 sys.exit(cli.main(["train", "config.yaml"]))
 """
 
