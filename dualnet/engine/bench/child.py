@@ -1,4 +1,4 @@
-"""One variant in a process of its own: `python -m dualnet.engine.bench.child SPEC`.
+"""One contender in a process of its own: `python -m dualnet.engine.bench.child SPEC`.
 
 SPEC is JSON: contender, net, shape, classes, solver. Requests come as JSON lines on stdin and each
 gets one line of JSON on stdout: {"train": STEPS}, {"memory": true}, {"layers": STEPS}. The end of

@@ -1,6 +1,6 @@
-"""Times training steps of several variants, each in a process of its own, and compares them.
+"""Times training steps of several contenders, each in a process of its own, and compares them.
 
-The measurements are interleaved: variants train for short turns in rotating order, so that changes
+The measurements are interleaved: contenders train for short turns in rotating order, so that changes
 of the machine's load affect all alike. Ratios are taken within a round, so that a slow one cancels
 out.
 """
@@ -157,7 +157,7 @@ def contest(
 
 
 def summary(contender: Contender, peak_mib: float) -> dict[str, Any]:
-    """A variant's record: median and quartiles of its steps, and its memory."""
+    """A contender's record: median and quartiles of its steps, and its memory."""
     steps = sorted(s for one in contender.rounds_s for s in one)
     quartiles = statistics.quantiles(steps, n=4) if len(steps) > 1 else steps * 3
     return {
