@@ -30,11 +30,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from google.protobuf.message import Message
 
-from dualnet.engine.core import graph
 from dualnet.engine.errors import CaffeError, GraphError, ShapeError
 from dualnet.engine.formats import prototxt
+from dualnet.engine.net import graph
+from dualnet.engine.net.net import Net
 from dualnet.engine.proto import caffe_pb2
-from dualnet.engine.pycaffe.net import Net
 
 SUFFIXES = {".prototxt", ".pt"}
 #: Data layers, and the message that holds their batch size.

@@ -58,7 +58,7 @@ def comments(text):
 
 @cache
 def prose(path):
-    """(line, text) of what a file says to readers of its code, and the same of its strings."""
+    """(line, text) of what a file says to readers of its code; of its strings and imports."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".md":
         return list(enumerate(text.splitlines(), 1)), []
@@ -70,6 +70,8 @@ def prose(path):
                 said.append((node.body[0].lineno, ast.get_docstring(node, clean=False)))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 strings.append((node.lineno, node.value))
+            elif isinstance(node, ast.ImportFrom):  # also of scripts that no test imports
+                strings += [(node.lineno, f"{node.module}.{one.name}") for one in node.names]
     return said, strings
 
 
@@ -202,10 +204,12 @@ def test_what_is_missing_is_found(find, text, expected):
     assert find(text) == expected
 
 
-def test_docstrings_comments_and_strings_are_read(tmp_path):
+def test_docstrings_comments_strings_and_imports_are_read(tmp_path):
     path = tmp_path / "some.py"
-    path.write_text('"""One."""\n\n\ndef f():\n    """Two."""\n    return "a # b"  # three\n')
+    path.write_text(
+        '"""One."""\nfrom a import b\n\ndef f():\n    """Two."""\n    return "a # b"  # three\n'
+    )
     said, strings = prose(path)
     assert sorted(said) == [(1, "One."), (5, "Two."), (6, ' # b"  # three')]
-    assert (6, "a # b") in strings
+    assert {(2, "a.b"), (6, "a # b")} <= set(strings)
     assert len(files()) > 500

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from dualnet.engine.core.blob import Blob
-from dualnet.engine.core.node import Node
 from dualnet.engine.formats import prototxt
 from dualnet.engine.layers.registry import layer_class
+from dualnet.engine.net.node import Node
 from dualnet.engine.proto import caffe_pb2
 
 __all__ = ["Rig", "make_layer"]

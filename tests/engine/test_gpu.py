@@ -14,7 +14,7 @@ import torch
 from dualnet.engine.core import device, random
 from dualnet.engine.errors import DeviceError
 from dualnet.engine.layers.common.python import PythonLayer
-from dualnet.engine.pycaffe.net import Net
+from dualnet.engine.net.net import Net
 from dualnet.engine.solvers.solver_types import get_solver
 from tests.engine.bvlc.cases import CASES, Case, Labels
 from tests.engine.bvlc.test_against_bvlc import prototxt_of

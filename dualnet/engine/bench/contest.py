@@ -1,8 +1,8 @@
 """Times training steps of several contenders, each in a process of its own, and compares them.
 
-The measurements are interleaved: contenders train for short turns in rotating order, so that changes
-of the machine's load affect all alike. Ratios are taken within a round, so that a slow one cancels
-out.
+The measurements are interleaved: contenders train for short turns in rotating order, so that
+changes of the machine's load affect all alike. Ratios are taken within a round, so that a slow one
+cancels out.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from dualnet.engine.command.signals import SignalActions
 from dualnet.engine.core import device
 from dualnet.engine.errors import CaffeError, DeviceError
 from dualnet.engine.formats import prototxt
+from dualnet.engine.net.net import Net
 from dualnet.engine.proto import caffe_pb2
-from dualnet.engine.pycaffe.net import Net
 from dualnet.engine.solvers.solver_types import solver_class
 
 __all__ = ["main"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Callable
 
 from dualnet.engine import log
-from dualnet.engine.pycaffe.net import Net
+from dualnet.engine.net.net import Net
 from dualnet.engine.pycaffe.timer import Timer
 
 __all__ = ["measure"]

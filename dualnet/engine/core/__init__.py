@@ -1,4 +1,4 @@
-"""What every net consists of: blobs and their memory, the structure built from a prototxt, passes.
+"""What layers compute with: blobs and their memory, fillers, random numbers, products of matrices.
 
-Beside them the settings of the whole process: device, random numbers, malloc.
+Also the settings of the whole process: device, malloc, threads after a fork.
 """

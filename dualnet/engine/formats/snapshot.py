@@ -12,7 +12,7 @@ import torch
 
 from dualnet.engine.core.blob import Blob
 from dualnet.engine.errors import WeightsError
-from dualnet.engine.formats import weights
+from dualnet.engine.formats.atomic_write import write_atomically
 from dualnet.engine.formats.blob_proto import blob_from_proto, blob_to_proto
 from dualnet.engine.formats.hdf5_file import (
     h5py_module,
@@ -96,7 +96,7 @@ def write_state(path: str, state: State, history: Sequence[Blob]) -> None:
     )
     for blob in history:
         blob_to_proto(blob, message.history.add())
-    weights.write_atomically(path, message.SerializeToString())
+    write_atomically(path, message.SerializeToString())
 
 
 def read_state(path: Path, history: Sequence[Blob]) -> State:

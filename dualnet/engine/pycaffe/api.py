@@ -11,11 +11,11 @@ from dualnet.engine.errors import CaffeError
 from dualnet.engine.layers.common.python import PythonLayer as Layer
 from dualnet.engine.layers.registry import layer_type_list
 from dualnet.engine.log import init_log, log
+from dualnet.engine.net.net import Net
 from dualnet.engine.proto.caffe_pb2 import TEST, TRAIN, LayerParameter, SolverParameter
 from dualnet.engine.pycaffe import io, net_spec
 from dualnet.engine.pycaffe.classifier import Classifier
 from dualnet.engine.pycaffe.detector import Detector
-from dualnet.engine.pycaffe.net import Net
 from dualnet.engine.pycaffe.net_spec import NetSpec, layers, params, to_proto
 from dualnet.engine.pycaffe.timer import Timer
 from dualnet.engine.solvers.parallel import (

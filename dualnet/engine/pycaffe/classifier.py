@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from dualnet.engine.formats.prototxt import Path
+from dualnet.engine.net.net import Net
 from dualnet.engine.proto.caffe_pb2 import TEST
 from dualnet.engine.pycaffe import io
-from dualnet.engine.pycaffe.net import Net
 
 __all__ = ["Classifier", "image_transformer"]
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from dualnet.engine.errors import DataError, ShapeError
 from dualnet.engine.formats.prototxt import Path
+from dualnet.engine.net.net import Net
 from dualnet.engine.proto.caffe_pb2 import TEST
 from dualnet.engine.pycaffe import io
 from dualnet.engine.pycaffe.classifier import image_transformer
-from dualnet.engine.pycaffe.net import Net
 
 __all__ = ["Detector"]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from dualnet.engine.core.build import NetStructure
+from dualnet.engine.net.structure import NetStructure
 
 __all__ = ["LossAverage", "output_lines", "output_values"]
 

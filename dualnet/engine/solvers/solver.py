@@ -16,8 +16,8 @@ from dualnet.engine.core.storage import sync_host_arrays
 from dualnet.engine.errors import SolverError
 from dualnet.engine.formats import prototxt, snapshot
 from dualnet.engine.formats.prototxt import Path
+from dualnet.engine.net.net import Net
 from dualnet.engine.proto import caffe_pb2
-from dualnet.engine.pycaffe.net import Net
 from dualnet.engine.solvers.lr_policy import check_policy, learning_rate
 from dualnet.engine.solvers.parallel import solver_rank
 from dualnet.engine.solvers.report import LossAverage, output_lines, output_values

@@ -6,8 +6,8 @@ from dualnet.engine import log
 from dualnet.engine.errors import SolverError, naming
 from dualnet.engine.formats.prototxt import read_net
 from dualnet.engine.formats.upgrade import upgrade_net
+from dualnet.engine.net.net import Net
 from dualnet.engine.proto import caffe_pb2
-from dualnet.engine.pycaffe.net import Net
 
 __all__ = ["make_test_nets", "make_train_net"]
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from dualnet.engine import log
-from dualnet.engine.core.node import ParamEntry
 from dualnet.engine.errors import SolverError
+from dualnet.engine.net.node import ParamEntry
 from dualnet.engine.proto import caffe_pb2
 from dualnet.engine.solvers.rule import UpdateRule
 

@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from dualnet.engine.bench import nets, plain
 from dualnet.engine.formats import prototxt
+from dualnet.engine.net.net import Net
 from dualnet.engine.proto import caffe_pb2
-from dualnet.engine.pycaffe.net import Net
 
 SMALL_IMAGE_PX = 67  # the least that CaffeNet takes
 

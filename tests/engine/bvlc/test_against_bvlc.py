@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dualnet.engine.core import random
-from dualnet.engine.pycaffe.net import Net
+from dualnet.engine.net.net import Net
 from tests.engine.bvlc.cases import CASES, TOLERANCE, Case, Labels
 from tests.engine.bvlc.jobs import run_jobs
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dualnet.engine.core import random
-from dualnet.engine.pycaffe.net import Net
+from dualnet.engine.net.net import Net
 from tests.engine.bvlc.jobs import run_jobs
 
 pytestmark = pytest.mark.bvlc

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from dualnet.engine.core import random
+from dualnet.engine.net.net import Net
 from dualnet.engine.proto import caffe_pb2
-from dualnet.engine.pycaffe.net import Net
 
 pytestmark = pytest.mark.bvlc
 RUNNER = Path(__file__).with_name("image_runner.py")

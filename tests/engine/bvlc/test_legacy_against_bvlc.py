@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from dualnet.engine.formats import prototxt
+from dualnet.engine.net.net import Net
 from dualnet.engine.proto import caffe_pb2
-from dualnet.engine.pycaffe.net import Net
 from tests.engine.bvlc.jobs import run_jobs
 
 pytestmark = pytest.mark.bvlc

@@ -16,7 +16,7 @@ from dualnet.engine.command import caffe_command
 from dualnet.engine.command.caffe_flags import UsageError, parse_flags
 from dualnet.engine.command.signals import SignalActions
 from dualnet.engine.errors import SolverError
-from dualnet.engine.pycaffe.net import Net
+from dualnet.engine.net.net import Net
 from dualnet.engine.solvers.solver_types import get_solver
 
 NET = """

@@ -12,7 +12,7 @@ import numpy as np
 
 from dualnet import engine
 from dualnet.engine.core import random
-from dualnet.engine.pycaffe.net import Net
+from dualnet.engine.net.net import Net
 from tests.engine.differential.judge import Judge
 from tests.engine.differential.random_net import RandomNet
 from tests.engine.differential.stepwise import run_stepwise

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from google.protobuf import text_format
 
-from dualnet.engine.core import graph
 from dualnet.engine.formats import prototxt
+from dualnet.engine.net import graph
 from dualnet.engine.proto import caffe_pb2
 from tests.engine.differential.random_net import RandomNet
 from tests.engine.differential.writer import Given

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dualnet.engine.pycaffe.net import Net
+from dualnet.engine.net.net import Net
 
 __all__ = ["run_stepwise"]
 

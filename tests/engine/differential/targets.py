@@ -14,9 +14,9 @@ import numpy as np
 
 from dualnet.engine.errors import CaffeError
 from dualnet.engine.formats import prototxt
+from dualnet.engine.net.net import Net
 from dualnet.engine.proto import caffe_pb2
 from dualnet.engine.pycaffe.api import get_solver
-from dualnet.engine.pycaffe.net import Net
 from tests.engine.differential.mutate import mutate_bytes, mutate_text
 from tests.engine.differential.random_net import random_net
 

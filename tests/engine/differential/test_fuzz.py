@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dualnet.engine.errors import CaffeError
+from dualnet.engine.net.net import Net
 from dualnet.engine.proto import caffe_pb2
-from dualnet.engine.pycaffe.net import Net
 from dualnet.engine.solvers import lr_policy
 from tests.engine.differential import targets
 from tests.engine.differential.targets import TARGETS, content_of, feed

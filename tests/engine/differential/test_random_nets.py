@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dualnet.engine.pycaffe.net import Net
+from dualnet.engine.net.net import Net
 from tests.engine.differential import compare as comparison
 from tests.engine.differential.compare import Rejected, compare
 from tests.engine.differential.judge import Judge, JudgeDied

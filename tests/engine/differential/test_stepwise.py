@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dualnet.engine.pycaffe.net import Net
+from dualnet.engine.net.net import Net
 from tests.engine.differential import compare as comparison
 from tests.engine.differential.random_net import RandomNet
 from tests.engine.differential.stepwise import run_stepwise

@@ -12,7 +12,7 @@ from dualnet.engine.core.blob import Blob
 from dualnet.engine.errors import CaffeError, DataError, WeightsError
 from dualnet.engine.formats import snapshot
 from dualnet.engine.formats.hdf5_file import writing
-from dualnet.engine.pycaffe.net import Net
+from dualnet.engine.net.net import Net
 
 h5py = pytest.importorskip("h5py")
 

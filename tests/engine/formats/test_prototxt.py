@@ -7,8 +7,8 @@ import pytest
 from dualnet.engine.errors import PrototxtError, UnknownLayerError
 from dualnet.engine.formats import prototxt
 from dualnet.engine.layers.registry import layer_type_list
+from dualnet.engine.net.net import Net
 from dualnet.engine.proto import caffe_pb2, fork_names
-from dualnet.engine.pycaffe.net import Net
 from dualnet.engine.solvers.solver_types import get_solver
 
 

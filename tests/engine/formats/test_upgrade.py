@@ -10,8 +10,8 @@ import pytest
 from dualnet.engine.errors import PrototxtError
 from dualnet.engine.formats import prototxt
 from dualnet.engine.layers.registry import layer_type_list
+from dualnet.engine.net.net import Net
 from dualnet.engine.proto import caffe_pb2
-from dualnet.engine.pycaffe.net import Net
 
 LEGACY = Path(__file__).parent.parent / "legacy"
 

@@ -10,9 +10,9 @@ from google.protobuf.message import DecodeError, EncodeError
 
 from dualnet.engine.errors import PrototxtError
 from dualnet.engine.formats import prototxt
+from dualnet.engine.net.net import Net
 from dualnet.engine.proto import caffe_pb2
 from dualnet.engine.proto.fork_numbers import settled
-from dualnet.engine.pycaffe.net import Net
 
 
 def varint(value: int) -> bytes:

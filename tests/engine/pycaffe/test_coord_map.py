@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dualnet.engine.net.net import Net
 from dualnet.engine.pycaffe import coord_map
-from dualnet.engine.pycaffe.net import Net
 from dualnet.engine.pycaffe.net_spec import NetSpec
 from dualnet.engine.pycaffe.net_spec import layers as L
 

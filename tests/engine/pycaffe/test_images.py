@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from dualnet.engine.errors import DataError, ShapeError, UnsupportedError
+from dualnet.engine.net.net import Net
 from dualnet.engine.pycaffe import io
 from dualnet.engine.pycaffe.classifier import Classifier
 from dualnet.engine.pycaffe.detector import Detector
-from dualnet.engine.pycaffe.net import Net
 
 NET = """
 layer { name: "in" type: "Input" top: "data" input_param { shape { dim: 3 dim: 3 dim: 4 dim: 4 } } }

@@ -11,8 +11,8 @@ import pytest
 
 from dualnet.data.lmdb import write_lmdb
 from dualnet.engine.errors import DataError, PrototxtError
+from dualnet.engine.net.net import Net
 from dualnet.engine.proto import caffe_pb2
-from dualnet.engine.pycaffe.net import Net
 from dualnet.engine.records import leveldb
 from dualnet.engine.records.database import open_database
 from dualnet.engine.records.leveldb import LevelDatabase, is_leveldb

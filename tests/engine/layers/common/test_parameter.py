@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dualnet.engine.pycaffe.net import Net
+from dualnet.engine.net.net import Net
 from dualnet.engine.solvers.solver_types import get_solver
 from tests.engine.harness import make_layer
 

@@ -11,8 +11,8 @@ import pytest
 import dualnet.engine
 from dualnet.engine.errors import PrototxtError
 from dualnet.engine.layers.common.python import PythonLayer
+from dualnet.engine.net.net import Net
 from dualnet.engine.proto.caffe_pb2 import TEST, TRAIN
-from dualnet.engine.pycaffe.net import Net
 
 
 class TenTimes(PythonLayer):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dualnet.engine.errors import CaffeError, GraphError
-from dualnet.engine.pycaffe.net import Net
+from dualnet.engine.net.net import Net
 from tests.engine.harness import make_layer
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from dualnet.engine.errors import DataError, InputArrayError, PrototxtError, ShapeError
+from dualnet.engine.net.net import Net
 from dualnet.engine.proto import caffe_pb2
 from dualnet.engine.proto.caffe_pb2 import TEST, TRAIN
-from dualnet.engine.pycaffe.net import Net
 
 MEMORY = """
 layer { name: "in" type: "MemoryData" top: "data" top: "label"

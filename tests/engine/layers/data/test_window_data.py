@@ -9,8 +9,8 @@ from PIL import Image
 from dualnet.engine.core import random
 from dualnet.engine.errors import DataError, PrototxtError, ShapeError
 from dualnet.engine.formats.image import resize
+from dualnet.engine.net.net import Net
 from dualnet.engine.proto import caffe_pb2
-from dualnet.engine.pycaffe.net import Net
 
 
 @pytest.fixture

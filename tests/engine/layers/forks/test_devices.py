@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dualnet.engine.core import device
-from dualnet.engine.pycaffe.net import Net
+from dualnet.engine.net.net import Net
 from tests.engine.fake_gpu import fake_gpu
 
 REGIONS = np.array([[0, 0, 0, 5, 4], [1, 2, 2, 9, 9], [1, 50, 50, 60, 60]], np.float32)

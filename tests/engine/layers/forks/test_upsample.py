@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dualnet.engine.errors import DataError, PrototxtError, ShapeError
-from dualnet.engine.pycaffe.net import Net
+from dualnet.engine.net.net import Net
 from tests.engine.gradient_check import check_gradients
 from tests.engine.harness import make_layer
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from dualnet.engine.errors import GraphError, PrototxtError, ShapeError
+from dualnet.engine.net.net import Net
 from dualnet.engine.proto import caffe_pb2
-from dualnet.engine.pycaffe.net import Net
 from tests.engine.gradient_check import check_gradients
 from tests.engine.harness import make_layer
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dualnet.engine.core import graph
 from dualnet.engine.errors import GraphError, PrototxtError
 from dualnet.engine.formats import prototxt
+from dualnet.engine.net import graph
 from dualnet.engine.proto import caffe_pb2
 
 

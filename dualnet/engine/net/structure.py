@@ -5,11 +5,12 @@ Facts from Caffe's `src/caffe/net.cpp` (Init, AppendTop, AppendBottom, AppendPar
 
 from __future__ import annotations
 
-from dualnet.engine.core import after_fork, graph, memory
+from dualnet.engine.core import after_fork, memory
 from dualnet.engine.core.blob import Blob
-from dualnet.engine.core.node import Node, ParamEntry
 from dualnet.engine.errors import GraphError, ShapeError
 from dualnet.engine.layers.registry import layer_class
+from dualnet.engine.net import graph
+from dualnet.engine.net.node import Node, ParamEntry
 from dualnet.engine.proto import caffe_pb2
 
 __all__ = ["NetStructure"]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dualnet.engine.errors import PrototxtError, WeightsError
+from dualnet.engine.net.net import Net
 from dualnet.engine.proto import caffe_pb2
-from dualnet.engine.pycaffe.net import Net
 
 INPUT = 'layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }\n'
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dualnet.engine.pycaffe.net import Net
+from dualnet.engine.net.net import Net
 
 NET = """
 debug_info: true

@@ -11,15 +11,15 @@ import numpy as np
 
 from dualnet.engine.core.blob import Blob
 from dualnet.engine.core.call import blob_names, fill
-from dualnet.engine.core.net import BaseNet
 from dualnet.engine.errors import CaffeError, InputArrayError, UnknownNameError, naming, quoted
 from dualnet.engine.formats import prototxt
 from dualnet.engine.formats.prototxt import Path
 from dualnet.engine.layers.base import Layer
 from dualnet.engine.layers.data.memory_data import MemoryData
+from dualnet.engine.net.base_net import BaseNet
+from dualnet.engine.net.batches import Arrays, Rows, cut
+from dualnet.engine.net.net_arguments import constructor_arguments
 from dualnet.engine.proto import caffe_pb2
-from dualnet.engine.pycaffe.batches import Arrays, Rows, cut
-from dualnet.engine.pycaffe.net_arguments import constructor_arguments
 
 __all__ = ["Net"]
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from dualnet.engine import log
-from dualnet.engine.core.build import NetStructure
-from dualnet.engine.core.node import Node
+from dualnet.engine.net.node import Node
+from dualnet.engine.net.structure import NetStructure
 
 __all__ = ["show_backward", "show_forward", "show_params"]
 

@@ -10,14 +10,15 @@ import torch
 
 from dualnet.engine import log
 from dualnet.engine.core.blob import Blob
-from dualnet.engine.core.build import NetStructure
-from dualnet.engine.core.node import Node
-from dualnet.engine.errors import DataError, WeightsError, quoted
+from dualnet.engine.errors import WeightsError, quoted
+from dualnet.engine.formats.atomic_write import write_atomically
 from dualnet.engine.formats.blob_proto import blob_from_proto, blob_to_proto
 from dualnet.engine.formats.hdf5_file import member, read_values, reading, writing
 from dualnet.engine.formats.prototxt import Path, read_binary
 from dualnet.engine.formats.regular_file import regular_only
 from dualnet.engine.formats.upgrade import upgrade_net
+from dualnet.engine.net.node import Node
+from dualnet.engine.net.structure import NetStructure
 from dualnet.engine.proto import caffe_pb2
 
 __all__ = [
@@ -27,7 +28,6 @@ __all__ = [
     "load_hdf5",
     "save_binary",
     "save_hdf5",
-    "write_atomically",
 ]
 
 
@@ -95,27 +95,6 @@ def save_binary(structure: NetStructure, path: Path, write_diff: bool = False) -
         for blob in node.layer.blobs:
             blob_to_proto(blob, layer.blobs.add(), write_diff)
     write_atomically(path, net.SerializeToString())
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that readers see all of it or nothing.
-
-    The engine's own copy of `dualnet.atomic`, which it must not import, with its own error type.
-
-    Raises:
-        DataError: it cannot be written; an older file of that name is left as it was.
-    """
-    temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise DataError(f"cannot write '{os.fspath(path)}': {error.strerror}") from error
 
 
 def save_hdf5(structure: NetStructure, path: Path, write_diff: bool = False) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dualnet.engine.errors import CaffeError
+from dualnet.engine.net.net import Net
 from dualnet.engine.proto.caffe_pb2 import TEST
-from dualnet.engine.pycaffe.net import Net
 
 EMPTY = """
 layer { name: "in" type: "Input" top: "in" input_param { shape { dim: 2 dim: 2 dim: 1 dim: 0 } } }

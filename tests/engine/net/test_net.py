@@ -9,8 +9,8 @@ import pytest
 
 from dualnet.engine.core import random
 from dualnet.engine.errors import CaffeError, GraphError, ShapeError, UnknownNameError, WeightsError
+from dualnet.engine.net.net import Net
 from dualnet.engine.proto.caffe_pb2 import TEST, TRAIN
-from dualnet.engine.pycaffe.net import Net
 
 IP = 'inner_product_param { num_output: 4 weight_filler { type: "gaussian" } }'
 SIMPLE = f"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dualnet.engine.pycaffe.batches import Rows, cut
+from dualnet.engine.net.batches import Rows, cut
 
 
 @pytest.mark.parametrize(("samples", "batches"), [(0, 0), (1, 1), (3, 1), (4, 2), (6, 2)])

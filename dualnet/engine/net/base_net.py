@@ -1,6 +1,6 @@
 """A net that runs: passes, gradients, weights (Caffe `src/caffe/net.cpp`, pycaffe's `_caffe.cpp`).
 
-Users meet it as `dualnet.engine.pycaffe.net.Net`, which adds what pycaffe has in Python: blobs by
+Users meet it as `dualnet.engine.net.net.Net`, which adds what pycaffe has in Python: blobs by
 name, arrays in and out, batches.
 """
 
@@ -11,15 +11,14 @@ from typing import Callable, TypeVar
 import torch
 from torch import Tensor
 
-from dualnet.engine.core import debug_info
 from dualnet.engine.core.blob import Blob, IntVec
-from dualnet.engine.core.build import NetStructure
 from dualnet.engine.core.call import file_name
 from dualnet.engine.core.storage import sync_host_arrays
 from dualnet.engine.errors import UnknownNameError
-from dualnet.engine.formats import weights
 from dualnet.engine.formats.prototxt import Path
 from dualnet.engine.layers.base import Layer
+from dualnet.engine.net import debug_info, weights
+from dualnet.engine.net.structure import NetStructure
 from dualnet.engine.proto import caffe_pb2
 
 __all__ = ["BaseNet"]
