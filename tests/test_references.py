@@ -27,7 +27,8 @@ _FOLDER = re.compile(rf"{_TOP}(?:[\w-]+/)*)(?=[\s`).,:;]|$)")
 _PLACEHOLDER = re.compile(r"(?:^|[/_.])[A-Z]{2,}(?=[/_.]|$)(?<!README)(?<!CHANGELOG)")
 _FILE = re.compile(r"(?<![\w/.*{}$<-])((?:[a-z][\w-]*/)*[a-z_][\w-]*\.(?:py|md))\b(?![\w/(])")
 _MODULE = re.compile(r"(?<![\w./-])dualnet(?:\.[A-Za-z_]\w*)+")
-_NOT_A_MODULE = re.compile(r"dualnet\.(?:egg|log|md|sif|yaml)\b")
+#: Names of files; and the messages, which are made when they are imported.
+_NOT_A_MODULE = re.compile(r"dualnet\.(?:egg|log|md|sif|yaml|engine\.proto\.caffe_pb2)\b")
 _KEY = re.compile(r"(?<![\w./{-])([a-z]+?)(\d*)\.([a-z]\w*)\b(?!\.?[(/\w])")
 _COMMENT = re.compile(r"(?:^|\s)#[ :!].*", re.MULTILINE)
 #: What follows a net's name in the name of a file, as in net1.log.
