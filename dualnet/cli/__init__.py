@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Optional
 
 from dualnet import __version__, children
-from dualnet.cli import bench, caffe, cut, data, doctor, experiment, nets, runs, training
+from dualnet.cli import bench, caffe, cut, data, doctor, experiment, nets, plan, runs, training
 from dualnet.cli.terminal import flush_or_discard_stderr, say
 from dualnet.errors import DualnetError, OutOfMemory, StorageFailed, UsageError
 from dualnet.process.stopping import STOP_SIGNALS, Stopped, restore_defaults
@@ -175,6 +175,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"dualnet {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for family in (training, runs, cut, nets, data, experiment, bench, caffe, doctor):
+    for family in (training, runs, cut, nets, plan, data, experiment, bench, caffe, doctor):
         family.add(commands)
     return parser

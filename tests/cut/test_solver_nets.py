@@ -11,8 +11,8 @@ from dualnet import config as cfg
 from dualnet.backend import caffe_pb2
 from dualnet.cut.drawing.draw import draw, load_graphs
 from dualnet.cut.graph import NetGraph, read_net, read_solver
-from dualnet.cut.plan import Request as PlanRequest
-from dualnet.cut.plan import plan
+from dualnet.cut.plan.cut_plan import Request as PlanRequest
+from dualnet.cut.plan.cut_plan import plan
 from dualnet.cut.prototxt import format_fields
 from dualnet.cut.solver_nets import net_of
 from dualnet.cut.split import Request, split, write
@@ -185,7 +185,7 @@ def test_plan_and_drawing_take_both_files():
     files(train=TRAIN, test=TEST)
     solver_of(TWO_FILES)
     found = plan(PlanRequest("train.prototxt", "solver.prototxt", repeats=1))
-    assert [cut.cut.at for cut in found.cuts][:2] == ["conv1", "conv2"]
+    assert [chain.cuts[0].at for chain in found.cuts][:2] == ["conv1", "conv2"]
     _, config, _ = cut()
     assert '"single conv3"' in draw(load_graphs(config), config)
 

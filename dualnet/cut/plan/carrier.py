@@ -1,9 +1,4 @@
-"""How long a message takes through a directory: sent by one process, received by another.
-
-    python -m dualnet.cut.plan.carrier DIR COUNT
-
-is the other process: it answers COUNT messages with what they brought.
-"""
+"""How long a message takes through a directory: sent by one process, received by another."""
 
 from __future__ import annotations
 
@@ -18,11 +13,12 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from dualnet.errors import DualnetError, StorageFailed
+from dualnet.cut.plan.schedule_time import MessageTime
+from dualnet.errors import StorageFailed
 from dualnet.exchange import ExchangeSettings, open_channel
 from dualnet.exchange.channel import Channel, Message
 
-__all__ = ["Carrier", "measure_carrier"]
+__all__ = ["Carrier", "answer", "measure_carrier"]
 
 #: Bytes of the messages that are timed; the largest is as large as the largest that is planned.
 _SIZES = (1 << 12, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24, 1 << 26)
@@ -32,6 +28,16 @@ _LEAST_LARGEST = 1 << 22
 #: By what share of the smallest message's time the largest has to take longer.
 _SHOWS = 0.5
 _PARTNER_TIMEOUT_S = 60.0
+#: The other process. Not `-m`: its package imports this module before it could be run.
+_CHILD = """
+import sys
+from dualnet.cut.plan.carrier import answer
+from dualnet.errors import DualnetError
+try:
+    answer(sys.argv[1], int(sys.argv[2]))
+except DualnetError as error:
+    sys.exit(f"dualnet: {error}")
+"""
 
 
 class Carrier(NamedTuple):
@@ -40,10 +46,12 @@ class Carrier(NamedTuple):
     Attributes:
         sizes: Bytes of the messages, ascending.
         seconds: From the call of `send` to the return of `receive`, arrays put in place.
+        send_seconds: Of these, the call of `send`: what the sender is busy with.
     """
 
     sizes: list[int]
     seconds: list[float]
+    send_seconds: list[float]
 
     def one_way_s(self, size: float) -> float:
         """The time of a message of `size` bytes, in between and beyond by straight lines."""
@@ -51,6 +59,12 @@ class Carrier(NamedTuple):
             return float(np.interp(size, self.sizes, self.seconds))
         rate = self.bytes_per_s
         return self.seconds[-1] + ((size - self.sizes[-1]) / rate if rate else 0.0)
+
+    def message(self, size: float) -> MessageTime:
+        """A message of `size` bytes: what is not the sender's time is the receiver's."""
+        whole_s = self.one_way_s(size)
+        share = np.interp(size, self.sizes, np.divide(self.send_seconds, self.seconds))
+        return MessageTime(send_s=float(share) * whole_s, receive_s=float(1 - share) * whole_s)
 
     @property
     def bytes_per_s(self) -> Optional[float]:
@@ -83,7 +97,7 @@ def measure_carrier(directory: str, largest: int) -> Carrier:
             count = len(sizes) * (_WARM_UP + _REPEATS)
             partner = _start(run_dir, count)
             try:
-                seconds = _time_all(run_dir, sizes)
+                seconds, sent = _time_all(run_dir, sizes)
                 partner.wait(_PARTNER_TIMEOUT_S)
             finally:
                 if partner.poll() is None:
@@ -94,13 +108,13 @@ def measure_carrier(directory: str, largest: int) -> Carrier:
             f"{directory}: cannot exchange files there: {error.strerror}; name another directory "
             "with --exchange-dir"
         ) from error
-    return Carrier(sizes, seconds)
+    return Carrier(sizes, seconds, sent)
 
 
 def _start(run_dir: str, count: int) -> subprocess.Popen[bytes]:
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     return subprocess.Popen(
-        [sys.executable, "-m", "dualnet.cut.plan.carrier", run_dir, str(count)],
+        [sys.executable, "-c", _CHILD, run_dir, str(count)],
         env={**os.environ, "PYTHONPATH": path},
     )
 
@@ -110,26 +124,30 @@ def _open(role: str, run_dir: str) -> Channel:
     return open_channel("files", role, run_dir, settings, {"plan": 1})
 
 
-def _time_all(run_dir: str, sizes: Iterable[int]) -> list[float]:
-    medians = []
+def _time_all(run_dir: str, sizes: Iterable[int]) -> tuple[list[float], list[float]]:
+    """For each size the medians of a message's whole way, and of the call of `send`."""
+    medians, sent_medians = [], []
     with _open("net1", run_dir) as channel:
         channel.handshake({})
         iteration = 0
         for number, size in enumerate(sizes):
             array = np.arange(size // 4, dtype=np.float32)
             place = np.empty_like(array)
-            seconds = []
+            seconds, sent = [], []
             for _ in range(_WARM_UP + _REPEATS):
                 started_s = time.perf_counter()
                 channel.send(Message(f"up{number}", iteration, {"blob": array}))
+                sent.append(time.perf_counter() - started_s)
                 place[...] = channel.receive(f"down{number}", iteration).arrays["blob"]
                 seconds.append((time.perf_counter() - started_s) / 2)
                 iteration += 1
             medians.append(median(seconds[_WARM_UP:]))
-    return medians
+            sent_medians.append(min(median(sent[_WARM_UP:]), medians[-1]))
+    return medians, sent_medians
 
 
-def _answer(run_dir: str, count: int) -> None:
+def answer(run_dir: str, count: int) -> None:
+    """The other process: send `count` messages back as they come."""
     with _open("net2", run_dir) as channel:
         channel.handshake({})
         place = np.empty(0, np.float32)
@@ -140,11 +158,3 @@ def _answer(run_dir: str, count: int) -> None:
                 place = np.empty_like(array)
             place[...] = array
             channel.send(Message(f"down{number}", iteration, {"blob": place}))
-
-
-if __name__ == "__main__":
-    try:
-        _answer(sys.argv[1], int(sys.argv[2]))
-    except DualnetError as error:
-        sys.stderr.write(f"dualnet: {error}\n")
-        sys.exit(error.exit_code)

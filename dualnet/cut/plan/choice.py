@@ -1,206 +1,113 @@
-"""A plan: all cuts of a net with their costs, and the one to take."""
+"""Which chain to take under a schedule, and whether any is worth it."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Callable, Optional, Union
+from dataclasses import dataclass
+from typing import Optional
 
-from dualnet.cut.check import check_iter_size
-from dualnet.cut.dataflow import DataflowGraph
-from dualnet.cut.graph import read_solver, set_batch_size, solver_states
-from dualnet.cut.plan.carrier import Carrier, measure_carrier
-from dualnet.cut.plan.cuts import Refusal, find_cuts
-from dualnet.cut.plan.estimate import Estimate, HalfCost, estimate, single_cost
-from dualnet.cut.plan.memory import Memory
-from dualnet.cut.plan.times import measure_layers
-from dualnet.cut.shapes import build
-from dualnet.cut.split import solver_beside
-from dualnet.cut.split.single import single_net
-from dualnet.errors import ConfigError
+from dualnet.cut.plan.chains import TOLERANCE, Chain
+from dualnet.cut.plan.units import mib, ms
 
-__all__ = ["SCHEDULES", "Plan", "Request", "plan", "recommend"]
+__all__ = ["Choice", "Uncut", "choose"]
 
-SCHEDULES = ("alternating", "overlapped")
-#: A cut counts as good as the one that needs least memory if it needs so much more at most.
-_TOLERANCE = 0.05
-#: What a cut has to save of the single net's memory, or time, to be worth it.
-_WORTH = 0.01
+#: What a chain has to save of the uncut net's time, or memory, to be worth its processes.
+_WORTH_TIME = 0.05
+_WORTH_MEMORY = 0.10
 
 
 @dataclass(frozen=True)
-class Request:
-    """What to plan for.
+class Uncut:
+    """The single net, for comparison.
 
     Attributes:
-        net: The single net's train_test prototxt.
-        solver: Its solver; default the one beside `net` that its name suggests.
-        device: `cpu`, or the number of a GPU.
-        threads: CPU threads that the times are measured with, for the record.
-        batch: Samples of a batch; default the prototxt's.
-        exchange_dir: Directory through which messages are timed.
-        shapes: Blob of a data layer to the shape of one sample, for data that is not here.
-        shared: Whether both halves run on the same cores.
-        schedule: Whose time decides between cuts of equal memory, one of `SCHEDULES`.
-        repeats: Iterations to measure.
+        seconds: Of an iteration.
+        memory_bytes: Blobs, weights and solver history.
     """
 
-    net: str
-    solver: Optional[str] = None
-    device: Union[str, int] = "cpu"
-    threads: int = 1
-    batch: Optional[int] = None
-    exchange_dir: str = "."
-    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    shared: bool = False
-    schedule: str = "alternating"
-    repeats: int = 7
+    seconds: float
+    memory_bytes: int
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What was found.
+class Choice:
+    """What is best under one schedule.
 
     Attributes:
-        request: What was asked.
-        name: The net's.
-        batch: Samples of a batch.
-        iter_size: Batches of an update; times and bytes are those of an update.
-        single: The uncut net.
-        single_measured_bytes: By how much the process grew by it.
-        cuts: Every cut, in forward order.
-        refusals: Every other blob, with the reason.
-        carrier: The measured way between the halves.
-        best: The cut to take, None if there is none.
-        reason: Why that one.
+        schedule: Its name.
+        chain: The best chain; None where there is none (that fits).
+        helps: Whether it is better than the uncut net.
+        reason: Why, or why not.
     """
 
-    request: Request
-    name: str
-    batch: int
-    iter_size: int
-    single: HalfCost
-    single_measured_bytes: int
-    cuts: list[Estimate]
-    refusals: list[Refusal]
-    carrier: Carrier
-    best: Optional[Estimate]
+    schedule: str
+    chain: Optional[Chain]
+    helps: bool
     reason: str
 
 
-def plan(request: Request, progress: Callable[[int, int], None] = lambda done, all: None) -> Plan:
-    """Find the cuts of a net and measure what they need.
+def choose(
+    schedule: str,
+    pieces: int,
+    fastest: Optional[Chain],
+    smallest: Optional[Chain],
+    uncut: Uncut,
+    limit_bytes: Optional[int] = None,
+) -> Choice:
+    """The chain that is faster than the uncut net, or needs less memory; if there is one.
+
+    Alternating pieces work one at a time, so that time is no reason to cut: the fastest cut would
+    leave one piece almost empty. There memory decides, and time between cuts of similar memory.
 
     Args:
-        request: The net and the machine.
-        progress: Called with (iterations done, iterations in all) while layers are timed.
-
-    Raises:
-        ConfigError: A prototxt cannot be read or built, or the data is not here.
-        StorageFailed: The exchange directory cannot be used.
+        schedule: Its name.
+        pieces: Of the chains.
+        fastest: Of those that fit; None if none does.
+        smallest: That of least memory; None if the net cannot be cut so.
+        uncut: The single net.
+        limit_bytes: Memory for each piece.
     """
-    solver_path = request.solver or solver_beside(request.net)
-    solver = read_solver(solver_path)
-    check_iter_size(solver, solver_path)
-    net = single_net(request.net, solver, solver_path).net
-    if request.batch:
-        for layer in net.layer:
-            set_batch_size(layer, request.batch)
-    dataflow = _connect(net, request.net, solver)
-    built = build(dataflow, "TRAIN", request.shapes)
-    learning = built.learning(dataflow)
-    cuts, refusals = find_cuts(dataflow, learning)
-    memory = Memory(dataflow, built, solver.type or "SGD")
-    blobs = [version for cut in cuts for version in (*cut.flow.blobs, *_compared(cut))]
-    largest = max((_size(built.blobs[version.name]) for version in blobs), default=0)
-    carrier = measure_carrier(request.exchange_dir, largest)
-    times = measure_layers(
-        dataflow, built, solver, request.device, request.shapes, request.repeats, progress
+    into = f"into {pieces} pieces" if pieces > 2 else "in two"
+    if smallest is None:
+        return Choice(schedule, None, False, f"the net cannot be cut {into}")
+    least = smallest.outcomes[schedule]
+    if fastest is None:
+        return Choice(
+            schedule, None, False,
+            f"no chain of {pieces} pieces fits into {mib(limit_bytes or 0)} MiB: the largest piece "
+            f"needs {mib(least.largest_bytes)} MiB or more; take more pieces, or smaller batches",
+        )  # fmt: skip
+    fast = fastest.outcomes[schedule]
+    speed = (
+        f"{ms(fast.seconds)} ms an iteration, {uncut.seconds / fast.seconds:.2f} times the speed"
     )
-    passes = int(solver.iter_size)
-    estimates = [
-        estimate(cut, built, times, carrier, memory, request.shared, passes) for cut in cuts
-    ]
-    single = single_cost(dataflow, built, times, memory, passes)
-    best, reason = recommend(estimates, single, request.schedule)
-    return Plan(
-        request, net.name or os.path.basename(request.net), _batch_of(dataflow, built), passes,
-        single, times.grown_bytes, estimates, refusals, carrier, best, reason,
+    if limit_bytes is not None and uncut.memory_bytes > limit_bytes:
+        return Choice(
+            schedule, fastest, True,
+            f"the uncut net needs {mib(uncut.memory_bytes)} MiB, and {mib(limit_bytes)} are there; "
+            f"this chain is the fastest that fits: {speed} of the uncut net",
+        )  # fmt: skip
+    if schedule != "alternating" and fast.seconds <= (1 - _WORTH_TIME) * uncut.seconds:
+        return Choice(
+            schedule, fastest, True,
+            f"the fastest chain: {speed} of the uncut net; its largest piece needs "
+            f"{mib(fast.largest_bytes)} MiB, the uncut net {mib(uncut.memory_bytes)}",
+        )  # fmt: skip
+    saved = 1 - least.largest_bytes / uncut.memory_bytes
+    if limit_bytes is None and saved >= _WORTH_MEMORY:
+        return Choice(
+            schedule, smallest, True,
+            f"its largest piece needs {mib(least.largest_bytes)} MiB, {saved:.0%} less than the "
+            f"uncut net; an iteration takes {ms(least.seconds)} ms, the least of chains with "
+            f"similar memory (within {TOLERANCE:.0%}), the uncut net's {ms(uncut.seconds)}",
+        )  # fmt: skip
+    memory = (
+        f"the uncut net fits into {mib(limit_bytes)} MiB"
+        if limit_bytes is not None
+        else f"the largest piece needs {mib(least.largest_bytes)} MiB or more, the uncut net "
+        f"{mib(uncut.memory_bytes)}"
+    )
+    return Choice(
+        schedule, fastest, False,
+        f"no cut helps: {memory}, and an iteration takes {ms(fast.seconds)} ms or more, the uncut "
+        f"net's {ms(uncut.seconds)}",
     )  # fmt: skip
-
-
-def _connect(net: Any, path: str, solver: Any) -> DataflowGraph:
-    """Both phases, as both have to be cut; TRAIN alone where the net is not tested."""
-    states = solver_states(solver)
-    try:
-        return DataflowGraph(net, path, states=states)
-    except ConfigError:
-        if solver.test_iter:
-            raise
-        return DataflowGraph(net, path, ("TRAIN",), states)
-
-
-def recommend(
-    cuts: Sequence[Estimate], single: HalfCost, schedule: str
-) -> tuple[Optional[Estimate], str]:
-    """The cut whose larger half needs least memory, and of several like it the fastest.
-
-    Memory is what a net is cut for; the time of the alternating schedule is least where next to
-    nothing is cut off.
-
-    A cut that needs as much memory as the single net, and takes longer, helps nobody.
-
-    Returns:
-        The cut, None if there is none that helps, and why.
-    """
-    if not cuts:
-        return None, "the net cannot be cut in two"
-    least = min(cut.largest_bytes for cut in cuts)
-    good = [cut for cut in cuts if cut.largest_bytes <= (1 + _TOLERANCE) * least]
-    best = min(good, key=lambda cut: getattr(cut, f"{schedule}_s"))
-    others = f"the fastest {schedule} of {len(good)} like it" if len(good) > 1 else "the only such"
-    saved = 1 - best.largest_bytes / single.memory_bytes
-    if saved < _WORTH:
-        fastest = min(cuts, key=lambda cut: getattr(cut, f"{schedule}_s"))
-        time_s = getattr(fastest, f"{schedule}_s")
-        if time_s >= (1 - _WORTH) * single.seconds:
-            return None, (
-                f"no cut helps: the larger half of each needs {_mib(least)} MiB or more, the "
-                f"single net {_mib(single.memory_bytes)}, and an iteration takes "
-                f"{time_s * 1e3:.3g} ms or more {schedule}, the single net's "
-                f"{single.seconds * 1e3:.3g}"
-            )
-        return fastest, (
-            f"No cut saves memory; this one is the fastest {schedule}, "
-            f"{1 - time_s / single.seconds:.0%} less time than the single net's iteration"
-        )
-    return best, (
-        f"Its larger half needs {_mib(best.largest_bytes)} MiB, {saved:.0%} less than the single "
-        f"net and within {_TOLERANCE:.0%} of the least possible; {others}"
-    )
-
-
-def _mib(size: int) -> str:
-    value = size / 2**20
-    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
-
-
-def _compared(cut: Any) -> list[Any]:
-    return [pair.version for pair in cut.flow.compared]
-
-
-def _size(shape: Sequence[int]) -> int:
-    size = 4
-    for dim in shape:
-        size *= dim
-    return size
-
-
-def _batch_of(dataflow: DataflowGraph, built: Any) -> int:
-    for number in dataflow.used["TRAIN"]:
-        for version in dataflow.makes[number]:
-            shape = built.blobs[version.name]
-            if shape and not dataflow.layers[number].bottom:
-                return int(shape[0])
-    raise ConfigError(f"{dataflow.path}: no data layer in phase TRAIN; nothing says the batch size")

@@ -1,4 +1,4 @@
-"""Every place where a net can be cut in two, and why the others are none."""
+"""All blobs at which a net can be cut, and for the others the reason why not."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from dualnet.cut.split.flow import Flow, find_flow
 from dualnet.cut.split.partition import Partition, dual_name, find_partition, has_loss
 from dualnet.errors import ConfigError
 
-__all__ = ["Cut", "Refusal", "find_cuts"]
+__all__ = ["Cut", "Refusal", "can_follow", "find_cuts"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cut:
     """A cut that `dualnet split --at … --dual …` makes.
 
@@ -40,6 +40,11 @@ class Cut:
     def crossing(self) -> list[str]:
         """The blobs that go up, labels left out."""
         return [version.name for version in self.flow.blobs]
+
+
+def can_follow(low: Cut, high: Cut) -> bool:
+    """Whether one chain can have both cuts: the dual layers of the lower one lie between them."""
+    return {*low.partition.lower, *low.partition.dual} <= set(high.partition.lower)
 
 
 @dataclass(frozen=True)

@@ -1,199 +1,193 @@
-"""What a cut costs: time and memory of both halves, from the single net's layers.
+"""What the pieces and links of a chain cost, from the measured layers of the single net.
 
-One iteration of the alternating schedule, time downwards; F, B, U are forward, backward and update
-of net1 and net2, D the dual section, X one message:
+A piece between two cuts has, from below: the dual layers of its lower cut, the layers between the
+cuts, and a copy of the dual layers of its upper cut, which the piece above has too. What crosses a
+cut does not depend on where else the net is cut: blobs that pass over a piece are relayed by it,
+and are counted at each link.
 
-    net1                        net2
-    F1
-    X up -------------------->
-    D1 forward                  F2, B2, target
-              <---------------- X down
-    loss, B1, U1                U2
-
-    iteration = F1 + X up + max(D1, F2 + B2 + target) + X down + loss + B1 + U1
-
-and in the overlapped one, where net1 runs ahead, each half is only as slow as its own work:
-
-    iteration = max(F1 + D1 + loss + B1 + U1 + X, F2 + B2 + target + U2 + X)
-
-where an update has several batches (iter_size), all but U counts so many times. X is the half's
-own part in the messages. That holds where each half has cores (or a GPU) of its own, as many as
-were measured on. Where both share them, all work adds up in either schedule.
+A piece's cost therefore depends on its two cuts alone, which is what lets search.py put chains
+together from pieces; schedule_time.py then plays a chain's schedule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Optional
 
 from dualnet.cut.dataflow import BlobVersion, DataflowGraph
 from dualnet.cut.plan.carrier import Carrier
 from dualnet.cut.plan.cuts import Cut
 from dualnet.cut.plan.memory import Memory
+from dualnet.cut.plan.schedule_time import LinkTime, PieceTime
 from dualnet.cut.plan.times import LayerTimes
 from dualnet.cut.shapes import Built
 
-__all__ = ["Estimate", "HalfCost", "estimate", "single_cost"]
+__all__ = ["Costs", "LinkCost", "PieceCost"]
 
-#: A poll comes late by half a pause, which is 5 % of the wait (exchange/files/polling.py).
-_LATE_SHARE, _LATEST_S = 0.5 * 0.05, 0.5 * 0.02
-#: Passes over the compared arrays in net1's loss, forward and backward.
+#: Passes over the compared arrays in the loss of the lower piece, forward and backward.
 _LOSS_PASSES = 4
 
 
 @dataclass(frozen=True)
-class HalfCost:
-    """One half, or the single net.
+class PieceCost:
+    """A piece, or the single net; times are those of one batch (or micro-batch).
 
     Attributes:
-        parameters: Numbers that training changes, dual layers included.
-        forward_s, backward_s, update_s: Of one iteration; net1's forward includes its dual layers,
-            its backward its losses.
-        memory_bytes: Blobs, weights and solver history.
+        parameters: Numbers that training changes, those of dual layers included.
+        forward_s: Up to what is sent up.
+        dual_s: Forward of the copy of the layers that the piece above begins with.
+        backward_s: With the losses and the target for the piece below.
+        update_s: Of all its weights.
+        fixed_bytes: Weights, their gradients, solver history, and buffers of the target and loss.
+        batch_bytes: Blobs of one batch, and what came in with it.
     """
 
     parameters: int
     forward_s: float
+    dual_s: float
     backward_s: float
     update_s: float
-    memory_bytes: int
+    fixed_bytes: int
+    batch_bytes: int
 
     @property
     def seconds(self) -> float:
-        """All work of an iteration."""
-        return self.forward_s + self.backward_s + self.update_s
+        """All its work on one batch."""
+        return sum(self.time)
+
+    @property
+    def time(self) -> PieceTime:
+        """As a schedule is played with."""
+        return PieceTime(self.forward_s, self.dual_s, self.backward_s, self.update_s)
+
+    def memory_bytes(self, kept: int = 1) -> int:
+        """With the activations of so many batches."""
+        return self.fixed_bytes + kept * self.batch_bytes
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A cut and what it costs.
+class LinkCost:
+    """What crosses a cut, for one batch (or micro-batch).
 
     Attributes:
-        cut: The cut.
-        net1, net2: The halves.
-        up_bytes, down_bytes: Arrays of one iteration.
-        alternating_s, overlapped_s: An iteration, as the cores are said to be.
-        memory_limit: The single net's memory over the larger half's: how much larger the batch may
-            be, as far as memory grows with it.
+        up_bytes, down_bytes: Arrays of a message.
+        time: Of the messages.
     """
 
-    cut: Cut
-    net1: HalfCost
-    net2: HalfCost
     up_bytes: int
     down_bytes: int
-    alternating_s: float
-    overlapped_s: float
-    memory_limit: float
-
-    @property
-    def largest_bytes(self) -> int:
-        """Memory of the larger half."""
-        return max(self.net1.memory_bytes, self.net2.memory_bytes)
+    time: LinkTime
 
 
-def single_cost(
-    dataflow: DataflowGraph, built: Built, times: LayerTimes, memory: Memory, passes: int = 1
-) -> HalfCost:
-    """The uncut net; `passes` as of `estimate`."""
-    layers = dataflow.used["TRAIN"]
-    return HalfCost(
-        memory.parameters(layers), passes * _sum(layers, times.forward),
-        passes * _sum(layers, times.backward), times.update, memory.of(layers),
-    )  # fmt: skip
-
-
-def estimate(
-    cut: Cut,
-    built: Built,
-    times: LayerTimes,
-    carrier: Carrier,
-    memory: Memory,
-    shared: bool,
-    passes: int = 1,
-) -> Estimate:
-    """What a cut costs.
+class Costs:
+    """The costs of all possible pieces and links at one batch size.
 
     Args:
-        cut: The cut.
-        built: Shapes of the blobs in phase TRAIN.
-        times: Of the single net's layers.
-        carrier: The way between the halves.
-        memory: Adds up blobs and weights.
-        shared: Whether both halves run on the same cores.
-        passes: Batches of an update, each exchanged by itself.
+        dataflow: The single net.
+        built: Shapes of its blobs in phase TRAIN, at this batch size.
+        times: Of its layers.
+        carrier: The way between neighbours.
+        memory: Adds up blobs and weights, from `built`.
     """
-    dataflow = cut.partition.dataflow
-    in_training = set(dataflow.used["TRAIN"])
-    lower, dual, upper = (
-        [number for number in numbers if number in in_training]
-        for numbers in (cut.partition.lower, cut.partition.dual, cut.partition.upper)
-    )
-    compared = [pair.version for pair in cut.flow.compared]
-    up = _bytes(built, [*cut.flow.blobs, *cut.flow.labels])
-    down = _bytes(built, compared)
-    per_parameter_s = times.update / max(1, memory.parameters(dataflow.used["TRAIN"]))
-    touch_s = times.touch_per_byte * down
-    own_1, own_2 = memory.parameters([*lower, *dual]), memory.parameters([*dual, *upper])
-    forward_dual = _sum(dual, times.forward)
-    net1 = HalfCost(
-        own_1,
-        passes * (_sum(lower, times.forward) + forward_dual),
-        passes * (_sum([*lower, *dual], times.backward) + _LOSS_PASSES * touch_s),
-        own_1 * per_parameter_s,
-        memory.of([*lower, *dual], fed=down, buffers=down),
-    )
-    net2 = HalfCost(
-        own_2,
-        passes * (forward_dual + _sum(upper, times.forward)),
-        passes * (_backward_above(cut, sorted([*dual, *upper]), times, memory) + touch_s),
-        own_2 * per_parameter_s,
-        memory.of([*dual, *upper], fed=up, buffers=down),
-    )
-    messages_s = passes * (carrier.one_way_s(up) + carrier.one_way_s(down))
-    if shared:
-        # Who waits computes nothing, but the other does not get faster by it.
-        alternating_s = overlapped_s = net1.seconds + net2.seconds + messages_s
-    else:
-        answer_s = net2.forward_s + net2.backward_s
-        dual_s = passes * forward_dual
-        rest_s = net1.seconds - dual_s
-        late_s = sum(min(_LATE_SHARE * wait, passes * _LATEST_S) for wait in (answer_s, rest_s))
-        alternating_s = rest_s + messages_s + late_s + max(dual_s, answer_s)
-        overlapped_s = max(net1.seconds, net2.seconds) + messages_s / 2
-    limit = memory.of(dataflow.used["TRAIN"]) / max(net1.memory_bytes, net2.memory_bytes)
-    return Estimate(cut, net1, net2, passes * up, passes * down, alternating_s, overlapped_s, limit)
 
+    def __init__(
+        self,
+        dataflow: DataflowGraph,
+        built: Built,
+        times: LayerTimes,
+        carrier: Carrier,
+        memory: Memory,
+    ) -> None:
+        self.dataflow, self.times, self.carrier = dataflow, times, carrier
+        self._built, self._memory = built, memory
+        self._training = dataflow.used["TRAIN"]
+        self._update_s = times.update / max(1, memory.parameters(self._training))
+        self._pieces: dict[tuple[Optional[Cut], Optional[Cut]], PieceCost] = {}
+        self._links: dict[Cut, LinkCost] = {}
 
-def _backward_above(cut: Cut, layers: Iterable[int], times: LayerTimes, memory: Memory) -> float:
-    """Backward time of net2: less than in the single net, as nothing goes down past its input.
+    @property
+    def single(self) -> PieceCost:
+        """The uncut net."""
+        return self.piece(None, None)
 
-    Layers with weights spend half on the gradient of their weights and half on that of their
-    bottoms, which is left out where nothing below learns (net.cpp, bottom_need_backward).
-    """
-    dataflow = cut.partition.dataflow
-    if cut.flow.needs_force:
-        return _sum(layers, times.backward)
-    total, learnt = 0.0, set()
-    for number in layers:
-        seconds = times.backward.get(number, 0.0)
-        passes = any(version in learnt for version in dataflow.reads[number])
-        learns = memory.learns(number)
-        if passes or learns:
-            learnt.update(dataflow.makes[number])
-            total += seconds if passes else seconds / 2
-    return total
+    def piece(self, below: Optional[Cut], above: Optional[Cut]) -> PieceCost:
+        """The piece between two cuts; None is the net's end on that side."""
+        key = (below, above)
+        if key not in self._pieces:
+            self._pieces[key] = self._piece(below, above)
+        return self._pieces[key]
+
+    def link(self, cut: Cut) -> LinkCost:
+        """The link at a cut."""
+        if cut not in self._links:
+            up = self._bytes([*cut.flow.blobs, *cut.flow.labels])
+            down = self._bytes(pair.version for pair in cut.flow.compared)
+            time = LinkTime(self.carrier.message(up), self.carrier.message(down))
+            self._links[cut] = LinkCost(up, down, time)
+        return self._links[cut]
+
+    def _piece(self, below: Optional[Cut], above: Optional[Cut]) -> PieceCost:
+        own = self._layers(below, above)
+        copied = self._only_training(above.partition.dual) if above else []
+        layers = [*own, *copied]
+        target, received, answered = 0, 0, 0
+        if above:
+            target = self.link(above).down_bytes
+        if below:
+            received, answered = self.link(below).up_bytes, self.link(below).down_bytes
+        touches = _LOSS_PASSES * target + answered
+        parameters = self._memory.parameters(layers)
+        return PieceCost(
+            parameters,
+            _sum(own, self.times.forward),
+            _sum(copied, self.times.forward),
+            self._backward_s(below, layers) + self.times.touch_per_byte * touches,
+            parameters * self._update_s,
+            self._memory.fixed_bytes(layers) + target + answered,
+            # A message is in memory beside the blobs that it fills (Memory.of).
+            self._memory.batch_bytes(layers) + 2 * (target + received),
+        )
+
+    def _layers(self, below: Optional[Cut], above: Optional[Cut]) -> list[int]:
+        """A piece's layers in training, without the copy of those that the next one begins with."""
+        found = set(self._training)
+        if below:
+            found &= {*below.partition.dual, *below.partition.upper}
+        if above:
+            found &= set(above.partition.lower)
+        return sorted(found)
+
+    def _only_training(self, numbers: Iterable[int]) -> list[int]:
+        return [number for number in numbers if number in self._training]
+
+    def _backward_s(self, below: Optional[Cut], layers: Sequence[int]) -> float:
+        """Backward time: above a cut less than in the single net, as nothing goes down past it.
+
+        Layers with weights spend half on the gradient of their weights and half on that of their
+        bottoms, which is left out where nothing below learns (net.cpp, bottom_need_backward).
+        """
+        if below is None or below.flow.needs_force:
+            return _sum(layers, self.times.backward)
+        total, learnt = 0.0, set()
+        for number in layers:
+            seconds = self.times.backward.get(number, 0.0)
+            passes = any(version in learnt for version in self.dataflow.reads[number])
+            learns = self._memory.learns(number)
+            if passes or learns:
+                learnt.update(self.dataflow.makes[number])
+                total += seconds if passes else seconds / 2
+        return total
+
+    def _bytes(self, versions: Iterable[BlobVersion]) -> int:
+        total = 0
+        for version in versions:
+            size = 4
+            for dim in self._built.blobs[version.name]:
+                size *= dim
+            total += size
+        return total
 
 
 def _sum(layers: Iterable[int], seconds: dict[int, float]) -> float:
     return sum(seconds.get(number, 0.0) for number in layers)
-
-
-def _bytes(built: Built, versions: Iterable[BlobVersion]) -> int:
-    total = 0
-    for version in versions:
-        size = 4
-        for dim in built.blobs[version.name]:
-            size *= dim
-        total += size
-    return total

@@ -1,4 +1,7 @@
-"""A plan as a picture: for each cut, where the time of an iteration goes, and the memory."""
+"""A plan as a picture: an iteration of each schedule's best chain, and the memory of its pieces.
+
+For two pieces every cut is shown below, with the time of an iteration and the memory of both.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,24 @@ import os
 from typing import Any
 
 from dualnet.atomic import write_atomically
-from dualnet.cut.plan.choice import Plan
-from dualnet.cut.plan.estimate import Estimate
-from dualnet.cut.plan.table import name_of
+from dualnet.cut.plan.chains import Chain, Outcome
+from dualnet.cut.plan.cut_plan import CutPlan
+from dualnet.cut.plan.table import joined, name_of
+from dualnet.cut.plan.units import ms
 from dualnet.errors import StorageFailed, UsageError
 
 __all__ = ["FORMATS", "check_output", "draw_plan"]
 
 FORMATS = ("png", "svg", "pdf")
 # Okabe and Ito's colours, which colour-blind readers tell apart.
-_NET1, _NET2, _EXCHANGE, _BEST = "#56B4E9", "#E69F00", "#999999", "#009E73"
+_FORWARD, _BACKWARD, _UPDATE, _EXCHANGE = "#56B4E9", "#E69F00", "#009E73", "#999999"
+_KINDS = {
+    "forward": ("forward", _FORWARD), "dual": ("forward of the copied layers", "#A8D8F5"),
+    "backward": ("backward", _BACKWARD), "update": ("update", _UPDATE),
+    "send": ("send, receive", _EXCHANGE), "receive": ("", _EXCHANGE),
+}  # fmt: skip
+_SCHEDULE_COLOURS = ("#0072B2", "#D55E00", "#CC79A7")
+_BEST = "#009E73"
 _STYLE: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.spines.top": False,
@@ -48,11 +59,11 @@ def check_output(path: str, force: bool = False) -> str:
     return form
 
 
-def draw_plan(plan: Plan, path: str, force: bool = False) -> None:
+def draw_plan(plan: CutPlan, path: str, force: bool = False) -> None:
     """Draw a plan.
 
     Args:
-        plan: What was found; one cut at least.
+        plan: What was found; one chain at least.
         path: The figure; its suffix says the format.
         force: Replace a file that is there.
 
@@ -61,8 +72,8 @@ def draw_plan(plan: Plan, path: str, force: bool = False) -> None:
         StorageFailed: It cannot be written.
     """
     form = check_output(path, force)
-    if not plan.cuts:
-        raise UsageError(f"{path}: nothing to draw, {plan.reason}")
+    if not any(choice.chain for choice in plan.choices.values()):
+        raise UsageError(f"{path}: nothing to draw: {plan.choice.reason}")
     try:
         write_atomically(path, _figure(plan, form))
     except OSError as error:
@@ -71,72 +82,110 @@ def draw_plan(plan: Plan, path: str, force: bool = False) -> None:
         ) from error
 
 
-def _figure(plan: Plan, form: str) -> bytes:
+def _figure(plan: CutPlan, form: str) -> bytes:
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
+    played = [
+        (name, choice.chain) for name, choice in plan.choices.items() if choice.chain is not None
+    ]
+    heights = [0.9 + 0.32 * plan.request.pieces for _ in played]
+    if plan.request.pieces == 2:
+        heights.append(1.2 + 0.42 * len(plan.cuts))
     with plt.rc_context(_STYLE):
-        height = 1.6 + 0.42 * len(plan.cuts)
-        figure, (left, right) = plt.subplots(
-            1, 2, figsize=(9.0, height), sharey=True, constrained_layout=True,
-            gridspec_kw={"width_ratios": [3, 2]},
+        figure, axes = plt.subplots(
+            len(heights), 2, figsize=(10.0, 0.6 + sum(heights)), constrained_layout=True,
+            squeeze=False, gridspec_kw={"width_ratios": [3, 1], "height_ratios": heights},
         )  # fmt: skip
-        _draw_times(left, plan)
-        _draw_memory(right, plan)
-        names = [name_of(cut) for cut in plan.cuts]
-        left.set_yticks(range(len(names)))
-        left.set_yticklabels(names)
-        left.set_ylim(len(names) - 0.4, -0.6)  # the data end on top
-        for label, cut in zip(left.get_yticklabels(), plan.cuts):
-            if cut is plan.best:
-                label.set_color(_BEST)
-                label.set_fontweight("bold")
-        left.set_ylabel("cut at (recommended: bold)")
-        left.grid(axis="y", visible=False)
-        right.grid(axis="y", visible=False)
-        figure.suptitle(f"{plan.name}, batches of {plan.batch}", fontsize=10, fontweight="bold")
+        longest_s = max(plan.uncut.seconds, *(c.outcomes[name].seconds for name, c in played))
+        for row, (name, chain) in zip(axes, played):
+            _draw_iteration(row[0], plan, name, chain, longest_s)
+            _draw_pieces_memory(row[1], plan, chain.outcomes[name], chain.names)
+        axes[0][0].legend(fontsize=8, ncol=5, loc="lower left", bbox_to_anchor=(-0.02, 1.18),
+                          handlelength=1.2, columnspacing=1.0)  # fmt: skip
+        if plan.request.pieces == 2:
+            _draw_cuts(axes[-1][0], axes[-1][1], plan)
+        name, batch = plan.measured.name, plan.measured.batch
+        figure.suptitle(
+            f"{name} in {plan.request.pieces} pieces, batches of {batch}",
+            fontsize=10, fontweight="bold",
+        )  # fmt: skip
         image = io.BytesIO()
         figure.savefig(image, format=form, dpi=150)
         plt.close(figure)
     return image.getvalue()
 
 
-def _draw_times(axes: Any, plan: Plan) -> None:
-    """One bar an iteration of the alternating schedule; a mark where the overlapped one ends."""
-    parts = [_parts(cut, plan.request.shared) for cut in plan.cuts]
-    start = [0.0] * len(parts)
-    waiting = "net2" if plan.request.shared else "net2, net1 waits"
-    labels = (("net1", _NET1), (waiting, _NET2), ("exchange", _EXCHANGE))
-    for i, (label, colour) in enumerate(labels):
-        widths = [1e3 * part[i] for part in parts]
-        axes.barh(range(len(parts)), widths, 0.6, left=start, color=colour, label=label)
-        start = [a + b for a, b in zip(start, widths)]
-    if not plan.request.shared:
-        ends = [1e3 * cut.overlapped_s for cut in plan.cuts]
-        axes.plot(ends, range(len(ends)), "d", color="black", markersize=5, label="overlapped")
-    axes.axvline(1e3 * plan.single.seconds, color="black", linewidth=0.9, linestyle="--")
-    axes.set_xlim(0, 1.05 * max(*start, 1e3 * plan.single.seconds))
-    axes.set_xlabel("an iteration, ms (dashed: single net)")
-    axes.legend(fontsize=8, ncol=4, loc="lower left", bbox_to_anchor=(-0.02, 1.0),
-                handlelength=1.2, columnspacing=1.0)  # fmt: skip
+def _draw_iteration(axes: Any, plan: CutPlan, name: str, chain: Chain, longest_s: float) -> None:
+    """What each piece does in one iteration, from an update of the first piece to its next."""
+    outcome = chain.outcomes[name]
+    start_s = outcome.iteration.start_s
+    end_s = start_s + outcome.seconds
+    for kind, (label, colour) in _KINDS.items():
+        spans = [span for span in outcome.iteration.spans if span.kind == kind]
+        shown = [
+            (span.piece, max(span.start_s, start_s) - start_s, min(span.end_s, end_s) - start_s)
+            for span in spans
+            if span.start_s < end_s and span.end_s > start_s
+        ]
+        axes.barh(
+            [place for place, _, _ in shown], [1e3 * (end - start) for _, start, end in shown], 0.7,
+            left=[1e3 * start for _, start, _ in shown], color=colour, label=label or "_",
+            edgecolor="white", linewidth=0.3,
+        )  # fmt: skip
+    axes.axvline(1e3 * plan.uncut.seconds, color="black", linewidth=0.9, linestyle="--")
+    _name_rows(axes, chain.names)
+    axes.set_xlim(0, 1.05e3 * longest_s)
+    cuts = ", ".join(joined(cut.blobs) for cut in chain.cuts)
+    helps = "" if plan.choices[name].helps else "; the uncut net is better"
+    speed = plan.uncut.seconds / outcome.seconds
+    title = f"{name}, cut at {cuts}: {ms(outcome.seconds)} ms, {speed:.2f} x uncut{helps}"
+    axes.set_title(title, loc="left", fontsize=9, color="black" if not helps else "#777777")
+    axes.set_xlabel("an iteration, ms (dashed: uncut net)")
 
 
-def _parts(cut: Estimate, shared: bool) -> tuple[float, float, float]:
-    """net1, net2 and exchange of an iteration, which add up to it."""
-    net1, net2 = cut.net1.seconds, cut.net2.seconds
-    if not shared:
-        # net1's dual layers and net2's update happen while the other half is at work.
-        net2 = cut.net2.forward_s + cut.net2.backward_s
-        net1 = min(net1, cut.alternating_s - net2)
-    return net1, net2, max(0.0, cut.alternating_s - net1 - net2)
+def _draw_pieces_memory(axes: Any, plan: CutPlan, outcome: Outcome, names: list[str]) -> None:
+    axes.barh(
+        range(len(names)), [size / _MIB for size in outcome.memory_bytes], 0.7, color="#BBBBBB"
+    )
+    axes.axvline(plan.uncut.memory_bytes / _MIB, color="black", linewidth=0.9, linestyle="--")
+    if plan.request.limit_bytes is not None:
+        axes.axvline(plan.request.limit_bytes / _MIB, color="#D55E00", linewidth=0.9)
+    _name_rows(axes, names)
+    axes.set_xlabel("memory, MiB")
 
 
-def _draw_memory(axes: Any, plan: Plan) -> None:
+def _draw_cuts(left: Any, right: Any, plan: CutPlan) -> None:
+    """Every cut in two: an iteration of each schedule, and the memory of both pieces."""
     rows = range(len(plan.cuts))
-    for offset, label, colour in ((-0.16, "net1", _NET1), (0.16, "net2", _NET2)):
-        sizes = [getattr(cut, label).memory_bytes / _MIB for cut in plan.cuts]
-        axes.barh([row + offset for row in rows], sizes, 0.3, color=colour, label=label)
-    axes.axvline(plan.single.memory_bytes / _MIB, color="black", linewidth=0.9, linestyle="--")
-    axes.set_xlabel("memory, MiB (dashed: single net)")
+    for i, (name, colour) in enumerate(zip(plan.choices, _SCHEDULE_COLOURS)):
+        times = [1e3 * chain.outcomes[name].seconds for chain in plan.cuts]
+        left.plot(times, [row + 0.2 * (i - 1) for row in rows], "o", color=colour, label=name)
+    left.axvline(1e3 * plan.uncut.seconds, color="black", linewidth=0.9, linestyle="--")
+    left.set_xlim(left=0)
+    left.set_xlabel("an iteration, ms (recommended cut: bold)")
+    left.legend(fontsize=8, ncol=3, loc="lower left", bbox_to_anchor=(-0.02, 1.0))
+    for offset, place, colour in ((-0.16, 0, _FORWARD), (0.16, 1, _BACKWARD)):
+        sizes = [chain.outcomes["alternating"].memory_bytes[place] / _MIB for chain in plan.cuts]
+        right.barh(
+            [row + offset for row in rows], sizes, 0.3, color=colour, label=f"net{place + 1}"
+        )
+    right.axvline(plan.uncut.memory_bytes / _MIB, color="black", linewidth=0.9, linestyle="--")
+    right.set_xlabel("memory, MiB")
+    right.legend(fontsize=8, ncol=2, loc="lower left", bbox_to_anchor=(-0.02, 1.0))
+    for axes in (left, right):
+        _name_rows(axes, [name_of(chain.cuts[0]) for chain in plan.cuts])
+    for label, chain in zip(left.get_yticklabels(), plan.cuts):
+        if plan.best is not None and chain.cuts == plan.best.cuts:
+            label.set_color(_BEST)
+            label.set_fontweight("bold")
+
+
+def _name_rows(axes: Any, names: list[str]) -> None:
+    """The data end on top."""
+    axes.set_yticks(range(len(names)))
+    axes.set_yticklabels(names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)

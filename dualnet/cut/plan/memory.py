@@ -2,7 +2,7 @@
 
 Counted as Caffe allocates: float32 values of each blob once, also where layers work in place; its
 gradient where there is one; values, gradient and history of each weight. What a provider needs
-beyond that to compute (columns of a convolution, caches of an allocator) is not in it.
+beyond that to compute (columns of a convolution, caches of an allocator) is not counted.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ class Memory:
     """
 
     def __init__(self, dataflow: DataflowGraph, built: Built, solver_type: str) -> None:
-        self._wiring, self._built = dataflow, built
+        self._dataflow, self._built = dataflow, built
         self._per_weight = 2 + _SLOTS.get(solver_type, 1)
 
     def learns(self, number: int) -> bool:
         """Whether training changes a layer's weights."""
-        return self._built.learns(self._wiring, number)
+        return self._built.learns(self._dataflow, number)
 
     def parameters(self, layers: Iterable[int]) -> int:
         """How many numbers training changes in these layers."""
         return sum(self._weights(number) for number in layers if self.learns(number))
 
     def of(self, layers: Iterable[int], fed: int = 0, buffers: int = 0) -> int:
-        """Bytes for training these layers alone.
+        """Bytes for training these layers alone on one batch.
 
         Args:
             layers: Numbers of the layers.
@@ -49,21 +49,27 @@ class Memory:
             buffers: Bytes of further arrays, of the target and of the loss on it.
         """
         layers = list(layers)
+        return self.fixed_bytes(layers) + self.batch_bytes(layers) + 2 * fed + buffers
+
+    def fixed_bytes(self, layers: Iterable[int]) -> int:
+        """Of these layers' weights, their gradients and the solver's history."""
+        return 4 * self._per_weight * sum(self._weights(number) for number in layers)
+
+    def batch_bytes(self, layers: Iterable[int]) -> int:
+        """Of the blobs that these layers make of one batch, in a net of these layers alone."""
         blobs: dict[str, bool] = {}
         learnt = set()
         for number in layers:
-            reads, makes = self._wiring.reads[number], self._wiring.makes[number]
+            reads, makes = self._dataflow.reads[number], self._dataflow.makes[number]
             has_gradient = self.learns(number) or any(version in learnt for version in reads)
             if has_gradient:
                 learnt.update(makes)
             for version in makes:
                 blobs[version.name] = blobs.get(version.name, False) or has_gradient
-        values = sum(
+        return 4 * sum(
             _size(self._built.blobs[name]) * (2 if has_gradient else 1)
             for name, has_gradient in blobs.items()
         )
-        weights = sum(self._weights(number) for number in layers) * self._per_weight
-        return 4 * (values + weights) + 2 * fed + buffers
 
     def _weights(self, number: int) -> int:
         return sum(_size(shape) for shape in self._built.parameters.get(number, []))

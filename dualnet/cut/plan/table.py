@@ -1,46 +1,50 @@
-"""A plan as a table for people and as a record for programs."""
+"""A plan as tables for people."""
 
 from __future__ import annotations
 
-import shlex
 import textwrap
 from collections.abc import Sequence
-from typing import Any
 
 from dualnet.cut.plan.carrier import Carrier
-from dualnet.cut.plan.choice import Plan
-from dualnet.cut.plan.estimate import Estimate, HalfCost
+from dualnet.cut.plan.chains import Chain, Outcome
+from dualnet.cut.plan.cut_plan import CutPlan
+from dualnet.cut.plan.cuts import Cut
+from dualnet.cut.plan.units import count, mib, ms
+from dualnet.cut.split import Request as SplitRequest
 
-__all__ = ["name_of", "to_record", "to_text"]
+__all__ = ["joined", "name_of", "split_command", "split_request", "to_text"]
 
-_HEAD = (
+_CUTS_HEAD = (
     "", "cut at", "dual layers", "parameters", "forward ms", "backward ms", "memory MiB",
-    "up/down MiB", "altern. ms", "overl. ms", "limit",
+    "up/down MiB", "altern. ms", "overl. ms", "pipel. ms", "limit",
+)  # fmt: skip
+_SCHEDULES_HEAD = (
+    "", "schedule", "cuts", "iteration ms", "speed", "largest MiB", "busiest piece",
+)  # fmt: skip
+_PIECES_HEAD = (
+    "", "piece", "begins with", "parameters", "forward ms", "backward ms", "update ms",
+    "memory MiB", "up/down MiB", "busy",
 )  # fmt: skip
 
 
-def to_text(plan: Plan) -> str:
-    """The table, and below it what it rests on, the recommendation, and the cuts that are none."""
-    rows = [_HEAD, *(_row(cut, cut is plan.best) for cut in plan.cuts)]
-    single = plan.single
-    rows.append(
-        ("", "(none)", "", _count(single.parameters), _ms(single.forward_s), _ms(single.backward_s),
-         _mib(single.memory_bytes), "", _ms(single.seconds), "", "")
-    )  # fmt: skip
-    lines = [_title(plan), "", *_aligned(rows), "", *_wrapped(_assumptions(plan)), ""]
-    lines += _wrapped(_recommendation(plan))
+def to_text(plan: CutPlan) -> str:
+    """The tables, what they rest on, the recommendation, and the blobs where there is no cut."""
+    lines = [_title(plan), ""]
+    if plan.request.pieces == 2:
+        lines += [*_aligned(_cut_rows(plan), 3), ""]
+    lines += [*_aligned(_schedule_rows(plan), 3), ""]
+    if plan.best is not None and plan.request.pieces > 2:
+        lines += [*_aligned(_piece_rows(plan, plan.best), 3), ""]
+    lines += [*_wrapped(_assumptions(plan)), "", *_wrapped(_recommendation(plan))]
     if plan.best is not None:
-        cut = plan.best.cut
-        words = ["dualnet", "split", plan.request.net, "--at", *cut.blobs, "--dual", *cut.dual]
-        if plan.request.solver:
-            words += ["--solver", plan.request.solver]
-        for blob, shape in plan.request.shapes.items():
-            words += ["--shape", f"{blob}={','.join(map(str, shape))}"]
-        lines.append(f"  {' '.join(map(shlex.quote, words))} -o DIR")
-    if plan.refusals:
+        lines.append(f"  {split_command(plan, plan.best)}")
+    others = [choice for choice in plan.choices.values() if choice is not plan.choice]
+    for choice in others:
+        lines += _wrapped(f"{choice.schedule.capitalize()}: {choice.reason}.")
+    if plan.measured.refusals:
         lines += ["", "No cut at:"]
-        width = max(len(refusal.at) for refusal in plan.refusals)
-        for refusal in plan.refusals:
+        width = max(len(refusal.at) for refusal in plan.measured.refusals)
+        for refusal in plan.measured.refusals:
             lines += textwrap.wrap(
                 refusal.reason, 98, initial_indent=f"  {refusal.at:{width}}  ",
                 subsequent_indent=" " * (width + 4),
@@ -48,30 +52,149 @@ def to_text(plan: Plan) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _title(plan: Plan) -> str:
-    request = plan.request
+def split_request(plan: CutPlan, chain: Chain, output: str) -> SplitRequest:
+    """What makes a chain of the plan's net."""
+    asked = plan.request
+    cuts = [(cut.blobs, cut.dual) for cut in chain.cuts]
+    return SplitRequest(asked.net, cuts, output, solver=asked.solver, shapes=asked.shapes)
+
+
+def split_command(plan: CutPlan, chain: Chain, output: str = "DIR") -> str:
+    """The `dualnet split` command that makes a chain."""
+    return split_request(plan, chain, output).command
+
+
+def name_of(cut: Cut) -> str:
+    """The cut blobs, and how many others cross with them."""
+    more = len(cut.crossing) - len(cut.blobs)
+    return f"{joined(cut.blobs)} (+{more})" if more else joined(cut.blobs)
+
+
+def joined(names: Sequence[str]) -> str:
+    """Some names in one short word."""
+    return "+".join(names) if len(names) < 3 else f"{names[0]}+…+{names[-1]}"
+
+
+def _title(plan: CutPlan) -> str:
+    request, measured = plan.request, plan.measured
     where = f"GPU {request.device}"
     if request.device == "cpu":
-        where = f"CPU, {request.threads} thread{'s' if request.threads > 1 else ''} a half"
-    update = f", {plan.iter_size} an update" if plan.iter_size > 1 else ""
-    return f"{plan.name}: batches of {plan.batch}{update}, {where}"
+        where = f"CPU, {request.threads} thread{'s' if request.threads > 1 else ''} a piece"
+    batches = f"batches of {measured.batch}"
+    if measured.iter_size > 1:
+        batches += f", {measured.iter_size} an update"
+    return f"{measured.name} in {request.pieces} pieces: {batches}, {where}"
 
 
-def _assumptions(plan: Plan) -> str:
-    carrier = plan.carrier
-    cores = (
-        "Both halves share the cores that this was measured on, so all work adds up."
-        if plan.request.shared
-        else "Each half has cores (or a GPU) of its own, like those that this was measured on."
+def _cut_rows(plan: CutPlan) -> list[tuple[str, ...]]:
+    """Every cut in two, and the uncut net."""
+    passes, single = plan.measured.iter_size, plan.measured.costs.single
+    rows: list[tuple[str, ...]] = [_CUTS_HEAD]
+    for chain in plan.cuts:
+        (cut,), outcome = chain.cuts, chain.outcomes["alternating"]
+        (one, two), (link,) = outcome.pieces, outcome.links
+        is_best = plan.best is not None and plan.best.cuts == chain.cuts
+        rows.append(
+            (
+                "*" if is_best else "",
+                name_of(cut),
+                joined(cut.dual),
+                f"{count(one.parameters)} / {count(two.parameters)}",
+                f"{ms(passes * (one.forward_s + one.dual_s))} / {ms(passes * two.forward_s)}",
+                f"{ms(passes * one.backward_s)} / {ms(passes * two.backward_s)}",
+                " / ".join(map(mib, outcome.memory_bytes)),
+                f"{_traffic(passes * link.up_bytes)} / {_traffic(passes * link.down_bytes)}",
+                *(ms(chain.outcomes[name].seconds) for name in plan.choices),
+                f"{plan.uncut.memory_bytes / outcome.largest_bytes:.2f}",
+            )
+        )
+    rows.append(
+        ("", "(uncut)", "", count(single.parameters), ms(passes * single.forward_s),
+         ms(passes * single.backward_s), mib(plan.uncut.memory_bytes), "", ms(plan.uncut.seconds),
+         "", "", "")
+    )  # fmt: skip
+    return rows
+
+
+def _schedule_rows(plan: CutPlan) -> list[tuple[str, ...]]:
+    """The best chain under each schedule, and the uncut net."""
+    rows: list[tuple[str, ...]] = [_SCHEDULES_HEAD]
+    for name, choice in plan.choices.items():
+        label = name
+        if name == "overlapped":
+            label += f", staleness {plan.request.staleness}"
+        elif name == "pipelined":
+            label += f", {plan.measured.micro_batches} micro-batches"
+        mark = "*" if choice is plan.choice and choice.helps else ""
+        if choice.chain is None:
+            rows.append((mark, label, "(none)", "", "", "", ""))
+            continue
+        outcome = choice.chain.outcomes[name]
+        place = outcome.busiest
+        rows.append(
+            (
+                mark,
+                label,
+                ", ".join(joined(cut.blobs) for cut in choice.chain.cuts),
+                ms(outcome.seconds),
+                f"{plan.uncut.seconds / outcome.seconds:.2f}",
+                mib(outcome.largest_bytes),
+                f"{choice.chain.names[place]}, {_busy(outcome, place)}",
+            )
+        )
+    rows.append(
+        ("", "(uncut)", "", ms(plan.uncut.seconds), "1.00", mib(plan.uncut.memory_bytes), "")
     )
+    return rows
+
+
+def _piece_rows(plan: CutPlan, chain: Chain) -> list[tuple[str, ...]]:
+    """The pieces of a chain under the schedule that was asked for, times those of an iteration."""
+    outcome = chain.outcomes[plan.request.schedule]
+    parts = outcome.schedule.parts
+    rows: list[tuple[str, ...]] = [_PIECES_HEAD]
+    for place, (name, piece) in enumerate(zip(chain.names, outcome.pieces)):
+        traffic = ""
+        if place < len(chain.cuts):
+            link = outcome.links[place]
+            traffic = f"{_traffic(parts * link.up_bytes)} / {_traffic(parts * link.down_bytes)}"
+        rows.append(
+            (
+                "",
+                name,
+                joined(chain.cuts[place - 1].dual) if place else "data",
+                count(piece.parameters),
+                ms(parts * (piece.forward_s + piece.dual_s)),
+                ms(parts * piece.backward_s),
+                ms(piece.update_s),
+                mib(outcome.memory_bytes[place]),
+                traffic,
+                _busy(outcome, place),
+            )
+        )
+    return rows
+
+
+def _assumptions(plan: CutPlan) -> str:
+    carrier, request = plan.measured.costs.carrier, plan.request
+    columns = "Dual layers are counted in both pieces"
+    if request.pieces == 2:
+        columns += (
+            "; limit: the uncut net's memory over the larger piece's; (+N): N more blobs cross"
+        )
+    machine = "Each piece has cores (or a GPU) of its own, like those that this was measured on."
+    if request.processors:
+        machine = f"All pieces are on one machine, where {request.processors} compute at a time."
+    micro = ""
+    if plan.measured.micro_batches == 1:
+        micro = " The batch cannot be divided, so pipelined is as alternating."
+    message_ms = ms(carrier.seconds[0])
     return (
-        "Columns with a slash give net1 / net2, the dual layers counted in both; (+N): so many "
-        "blobs more cross. "
-        f"{cores} Exchange by files in {plan.request.exchange_dir}: "
-        f"{carrier.seconds[0] * 1e3:.1f} ms a message and {_rate(carrier)}, "
-        "measured. Memory is counted: blobs, weights, solver history; the single net took "
-        f"{plan.single_measured_bytes / 2**20:.0f} MiB when it was timed. Limit: the single net's "
-        "memory over the larger half's."
+        f"{columns}. Speed: times the uncut net's on one piece's cores. {machine} Exchange by "
+        f"files in {request.exchange_dir}: {message_ms} ms a message and {_rate(carrier)}, "
+        "measured. Memory is counted: blobs, weights, solver history, and the activations that a "
+        f"schedule keeps; the uncut net took {mib(plan.measured.grown_bytes)} MiB when it was "
+        f"timed.{micro}"
     )
 
 
@@ -82,46 +205,29 @@ def _rate(carrier: Carrier) -> str:
     return f"{carrier.bytes_per_s / 1e6:.0f} MB/s"
 
 
-def _recommendation(plan: Plan) -> str:
+def _recommendation(plan: CutPlan) -> str:
+    choice, name = plan.choice, plan.request.schedule
     if plan.best is None:
-        return f"No recommendation: {plan.reason}."
-    return f"Recommended: {_joined(plan.best.cut.blobs)}. {plan.reason}."
+        return f"No recommendation ({name}): {choice.reason}."
+    cuts = ", ".join(joined(cut.blobs) for cut in plan.best.cuts)
+    return f"Recommended ({name}): {cuts}: {choice.reason}."
 
 
-def name_of(cut: Estimate) -> str:
-    """The cut blob, and how many others cross with it."""
-    name = _joined(cut.cut.blobs)
-    more = len(cut.cut.crossing) - len(cut.cut.blobs)
-    return f"{name} (+{more})" if more else name
+def _busy(outcome: Outcome, place: int) -> str:
+    """The share of an iteration in which a piece works."""
+    return f"{min(1.0, outcome.loads_s[place] / outcome.seconds):.0%}"
 
 
-def _joined(names: Sequence[str]) -> str:
-    return "+".join(names) if len(names) < 3 else f"{names[0]}+…+{names[-1]}"
+def _traffic(size: int) -> str:
+    return f"{size / 2**20:.2f}"
 
 
-def _row(cut: Estimate, is_best: bool) -> tuple[str, ...]:
-    one, two = cut.net1, cut.net2
-    return (
-        "*" if is_best else "",
-        name_of(cut),
-        _joined(cut.cut.dual),
-        f"{_count(one.parameters)} / {_count(two.parameters)}",
-        f"{_ms(one.forward_s)} / {_ms(two.forward_s)}",
-        f"{_ms(one.backward_s)} / {_ms(two.backward_s)}",
-        f"{_mib(one.memory_bytes)} / {_mib(two.memory_bytes)}",
-        f"{cut.up_bytes / 2**20:.2f} / {cut.down_bytes / 2**20:.2f}",
-        _ms(cut.alternating_s),
-        _ms(cut.overlapped_s),
-        f"{cut.memory_limit:.2f}",
-    )
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Columns of equal width: names to the left, numbers to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
+def _aligned(rows: Sequence[tuple[str, ...]], left: int) -> list[str]:
+    """Columns of equal width: the first ones to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
     return [
         "  ".join(
-            cell.ljust(width) if i < 3 else cell.rjust(width)
+            cell.ljust(width) if i < left else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths))
         ).rstrip()
         for row in rows
@@ -130,71 +236,3 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, 100, break_long_words=False, break_on_hyphens=False)
-
-
-def _ms(seconds: float) -> str:
-    value = seconds * 1e3
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
-
-
-def _count(number: int) -> str:
-    for unit, size in (("M", 1e6), ("k", 1e3)):
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
-    return str(number)
-
-
-def _mib(size: int) -> str:
-    value = size / 2**20
-    return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
-
-
-def to_record(plan: Plan) -> dict[str, Any]:
-    """All of a plan, JSON-able; times in seconds, sizes in bytes."""
-    request, carrier = plan.request, plan.carrier
-    return {
-        "net": request.net,
-        "name": plan.name,
-        "batch": plan.batch,
-        "iter_size": plan.iter_size,
-        "device": request.device,
-        "threads": request.threads,
-        "cores": "shared" if request.shared else "own",
-        "exchange": {
-            "directory": request.exchange_dir,
-            "bytes_per_s": carrier.bytes_per_s,
-            "one_way_s": dict(zip(map(str, carrier.sizes), carrier.seconds)),
-        },
-        "single": {**_half(plan.single), "measured_bytes": plan.single_measured_bytes},
-        "cuts": [
-            {
-                "at": cut.cut.at,
-                "blobs": cut.cut.blobs,
-                "crossing": cut.cut.crossing,
-                "labels": [version.name for version in cut.cut.flow.labels],
-                "dual": cut.cut.dual,
-                "net1": _half(cut.net1),
-                "net2": _half(cut.net2),
-                "up_bytes": cut.up_bytes,
-                "down_bytes": cut.down_bytes,
-                "alternating_s": cut.alternating_s,
-                "overlapped_s": cut.overlapped_s,
-                "memory_limit": cut.memory_limit,
-            }
-            for cut in plan.cuts
-        ],
-        "refused": {refusal.at: refusal.reason for refusal in plan.refusals},
-        "schedule": request.schedule,
-        "recommended": plan.best.cut.at if plan.best else None,
-        "reason": plan.reason,
-    }
-
-
-def _half(cost: HalfCost) -> dict[str, Any]:
-    return {
-        "parameters": cost.parameters,
-        "forward_s": cost.forward_s,
-        "backward_s": cost.backward_s,
-        "update_s": cost.update_s,
-        "memory_bytes": cost.memory_bytes,
-    }

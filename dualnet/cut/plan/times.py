@@ -28,14 +28,15 @@ _TOUCHED_BYTES = 32 << 20
 class LayerTimes(NamedTuple):
     """Medians over the measured iterations, in seconds, scaled to add up to a median iteration.
 
-    On a busy machine every iteration is held up somewhere, but no layer in most of them.
+    Per-layer medians are robust on a busy machine: every iteration is delayed somewhere, but a
+    given layer only in few iterations.
 
     Attributes:
         forward: A layer's number in the prototxt to the time of its forward pass, Split layers
             behind it included.
         backward: The same of its backward pass.
         update: Of all weights.
-        touch_per_byte: Of a step of arithmetic on an array, as in making a target, a byte.
+        touch_per_byte: Seconds per byte of one elementwise pass over an array (y - gamma g).
         grown_bytes: By how much the process's resident set grew by the net and its training.
     """
 

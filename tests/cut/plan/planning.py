@@ -7,6 +7,10 @@ from google.protobuf import text_format
 from dualnet.backend import caffe_pb2
 from dualnet.cut.dataflow import DataflowGraph
 from dualnet.cut.plan.carrier import Carrier
+from dualnet.cut.plan.cut_plan import Measured, Request, make_plan
+from dualnet.cut.plan.cuts import find_cuts
+from dualnet.cut.plan.estimate import Costs
+from dualnet.cut.plan.memory import Memory
 from dualnet.cut.plan.times import LayerTimes
 from dualnet.cut.shapes import Built
 
@@ -34,7 +38,7 @@ TIMES = LayerTimes(
     {i: 2.0 ** (i + 10) for i in range(len(LAYERS))},
     152.0, 0.0, 0,
 )  # fmt: skip
-CARRIER = Carrier([0, 100], [1.0, 2.0])
+CARRIER = Carrier([0, 100], [1.0, 2.0], [0.5, 0.5])
 BUILT = Built(BLOBS, PARAMETERS)
 
 
@@ -47,3 +51,23 @@ def wired(text=NET):
 def learning(dataflow, built=BUILT):
     """Numbers of the layers that learn."""
     return built.learning(dataflow)
+
+
+def costs(times=TIMES, text=NET):
+    """Of the small net's pieces."""
+    dataflow = wired(text)
+    return Costs(dataflow, BUILT, times, CARRIER, Memory(dataflow, BUILT, "SGD"))
+
+
+def planned(**asked):
+    """A plan of the small net."""
+    request = Request("net.prototxt", **asked)
+    found = costs()
+    cuts, refusals = find_cuts(found.dataflow, learning(found.dataflow))
+    quarter = costs(
+        TIMES._replace(
+            forward={layer: seconds / 4 for layer, seconds in TIMES.forward.items()},
+            backward={layer: seconds / 4 for layer, seconds in TIMES.backward.items()},
+        )
+    )
+    return make_plan(request, Measured("small", 4, 1, 4, found, quarter, 0, cuts, refusals))

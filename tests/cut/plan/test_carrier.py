@@ -13,7 +13,8 @@ from dualnet.errors import StorageFailed
 def test_messages_are_timed_and_nothing_stays(tmp_path):
     carrier = measure_carrier(str(tmp_path), 300_000)
     assert carrier.sizes == [1 << 12, 1 << 16, 1 << 18, 1 << 20, 1 << 22]
-    assert len(carrier.seconds) == 5 and all(seconds > 0 for seconds in carrier.seconds)
+    assert len(carrier.seconds) == len(carrier.send_seconds) == 5
+    assert all(0 < sent <= whole for sent, whole in zip(carrier.send_seconds, carrier.seconds))
     assert os.listdir(tmp_path) == []
 
 
@@ -26,16 +27,18 @@ def test_a_small_plan_is_timed_with_messages_that_show_a_rate(tmp_path):
 
 @pytest.mark.parametrize("last", [1.0, 0.9, 1.0 + 1e-9, 1.4])
 def test_no_rate_is_made_of_noise(last):
-    carrier = Carrier([4096, 1 << 22], [1.0, last])
+    carrier = Carrier([4096, 1 << 22], [1.0, last], [0.5, 0.5])
     assert carrier.bytes_per_s is None
     assert carrier.one_way_s(1 << 30) == last
 
 
 def test_times_in_between_and_beyond():
-    carrier = Carrier([0, 100, 300], [1.0, 2.0, 6.0])
+    carrier = Carrier([0, 100, 300], [1.0, 2.0, 6.0], [0.5, 0.5, 1.5])
     assert [carrier.one_way_s(size) for size in (0, 50, 100, 200, 300)] == [1, 1.5, 2, 4, 6]
     assert carrier.bytes_per_s == 60
     assert carrier.one_way_s(360) == pytest.approx(7)
+    message = carrier.message(360)
+    assert (message.send_s, message.receive_s) == pytest.approx((7 / 4, 7 * 3 / 4))
 
 
 def test_a_missing_directory_is_named(tmp_path):

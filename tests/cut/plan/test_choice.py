@@ -1,128 +1,74 @@
-"""Plans: the recommendation and the command."""
+"""Whether a chain is better than the uncut net, and why."""
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
-from dualnet.cut.plan import Request, plan, recommend
-from dualnet.cut.plan.estimate import Estimate, HalfCost
-from dualnet.cut.plan.table import to_text
-from dualnet.errors import ConfigError, StorageFailed
-from tests.cut.singles import CHAIN, SOLVER, write_single
+from dualnet.cut.plan.chains import Chain, Outcome
+from dualnet.cut.plan.choice import Uncut, choose
+from dualnet.cut.plan.schedule_time import Iteration, alternating
 
-DIGITS = "prototxt/digits/single_train_test.prototxt"
-
-
-def costing(memory, alternating, overlapped):
-    half = HalfCost(1, 1.0, 1.0, 1.0, memory)
-    small = HalfCost(1, 1.0, 1.0, 1.0, 1)
-    return Estimate(None, half, small, 1, 1, alternating, overlapped, 1.0)
+MIB = 1 << 20
+UNCUT = Uncut(0.1, 100 * MIB)
 
 
-def test_memory_decides_and_then_time():
-    whole = HalfCost(1, 1.0, 1.0, 1.0, 200 << 20)
-    cuts = [
-        costing(100 << 20, 9.0, 5.0),
-        costing(104 << 20, 8.0, 6.0),  # as good as the first: within 5 %
-        costing(120 << 20, 1.0, 1.0),
-    ]
-    best, reason = recommend(cuts, whole, "alternating")
-    assert best is cuts[1]
-    assert "needs 104 MiB, 48% less than the single net" in reason
-    assert "the fastest alternating of 2 like it" in reason
-    assert recommend(cuts, whole, "overlapped")[0] is cuts[0]
-    best, reason = recommend(cuts[2:], HalfCost(1, 1.0, 1.0, 1.0, 120 << 20), "alternating")
-    assert best is cuts[2]
-    assert "No cut saves memory; this one is the fastest alternating, 67% less time" in reason
-    assert recommend([], whole, "alternating") == (None, "the net cannot be cut in two")
+def chain(seconds, mib):
+    iteration = Iteration(seconds, 0.0, [])
+    outcome = Outcome(alternating(2), [], [], [mib * MIB, MIB], [seconds, 0.0], iteration)
+    return Chain((), dict.fromkeys(("alternating", "overlapped"), outcome))
 
 
-def test_no_cut_may_help():
-    """As much memory as the single net, and longer iterations: nothing to recommend."""
-    whole = HalfCost(1, 1.0, 1.0, 1.0, 100 << 20)
-    cuts = [costing(100 << 20, 3.0, 2.0), costing(120 << 20, 9.0, 8.0)]
-    best, reason = recommend(cuts, whole, "alternating")
-    assert best is None
-    assert (
-        "no cut helps: the larger half of each needs 100 MiB or more, the single net 100" in reason
+FAST, SMALL = chain(0.08, 100), chain(0.2, 60)
+
+
+def test_a_faster_chain_helps():
+    choice = choose("overlapped", 3, FAST, SMALL, UNCUT)
+    assert choice.chain is FAST and choice.helps
+    assert choice.reason == (
+        "the fastest chain: 80.0 ms an iteration, 1.25 times the speed of the uncut net; its "
+        "largest piece needs 100 MiB, the uncut net 100"
     )
-    assert "takes 3e+03 ms or more alternating, the single net's 3e+03" in reason
-    best, reason = recommend(cuts, whole, "overlapped")
-    assert best is cuts[0] and "33% less time" in reason
-    assert recommend(cuts[1:], whole, "overlapped")[0] is None
 
 
-def test_iter_size_counts_every_batch(workdir):
-    path = write_single(workdir, CHAIN, SOLVER + "iter_size: 4")
-    found = plan(Request(path, batch=4, repeats=1))
-    once = plan(Request(write_single(workdir / "once"), batch=4, repeats=1))
-    assert (found.batch, found.iter_size, once.iter_size) == (4, 4, 1)
-    for many, one in zip(found.cuts, once.cuts):
-        assert (many.up_bytes, many.down_bytes) == (4 * one.up_bytes, 4 * one.down_bytes)
-        assert many.net1.memory_bytes == one.net1.memory_bytes
-    assert "batches of 4, 4 an update" in to_text(found)
+def test_alternating_pieces_are_chosen_by_memory():
+    """Pieces that work one at a time are fastest where next to nothing is cut off."""
+    choice = choose("alternating", 2, FAST, SMALL, UNCUT)
+    assert choice.chain is SMALL and choice.helps
+    assert "needs 60.0 MiB, 40% less than the uncut net" in choice.reason
+    assert "takes 200 ms, the least of chains with similar memory" in choice.reason
 
 
-def test_a_real_net_is_planned(workdir):
-    found = plan(Request(DIGITS, batch=8, repeats=2))
-    assert found.batch == 8 and found.name == "digits_single"
-    names = [cut.cut.at for cut in found.cuts]
-    assert names == [
-        "conv1", "pool1", "conv2", "pool2", "conv3", "relu3", "conv4", "pool4", "ip1"
-    ]  # fmt: skip
-    pool2 = found.cuts[names.index("pool2")]
-    assert (pool2.up_bytes, pool2.down_bytes) == (4 * (8 * 32 * 4 + 8), 4 * 8 * 32 * 4)
-    # What both halves have of the single net, and the dual layer once more.
-    conv3 = 32 * 32 * 9 + 32
-    total = pool2.net1.parameters + pool2.net2.parameters
-    assert total == found.single.parameters + conv3
-    assert found.best in found.cuts
-
-
-def test_mistakes(workdir):
-    with pytest.raises(StorageFailed, match="nowhere: cannot exchange files"):
-        plan(Request(DIGITS, batch=8, repeats=1, exchange_dir="nowhere"))
-    with pytest.raises(ConfigError, match="no solver of a matching name beside it"):
-        (workdir / "alone.prototxt").write_text((workdir / DIGITS).read_text())
-        plan(Request("alone.prototxt"))
-
-
-def test_command(dualnet, workdir):
-    words = ["plan", DIGITS, "--batch", "8", "--repeats", "1", "--threads", "1"]
-    done = dualnet(*words, "--json", "-o", "plan.png")
-    assert done.returncode == 0, done.stderr
-    record = json.loads(done.stdout)
-    assert record["batch"] == 8 and record["threads"] == 1 and len(record["cuts"]) == 9
-    assert (workdir / "plan.png").read_bytes().startswith(b"\x89PNG")
-    for options, message in (
-        (["--batch", "0"], "--batch 0: 1 or more is needed"),
-        (["-o", "plan.png"], "plan.png exists already"),
-        (["--device", "gpu"], "--device gpu: neither cpu nor the number of a GPU"),
-    ):
-        done = dualnet("plan", DIGITS, *options)
-        assert done.returncode == 2 and message in done.stderr
-
-
-def test_a_cut_that_the_test_phase_has_not_is_none(workdir):
-    # In training pool2 is made of conv2 as ever; in the test phase nothing of that name is.
-    text = (workdir / DIGITS).read_text()
-    start = text.index('layer {\n  name: "pool2"')
-    end = text.index("layer {", start + 1)
-    pool2 = text[start:end].replace(
-        "  pooling_param", "  include { phase: TRAIN }\n  pooling_param"
+@pytest.mark.parametrize("schedule", ["alternating", "overlapped"])
+def test_no_cut_may_help(schedule):
+    slow = chain(0.099, 95)
+    choice = choose(schedule, 2, slow, slow, UNCUT)
+    assert choice.chain is slow and not choice.helps
+    assert choice.reason == (
+        "no cut helps: the largest piece needs 95.0 MiB or more, the uncut net 100, and an "
+        "iteration takes 99.0 ms or more, the uncut net's 100"
     )
-    other = pool2.replace("TRAIN", "TEST").replace("MAX", "AVE").replace('top: "pool2"', 'top: "p"')
-    conv3 = text[end : text.index("layer {", end + 1)]
-    train = conv3.replace("  convolution_param", "  include { phase: TRAIN }\n  convolution_param")
-    test = train.replace("TRAIN", "TEST").replace('bottom: "pool2"', 'bottom: "p"')
-    rest = text[end + len(conv3) :]
-    net = text[:start] + pool2 + other + train + test + rest
-    (workdir / "net_train_test.prototxt").write_text(net)
-    solver = (workdir / "prototxt/digits/single_solver.prototxt").read_text()
-    (workdir / "net_solver.prototxt").write_text(solver)
-    found = plan(Request("net_train_test.prototxt", batch=8, repeats=1))
-    assert "pool2" not in [cut.cut.at for cut in found.cuts]
-    assert "pool2" in [refusal.at for refusal in found.refusals]
-    assert "conv2" in [cut.cut.at for cut in found.cuts]
+
+
+def test_with_a_limit_the_fastest_that_fits_is_taken():
+    slow = chain(0.3, 70)
+    choice = choose("alternating", 2, slow, SMALL, UNCUT, 80 * MIB)
+    assert choice.chain is slow and choice.helps
+    assert choice.reason.startswith(
+        "the uncut net needs 100 MiB, and 80.0 are there; this chain is"
+    )
+    none = choose("alternating", 2, None, SMALL, UNCUT, 50 * MIB)
+    assert none.chain is None and not none.helps
+    assert "no chain of 2 pieces fits into 50.0 MiB: the largest piece needs 60.0" in none.reason
+    assert "take more pieces, or smaller batches" in none.reason
+
+
+def test_memory_that_is_there_need_not_be_saved():
+    choice = choose("alternating", 2, FAST, SMALL, UNCUT, 200 * MIB)
+    assert not choice.helps and "no cut helps: the uncut net fits into 200 MiB" in choice.reason
+    assert choose("overlapped", 2, FAST, SMALL, UNCUT, 200 * MIB).helps
+
+
+def test_a_net_may_have_too_few_cuts():
+    assert choose("alternating", 2, None, None, UNCUT).reason == "the net cannot be cut in two"
+    choice = choose("overlapped", 5, None, None, UNCUT)
+    assert choice.reason == "the net cannot be cut into 5 pieces"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import pytest
 
 from dualnet.cut.dataflow import DataflowGraph
-from dualnet.cut.plan import Request, plan
-from dualnet.cut.plan.cuts import find_cuts
-from dualnet.cut.plan.table import to_record, to_text
+from dualnet.cut.plan.cut_plan import Request, plan
+from dualnet.cut.plan.cuts import can_follow, find_cuts
+from dualnet.cut.plan.record import to_record
+from dualnet.cut.plan.table import to_text
 from dualnet.cut.shapes import build
 from dualnet.cut.split import Request as SplitRequest
 from dualnet.cut.split import split, write
@@ -122,10 +125,24 @@ def test_each_cut_trains_as_the_single_net(tmp_path, text):
             assert outcome.weight < 1e-5, cut.at
 
 
+@pytest.mark.parametrize("text", [SIAMESE, DEEP, TRUNK, STREAMS, CHAIN])
+def test_every_chain_that_is_planned_can_be_split(tmp_path, text):
+    path = write_single(tmp_path, text)
+    cuts = cuts_of(tmp_path, text)
+    tried = 0
+    for low, high in combinations(cuts, 2):
+        if can_follow(low, high):
+            names = [(cut.blobs, cut.dual) for cut in (low, high)]
+            assert len(split(SplitRequest(path, names, "out")).contents) > 6
+            tried += 1
+    assert tried or text is SIAMESE
+
+
 def test_a_plan_shows_them_and_the_command_that_makes_one(tmp_path):
     found = plan(Request(write_single(tmp_path, SIAMESE), repeats=1))
-    rows = {cut.cut.at: cut for cut in found.cuts}
-    assert "left right" in rows and rows["left right"].up_bytes > 0
+    rows = {chain.cuts[0].at: chain for chain in found.cuts}
+    (link,) = rows["left right"].outcomes["alternating"].links
+    assert link.up_bytes > 0
     text, record = to_text(found), to_record(found)
     assert "left+right" in text
     (row,) = [cut for cut in record["cuts"] if cut["at"] == "left right"]

@@ -1,46 +1,60 @@
-"""Plans for people and for programs."""
+"""Plans for people."""
 
 from __future__ import annotations
 
-import json
-
 from dualnet.cut.plan.carrier import Carrier
-from dualnet.cut.plan.table import to_record, to_text
+from dualnet.cut.plan.table import to_text
+from tests.cut.plan.planning import planned
 
 
-def test_table(small):
+def rows_of(text, head):
+    """The lines of the table whose head begins with a word."""
+    lines = iter(text.splitlines())
+    next(line for line in lines if line.strip().startswith(head))
+    rows = []
+    for line in lines:
+        if not line:
+            return rows
+        rows.append(line)
+
+
+def test_cuts_in_two(small):
     text = to_text(small)
     lines = text.splitlines()
-    assert lines[0] == "small: batches of 4, CPU, 1 thread a half"
-    rows = [line for line in lines if line[:3].strip() in ("", "*") and " / " in line]
-    assert [row.split()[0 if row[0] == " " else 1] for row in rows] == [
-        "ip1", "ip2", "ip3", "sum"
-    ]  # fmt: skip
-    assert sum(line.startswith("*") for line in lines) == 1
+    assert lines[0] == "small in 2 pieces: batches of 4, CPU, 1 thread a piece"
+    rows = rows_of(text, "cut at")
+    assert [row.strip("* ").split()[0] for row in rows] == ["ip1", "ip2", "ip3", "sum", "(uncut)"]
     assert any(" ip3 (+1)  sum+ip4  " in row for row in rows)
-    assert f"Recommended: {small.best.cut.at}. Its larger half" in text
-    assert "  dualnet split net.prototxt --at" in text
-    assert ("share the cores" in text) == small.request.shared
+    assert sum(row.startswith("*") for row in rows) == (small.best is not None)
+    assert ("1 compute at a time" in text) == (small.request.processors == 1)
     assert "  ip4    no layer that learns stands between it and the loss" in lines
-    assert max(map(len, lines)) < 160
+    assert max(map(len, lines)) < 170
+
+
+def test_every_schedule_has_its_best_chain():
+    found = planned(pieces=3, schedule="overlapped")
+    text = to_text(found)
+    rows = rows_of(text, "schedule")
+    assert [row.strip("* ").split(",")[0].split()[0] for row in rows] == [
+        "alternating", "overlapped", "pipelined", "(uncut)"
+    ]  # fmt: skip
+    assert [row.startswith("*") for row in rows] == [False, True, False, False]
+    pieces = rows_of(text, "piece")
+    assert [row.split()[0] for row in pieces] == ["net1", "net2", "net3"]
+    cuts = found.best.cuts
+    words = " ".join(f"--at {cut.at} --dual {' '.join(cut.dual)}" for cut in cuts)
+    assert f"  dualnet split net.prototxt {words} -o DIR" in text
+    assert f"Recommended (overlapped): {', '.join(cut.at for cut in cuts)}: the fastest" in text
+    assert "\nAlternating: " in text and "\nPipelined: " in text
+
+
+def test_a_plan_without_a_chain_says_so():
+    text = to_text(planned(pieces=6))
+    assert "No recommendation (alternating): the net cannot be cut into 6 pieces." in text
+    assert "dualnet split" not in text
 
 
 def test_a_rate_that_nothing_shows_is_no_number(small):
-    still = small.__class__(
-        **{**vars(small), "carrier": Carrier([4096, 1 << 22], [1e-3, 1e-3]), "best": None,
-           "reason": "no cut helps"}
-    )  # fmt: skip
-    text = " ".join(to_text(still).split())
+    small.measured.costs.carrier = Carrier([4096, 1 << 22], [1e-3, 1e-3], [5e-4, 5e-4])
+    text = " ".join(to_text(small).split())
     assert "1.0 ms a message and a rate that is too high to show in messages of 4.19 MB" in text
-    assert "No recommendation: no cut helps." in text and "dualnet split" not in text
-    assert json.loads(json.dumps(to_record(still)))["exchange"]["bytes_per_s"] is None
-
-
-def test_record_is_json_able_and_whole(small):
-    record = json.loads(json.dumps(to_record(small)))
-    assert [cut["at"] for cut in record["cuts"]] == ["ip1", "ip2", "ip3", "sum"]
-    cut = record["cuts"][0]
-    assert cut["up_bytes"] == 112 and cut["net1"]["parameters"] == 89
-    assert cut["alternating_s"] == small.cuts[0].alternating_s
-    assert record["cores"] == ("shared" if small.request.shared else "own")
-    assert record["recommended"] == small.best.cut.at and record["refused"]["loss"]

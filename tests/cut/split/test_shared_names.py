@@ -10,8 +10,8 @@ import pytest
 from dualnet import config as cfg
 from dualnet.cut.drawing.draw import draw, load_graphs
 from dualnet.cut.graph import NetGraph, read_net
-from dualnet.cut.plan import Request as PlanRequest
-from dualnet.cut.plan import plan
+from dualnet.cut.plan.cut_plan import Request as PlanRequest
+from dualnet.cut.plan.cut_plan import plan
 from dualnet.cut.split import Request, split
 from dualnet.errors import ConfigError
 from tests.cut.both import train_halves, train_whole_and_halved
@@ -230,8 +230,8 @@ def test_one_name_in_each_phase_is_one_layer(tmp_path):
 def test_plan_measures_and_draws_them(tmp_path):
     path = write_single(tmp_path, SIDES, SOLVER.replace("test_interval: 100", "test_interval: 9"))
     found = plan(PlanRequest(path, repeats=1, exchange_dir=str(tmp_path)))
-    assert {"conv1", "conv2", "side2"} <= {cut.cut.at for cut in found.cuts}
-    assert found.single.forward_s > 0
+    assert {"conv1", "conv2", "side2"} <= {chain.cuts[0].at for chain in found.cuts}
+    assert found.measured.costs.single.forward_s > 0
     yaml, _, _ = halved(tmp_path, SIDES, "conv2", "conv3")
     config = cfg.load(yaml)
     text = draw(load_graphs(config), config)
