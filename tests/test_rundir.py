@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 
 import pytest
 
@@ -98,3 +100,46 @@ def test_logs_in_the_order_of_the_chain(tmp_path):
     found = [piece.name for piece in RunDir(str(tmp_path)).logged()]
     assert found == ["net1", "net2", "net10", "single"]
     assert RunDir(str(tmp_path / "gone")).logged() == []
+
+
+#: What the names in a run directory are made of, in a string that is no sentence.
+_NAMES = re.compile(
+    r"_iter_|checkpoint\.json|_inputs\.json|status\.json|run\.json|config\.yaml"
+    r"|_(solver|train_test)\.prototxt$|\.(log|out|npz|aside|solverstate)$"
+)
+#: Files of these names that are not in a run directory: users' nets, weights and messages.
+_OTHERS = (
+    "cut",
+    "data",
+    "engine",
+    "bench/memory/probe.py",
+    "train/outcome/merge.py",
+    "exchange/paths.py",
+)
+
+
+def strings_of(path):
+    """(line, text) of the strings of a module that are no docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docs = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, documented) and ast.get_docstring(node) is not None
+    }
+    for node in ast.walk(tree):
+        is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if is_text and id(node) not in docs:
+            yield node.lineno, node.value
+
+
+def test_no_other_module_spells_them(repository):
+    package = repository / "dualnet"
+    found = [
+        f"{path.relative_to(package)}:{line}: {text}"
+        for path in sorted(package.rglob("*.py"))
+        if not str(path.relative_to(package)).startswith((*_OTHERS, "rundir.py"))
+        for line, text in strings_of(path)
+        if _NAMES.search(text)
+    ]
+    assert found == []
