@@ -13,8 +13,7 @@ from dualnet.cut.graph import NetGraph, read_net, read_solver, set_batch_size
 from dualnet.cut.input_gradient import ask_for
 from dualnet.cut.prototxt import format_fields
 from dualnet.cut.upstream import beyond_cut, last_maker
-from dualnet.train.loop.net1 import batch_of
-from dualnet.train.net.driver import NetDriver
+from dualnet.train.net.driver import NetDriver, batch_of
 
 
 class Piece:

@@ -12,13 +12,13 @@ import errno
 import json
 import os
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Callable, Optional, Union
+from typing import Callable, Optional, Union
 
-from dualnet.atomic import read_whole, write_atomically
+from dualnet.atomic import write_atomically
 from dualnet.errors import UsageError
 from dualnet.fs import SYSTEM, Fs
-from dualnet.recorded import damage, digest, digest_file, patiently
-from dualnet.rundir import PieceDir, Snapshot
+from dualnet.recorded import RECORD_VERSION, damage, digest_file, patiently, read_record, seal
+from dualnet.rundir import PieceDir
 from dualnet.strict_json import from_text, to_text
 from dualnet.train.checkpoint import extras
 
@@ -26,7 +26,6 @@ __all__ = [
     "Commit",
     "check_owner",
     "complete",
-    "damage_of",
     "is_end",
     "iterations",
     "latest",
@@ -38,10 +37,6 @@ __all__ = [
     "whole",
     "write",
 ]
-
-_VERSION = 1
-#: Of a record, in bytes; the losses of a window of a million iterations take 20 MB.
-_LIMIT = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -133,21 +128,6 @@ def whole(piece: PieceDir, iteration: int, fs: Fs = SYSTEM) -> Union[Commit, str
     if isinstance(found, str):
         return found
     return damage(piece.run.path, found.files, fs) or found
-
-
-def damage_of(path: str, fs: Fs = SYSTEM) -> str:
-    """What is wrong with one file of a checkpoint, "" if it is whole or no record knows it.
-
-    Args:
-        path: Any file; `ROLE_iter_N.KIND` may have a record beside it.
-        fs: All I/O.
-    """
-    directory, name = os.path.split(path)
-    snapshot = Snapshot.of(path)
-    found = read(snapshot.piece, snapshot.iteration, fs) if snapshot is not None else ""
-    if not isinstance(found, Commit) or name not in found.files:
-        return ""
-    return damage(directory, {name: found.files[name]}, fs)
 
 
 def read(piece: PieceDir, iteration: int, fs: Fs = SYSTEM) -> Union[Commit, str]:
@@ -259,27 +239,23 @@ def _write(piece: PieceDir, commit: Commit, fs: Fs) -> None:
     # JSON has no NaN; a training that goes on at one (train.stop_on_nan=false) is restarted, too.
     fields["losses"] = [to_text(loss) for loss in commit.losses]
     fields["residual"] = to_text(commit.residual)
-    whole = {"version": _VERSION, **fields, "sha256": _seal(fields)}
+    whole = {"version": RECORD_VERSION, **fields, "sha256": seal(fields)}
     content = json.dumps(whole, indent=1, allow_nan=False) + "\n"
     write_atomically(piece.at(commit.iteration).record, content.encode(), fs)
 
 
 def _parse(path: str, fs: Fs) -> Union[Commit, str]:
     """The record, whosever it is, or what is wrong with it."""
+    fields = read_record(path, fs)
+    if isinstance(fields, str):
+        return fields
     try:
-        fields = json.loads(patiently(lambda: read_whole(path, fs, _LIMIT), fs).decode())
-        if fields.pop("version") != _VERSION:
-            return "written by another version of dualnet"
-        if fields.pop("sha256") != _seal(fields):
-            return "its record is damaged"
         fields["losses"] = [from_text(loss) for loss in fields["losses"]]
         fields["residual"] = from_text(fields["residual"])
         commit = Commit(**fields)
-        return commit if _is_typed(commit) else "its record is damaged"
-    except OSError as error:
-        return f"{error.strerror}"
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError):
         return "its record is damaged"
+    return commit if _is_typed(commit) else "its record is damaged"
 
 
 def _is_typed(commit: Commit) -> bool:
@@ -294,8 +270,3 @@ def _is_typed(commit: Commit) -> bool:
         and isinstance(files, dict)
         and all(isinstance(text, str) for text in files.values())
     )
-
-
-def _seal(fields: dict[str, Any]) -> str:
-    """The digest of a record's own fields."""
-    return digest([json.dumps(fields, sort_keys=True, allow_nan=False).encode()])

@@ -23,7 +23,6 @@ from dualnet.fs import SYSTEM, Fs
 from dualnet.rundir import PieceDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.checkpoint.commit import Commit
-from dualnet.train.start.extension import check_rates
 
 __all__ = ["go_back", "is_over"]
 
@@ -54,6 +53,7 @@ def is_over(piece: PieceDir, max_iter: Optional[int] = None, fs: Fs = SYSTEM) ->
 
 def go_back(
     piece: PieceDir,
+    check: Callable[[PieceDir, int], None] = lambda piece, iteration: None,
     warn: Callable[[str], None] = lambda text: None,
     fs: Fs = SYSTEM,
 ) -> Optional[Commit]:
@@ -65,12 +65,13 @@ def go_back(
 
     Args:
         piece: Whose; its process must hold the piece's name.
+        check: Raises UsageError where a piece may not go on from an iteration; asked before
+            anything is changed.
         warn: Told of each checkpoint of its that is passed over, and why.
         fs: All I/O.
 
     Raises:
-        UsageError: Both have to, and there is no such iteration; or the rates that a half would
-            have from there are not those that it had.
+        UsageError: Both have to, and there is no such iteration; or as `check` does.
     """
     run, partner = piece.run, _other(piece)
     latest: Latest = {
@@ -78,7 +79,7 @@ def go_back(
         for one in map(run.piece, ROLES)
     }
     if not _is_apart(latest, fs) or not _is_shared(partner, fs):
-        check_rates(piece, _iteration(latest[piece]))
+        check(piece, _iteration(latest[piece]))
         return latest[piece]
     common, other = _common(latest, fs), latest[partner]
     is_ahead = common is None or (other is not None and other.iteration > common)
@@ -92,7 +93,7 @@ def go_back(
             "in another run directory"
         )
     for one in latest:
-        check_rates(one, common)
+        check(one, common)
     warn(
         f"both halves go back to iteration {common}: {reasons}, and the messages between are "
         "deleted"

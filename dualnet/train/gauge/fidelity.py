@@ -11,10 +11,10 @@ L is net2's loss through conv3p, so p is where both halves agree on what the gra
 
 from __future__ import annotations
 
+from typing import Callable
+
 import numpy as np
 
-from dualnet.train.loop.micro_batch import MicroBatch
-from dualnet.train.loop.session import Session
 from dualnet.train.net.driver import NetDriver
 from dualnet.train.net.nets import Half
 
@@ -58,22 +58,33 @@ class FidelityMeter:
         }
         return {name: values for name, values in arrays.items() if not name.startswith(PREFIX)}
 
-    def measure(self, net: NetDriver, batch: MicroBatch) -> None:
-        """Back-propagate the true gradient, if it came; parameter diffs are as before after it."""
+    def measure(self, net: NetDriver, is_first: bool) -> None:
+        """Back-propagate the true gradient, if it came; parameter diffs are as before after it.
+
+        Args:
+            net: Holds the batch's activations.
+            is_first: Whether the batch is its iteration's first; the gradients of further ones are
+                added to those before.
+        """
         if not self._gradients:
             return
-        before = {} if batch.is_first else net.parameter_diffs()
+        before = {} if is_first else net.parameter_diffs()
         net.net.clear_param_diffs()
         net.backward_from(self._gradients)
         found = self._below(net)
         net.net.clear_param_diffs()
         net.set_parameter_diffs(before)
-        if not batch.is_first:
+        if not is_first:
             found = {name: self._true[name] + diff for name, diff in found.items()}
         self._true = found
 
-    def compare(self, net: NetDriver, session: Session) -> None:
-        """Log how net1's own gradient, which `backward` has just made, compares with it."""
+    def compare(self, net: NetDriver, show: Callable[[dict[str, float]], None]) -> None:
+        """Show how net1's own gradient, which `backward` has just made, compares with it.
+
+        Args:
+            net: Holds it.
+            show: Takes the series by name.
+        """
         if not self._gradients:
             return
         own, true = self._below(net), self._true
@@ -82,7 +93,7 @@ class FidelityMeter:
             names = [name for name in true if name.rpartition(".")[0] == layer]
             cosine, ratio = _compared({n: own[n] for n in names}, {n: true[n] for n in names})
             series[f"fidelity_cosine_{layer}"], series[f"fidelity_ratio_{layer}"] = cosine, ratio
-        session.show_series(session.iteration, series)
+        show(series)
 
     def _below(self, net: NetDriver) -> Diffs:
         diffs = net.parameter_diffs()

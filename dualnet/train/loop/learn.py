@@ -184,11 +184,11 @@ class ByLoss(_Learning):
                 self.liveness.before_update(net, net, batch.iteration)
                 self.liveness.after_update(batch.iteration)
             return
-        self.meter.measure(net, batch)
+        self.meter.measure(net, batch.is_first)
         net.backward()
         holder = self.holder(net, batch)
         if batch.is_last:
-            self.meter.compare(holder, self.session)
+            self.meter.compare(holder, self.session.show_series)
         self.update(net, holder, batch)
 
 
@@ -219,10 +219,10 @@ class ByAlternation(ByLoss):
                 self.show(batch, loss + lagrangian, lambda: self.norms(net), is_measured)
             is_last = number == coupling.alternations - 1
             if is_last:
-                self.meter.measure(net, batch)
+                self.meter.measure(net, batch.is_first)
             net.backward()
             if is_last:
-                self.meter.compare(net, self.session)
+                self.meter.compare(net, self.session.show_series)
             x = {wire: net.data(blob) for wire, blob in self.compared.items()}
             self.multipliers.ascend(x, z, beta)
             if number == 0:
@@ -233,7 +233,7 @@ class ByAlternation(ByLoss):
                 self.send_output(net, f"x{number + 1:02d}", batch)
         series["primal_residual"] = self.multipliers.primal_residual
         series["dual_residual"] = self.multipliers.dual_residual
-        self.session.show_series(batch.iteration, series)
+        self.session.show_series(series)
 
     def lagrangian(self, net: NetDriver, z: dict[str, np.ndarray], beta: float) -> float:
         """(5.5) without net2's loss, mean over the samples; leaves its gradient to `backward`."""

@@ -34,10 +34,10 @@ from dualnet.train.loop.answer import RESIDUAL
 from dualnet.train.loop.learn import make_learning
 from dualnet.train.loop.micro_batch import MicroBatch, micro_batches
 from dualnet.train.loop.session import Session
-from dualnet.train.net.driver import NetDriver
+from dualnet.train.net.driver import NetDriver, batch_of
 from dualnet.train.net.nets import Half
 
-__all__ = ["Net1", "batch_of"]
+__all__ = ["Net1"]
 
 
 class Net1:
@@ -116,14 +116,3 @@ class Net1:
     def batch(self, net: NetDriver) -> dict[str, np.ndarray]:
         """What of the batch just forwarded goes up."""
         return batch_of(net, self.half.config.cut.blobs, self.half.config.cut.labels)
-
-
-def batch_of(net: NetDriver, blobs: list[str], labels: list[str]) -> dict[str, np.ndarray]:
-    """The cut blobs, (N, C, H, W) each, and the labels, mostly (N,), that a net has just made."""
-    flat = {label: _flat(net.data(label)) for label in labels}
-    return {**{blob: net.data(blob) for blob in blobs}, **flat}
-
-
-def _flat(labels: np.ndarray) -> np.ndarray:
-    """One label a sample as (N,), which MemoryData wants; what is larger stays as it is."""
-    return labels.reshape(-1) if labels.size == len(labels) else labels

@@ -288,8 +288,8 @@ class Session:
             self.has_converged, self.max_iter = True, iteration + 1
             self.log.info(f"Converged: iteration {iteration} is the last; loss {self.loss:g}")
 
-    def show_series(self, iteration: int, series: dict[str, float]) -> None:
-        """Log further values of an iteration whose line has been written; else do nothing."""
+    def show_series(self, series: dict[str, float]) -> None:
+        """Log further values of the present iteration, if it has a line in the log."""
         if self._is_shown:
             self.log.series(series)
 

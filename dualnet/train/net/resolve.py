@@ -37,8 +37,8 @@ from dualnet.cut.loss_tops import name_loss_tops
 from dualnet.cut.solver_nets import OTHER_NETS, net_of
 from dualnet.cut.upstream import last_maker
 from dualnet.errors import ConfigError
+from dualnet.recorded import damage_of
 from dualnet.rundir import PieceDir
-from dualnet.train.checkpoint import commit
 from dualnet.train.net.late_momentum import is_late
 
 __all__ = ["NEVER", "Resolved", "resolve", "write"]
@@ -197,7 +197,7 @@ def _weights(solver: Any, config: Config, source: str) -> tuple[str, ...]:
         for path in paths:
             if not os.path.isfile(path):
                 raise ConfigError(f"{key}: {path}: no such file; name caffemodels to start from")
-            problem = commit.damage_of(path)
+            problem = damage_of(path)
             if problem:
                 raise ConfigError(
                     f"{key}: {path}: {problem}; start from another one, or let the command that "

@@ -12,8 +12,7 @@ from dualnet.cut.upstream import last_maker
 from dualnet.errors import UsageError
 from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import caffe_files
-from dualnet.train.loop.net1 import batch_of
-from dualnet.train.net.driver import NetDriver, Output, net_state
+from dualnet.train.net.driver import NetDriver, Output, batch_of, net_state
 
 __all__ = ["evaluate"]
 

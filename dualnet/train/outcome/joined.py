@@ -23,8 +23,7 @@ from dualnet.cut.graph import NetGraph
 from dualnet.cut.heads import Head
 from dualnet.cut.upstream import FEEDS, data_layers
 from dualnet.errors import ConfigError
-from dualnet.train.loop.net1 import batch_of
-from dualnet.train.net.driver import NetDriver, net_state
+from dualnet.train.net.driver import NetDriver, batch_of, net_state
 
 __all__ = ["Batch", "Part", "check_deploy", "check_merged", "phase_alone", "run_parts"]
 

@@ -13,7 +13,6 @@ files.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import re
@@ -28,6 +27,7 @@ from dualnet.exchange.disk.records import mac
 from dualnet.exchange.paths import ExchangePaths
 from dualnet.exchange.run.manifest import make_key
 from dualnet.fs import SYSTEM, Fs
+from dualnet.recorded import seal
 from dualnet.rundir import PieceDir, RunDir
 from dualnet.train.start.inputs import Fact
 
@@ -173,15 +173,9 @@ def _short(value: str) -> str:
     return _LONG_HEX.sub(r"\1…", value)
 
 
-def _digest(fields: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(fields, sort_keys=True, allow_nan=False).encode()).hexdigest()
-
-
 def _seal(fields: dict[str, Any]) -> bytes:
     whole = {"version": _VERSION, **fields}
-    return (
-        json.dumps({**whole, "sha256": _digest(whole)}, indent=1, allow_nan=False) + "\n"
-    ).encode()
+    return (json.dumps({**whole, "sha256": seal(whole)}, indent=1, allow_nan=False) + "\n").encode()
 
 
 def _read(path: str, remedy: str) -> Optional[dict[str, Any]]:
@@ -189,7 +183,7 @@ def _read(path: str, remedy: str) -> Optional[dict[str, Any]]:
         fields = json.loads(read_at_most(path, _LIMIT).decode())
         stated = fields.pop("sha256")
         version = fields["version"]
-        if version == _VERSION and stated != _digest(fields):
+        if version == _VERSION and stated != seal(fields):
             raise ValueError("not what was written")
     except FileNotFoundError:
         return None

@@ -162,7 +162,7 @@ def _train_with(
     progress: Progress,
 ) -> Session:
     """Build a half, bring it to where it was, and train it to the end or to a signal."""
-    found = rewind.go_back(resolved.dir, log.warning)
+    found = rewind.go_back(resolved.dir, check_rates, log.warning)
     is_continued = found is not None
     begins_at = found.iteration if found is not None else 0
     session = _set_up(config, resolved, ours, log, stopper, channel, is_continued, begins_at)

@@ -159,7 +159,7 @@ def test_the_half_that_starts_first_takes_the_other_back(runs):
     assert not rewind.is_over(RunDir("run").piece("net1")) and not rewind.is_over(
         RunDir("run").piece("net2")
     )
-    assert rewind.go_back(RunDir("run").piece("net2"), warnings.append).iteration == 4
+    assert rewind.go_back(RunDir("run").piece("net2"), warn=warnings.append).iteration == 4
     (warning,) = warnings
     assert warning.startswith(
         "both halves go back to iteration 4: net1's latest whole checkpoint is 4 "
@@ -167,7 +167,7 @@ def test_the_half_that_starts_first_takes_the_other_back(runs):
     )
     assert "net2's latest whole checkpoint is 6" in warning
     # The other one has nothing to add.
-    assert rewind.go_back(RunDir("run").piece("net1"), warnings.append).iteration == 4
+    assert rewind.go_back(RunDir("run").piece("net1"), warn=warnings.append).iteration == 4
     assert len(warnings) == 1
 
 
