@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
-import torch
 
 from dualnet.engine.errors import DataError, PrototxtError
 from dualnet.engine.formats.datum import decode
-from dualnet.engine.layers.base import Blobs, Layer
+from dualnet.engine.layers.base import Blobs
+from dualnet.engine.layers.data.prefetched import PrefetchedLayer
 from dualnet.engine.layers.registry import register
 from dualnet.engine.proto import caffe_pb2
 from dualnet.engine.records.database import Records, open_database
 from dualnet.engine.records.leveldb import is_leveldb
-from dualnet.engine.records.prefetch import Prefetcher
 from dualnet.engine.records.transform import DataTransformer
 
 __all__ = ["Data"]
@@ -24,14 +23,13 @@ Batch = tuple[np.ndarray, np.ndarray]
 
 
 @register("Data")
-class Data(Layer):
+class Data(PrefetchedLayer):
     """Tops: images (N, C, H, W) and, if wanted, labels (N,).
 
     Records are read in the order of their keys, never shuffled, and begin again at the end. As in
     Caffe, `rand_skip` has no effect here.
     """
 
-    bottoms = 0
     tops = (1, 2)
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
@@ -60,30 +58,10 @@ class Data(Layer):
             color = False
         first = decode(database.first(), f"'{param.source}', first record", color)
         shape = transformer.output_shape((first.shape[0], first.shape[1], first.shape[2]))
-        self._shape = (param.batch_size, *shape)
         self._source = _Source(database, transformer, param.batch_size, color)
-        # Started by the first forward pass, so that nets that are only inspected read nothing.
-        self._prefetcher: Prefetcher | None = None
-        self._depth = param.prefetch
-        top[0].reshape(*self._shape)
+        top[0].reshape(param.batch_size, *shape)
         if len(top) > 1:
             top[1].reshape(param.batch_size)
-
-    def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """The shape is fixed."""
-
-    def forward(self, bottom: Blobs, top: Blobs) -> None:
-        if self._prefetcher is None:
-            self._prefetcher = Prefetcher(self._source.batches, self._depth)
-        images, labels = self._prefetcher.take()
-        top[0].reshape(*images.shape)
-        top[0].set_data(torch.from_numpy(images))
-        if len(top) > 1:
-            top[1].reshape(*labels.shape)
-            top[1].set_data(torch.from_numpy(labels))
-
-    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Data have nothing upstream."""
 
 
 class _Source:

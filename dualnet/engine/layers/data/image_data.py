@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from dualnet.engine.core import random
 from dualnet.engine.errors import DataError, PrototxtError
 from dualnet.engine.formats.image import read_image, resize
-from dualnet.engine.layers.base import Blobs, Layer
+from dualnet.engine.layers.base import Blobs
+from dualnet.engine.layers.data.prefetched import PrefetchedLayer
 from dualnet.engine.layers.registry import register
 from dualnet.engine.proto import caffe_pb2
-from dualnet.engine.records.prefetch import Prefetcher
 from dualnet.engine.records.served_list import ServedList, read_lines
 from dualnet.engine.records.transform import DataTransformer
 
@@ -25,7 +24,7 @@ Batch = tuple[np.ndarray, np.ndarray]
 
 
 @register("ImageData")
-class ImageData(Layer):
+class ImageData(PrefetchedLayer):
     """Tops: images (N, C, H, W), BGR as OpenCV gives them, and labels (N,).
 
     `source` lists a path and an integer label a line; the path may hold spaces. The list begins
@@ -33,7 +32,6 @@ class ImageData(Layer):
     entries. Images of a batch must agree in size unless resized or cropped; batches may differ.
     """
 
-    bottoms = 0
     tops = 2
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
@@ -51,25 +49,8 @@ class ImageData(Layer):
         entries = _read_list(self.name, param.source, param.root_folder)
         self._source = _Source(self.name, param, entries, transformer, draw)
         shape = transformer.output_shape(self._source.first_shape())
-        # Started by the first forward pass, so that nets that are only inspected read nothing.
-        self._prefetcher: Prefetcher | None = None
         top[0].reshape(param.batch_size, *shape)
         top[1].reshape(param.batch_size)
-
-    def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """Forward sets the shape of each batch."""
-
-    def forward(self, bottom: Blobs, top: Blobs) -> None:
-        if self._prefetcher is None:
-            depth = self.layer_param.data_param.prefetch
-            self._prefetcher = Prefetcher(self._source.batches, depth)
-        images, labels = self._prefetcher.take()
-        top[0].reshape(*images.shape)
-        top[0].set_data(torch.from_numpy(images))
-        top[1].set_data(torch.from_numpy(labels))
-
-    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Data have nothing upstream."""
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
-import torch
 
 from dualnet.engine import log
 from dualnet.engine.core import random
 from dualnet.engine.errors import DataError, PrototxtError, ShapeError
-from dualnet.engine.layers.base import Blobs, Layer
+from dualnet.engine.layers.base import Blobs
+from dualnet.engine.layers.data.prefetched import PrefetchedLayer
 from dualnet.engine.layers.registry import register
 from dualnet.engine.proto import caffe_pb2
-from dualnet.engine.records.prefetch import Prefetcher
 from dualnet.engine.records.transform import read_mean
 from dualnet.engine.records.window_cutter import Cutter
 from dualnet.engine.records.window_file import Window, WindowFile
@@ -24,7 +23,7 @@ _CHANNELS = 3  # images are always read in colour
 
 
 @register("WindowData")
-class WindowData(Layer):
+class WindowData(PrefetchedLayer):
     """Tops: windows (N, 3, crop_size, crop_size), BGR, and labels (N,), 0 for background.
 
     A batch has N - int(N * fg_fraction) background windows, then int(N * fg_fraction) objects, each
@@ -33,7 +32,6 @@ class WindowData(Layer):
     subtracted. Both phases do the same. As in Caffe, the scale is that of `window_data_param`.
     """
 
-    bottoms = 0
     tops = 2
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
@@ -69,28 +67,11 @@ class WindowData(Layer):
                 f"WindowData, as in BVLC Caffe; window_data_param.scale, {param.scale:g}, has"
             )
         cutter = Cutter(self.name, size, param.context_pad, square, mean, param.scale)
-        self._source = _Source(
-            windows, cutter, transform.mirror, param.batch_size - objects, objects
-        )
-        self._source.check(self.name, param)
-        # Started by the first forward pass, so that nets that are only inspected read nothing.
-        self._prefetcher: Prefetcher | None = None
+        source = _Source(windows, cutter, transform.mirror, param.batch_size - objects, objects)
+        source.check(self.name, param)
+        self._source = source
         top[0].reshape(param.batch_size, _CHANNELS, size, size)
         top[1].reshape(param.batch_size)
-
-    def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """The shape is fixed."""
-
-    def forward(self, bottom: Blobs, top: Blobs) -> None:
-        if self._prefetcher is None:
-            depth = self.layer_param.data_param.prefetch
-            self._prefetcher = Prefetcher(self._source.batches, depth)
-        images, labels = self._prefetcher.take()
-        top[0].set_data(torch.from_numpy(images))
-        top[1].set_data(torch.from_numpy(labels))
-
-    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Data have nothing upstream."""
 
 
 class _Source:
@@ -102,7 +83,7 @@ class _Source:
         self._windows = windows
         self._cutter = cutter
         self._mirror = mirror
-        self._plan = ((windows.backgrounds, backgrounds), (windows.objects, objects))
+        self._needed = ((windows.backgrounds, backgrounds), (windows.objects, objects))
         self._draw = random.numpy_generator()
 
     def check(self, name: str, param: caffe_pb2.WindowDataParameter) -> None:
@@ -111,7 +92,7 @@ class _Source:
             f"background (overlap below bg_threshold {param.bg_threshold:g})",
             f"object (overlap of fg_threshold {param.fg_threshold:g} or more)",
         )
-        for (found, needed), condition in zip(self._plan, conditions):
+        for (found, needed), condition in zip(self._needed, conditions):
             if needed and not found:
                 raise DataError(
                     f"layer '{name}': a batch has {needed} {condition} windows, '{param.source}' "
@@ -123,7 +104,7 @@ class _Source:
         while True:
             chosen = [
                 found[self._draw.integers(len(found))]
-                for found, needed in self._plan
+                for found, needed in self._needed
                 for _ in range(needed)
             ]
             labels = np.array([window.label for window in chosen], np.float32)

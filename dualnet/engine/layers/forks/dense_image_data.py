@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from dualnet.engine.core import random
 from dualnet.engine.errors import DataError, PrototxtError
 from dualnet.engine.formats.image import read_image, resize
-from dualnet.engine.layers.base import Blobs, Layer
+from dualnet.engine.layers.base import Blobs
+from dualnet.engine.layers.data.prefetched import PrefetchedLayer
 from dualnet.engine.layers.registry import register
-from dualnet.engine.records.prefetch import Prefetcher
+from dualnet.engine.proto import caffe_pb2
 from dualnet.engine.records.served_list import ServedList, read_lines
 from dualnet.engine.records.transform import DataTransformer
 
@@ -32,7 +32,7 @@ class _Entry:
 
 
 @register("DenseImageData")
-class DenseImageData(Layer):
+class DenseImageData(PrefetchedLayer):
     """Tops: images (N, C, H, W), BGR as OpenCV gives them, and labels (N, 1, H, W).
 
     `source` lists two paths a line. A label image is read as gray values, resized to the nearest
@@ -40,12 +40,11 @@ class DenseImageData(Layer):
     neither crop_size nor mirror in transform_param, and crops at random in TEST too.
     """
 
-    bottoms = 0
     tops = 2
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         """Reads the list; the first image gives the shape."""
-        self._param = param = self.layer_param.dense_image_data_param
+        param = self.layer_param.dense_image_data_param
         transform = self.layer_param.transform_param
         if not param.batch_size:
             self._refuse("needs batch_size above 0")
@@ -54,37 +53,41 @@ class DenseImageData(Layer):
                 self._refuse(f"needs {first} and {second}, or neither")
         if transform.crop_size or transform.mirror:
             self._refuse("goes with neither crop_size nor mirror of transform_param; use its own")
-        self._transformer = DataTransformer(transform, self.phase, self.name)
+        transformer = DataTransformer(transform, self.phase, self.name)
         draws = param.shuffle or param.rand_skip or param.mirror or param.crop_height
-        self._draw = random.numpy_generator() if draws else None
-        self._served = ServedList(self.name, param, self._read_list(), self._draw)
-        image, _ = self._load(self._served.first)
-        shape = self._transformer.output_shape((image.shape[0], image.shape[1], image.shape[2]))
+        draw = random.numpy_generator() if draws else None
+        source = _Source(self.name, param, transformer, draw)
+        shape = transformer.output_shape(source.first_shape())
         size = (param.crop_height or shape[1], param.crop_width or shape[2])
-        self._prefetcher: Prefetcher | None = None
+        self._source = source
         top[0].reshape(param.batch_size, shape[0], *size)
         top[1].reshape(param.batch_size, 1, *size)
 
     def _refuse(self, reason: str) -> None:
         raise PrototxtError(f"layer '{self.name}': dense_image_data_param {reason}")
 
-    def reshape(self, bottom: Blobs, top: Blobs) -> None:
-        """Forward sets the shape of each batch."""
 
-    def forward(self, bottom: Blobs, top: Blobs) -> None:
-        if self._prefetcher is None:
-            depth = self.layer_param.data_param.prefetch
-            self._prefetcher = Prefetcher(self._batches, depth)
-        for blob, values in zip(top, self._prefetcher.take()):
-            blob.reshape(*values.shape)
-            blob.set_data(torch.from_numpy(values))
+class _Source:
+    """Endless batches of a list's images and labels; runs in the prefetch thread."""
 
-    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Data have nothing upstream."""
+    def __init__(
+        self,
+        name: str,
+        param: caffe_pb2.DenseImageDataParameter,
+        transformer: DataTransformer,
+        draw: np.random.Generator | None,
+    ) -> None:
+        self._param = param
+        self._transformer = transformer
+        self._draw = draw
+        self._served = ServedList(name, param, _read_list(name, param), draw)
 
-    # What follows runs in the prefetch thread, but for the first image.
+    def first_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the image that comes first."""
+        channels, height, width = self._load(self._served.first)[0].shape
+        return channels, height, width
 
-    def _batches(self) -> Iterator[Pair]:
+    def batches(self) -> Iterator[Pair]:
         """Yields (images (N, C, H, W) float32, labels (N, 1, H, W) float32)."""
         images: list[np.ndarray] = []
         labels: list[np.ndarray] = []
@@ -143,20 +146,21 @@ class DenseImageData(Layer):
             labels = labels[:, top : top + height, left : left + width]
         return image, labels
 
-    def _read_list(self) -> list[_Entry]:
-        source, root = self._param.source, self._param.root_folder
-        lines = read_lines(self.name, "dense_image_data_param.source", source)
-        entries = []
-        for number, line in enumerate(lines, 1):
-            where = f"layer '{self.name}', '{source}', line {number}"
-            paths = line.split()
-            if len(paths) not in (0, 2):
-                raise DataError(
-                    f"{where}: expected two paths without spaces, of an image and of its labels, "
-                    f"got '{line}'"
-                )
-            if paths:
-                entries.append(_Entry(root + paths[0], root + paths[1], where))
-        if not entries:
-            raise DataError(f"layer '{self.name}': '{source}' is empty; write two paths a line")
-        return entries
+
+def _read_list(name: str, param: caffe_pb2.DenseImageDataParameter) -> list[_Entry]:
+    source, root = param.source, param.root_folder
+    lines = read_lines(name, "dense_image_data_param.source", source)
+    entries = []
+    for number, line in enumerate(lines, 1):
+        where = f"layer '{name}', '{source}', line {number}"
+        paths = line.split()
+        if len(paths) not in (0, 2):
+            raise DataError(
+                f"{where}: expected two paths without spaces, of an image and of its labels, "
+                f"got '{line}'"
+            )
+        if paths:
+            entries.append(_Entry(root + paths[0], root + paths[1], where))
+    if not entries:
+        raise DataError(f"layer '{name}': '{source}' is empty; write two paths a line")
+    return entries

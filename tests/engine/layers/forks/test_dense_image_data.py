@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import threading
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -44,6 +47,17 @@ def make(tmp_path):
 def batch(net):
     found = net.forward()
     return found["data"].copy(), found["label"].copy()
+
+
+def test_the_prefetch_thread_ends_with_the_net(make, files):
+    others = set(threading.enumerate())
+    net = make()
+    net.forward()
+    (thread,) = set(threading.enumerate()) - others
+    del net
+    gc.collect()
+    thread.join(5)
+    assert not thread.is_alive()
 
 
 def test_in_order_from_the_beginning_again(make, files):
