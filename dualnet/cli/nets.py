@@ -53,7 +53,7 @@ def _merge(options: argparse.Namespace) -> None:
 
 
 def _add_draw(commands: Any) -> None:
-    summary = "draw the single net, net1 and net2 side by side, and what they exchange"
+    summary = "draw the single net and its pieces side by side, and what they exchange"
     command = commands.add_parser(
         "draw", help=summary, description=summary,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from dualnet.atomic import write_together
 from dualnet.config import Config
-from dualnet.cut.drawing.draw import ARRANGEMENTS, draw
+from dualnet.cut.drawing.draw import arrangements, draw
 from dualnet.cut.graph import NetGraph
 from dualnet.errors import ConfigError, StorageFailed, UsageError
 
@@ -62,13 +62,13 @@ def write_drawing(
 
 
 def _placed(program: str, graphs: Mapping[str, NetGraph], config: Config) -> str:
-    """The drawing with net1 left of net2, or at least one that graphviz can place.
+    """The drawing with each piece left of the next, or at least one that graphviz can place.
 
     Raises:
         ConfigError: It can place none.
     """
     drawn, failure = "", None
-    for arrangement in ARRANGEMENTS:
+    for arrangement in arrangements(config):
         text = draw(graphs, config, arrangement)
         try:
             layout = _run(program, text.encode(), "plain").decode()
@@ -76,16 +76,17 @@ def _placed(program: str, graphs: Mapping[str, NetGraph], config: Config) -> str
             failure = failure or error
             continue
         drawn = drawn or text
-        if _middle(layout, "net1") <= _middle(layout, "net2"):
+        middles = [_middle(layout, name) for name in config.names]
+        if middles == sorted(middles):
             return text
     if failure is not None and not drawn:
         raise failure
     return drawn
 
 
-def _middle(layout: str, role: str) -> float:
+def _middle(layout: str, piece: str) -> float:
     """The mean place of a net's boxes from left to right."""
-    places = re.findall(rf'^node "{role} [^"]*" (\S+)', layout, re.MULTILINE)
+    places = re.findall(rf'^node "{piece} [^"]*" (\S+)', layout, re.MULTILINE)
     return sum(map(float, places)) / max(1, len(places))
 
 

@@ -8,7 +8,10 @@ import pytest
 
 from dualnet import config as cfg
 from dualnet.cut.drawing.draw import draw, load_graphs
+from dualnet.cut.split import Request, split, write
 from dualnet.errors import ConfigError
+from tests.cut.singles import write_single
+from tests.cut.split.chains import CHAINS
 
 
 @pytest.fixture
@@ -28,6 +31,15 @@ def edges(text):
     return [(b, a) if "dir=back" in look else (a, b) for a, b, look in found]
 
 
+def rows_of(text):
+    """The boxes that stand at one height."""
+    return [
+        list(dict.fromkeys(re.findall('"([^"]*)"', line)))
+        for line in text.splitlines()
+        if "rank=same" in line
+    ]
+
+
 def test_the_exchange_is_drawn(drawn):
     text = drawn()
     assert ("net1 pool2", "net2 feed pool2") in edges(text)
@@ -36,13 +48,41 @@ def test_the_exchange_is_drawn(drawn):
     assert "64×32×2×2" in text  # the shape of both
 
 
+def test_each_cut_of_a_chain_is_drawn(workdir):
+    config = cfg.load("configs/cifar10_three.yaml")
+    text = draw(load_graphs(config), config)
+    assert ("net1 pool1", "net2 feed pool1") in edges(text)
+    assert ("net2 conv2p", "net1 feed conv2p") in edges(text)
+    assert ("net2 pool2", "net3 feed pool2") in edges(text)
+    assert ("net3 conv3p", "net2 feed conv3p") in edges(text)
+    assert re.findall('label=<<B>(net.*?)</B>', text) == [
+        "net1, node A", "net2, node B", "net3, node C"
+    ]  # fmt: skip
+    rows = rows_of(text)
+    assert ["single conv2", "net1 conv2", "net1 feed conv2p", "net2 conv2p"] in rows
+    assert ["single conv3", "net2 conv3", "net2 feed conv3p", "net3 conv3p"] in rows
+    # net2's loss is its own, and not the single net's.
+    assert ["single loss", "net3 loss"] in rows
+
+
+def test_what_passes_over_a_piece_is_drawn_at_both_cuts(workdir, tmp_path):
+    text, cuts = CHAINS["shortcut over a piece"]
+    request = Request(write_single(tmp_path / "nets", text),
+                      [(at.split(), dual.split()) for at, dual in cuts], "cut")  # fmt: skip
+    result = split(request)
+    write(request, result)
+    config = cfg.load(result.yaml)
+    drawn = edges(draw(load_graphs(config), config))
+    assert ("net1 conv1", "net2 feed conv1") in drawn
+    assert ("net2 conv1_split", "net3 feed conv1p") in drawn
+    assert ("net3 conv1p_split", "net2 feed conv1p") not in drawn
+    assert ("net3 conv1p_split", "net2 feed conv1pp") in drawn
+    assert ("net2 conv1_split", "net1 feed conv1p") in drawn
+
+
 def test_rows_join_what_is_one_layer(drawn):
     text = drawn()
-    rows = [
-        list(dict.fromkeys(re.findall('"([^"]*)"', line)))
-        for line in text.splitlines()
-        if "rank=same" in line
-    ]
+    rows = rows_of(text)
     assert ["single conv3", "net1 conv3", "net1 feed conv3p", "net2 conv3p"] in rows
     assert ["single pool2", "net1 pool2", "net2 feed pool2"] in rows
     # net1's loss is another than the single net's of the same name.
