@@ -43,7 +43,7 @@ use_environment() {
     [ "$(cat "$venv/.dualnet-$level" 2>/dev/null)" = "$(_requirements_hash "$python")" ] && return
   fi
   mkdir -p "$venv" || fail "cannot write $venv; set DUALNET_VENV to a folder that you can write"
-  # Two scripts started together must not install into each other's half-made environment.
+  # Lock the environment: two scripts that start at the same time must not both make it.
   if command -v flock >/dev/null; then
     exec 9>"$venv/.lock"
     flock 9

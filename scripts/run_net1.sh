@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run net1, the front half, on this node.
+# Run net1, the first piece of the chain, on this node.
 set -euo pipefail
 
 usage() {
@@ -7,19 +7,9 @@ usage() {
 Usage: scripts/run_net1.sh CONFIG RUN_DIR [DUALNET OPTIONS]
 
 Runs net1: data, the first layers, and the loss on what net2 sends back. Start run_net2.sh with the
-same two arguments on the other node, in either order; each waits for the other. RUN_DIR must be on
-a file system that both nodes see. Progress goes to RUN_DIR/net1.log in Caffe's log format.
-
-Works from any directory and under a batch scheduler: the script becomes the training process, so
-the scheduler's signals reach it, and its exit code is the process's. Relative paths are relative
-to where you are; the paths inside prototxt are relative to the repository.
-
-With train.snapshot the same command, after a crash, a kill or a requeue, goes on from this half's
-latest checkpoint; on SIGTERM and SIGUSR1 it writes one and exits with 0.
-
-Variables: DUALNET_PYTHON (default: .venv/bin/python if there, else python3),
-DUALNET_CAFFE (auto, engine or bvlc), DUALNET_HOME (the repository, where a scheduler copies this
-script and the job is not submitted from the repository).
+same two arguments on the other node, in either order (in a longer chain, run_net.sh 3 and so on,
+too); each waits for its neighbour. RUN_DIR must be on a file system that all nodes see.
+Progress goes to RUN_DIR/net1.log in Caffe's log format.
 
 Examples:
   scripts/run_net1.sh configs/cifar10.yaml /shared/runs/first
@@ -28,18 +18,20 @@ Examples:
     --set train.max_iter=4000
   sbatch --gres=gpu:1 --requeue --signal=USR1@60 scripts/run_net1.sh configs/cifar10.yaml \
     /shared/runs/first --set train.snapshot=200
+
 TEXT
+  common_usage
 }
 
-half=net1
 # sbatch and qsub run a copy of this file from a spool folder; the rest is in the repository.
 for scripts in "$(dirname "${BASH_SOURCE[0]}")" "${DUALNET_HOME:-.}/scripts" \
   "${SLURM_SUBMIT_DIR:-.}/scripts" "${PBS_O_WORKDIR:-.}/scripts"; do
-  [ -r "$scripts/run_half.sh" ] && break
+  [ -r "$scripts/run_piece.sh" ] && break
 done
-if [ ! -r "$scripts/run_half.sh" ]; then
+if [ ! -r "$scripts/run_piece.sh" ]; then
   echo "${0##*/}: cannot find the repository: submit from it, or set DUALNET_HOME to it" >&2
   exit 2
 fi
-# shellcheck source=scripts/run_half.sh
-. "$scripts/run_half.sh"
+# shellcheck source=scripts/run_piece.sh
+. "$scripts/run_piece.sh"
+run_piece net1 "$@"

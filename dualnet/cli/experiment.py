@@ -33,16 +33,18 @@ def add(commands: Any) -> None:
     command.set_defaults(run=_experiment)
     command.add_argument("names", nargs="+", metavar="NAME", help="list, all, or names")
     command.add_argument("--short", action="store_true", help="minutes instead of hours")
-    command.add_argument("--seeds", metavar="1,2,3", help="of all its seeds only these")
+    command.add_argument("--seeds", metavar="1,2,3", help="run only these seeds")
     command.add_argument(
         "--report", action="store_true", help="run nothing: write the reports from what is there"
     )
     command.add_argument(
         "-o", "--output", metavar="DIR",
-        help="for the reports (default: results/experiments, short ones runs/short/results)",
+        help="directory of the reports (default: results/experiments; --short: runs/short/results)",
     )  # fmt: skip
     command.add_argument(
-        "--runs", metavar="DIR", help="for the runs (default: runs/experiments, runs/short)"
+        "--runs",
+        metavar="DIR",
+        help="directory of the runs (default: runs/experiments, runs/short)",
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.scripts.shell import run
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SOURCED = {"environment.sh", "run_half.sh"}
+SOURCED = {"environment.sh", "run_piece.sh"}
 SCRIPTS = sorted(p for p in ROOT.glob("scripts/*.sh") if p.name not in SOURCED)
 SCRIPTS += [ROOT / ".ci" / "run", ROOT / "scripts" / "pin_requirements.py"]
 

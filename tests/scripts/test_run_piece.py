@@ -1,4 +1,4 @@
-"""run_net1.sh and run_net2.sh: what reaches the training process, from wherever they start."""
+"""run_net.sh, run_net1.sh and run_net2.sh: what reaches the training process, and from where."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ import pytest
 
 from tests.scripts.shell import environment, program, run
 
-HALVES = ["net1", "net2"]
+#: A script and what comes before CONFIG, and the piece that they mean.
+STARTS = [
+    (("run_net1.sh",), "net1"),
+    (("run_net2.sh",), "net2"),
+    (("run_net.sh", "1"), "net1"),
+    (("run_net.sh", "12"), "net12"),
+]
 
 
 @pytest.fixture
@@ -34,13 +40,13 @@ exit "${FAKE_EXIT:-0}"
     return program(tmp_path / "fake python", body)
 
 
-@pytest.mark.parametrize("half", HALVES)
+@pytest.mark.parametrize(("start", "piece"), STARTS)
 def test_relative_paths_and_options_arrive_whole(
-    half: str, repository: Path, config: Path, python: Path, tmp_path: Path
+    start: tuple[str, ...], piece: str, repository: Path, config: Path, python: Path
 ) -> None:
+    script, *number = start
     done = run(
-        repository / f"scripts/run_{half}.sh",
-        config.name, "run dir", "--set", "seed=2",
+        repository / "scripts" / script, *number, config.name, "run dir", "--set", "seed=2",
         cwd=config.parent, DUALNET_PYTHON=str(python), PYTHONPATH="/elsewhere",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -48,7 +54,7 @@ def test_relative_paths_and_options_arrive_whole(
     arguments = [line.split("=", 1)[1] for line in lines if line.startswith("argument=")]
     run_dir = config.parent / "run dir"
     assert arguments == [
-        "-m", "dualnet", half, str(config), "--run-dir", str(run_dir), "--set", "seed=2",
+        "-m", "dualnet", piece, str(config), "--run-dir", str(run_dir), "--set", "seed=2",
     ]  # fmt: skip
     assert f"cwd={repository}" in lines
     assert f"pythonpath={repository}:/elsewhere" in lines
@@ -63,14 +69,15 @@ def test_a_relative_python_is_found_after_the_change_of_directory(
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("half", HALVES)
+@pytest.mark.parametrize(("start", "piece"), STARTS)
 def test_the_exit_code_is_the_training_process_s(
-    half: str, repository: Path, config: Path, python: Path
+    start: tuple[str, ...], piece: str, repository: Path, config: Path, python: Path
 ) -> None:
-    script = repository / f"scripts/run_{half}.sh"
+    script, *number = start
     done = run(
-        script, str(config), str(config.parent / "r"), DUALNET_PYTHON=str(python), FAKE_EXIT="74"
-    )
+        repository / "scripts" / script, *number, str(config), str(config.parent / "r"),
+        DUALNET_PYTHON=str(python), FAKE_EXIT="74",
+    )  # fmt: skip
     assert done.returncode == 74
 
 
@@ -104,13 +111,15 @@ def test_a_scheduler_s_copy_finds_the_repository(
     # sbatch runs a copy named slurm_script from its spool folder.
     spool = tmp_path / "spool"
     spool.mkdir()
-    copy = shutil.copy(repository / "scripts/run_net2.sh", spool / "slurm_script")
-    arguments = [str(config), str(tmp_path / "r")]
-    for variable in ("SLURM_SUBMIT_DIR", "PBS_O_WORKDIR", "DUALNET_HOME"):
-        variables = {variable: str(repository), "DUALNET_PYTHON": str(python)}
-        done = run(Path(copy), *arguments, cwd=spool, **variables)
-        assert done.returncode == 0, done.stderr
-        assert "argument=net2" in done.stdout
+    for start, piece in STARTS[1:]:
+        script, *number = start
+        copy = shutil.copy(repository / "scripts" / script, spool / "slurm_script")
+        arguments = [*number, str(config), str(tmp_path / "r")]
+        for variable in ("SLURM_SUBMIT_DIR", "PBS_O_WORKDIR", "DUALNET_HOME"):
+            variables = {variable: str(repository), "DUALNET_PYTHON": str(python)}
+            done = run(Path(copy), *arguments, cwd=spool, **variables)
+            assert done.returncode == 0, done.stderr
+            assert f"argument={piece}" in done.stdout.splitlines()
     lost = run(Path(copy), *arguments, cwd=spool, DUALNET_PYTHON=str(python))
     assert lost.returncode == 2 and "DUALNET_HOME" in lost.stderr
 
@@ -122,6 +131,15 @@ def test_missing_arguments_are_a_usage_error(arguments: tuple, repository: Path)
     done = run(repository / "scripts/run_net1.sh", *arguments)
     assert done.returncode == 2
     assert "Usage: scripts/run_net1.sh CONFIG RUN_DIR" in done.stderr
+    done = run(repository / "scripts/run_net.sh", "3", *arguments)
+    assert done.returncode == 2
+    assert "Usage: scripts/run_net.sh K CONFIG RUN_DIR" in done.stderr
+
+
+@pytest.mark.parametrize("number", ["0", "net3", "-1", "", "1 2", "03"])
+def test_a_number_that_no_piece_can_have(number: str, repository: Path, config: Path) -> None:
+    done = run(repository / "scripts/run_net.sh", number, str(config), "r")
+    assert done.returncode == 2 and "needs K, the number of a piece from 1" in done.stderr
 
 
 def test_errors_name_the_file_and_the_python(
