@@ -13,7 +13,7 @@ from dataclasses import dataclass
 __all__ = ["CASES", "SAVE_AT", "STEPS", "Case"]
 
 STEPS = 50
-#: An even number of batches, so that MemoryData with two of them stands at its start again.
+#: An even number of batches, so that MemoryData with two of them is at its start again.
 SAVE_AT = 24
 
 

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-# Page faults of the fourth to thirteenth use of a block of 64 MiB, which the C library maps anew
-# each time unless told otherwise. 64 MiB are 16384 pages.
+# Page faults of the fourth to thirteenth use of a block of 64 MiB, which the C library maps
+# again each time unless mallopt is called. 64 MiB are 16384 pages.
 PROGRAM = """
 import resource, sys
 import numpy

@@ -1,4 +1,4 @@
-"""Layers that look at images: convolutions, pools, normalisations."""
+"""Layers over windows of images: convolutions, pools, normalisations."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def pooling(writer: Writer, x: Value) -> bool:
             words = f"kernel_size: {kernels[0]} pad: {pads[0]} stride: {stride}"
         words += " round_mode: FLOOR" if floor else ""
     full = (*x.shape[:2], *shape)
-    # A mask has no gradient: nobody may read it.
+    # A mask has no gradient: it is not read further.
     writer.layer("Pooling", [x], [full] * tops, f"pooling_param {{ pool: {mode} {words} }}",
                  keep=1, weighable=tops == 1)  # fmt: skip
     return True

@@ -129,7 +129,7 @@ def batch_reindex(writer: Writer, x: Value) -> bool:
 
 
 def argmax(writer: Writer, x: Value) -> bool:
-    """The places of the largest values; nobody may read them, for they have no gradient."""
+    """The places of the largest values; not read further, because they have no gradient."""
     if writer.force or len(x.shape) < 2:
         return False
     axis = writer.pick(1, len(x.shape) - 1)
@@ -141,7 +141,7 @@ def argmax(writer: Writer, x: Value) -> bool:
 
 
 def threshold(writer: Writer, x: Value) -> bool:
-    """One bit a value; nobody may read it, for it has no gradient."""
+    """One bit a value; not read further, because it has no gradient."""
     if writer.force:
         return False
     writer.layer("Threshold", [x], [x.shape], "threshold_param { threshold: 0.2 }",

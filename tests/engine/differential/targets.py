@@ -1,4 +1,4 @@
-"""What is fuzzed: every way in which a file that somebody else wrote enters the engine.
+"""What is fuzzed: every way in which a file from elsewhere enters the engine.
 
 A target takes the number of an input and a folder, and returns whether the engine accepted it. Only
 CaffeError may come out of the engine; anything else is a bug.

@@ -1,4 +1,4 @@
-"""Writes a net layer by layer, and knows the shape and the readers of every blob."""
+"""Writes a net layer by layer, with the shape and the readers of every blob at hand."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_damaged_states(tmp_path, kind):
 
 @pytest.fixture
 def secret(tmp_path):
-    """A file that nobody asked to read: as text, and as HDF5."""
+    """A file that must not be read: as text, and as HDF5."""
     (tmp_path / "secret.txt").write_bytes(bytes(range(48)))
     with h5py.File(tmp_path / "secret.h5", "w") as stream:
         stream["data/ip/0"] = np.full((4, 3), 7, np.float32)
@@ -93,7 +93,7 @@ def secret(tmp_path):
 
 
 def point_elsewhere(stream, place, kind, secret):
-    """Replaces what stands at `place` by something that stands in the secret file."""
+    """Replaces what is at `place` by something that is in the secret file."""
     shape = stream[place].shape if isinstance(stream[place], h5py.Dataset) else (4, 3)
     del stream[place]
     if kind == "link":

@@ -315,7 +315,7 @@ def test_weights_of_a_net_with_shared_names_come_back(make, tmp_path, kind):
 
 
 def test_weights_find_the_first_layer_of_a_name(make, tmp_path):
-    """Net::CopyTrainedLayersFrom looks from the front: a later layer of that name is not found."""
+    """Net::CopyTrainedLayersFrom searches from the front: a later one of a name is not found."""
     path = str(tmp_path / "weights")
     make(SIMPLE).save(path)
     again = f'layer {{ name: "ip2" type: "InnerProduct" bottom: "ip2" top: "ip3" {IP} }}'

@@ -1,4 +1,4 @@
-"""Databases that were cut short or damaged: one line, and never a signal without a word."""
+"""Databases that were cut short or damaged: one line, and never a signal."""
 
 from __future__ import annotations
 

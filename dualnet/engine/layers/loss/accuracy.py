@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 
 from dualnet.engine.errors import GraphError, ShapeError
 from dualnet.engine.layers.base import Blobs, Layer
-from dualnet.engine.layers.loss.softmax import class_labels
+from dualnet.engine.layers.loss.labels import class_labels, label_positions
 from dualnet.engine.layers.registry import register
 
 __all__ = ["Accuracy"]
@@ -36,20 +35,13 @@ class Accuracy(Layer):
         """Checks that there is a label for every position."""
         dims = bottom[0].dims
         self._dim = self.axis(self._axis, bottom[0])
-        self._outer = math.prod(dims[: self._dim])
-        self._inner = math.prod(dims[self._dim + 1 :])
         classes = dims[self._dim]
         if self._top_k > classes:
             raise ShapeError(
                 f"layer '{self.name}': top_k ({self._top_k}) must be less than or equal to the "
                 f"number of classes ({classes})"
             )
-        if self._outer * self._inner != bottom[1].count:
-            raise ShapeError(
-                f"layer '{self.name}': number of labels must match number of predictions: "
-                f"predictions {dims} with axis {self._dim} need {self._outer * self._inner} "
-                f"labels, bottom 1 has shape {bottom[1].dims}"
-            )
+        self._outer, self._inner = label_positions(self.name, bottom, self._dim, "axis")
         top[0].reshape()
         if len(top) > 1:
             top[1].reshape(classes)

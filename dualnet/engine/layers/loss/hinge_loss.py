@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dualnet.engine.errors import ShapeError
 from dualnet.engine.layers.base import Blobs, LossLayer
-from dualnet.engine.layers.loss.softmax import class_labels
+from dualnet.engine.layers.loss.labels import class_labels
 from dualnet.engine.layers.registry import register
 from dualnet.engine.proto import caffe_pb2
 

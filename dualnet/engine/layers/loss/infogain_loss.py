@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,8 +11,13 @@ from torch import Tensor
 from dualnet.engine.errors import GraphError, PrototxtError, ShapeError
 from dualnet.engine.formats.prototxt import read_binary
 from dualnet.engine.layers.base import Blobs, LossLayer
+from dualnet.engine.layers.loss.labels import (
+    class_labels,
+    label_positions,
+    normalization_mode,
+    normalizer,
+)
 from dualnet.engine.layers.loss.multinomial_logistic_loss import PROBABILITY_FLOOR
-from dualnet.engine.layers.loss.softmax import class_labels, normalization_mode, normalizer
 from dualnet.engine.layers.registry import register
 from dualnet.engine.proto import caffe_pb2
 
@@ -60,15 +64,8 @@ class InfogainLoss(LossLayer):
         super().reshape(bottom, top)
         dims = bottom[0].dims
         self._dim = self.axis(self._axis, bottom[0])
-        self._outer = math.prod(dims[: self._dim])
-        self._inner = math.prod(dims[self._dim + 1 :])
         classes = dims[self._dim]
-        if self._outer * self._inner != bottom[1].count:
-            raise ShapeError(
-                f"layer '{self.name}': number of labels must match number of predictions: "
-                f"predictions {dims} with infogain axis {self._dim} need "
-                f"{self._outer * self._inner} labels, bottom 1 has shape {bottom[1].dims}"
-            )
+        self._outer, self._inner = label_positions(self.name, bottom, self._dim, "infogain axis")
         if self._matrix is not None:
             where = f"the file '{self.layer_param.infogain_loss_param.source}'"
             found = self._matrix.numel()

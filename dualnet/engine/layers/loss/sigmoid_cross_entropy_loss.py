@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dualnet.engine.errors import ShapeError
 from dualnet.engine.layers.base import Blobs, LossLayer
-from dualnet.engine.layers.loss.softmax import normalization_mode, normalizer
+from dualnet.engine.layers.loss.labels import normalization_mode, normalizer
 from dualnet.engine.layers.registry import register
 from dualnet.engine.proto import caffe_pb2
 

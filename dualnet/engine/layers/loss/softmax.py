@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from dualnet.engine.errors import DataError, PrototxtError, ShapeError
+from dualnet.engine.errors import PrototxtError
 from dualnet.engine.layers.base import Arity, Blobs, LossLayer
+from dualnet.engine.layers.loss.labels import (
+    class_labels,
+    label_positions,
+    normalization_mode,
+    normalizer,
+)
 from dualnet.engine.layers.neuron.activation import NeuronLayer
 from dualnet.engine.layers.registry import register
-from dualnet.engine.proto import caffe_pb2
 
-__all__ = ["Softmax", "SoftmaxWithLoss", "class_labels", "normalization_mode", "normalizer"]
+__all__ = ["Softmax", "SoftmaxWithLoss"]
 
 _aten = torch.ops.aten
 _FLT_MIN = torch.finfo(torch.float32).tiny
@@ -45,63 +49,6 @@ class Softmax(NeuronLayer):
             )
 
 
-def normalization_mode(param: caffe_pb2.LossParameter, default: int) -> int:
-    """How a loss is normalised; the old `normalize` field counts unless the new one is there.
-
-    Args:
-        param: the layer's `loss_param`.
-        default: the mode of this layer type.
-    """
-    if param.HasField("normalization"):
-        return int(param.normalization)
-    if param.HasField("normalize"):
-        return int(param.VALID if param.normalize else param.BATCH_SIZE)
-    return default
-
-
-def normalizer(mode: int, outer: int, inner: int, valid: int | Tensor) -> float | Tensor:
-    """What a summed loss is divided by, at least 1.
-
-    Args:
-        mode: a `LossParameter.NormalizationMode`.
-        outer: the batch size.
-        inner: positions a sample.
-        valid: positions with a label that counts, over the batch; a scalar tensor where they were
-            counted on the device, where the result then stays.
-    """
-    modes = caffe_pb2.LossParameter
-    if mode == modes.VALID:
-        return valid.clamp_min(1) if isinstance(valid, Tensor) else max(1.0, float(valid))
-    value = {modes.FULL: outer * inner, modes.BATCH_SIZE: outer, modes.NONE: 1}[mode]
-    return max(1.0, float(value))
-
-
-def class_labels(name: str, labels: Tensor, classes: int, ignore: int | None) -> Tensor:
-    """Labels as int64, checked on the CPU only.
-
-    On a GPU the check would wait for all work before it. A label that is no class there ends in a
-    device-side assert, after which the process cannot use the GPU.
-
-    Args:
-        name: the layer, for the message.
-        labels: float32, any shape.
-        classes: how many there are.
-        ignore: the label that does not count, which may lie outside.
-
-    Raises:
-        DataError: a label is not a class (on the CPU).
-    """
-    result = labels.to(torch.int64)
-    if labels.device.type == "cpu" and result.numel():
-        counted = result if ignore is None else result[result != ignore]
-        if counted.numel() and not (int(counted.min()) >= 0 and int(counted.max()) < classes):
-            raise DataError(
-                f"layer '{name}': labels range from {int(counted.min())} to {int(counted.max())}, "
-                f"the predictions have {classes} classes (0 to {classes - 1})"
-            )
-    return result
-
-
 @register("SoftmaxWithLoss")
 class SoftmaxWithLoss(LossLayer):
     """Multinomial logistic loss of the softmax of bottom 0.
@@ -129,14 +76,7 @@ class SoftmaxWithLoss(LossLayer):
         super().reshape(bottom, top)
         dims = bottom[0].dims
         self._dim = self.axis(self._axis, bottom[0])
-        self._outer = math.prod(dims[: self._dim])
-        self._inner = math.prod(dims[self._dim + 1 :])
-        if self._outer * self._inner != bottom[1].count:
-            raise ShapeError(
-                f"layer '{self.name}': number of labels must match number of predictions: "
-                f"predictions {dims} with softmax axis {self._dim} need "
-                f"{self._outer * self._inner} labels, bottom 1 has shape {bottom[1].dims}"
-            )
+        self._outer, self._inner = label_positions(self.name, bottom, self._dim, "softmax axis")
         if self._is_weighted and len(self._class_weights) != dims[self._dim]:
             raise PrototxtError(
                 f"layer '{self.name}': weight_by_label_freqs needs one class_weighting a class: "

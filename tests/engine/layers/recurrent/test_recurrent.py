@@ -130,7 +130,7 @@ def test_lstm_agrees_with_torch():
     rig = layer("LSTM", x, cont)
     w_x, b, w_h = (torch.tensor(blob.data) for blob in rig.layer.blobs)
     theirs = torch.nn.LSTM(5, H)
-    # torch's gates stand in the order i, f, g, o
+    # torch's gates are in the order i, f, g, o
     order = torch.cat([torch.arange(6), torch.arange(9, 12), torch.arange(6, 9)])
     weights = [w_x[order], w_h[order], b[order], torch.zeros(12)]
     with torch.no_grad():
