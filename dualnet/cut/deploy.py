@@ -25,7 +25,7 @@ class Deploy:
         net: The NetParameter.
         inputs: Its input blobs.
         predictions: Blob of each prediction to the head that it is of.
-        is_single: Whether it takes one sample, instead of the batch that the halves take.
+        is_single: Whether it takes one sample, instead of the batch that the pieces take.
     """
 
     net: Any

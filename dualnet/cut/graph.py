@@ -42,17 +42,17 @@ def read_net(path: str) -> Any:
     """The NetParameter in a prototxt.
 
     Raises:
-        ConfigError: The file is missing, is not a net, or uses the `layers` of Caffe before 2014
-            beside those of today, or those of 2013.
+        ConfigError: The file is missing, is not a net, uses `layers` (Caffe's V1 format, until
+            December 2014) beside `layer`, or is in the V0 format of 2013.
     """
     return checked_net(_read(path, caffe_pb2.NetParameter(), "net"), path)
 
 
 def checked_net(net: Any, path: str) -> Any:
-    """The same NetParameter, its `input` fields made a layer and its `layers` of 2014 `layer`.
+    """The same NetParameter, its `input` fields made a layer, its V1 `layers` made `layer`.
 
     Raises:
-        ConfigError: It is no net of today.
+        ConfigError: It cannot be upgraded, or has no layer.
     """
     if net.layers:
         _upgrade_layers(net, path)
@@ -68,10 +68,10 @@ def read_solver(path: str) -> Any:
 
 
 def _upgrade_layers(net: Any, path: str) -> None:
-    """Make layers of 2014, `layers { type: CONVOLUTION }`, those of today, as Caffe does."""
+    """Upgrade V1 layers, `layers { type: CONVOLUTION }`, as Caffe does (upgrade_proto.cpp)."""
     if any(layer.HasField("layer") for layer in net.layers):
         raise ConfigError(
-            f"{path}: layers {{ layer {{...}} }} is the format of 2013; run Caffe's "
+            f"{path}: layers {{ layer {{...}} }} is Caffe's V0 format, the format of 2013; run "
             "upgrade_net_proto_text on it, or write layer {...} with type in quotes"
         )
     try:
@@ -199,16 +199,6 @@ class NetGraph:
     def place(self, layer: Any) -> int:
         """Where one of `layers` stands among them: what tells layers of one name apart."""
         return next(i for i, one in enumerate(self.layers) if one is layer)
-
-    def index(self, name: str) -> int:
-        """Position of the layer of that name among the layers of this phase."""
-        return self.place(self.layer(name, "a place"))
-
-    def overwriter(self, blob: str, after: Any) -> Optional[Any]:
-        """The layer that writes `blob` in place after the layer `after`, if one does."""
-        writers = self.producers.get(blob, [])
-        later = [layer for layer in writers if self.place(layer) > self.place(after)]
-        return later[0] if later else None
 
 
 def included_layers(net: Any, phase: str, path: str, solver_state: Any = None) -> list[int]:

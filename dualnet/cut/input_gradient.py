@@ -1,4 +1,4 @@
-"""The gradient at net2's inputs, on exactly the ways that lead there.
+"""The gradient at a piece's inputs, on exactly the paths that lead there.
 
 Caffe computes no gradient of a blob below which nothing learns, and an Input learns nothing. Its
 `force_backward` would ask for every gradient of the net: of the labels, which losses that users
@@ -37,10 +37,10 @@ def ask_for(
     compared: Iterable[str],
     are_sent: bool,
 ) -> bool:
-    """Have Caffe compute the gradients of net2 that net1 needs.
+    """Have Caffe compute the gradients that the piece below needs.
 
     Args:
-        net: net2, changed in place where it has to be.
+        net: The piece above the cut, changed in place where it has to be.
         train, test: Its layers in each phase; out of date once it was changed.
         inputs: The cut blobs.
         compared: Blobs whose gradient is needed.

@@ -187,15 +187,6 @@ def test_producers_and_consumers_in_order():
     assert [layer.name for layer in graph.consumers["conv1"]] == ["relu1", "pool1"]
     assert graph.require_blob("conv1", "cut.blobs").name == "conv1"
     assert graph.layer("pool1", "cut.dual").type == "Pooling"
-    assert [graph.index(name) for name in ("data", "conv1", "loss")] == [0, 1, 4]
-
-
-def test_overwriter_is_the_layer_that_works_in_place_later():
-    graph = NetGraph(parsed(NET), "TRAIN", "p")
-    assert graph.overwriter("conv1", graph.layer("conv1", "")).name == "relu1"
-    assert graph.overwriter("conv1", graph.layer("relu1", "")) is None
-    assert graph.overwriter("pool1", graph.layer("pool1", "")) is None
-    assert graph.overwriter("label", graph.layer("data", "")) is None
 
 
 def test_missing_layers_and_blobs_list_what_there_is():

@@ -1,1 +1,1 @@
-"""Pictures of a single net and its two halves."""
+"""Pictures of a single net and its pieces."""

@@ -1,10 +1,12 @@
-"""From any single training net: net1, net2, their solvers and the YAML that trains them.
+"""From any single training net: a chain of pieces, their solvers and the YAML that trains them.
 
-    single net --- dataflow ---> partition (which layer is where, what crosses)
-                                 |
-               shapes, rates --> flow (what has a gradient, what is compared)
-                                 |
-                               names --> nets, solvers, configuration
+For each cut, one after the other (chain.py):
+
+    net --- dataflow ---> partition (which layer is where, what crosses)
+                              |
+            shapes, rates --> flow (what has a gradient, what is compared)
+                              |
+                            names --> nets, headers, configuration
 
 pieces.py goes this way; each word is a module, dataflow.py and shapes.py in the folder above, where
 plans of a cut use them too.

@@ -1,7 +1,7 @@
 """Where no gradient passes: layers, bottoms and tops without one, whatever the net learns.
 
-Facts from the layers' Backward in Caffe and its forks. What crosses a cut on such a way needs no
-loss in net1, and is sent as it is, never rounded: a mask of positions, regions of interest, the
+Facts from the layers' Backward in Caffe and its forks. What crosses a cut on such a path needs no
+loss below it, and is sent as it is, never rounded: a mask of positions, regions of interest, the
 reference of a Crop.
 """
 

@@ -33,7 +33,7 @@ def check_solver(solver: Any, path: str, target: Optional[str] = None) -> list[s
     return []
 
 
-def write_solver(text: str, solver: Any, role: str, net_path: str) -> Written:
+def write_solver(text: str, solver: Any, piece: str, net_path: str) -> Written:
     """The single net's solver for another net: the same text but for that and snapshot_prefix.
 
     Of several test nets the first is kept.
@@ -41,7 +41,7 @@ def write_solver(text: str, solver: Any, role: str, net_path: str) -> Written:
     Args:
         text: The single net's solver prototxt.
         solver: What was read from it.
-        role: `net1`, `net2`, … or `single`.
+        piece: `net1`, `net2`, … or `single`.
         net_path: The train_test prototxt.
     """
     wanted = caffe_pb2.SolverParameter()
@@ -57,7 +57,7 @@ def write_solver(text: str, solver: Any, role: str, net_path: str) -> Written:
     if solver.snapshot_prefix:
         prefix = solver.snapshot_prefix
         is_single = re.search(r"(^|[/_])single$", prefix) is not None
-        wanted.snapshot_prefix = (prefix[: -len("single")] if is_single else f"{prefix}_") + role
+        wanted.snapshot_prefix = (prefix[: -len("single")] if is_single else f"{prefix}_") + piece
         values["snapshot_prefix"] = [wanted.snapshot_prefix]
     edited = replace_values(text, values, depth=0)
     if edited is not None:

@@ -180,7 +180,7 @@ def _cuts_of_chain(path: str) -> list[tuple[str, str]]:
     cuts = []
     for blob, readers in graph.consumers.items():
         last = graph.producers[blob][-1]
-        after = [one for one in readers if graph.index(one.name) > graph.index(last.name)]
+        after = [one for one in readers if graph.place(one) > graph.place(last)]
         if after and not has_loss(after[0]) and after[0].type != "Accuracy":
             cuts.append((blob, after[0].name))
     return cuts
