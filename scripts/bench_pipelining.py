@@ -8,11 +8,12 @@
 By turns, each in processes of its own on the same cores:
 
     plain, all     plain PyTorch, one process on all cores
-    GPipe, 1F1B    torch.distributed.pipelining, two stages, gloo; the best number of micro-batches
+    GPipe, 1F1B    torch.distributed.pipelining, two stages, gloo; the number of micro-batches that
+                   is fastest
     single, all    dualnet's single net, one process on all cores
-    files, tcp     dualnet's halves, alternating or net1 so many batches ahead, over a carrier
-                   (--carriers, torch too), files only where both are on one machine, and by
-                   a target (--targets)
+    files, tcp     dualnet's pieces, alternating or with net1 --staleness batches ahead, over a
+                   carrier (--carriers, torch too; files only on one machine), with a target
+                   (--targets)
 
 The plain net is dualnet/engine/bench/plain.py, cut into stages where dualnet's is cut. With --link
 the two processes of a contender run in two network namespaces (dualnet/bench/network/link.py). A
@@ -104,20 +105,40 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--config", default="configs/cifar10.yaml")
     parser.add_argument("--cut", default="pool1:conv2", metavar="BLOB:LAYER")
     parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--iterations", type=int, default=30, help="that count in a turn")
+    parser.add_argument(
+        "--iterations", type=int, default=30, help="iterations timed in a repetition (default: 30)"
+    )
     parser.add_argument("--warm-up", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--cores-each", type=int, help="of each half or stage (default: half)")
+    parser.add_argument(
+        "--cores-each", type=int, help="cores of each piece or stage (default: half)"
+    )
     parser.add_argument("--micro", nargs="+", type=int, default=[2, 4, 8], metavar="N",
                         help="numbers of micro-batches to try (default: 2 4 8)")  # fmt: skip
-    parser.add_argument("--staleness", nargs="+", type=int, default=[0, 1, 2], metavar="S",
-                        help="batches to be ahead; 0: alternating (default: 0 1 2)")  # fmt: skip
-    parser.add_argument("--only", nargs="+", metavar="WORD", help="contenders that begin so")
-    parser.add_argument("--carriers", nargs="+", metavar="C", choices=CARRIERS,
-                        help="of dualnet (default: files tcp; over a link: tcp)")  # fmt: skip
+    parser.add_argument(
+        "--staleness",
+        nargs="+",
+        type=int,
+        default=[0, 1, 2],
+        metavar="S",
+        help="batches that net1 runs ahead; 0: alternating (default: 0 1 2)",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="WORD",
+        help="only variants whose name starts with one of these",
+    )
+    parser.add_argument(
+        "--carriers",
+        nargs="+",
+        metavar="C",
+        choices=CARRIERS,
+        help="dualnet's carriers to measure (default: files tcp; over a link: tcp)",
+    )
     parser.add_argument("--targets", nargs="+", default=["gradient"], metavar="T",
                         choices=TARGETS,
-                        help="of dualnet, as gradient backprop; backprop sends what a pipeline "
+                        help="dualnet's targets to measure; backprop sends what a pipeline "
                              "sends, and has no dual layer (default: gradient)")  # fmt: skip
     parser.add_argument("--link", nargs="?", const="auto", choices=KINDS,
                         help="a slow link, by the kernel's netem, or else by tun cards and a "

@@ -3,8 +3,8 @@
 
 Usage: scripts/plot_throughput.py RECORDS.jsonl [RECORDS.jsonl] -o FIGURE.png [--table]
 
-Each file is a panel. Where a contender's limit is known (net1 and net2 each busy all the time), a
-line marks it.
+Each file is a panel. A line marks the upper limit of each variant, where it is known: the
+throughput if no piece ever waited.
 
 Example:
   dualnet bench overlap configs/cifar10.yaml --cut pool1:conv2 > overlap.jsonl

@@ -38,13 +38,27 @@ def _add_engine(benches: Any) -> None:
         "--net", choices=("cifar10", "caffenet", "both"), default="both",
         help="cifar10: the single net at batch 256; caffenet: CaffeNet at batch 16 (default: both)",
     )  # fmt: skip
-    command.add_argument("--threads", type=int, help="of each contender (default: all cores)")
-    command.add_argument("--repeats", type=int, default=10, help="rounds (default: 10)")
     command.add_argument(
-        "--seconds", type=float, default=2.0, help="a contender's turn in a round (default: 2)"
+        "--threads", type=int, help="CPU threads of each process (default: all cores)"
     )
     command.add_argument(
-        "--layers", type=int, default=0, metavar="STEPS", help="time single layers, too"
+        "--repeats",
+        type=int,
+        default=10,
+        help="rounds in which each contender runs once (default: 10)",
+    )
+    command.add_argument(
+        "--seconds",
+        type=float,
+        default=2.0,
+        help="seconds that each contender is timed in a round (default: 2)",
+    )
+    command.add_argument(
+        "--layers",
+        type=int,
+        default=0,
+        metavar="STEPS",
+        help="also time each layer by itself, over STEPS training steps",
     )
 
 
@@ -69,19 +83,35 @@ def _add_exchange(benches: Any) -> None:
         help="files, tcp, torch (default: files tcp)",
     )  # fmt: skip
     command.add_argument(
-        "--sizes", nargs="+", type=int, default=[1, 2, 4, 8, 16, 32, 64], metavar="MB",
-        help="of a message, in units of 2^20 bytes (default: 1 2 4 8 16 32 64)",
+        "--sizes", nargs="+", type=int, default=[1, 2, 4, 8, 16, 32, 64], metavar="MIB",
+        help="sizes of a message in MiB (default: 1 2 4 8 16 32 64)",
     )  # fmt: skip
-    command.add_argument("--rounds", type=int, default=5, help="turns of each (default: 5)")
-    command.add_argument("--seconds", type=float, default=0.3, help="of a turn (default: 0.3)")
     command.add_argument(
-        "--unverified", action="store_true", help="also each carrier with exchange.verify=false"
+        "--rounds",
+        type=int,
+        default=5,
+        help="rounds in which each carrier is timed once (default: 5)",
+    )
+    command.add_argument(
+        "--seconds",
+        type=float,
+        default=0.3,
+        help="seconds that each carrier is timed in a round (default: 0.3)",
+    )
+    command.add_argument(
+        "--unverified",
+        action="store_true",
+        help="also time each carrier with exchange.verify=false",
     )
     command.add_argument(
         "--digest", nargs="+", default=["sha256"], metavar="NAME",
-        help="sha256, blake3: each carrier takes part with each (default: sha256)",
+        help="sha256, blake3: each carrier is timed with each (default: sha256)",
     )  # fmt: skip
-    command.add_argument("--dir", default="", help="where the exchange directories are made")
+    command.add_argument(
+        "--dir",
+        default="",
+        help="make the exchange directories in this one (default: a temporary one)",
+    )
 
 
 def _exchange(options: argparse.Namespace) -> None:
@@ -115,7 +145,7 @@ def _add_memory(benches: Any) -> None:
     add_config(command)
     command.add_argument(
         "--limit-mib", type=float, metavar="N",
-        help="memory of each process (on a GPU, default: all of it)",
+        help="memory of each process in MiB (on a GPU, default: all of it)",
     )  # fmt: skip
     command.add_argument("--device", default="cpu", help="cpu, or the number of a GPU")
     command.add_argument(
@@ -129,10 +159,17 @@ def _add_memory(benches: Any) -> None:
         help="how near to the largest batch to come (default: 0.01, one per cent)",
     )  # fmt: skip
     command.add_argument(
-        "--iterations", type=int, default=2, help="training iterations of a probe (default: 2)"
+        "--iterations",
+        type=int,
+        default=2,
+        help="training iterations with each batch size that is tried (default: 2)",
     )
-    command.add_argument("--no-layers", action="store_true", help="leave the layers out")
-    command.add_argument("--table", metavar="FILE", help="write tables in Markdown, too")
+    command.add_argument(
+        "--no-layers", action="store_true", help="do not measure the memory of each layer"
+    )
+    command.add_argument(
+        "--table", metavar="FILE", help="also write the tables in Markdown to this file"
+    )
 
 
 def _add_cut(command: argparse.ArgumentParser) -> None:
@@ -192,20 +229,30 @@ def _add_overlap(benches: Any) -> None:
     add_config(command)
     _add_cut(command)
     command.add_argument(
-        "--iterations", type=int, default=30, help="that count in a turn (default: 30)"
+        "--iterations", type=int, default=30, help="iterations timed in a repetition (default: 30)"
     )
-    command.add_argument("--warm-up", type=int, default=5, help="before them (default: 5)")
-    command.add_argument("--rounds", type=int, default=3, help="turns of each (default: 3)")
+    command.add_argument(
+        "--warm-up", type=int, default=5, help="iterations before them, not timed (default: 5)"
+    )
+    command.add_argument(
+        "--rounds", type=int, default=3, help="repetitions of each training (default: 3)"
+    )
     command.add_argument(
         "--cores-each", type=int, metavar="K",
-        help="of each half; single gets both halves' (default: half of all)",
+        help="cores of each piece; single gets as many as all pieces (default: an equal share)",
     )  # fmt: skip
     command.add_argument(
-        "--staleness", nargs="+", type=int, default=[1, 2], metavar="S", help="default: 1 2"
+        "--staleness",
+        nargs="+",
+        type=int,
+        default=[1, 2],
+        metavar="S",
+        help="values of train.staleness (default: 1 2)",
     )
     command.add_argument(
         "--activations", nargs="+", choices=("keep", "recompute"), metavar="HOW",
-        default=["keep", "recompute"], help="default: keep recompute",
+        default=["keep", "recompute"],
+        help="values of train.stale_activations (default: keep recompute)",
     )  # fmt: skip
 
 
