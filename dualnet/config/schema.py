@@ -99,6 +99,14 @@ class Cut:
     loss_weight: Optional[float] = None
     tie: Optional[str] = _one_of(None, *TIES, default=None)
 
+    @property
+    def pairs(self) -> dict[str, str]:
+        """What is compared: the lower piece's blob to the name of what comes down.
+
+        Where `compared` is empty, the last pair of dual layers, whose blobs only the nets know.
+        """
+        return self.compared or dict(list(self.dual.items())[-1:])
+
 
 @dataclass(frozen=True)
 class Train:

@@ -66,12 +66,10 @@ def compared_blobs(config: Config, role: str, graph: NetGraph) -> dict[str, str]
     """What is compared: the name on the way down, which is net1's input, to this net's own blob."""
     if role == "single" or not needs_pairs(config):
         return {}
-    cut = config.cut
-    if cut.compared:
-        return {wire: wire if role == "net2" else blob for blob, wire in cut.compared.items()}
-    last_1, last_2 = list(cut.dual.items())[-1]
-    layer = graph.layer(last_1 if role == "net1" else last_2, "cut.dual")
-    return {last_2: str(layer.top[0])}
+    own = {wire: lower if role == "net1" else wire for lower, wire in config.cut.pairs.items()}
+    if config.cut.compared:
+        return own
+    return {wire: str(graph.layer(name, "cut.dual").top[0]) for wire, name in own.items()}
 
 
 def check_net1(config: Config, train: NetGraph, test: NetGraph) -> None:

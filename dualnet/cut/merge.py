@@ -99,7 +99,7 @@ def _up(cut: Cut) -> set[str]:
 
 def _down(cut: Cut) -> set[str]:
     """The inputs of the lower piece that the upper one sends."""
-    return set(cut.compared.values()) or {list(cut.dual.values())[-1]}
+    return set(cut.pairs.values())
 
 
 def _lower(net: Any, cut: Cut) -> tuple[list[Any], set[int]]:

@@ -39,10 +39,8 @@ class HalfView:
         progress: grows whenever it gets something done.
         sent, received: messages.
         stage, iteration: of the last message sent; "" and -1 before the first.
-        record_age_s: since its stage-status record changed.
         checkpoint: iteration of the last durable checkpoint, -1 is none.
-        wants: number of a message that arrived damaged and is wanted anew, 0 is none.
-        kept_files, kept_bytes: its messages that are on disk.
+        kept_bytes: its messages that are on disk.
     """
 
     role: str
@@ -56,10 +54,7 @@ class HalfView:
     received: int = 0
     stage: str = ""
     iteration: int = -1
-    record_age_s: float | None = None
     checkpoint: int = -1
-    wants: int = 0
-    kept_files: int = 0
     kept_bytes: int = 0
 
 
@@ -136,7 +131,6 @@ class _Peek:
                 half.epoch = max(half.epoch, generation[1])
             data = DataName.parse(name)
             if data is not None and data.role == role:
-                half.kept_files += 1
                 half.kept_bytes += self._size(os.path.join(self._paths.root, name))
         if half.epoch:
             self._read_process(half)
@@ -175,8 +169,6 @@ class _Peek:
         half.stage = record.stage
         half.iteration = record.iteration
         half.checkpoint = record.checkpoint
-        half.wants = record.want
-        half.record_age_s = self._age(path)
 
     def _record(self, path: str, kind: str, limit: int) -> dict[str, Any]:
         """The fields of a record, checked if we have the secret; {} if there is nothing to show."""

@@ -22,7 +22,7 @@ import numpy as np
 from dualnet.engine.formats.regular_file import regular_only
 from dualnet.errors import StorageFailed
 
-__all__ = ["LogRow", "ParsedLog", "parse_log"]
+__all__ = ["SHOWN_LOSS", "LogRow", "ParsedLog", "parse_log"]
 
 #: What C++ prints for a float, not a number and infinity included.
 _NUMBER = r"([-+]?(?:nan|inf|\d{1,40}\.?\d{0,40}(?:e[-+]?\d{1,9})?|\.\d{1,40}(?:e[-+]?\d{1,9})?))"
@@ -43,6 +43,8 @@ _ITERATION = re.compile(
     rf"\bIteration {_COUNT}(?: \([^)]*\))?, (?:Testing net|loss|lr)\b", re.ASCII
 )
 _LOSS = re.compile(rf", loss = {_NUMBER}", _FLAGS)
+#: Iteration and loss of a line, for those who follow a log that is being written.
+SHOWN_LOSS = re.compile(rf"\] Iteration {_COUNT} .*, loss = {_NUMBER}", _FLAGS)
 _RATE = re.compile(rf", lr = {_NUMBER}", _FLAGS)
 _TESTING = re.compile(r", Testing net \(#(\d{1,6})\)", re.ASCII)
 _OUTPUT = re.compile(rf"\b(Train|Test) net output #{_COUNT}: (\S+) = {_NUMBER}", _FLAGS)

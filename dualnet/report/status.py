@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import time
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -18,11 +17,11 @@ from typing import Any, Optional
 from dualnet.engine.formats.regular_file import read_at_most, regular_only
 from dualnet.exchange.peek import HalfView, peek
 from dualnet.recorded import damage
+from dualnet.report.parse import SHOWN_LOSS
 from dualnet.rundir import PieceDir, RunDir
 
 __all__ = ["HalfStatus", "RunStatus", "describe", "status"]
 
-_LOSS = re.compile(r"\] Iteration (\d+) .*loss = (\S+)")
 #: So much of a log's end is read.
 _TAIL_BYTES = 1 << 16
 #: Of a record, in bytes (train/checkpoint/commit.py).
@@ -222,7 +221,7 @@ def _add_facts(half: HalfStatus, piece: PieceDir, names: list[str], problems: li
     half.resends = _count(counters.get("resends")) or 0
     # Both may be a little behind: the file by a second, the log by its interval.
     half.iteration, half.loss = _count(facts.get("iteration")), _loss(facts.get("loss"))
-    shown = _LOSS.findall(_tail(piece.log))
+    shown = SHOWN_LOSS.findall(_tail(piece.log))
     if shown and (half.iteration is None or int(shown[-1][0]) >= half.iteration):
         half.iteration, half.loss = int(shown[-1][0]), _loss(shown[-1][1])
     elif shown and half.loss is None:

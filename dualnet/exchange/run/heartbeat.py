@@ -107,8 +107,6 @@ class Heartbeat:
         self._wake = threading.Event()
         self._ending = False
         self._thread: threading.Thread | None = None
-        #: Heartbeats that could not be written.
-        self.failures = 0
 
     def start(self) -> None:
         """Beat from now on, in a thread that does not keep the process alive."""
@@ -138,14 +136,13 @@ class Heartbeat:
             self.beat()
 
     def beat(self) -> None:
-        """Write one heartbeat; a failure is counted, not raised: the next one may work."""
+        """Write one heartbeat; a failure is logged, not raised: the next one may work."""
         with self._lock:
             self._beats += 1
             pulse = replace(self._pulse, nonce=f"{self._life}.{self._beats}")
             try:
                 self._write(self._seal(pulse))
             except OSError as error:
-                self.failures += 1
                 LOGGER.debug("heartbeat %s: %s", self._path, error)
 
     def close(self, state: str) -> None:
@@ -181,7 +178,6 @@ class Heartbeat:
             try:
                 self.beat()
             except Exception:
-                self.failures += 1
                 LOGGER.exception("heartbeat %s", self._path)
             self._wake.wait(self._pause_s)
             self._wake.clear()

@@ -76,9 +76,7 @@ def check(mine: dict[str, Any], theirs: dict[str, Any], config: Any) -> None:
     one, two = (mine, theirs) if mine["role"] == "net1" else (theirs, mine)
     problems: list[str] = []
     sizes_change = one["sizes_change"]
-    half_names = {wire: blob for blob, wire in config.cut.compared.items()}
-    if not half_names and config.cut.dual:
-        half_names = dict([reversed(list(config.cut.dual.items())[-1])])
+    half_names = {wire: blob for blob, wire in config.cut.pairs.items()}
 
     def compare(what: str, value_1: Any, value_2: Any, remedy: str) -> None:
         if value_1 != value_2:

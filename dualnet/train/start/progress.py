@@ -11,11 +11,11 @@ from typing import Optional
 from tqdm import tqdm
 
 from dualnet.engine.formats.regular_file import regular_only
+from dualnet.report.parse import SHOWN_LOSS
 from dualnet.train.loop.session import Session
 
 __all__ = ["LogWatcher", "ProgressBar", "follow"]
 
-_LOSS = re.compile(r"\] Iteration (\d+) .*loss = (\S+)")
 _ACCURACY = re.compile(r"Test net output #\d+: accuracy = (\S+)")
 
 
@@ -103,7 +103,7 @@ class LogWatcher:
             text, newline, _ = file.read().rpartition(b"\n")
         self._offsets[role] += len(text) + len(newline)
         for line in text.decode(errors="replace").splitlines():
-            loss, accuracy = _LOSS.search(line), _ACCURACY.search(line)
+            loss, accuracy = SHOWN_LOSS.search(line), _ACCURACY.search(line)
             if loss:
                 self._iterations[role] = int(loss.group(1))
                 self._facts[f"{role} loss"] = loss.group(2)

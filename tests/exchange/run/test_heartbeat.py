@@ -99,15 +99,13 @@ def test_a_full_disk_does_not_silence_it(paths: ExchangePaths) -> None:
     assert set(fs.log) == {"open", "pwrite", "close"}
 
 
-def test_failures_are_counted_and_survived(paths: ExchangePaths) -> None:
+def test_failures_are_survived(paths: ExchangePaths) -> None:
     fs = FaultyFs()
     heart = make(paths, fs)
     for error in (errno.ESTALE, errno.EIO, errno.EACCES):
         fs.arm(0, error)
         heart.beat()
-    assert heart.failures == 3
     heart.beat()
-    assert heart.failures == 3
     assert read(paths) is not None
 
 
