@@ -45,7 +45,7 @@ def check_values(config: Config, source: str) -> None:
             f"{source}: train.keep: {train.keep}; keep 2 or more, as the latest may be damaged, "
             "or 0 for all"
         )
-    for key, least in (("staleness", 0), ("local_steps", 1)):
+    for key, least in (("staleness", 0), ("local_steps", 1), ("micro_batches", 1)):
         if not least <= getattr(train, key) <= 99:
             raise ConfigError(
                 f"{source}: train.{key}: {getattr(train, key)} is not within {least} and 99"

@@ -53,6 +53,7 @@ FREE: dict[str, str] = {
 _OF_CHAIN = (
     "coupling", "exchange", "train.schedule", "train.staleness",
     "train.stale_activations", "train.stale_momentum", "train.local_steps",
+    "train.micro_batch_order",
 )  # fmt: skip
 
 #: Keys that replace a value of the prototxt, where they are given.

@@ -43,7 +43,8 @@ LOSSES = (
     "none",
 )
 RULES = ("manual", "solver")
-SCHEDULES = ("alternating", "overlapped")
+SCHEDULES = ("alternating", "overlapped", "pipelined")
+ORDERS = ("1f1b", "gpipe")
 ACTIONS = ("ignore", "warn", "stop")  # `off` would be read as false
 CARRIERS = ("files", "tcp", "torch")
 DTYPES = ("float32", "float16", "bfloat16", "int8")
@@ -131,27 +132,29 @@ class Train:
     #: End with an error when a loss is no finite number. Caffe trains on, and BVLC Caffe's MAX
     #: pooling then writes out of bounds (pooling_layer.cpp: no NaN is a maximum, its index is -1).
     stop_on_nan: bool = True
-    #: `alternating` (thesis figure 8.1): one half works while the other waits; `overlapped`: net1
-    #: sends up to `staleness` batches ahead of the answers.
+    #: `alternating` (thesis figure 8.1): one piece works while the others wait; `pipelined`: the
+    #: batch goes up in `micro_batches` parts, one behind the other; `overlapped`: each piece sends
+    #: up to `staleness` batches ahead of the answers for each piece above it.
     schedule: str = _one_of(*SCHEDULES, default="alternating")
     staleness: int = 1
+    #: Parts that each training batch is taken in; their gradients add up to one update, as with the
+    #: solver's iter_size. BatchNorm sees the parts and not the batch.
+    micro_batches: int = 1
+    #: With `pipelined`: `1f1b` sends as many parts ahead as there are pieces above; `gpipe` sends
+    #: all before it takes the first answer.
+    micro_batch_order: str = _one_of(*ORDERS, default="1f1b")
     #: What is done with the activations that wait for their answer: `keep` them (memory), or
     #: `recompute` them (time).
     stale_activations: str = _one_of("keep", "recompute", default="keep")
-    #: net1's momentum when answers come late: `interleaved` adds each gradient to the momentum of
-    #: 2 staleness + 1 updates ago, which stays stable (dualnet/train/net/late_momentum.py);
-    #: `solver` is Caffe's as it is.
+    #: Momentum where answers come late, D updates: `interleaved` adds each gradient to the momentum
+    #: of 2 D + 1 updates ago, which stays stable (dualnet/train/net/late_momentum.py); `solver` is
+    #: Caffe's as it is.
     stale_momentum: str = _one_of("interleaved", "solver", default="interleaved")
-    #: Updates of net2 on each batch; the first pass gives the answer.
+    #: Updates of the last piece on each batch; the first pass gives the answer.
     local_steps: int = 1
     #: Caffemodels, or Caffe's .h5, to start from, copied by layer name into every net that has the
     #: layers; net2's dual layers take net1's where no file has theirs.
     weights: list[str] = field(default_factory=list)
-
-    @property
-    def batches_ahead(self) -> int:
-        """The batches that net1 may send before the answer to an earlier one is applied."""
-        return self.staleness if self.schedule == "overlapped" else 0
 
 
 @dataclass(frozen=True)
@@ -308,6 +311,18 @@ class Config:
     def cut(self) -> Cut:
         """The first cut: what code knows that is not yet made for longer chains."""
         return self.cuts[0]
+
+    def pieces_above(self, name: str) -> int:
+        """How many pieces lie between one and the loss, that with the loss included."""
+        return len(self.pieces) - 1 - self.names.index(name) if name in self.names else 0
+
+    def batches_ahead(self, name: str) -> int:
+        """Batches that a piece may send up before the answer to an earlier one is applied.
+
+        So many updates lie between a batch's forward pass and the update by its answer.
+        """
+        is_late = self.train.schedule == "overlapped"
+        return self.train.staleness * self.pieces_above(name) if is_late else 0
 
     def piece(self, name: str) -> Piece:
         """The section of a piece: `net1`, `net2`, …; `single` is the uncut net.

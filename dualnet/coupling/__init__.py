@@ -33,11 +33,11 @@ s is the mean of |y_n|^2 over the batch: that cancels the s by which the loss di
 
 from dualnet.coupling.admm import Multipliers, penalty
 from dualnet.coupling.proximal import proximal_point
-from dualnet.coupling.targets import Target, make_target, natural_weight, unit
+from dualnet.coupling.targets import TargetMaker, make_target, natural_weight, unit
 
 __all__ = [
     "Multipliers",
-    "Target",
+    "TargetMaker",
     "make_target",
     "natural_weight",
     "penalty",

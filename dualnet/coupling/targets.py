@@ -1,4 +1,4 @@
-"""Targets that follow from one forward and backward pass of net2."""
+"""Targets that follow from one forward and backward pass of the piece above the cut."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 from dualnet.config import Coupling
 
-__all__ = ["NetOfLayers", "Target", "make_target", "natural_weight", "unit"]
+__all__ = ["NetOfLayers", "TargetMaker", "make_target", "natural_weight", "unit"]
 
 
 class NetOfLayers(Protocol):
-    """What a target needs of net2: values, gradients, and another pass through the dual layers."""
+    """What a target needs of the upper net: values, gradients, another pass of the dual layers."""
 
     def data(self, blob: str) -> np.ndarray:
         """Live values of a blob."""
@@ -25,78 +25,70 @@ class NetOfLayers(Protocol):
         """Run some layers forward, given by their places, in the net's order."""
 
 
-class Target(Protocol):
+class TargetMaker(Protocol):
     """One rule."""
 
-    #: Whether `make` wants net2's weights updated first.
-    needs_update: bool
-
-    def make(self) -> dict[str, np.ndarray]:
+    def make(self, net: NetOfLayers) -> dict[str, np.ndarray]:
         """The target of each compared blob by its name on the way down, (N, C, H, W) float32.
 
         They may be views that the next pass overwrites.
+
+        Args:
+            net: Has been run forward and backward with the batch; with target `updated` its weights
+                are those after the update.
         """
 
 
 class ActivationTarget:
     """y itself."""
 
-    needs_update = False
+    def __init__(self, compared: dict[str, str]) -> None:
+        self.compared = compared
 
-    def __init__(self, net: NetOfLayers, compared: dict[str, str]) -> None:
-        self.net, self.compared = net, compared
-
-    def make(self) -> dict[str, np.ndarray]:
-        return {wire: self.net.data(blob) for wire, blob in self.compared.items()}
+    def make(self, net: NetOfLayers) -> dict[str, np.ndarray]:
+        return {name: net.data(blob) for name, blob in self.compared.items()}
 
 
 class UpdatedTarget:
-    """y after net2's weight update, recomputed through the dual layers only."""
+    """y after the weight update, recomputed through the dual layers only."""
 
-    needs_update = True
+    def __init__(self, compared: dict[str, str], layers: Sequence[int]) -> None:
+        self.compared, self.layers = compared, layers
 
-    def __init__(self, net: NetOfLayers, compared: dict[str, str], layers: Sequence[int]) -> None:
-        self.net, self.compared, self.layers = net, compared, layers
-
-    def make(self) -> dict[str, np.ndarray]:
-        self.net.run(self.layers)
-        return {wire: self.net.data(blob) for wire, blob in self.compared.items()}
+    def make(self, net: NetOfLayers) -> dict[str, np.ndarray]:
+        net.run(self.layers)
+        return {name: net.data(blob) for name, blob in self.compared.items()}
 
 
 class GradientTarget:
     """y - gamma g."""
 
-    needs_update = False
+    def __init__(self, compared: dict[str, str], coupling: Coupling) -> None:
+        self.compared, self.coupling = compared, coupling
 
-    def __init__(self, net: NetOfLayers, compared: dict[str, str], coupling: Coupling) -> None:
-        self.net, self.compared, self.coupling = net, compared, coupling
+    def make(self, net: NetOfLayers) -> dict[str, np.ndarray]:
+        return {name: self._one(net, blob) for name, blob in self.compared.items()}
 
-    def make(self) -> dict[str, np.ndarray]:
-        return {wire: self._one(blob) for wire, blob in self.compared.items()}
-
-    def _one(self, blob: str) -> np.ndarray:
-        y, diff = self.net.data(blob), self.net.diff(blob)
+    def _one(self, net: NetOfLayers, blob: str) -> np.ndarray:
+        y, diff = net.data(blob), net.diff(blob)
         gamma = self.coupling.gamma * unit(self.coupling, y)
         # diff is dL/dy of the mean loss, so g = N diff.
         return np.asarray(y - np.float32(gamma * len(y)) * diff)
 
 
-def make_target(
-    coupling: Coupling, net: NetOfLayers, compared: dict[str, str], layers: Sequence[int]
-) -> Target:
+def make_target(coupling: Coupling, compared: dict[str, str], layers: Sequence[int]) -> TargetMaker:
     """The rule that `coupling.target` names: `activation`, `updated` or `gradient`.
 
     Args:
         coupling: The settings.
-        net: net2's net.
-        compared: Name on the way down to net2's blob.
-        layers: Places of net2's dual layers, in forward order.
+        compared: Name on the way down to the upper piece's blob.
+        layers: Places of its dual layers, in forward order.
     """
     if coupling.target == "activation":
-        return ActivationTarget(net, compared)
+        return ActivationTarget(compared)
     if coupling.target == "updated":
-        return UpdatedTarget(net, compared, layers)
-    return GradientTarget(net, compared, coupling)
+        return UpdatedTarget(compared, layers)
+    return GradientTarget(compared, coupling)
 
 
 def unit(coupling: Coupling, y: np.ndarray) -> float:

@@ -24,8 +24,8 @@ __all__ = ["POINTS", "kill_at", "run_points", "run_stops", "run_zombies"]
 #: Named points: before and after each of these functions a half is killed, in its first call and in
 #: a later one. Module, class (or none), function.
 POINTS = (
-    ("dualnet.train.net.nets", "Half", "update"),
-    ("dualnet.train.net.nets", "Half", "seed"),
+    ("dualnet.train.net.nets", "Nets", "update"),
+    ("dualnet.train.net.nets", "Nets", "seed"),
     ("dualnet.train.checkpoint.caffe_files", "", "save"),
     ("dualnet.train.checkpoint.caffe_files", "", "restore"),
     ("dualnet.train.checkpoint.caffe_files", "", "clean"),

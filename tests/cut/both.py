@@ -13,11 +13,9 @@ from dualnet.backend import caffe_pb2
 from dualnet.report.log import CaffeLog
 from dualnet.report.parse import parse_log
 from dualnet.rundir import RunDir
-from dualnet.train.loop.net1 import Net1
-from dualnet.train.loop.net2 import Net2
+from dualnet.train.loop.piece import PieceLoop
 from dualnet.train.loop.session import Session
-from dualnet.train.loop.single import Single
-from dualnet.train.net.nets import Half
+from dualnet.train.net.nets import Nets
 from dualnet.train.net.resolve import resolve, write
 from dualnet.train.start import handshake
 from tests.train.memory_channel import Line, MemoryChannel
@@ -28,7 +26,7 @@ class Outcome:
     """How far apart two trainings ended.
 
     Attributes:
-        weights: Half and layer to |dual - single| / |single| of all its parameters.
+        weights: Nets and layer to |dual - single| / |single| of all its parameters.
         steps: The same relative to |single - start|, the way that training went: what is missing
             of a gradient shows here whatever the learning rate. Layers that stood still are left
             out.
@@ -78,7 +76,7 @@ def train_single(yaml: str, run_dir: str, iterations: int, at: int, *overrides: 
         session.on_progress = lambda done: weights.update(
             {at: _weights(half)} if done == at else {}
         )
-        Single(half, session).run()
+        PieceLoop(half, session).run()
     return Reference(initial, weights, _losses(run_dir, "single"))
 
 
@@ -158,10 +156,10 @@ def _quiet(iterations: int) -> list:
     ]
 
 
-def _half(role: str, config: cfg.Config, run_dir: str) -> Half:
+def _half(role: str, config: cfg.Config, run_dir: str) -> Nets:
     resolved = resolve(config, RunDir(run_dir).piece(role))
     write(resolved)
-    half = Half(config, resolved)
+    half = Nets(config, resolved)
     half.copy_weights()
     return half
 
@@ -171,7 +169,7 @@ def _run_both(config: cfg.Config, run_dir: str, at: int) -> dict:
     halves = {role: _half(role, config, run_dir) for role in ("net1", "net2")}
     line, errors, weights = Line(), [], {}
 
-    def run(role: str, loop: type) -> None:
+    def run(role: str) -> None:
         half = halves[role]
 
         def look(done: int) -> None:
@@ -183,16 +181,15 @@ def _run_both(config: cfg.Config, run_dir: str, at: int) -> dict:
             with log, MemoryChannel(role, line, timeout_s=600) as channel:
                 session = Session(half, log)
                 session.on_progress = look
-                hello = handshake.describe(half, session)
-                handshake.check(hello, channel.handshake(hello), config)
-                loop(half, channel, session).run()
+                (end,) = half.resolved.ends
+                hello = handshake.describe(half, session, end)
+                handshake.check(hello, channel.handshake(hello), end)
+                side = "above" if end.is_lower else "below"
+                PieceLoop(half, session, **{side: channel}).run()
         except BaseException as error:  # handed to the caller
             errors.append(error)
 
-    threads = [
-        threading.Thread(target=run, args=pair, daemon=True)
-        for pair in (("net1", Net1), ("net2", Net2))
-    ]
+    threads = [threading.Thread(target=run, args=(role,), daemon=True) for role in ("net1", "net2")]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -202,7 +199,7 @@ def _run_both(config: cfg.Config, run_dir: str, at: int) -> dict:
     return weights
 
 
-def _weights(half: Half) -> dict:
+def _weights(half: Nets) -> dict:
     """Layer to a copy of all its parameters, (K,) float32."""
     return {
         layer: np.concatenate([np.array(blob.data, np.float32).ravel() for blob in blobs])

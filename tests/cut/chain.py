@@ -13,7 +13,8 @@ from dualnet.cut.graph import NetGraph, read_net, read_solver, set_batch_size
 from dualnet.cut.input_gradient import ask_for
 from dualnet.cut.prototxt import format_fields
 from dualnet.cut.upstream import beyond_cut, last_maker
-from dualnet.train.net.driver import NetDriver, batch_of
+from dualnet.train.net.crossing import batch_of
+from dualnet.train.net.driver import NetDriver
 
 
 class Piece:
@@ -71,7 +72,7 @@ class Piece:
             self.net.run(self.beyond)
         else:
             self.net.forward()
-        return batch_of(self.net, self.above.blobs, self.above.labels) if self.above else {}
+        return batch_of(self.net, self.above) if self.above else {}
 
     def backward(self, arrays):
         """Take what came down; returns what goes down."""

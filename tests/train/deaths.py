@@ -15,8 +15,7 @@ from dualnet.exchange.run.host import ProcessId
 from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.checkpoint.checkpointer import Checkpointer
-from dualnet.train.loop.net1 import Net1
-from dualnet.train.loop.net2 import Net2
+from dualnet.train.loop.piece import PieceLoop
 from dualnet.train.start import ending
 from dualnet.train.start import run as run_module
 from dualnet.train.start.run import train_half, train_single
@@ -140,15 +139,14 @@ class Deaths:
             return iteration == loop.session.max_iter
 
         around(Checkpointer, "write", "last checkpoint", "last checkpoint written", is_last)
-        for loop in (Net1, Net2):
-            around(loop, "test", "last test", only=at_end)
+        around(PieceLoop, "test", "last test", only=at_end)
         around(ending, "train_to_end", after="close")
         monkeypatch.setattr(run_module, "train_to_end", ending.train_to_end)
         around(commit, "mark_complete", "complete", "marked complete")
         around(run_module.traffic, "remove_when_over", "remove")
         # Caffe's random numbers belong to the process: one net at a time.
-        build = run_module.Half
-        monkeypatch.setattr(run_module, "Half", lambda *a: _with(lock, build, *a))
+        build = run_module.Nets
+        monkeypatch.setattr(run_module, "Nets", lambda *a: _with(lock, build, *a))
         self._patch_processes(monkeypatch)
 
     def _patch_processes(self, monkeypatch):

@@ -21,13 +21,13 @@ FEEDBACK = ("exchange.dtype=int8", "exchange.dtype_down=float16", "exchange.erro
 @pytest.fixture(autouse=True)
 def one_by_one(monkeypatch):
     """Builds one net at a time: Caffe's random numbers belong to the process."""
-    lock, real = threading.Lock(), run_module.Half
+    lock, real = threading.Lock(), run_module.Nets
 
     def build(config, resolved):
         with lock:
             return real(config, resolved)
 
-    monkeypatch.setattr(run_module, "Half", build)
+    monkeypatch.setattr(run_module, "Nets", build)
 
 
 def test_tcp_trains_what_files_train(workdir):

@@ -12,7 +12,7 @@ from dualnet.errors import ManifestMismatch, PartnerDied, TrainingFailed
 from dualnet.report.parse import parse_log
 from dualnet.rundir import RunDir
 from dualnet.train.loop.micro_batch import MicroBatch, micro_batches
-from dualnet.train.loop.net1 import Net1
+from dualnet.train.loop.piece import PieceLoop
 from dualnet.train.outcome.digest import digest
 from dualnet.train.start import run as run_module
 from dualnet.train.start.run import train_half
@@ -206,28 +206,29 @@ def test_crashes_between_the_batches_change_nothing(workdir, monkeypatch, schedu
     settings = [*solvers_of(workdir, "iter_size: 3"), "train.max_iter=6", "train.snapshot=2",
                 "train.display=1", "train.test_interval=3", "train.test_iter=1",
                 f"train.schedule={schedule}"]  # fmt: skip
-    lock, real = threading.Lock(), run_module.Half
+    lock, real = threading.Lock(), run_module.Nets
 
     def build(config, resolved):
         with lock:  # Caffe's random numbers belong to the process
             return real(config, resolved)
 
-    monkeypatch.setattr(run_module, "Half", build)
-    send, answers = Net1.send_batch, {}
+    monkeypatch.setattr(run_module, "Nets", build)
+    take_up, answers = PieceLoop.take_up, {}
 
     def run_both(run_dir, crashes):
         pending = set(crashes)
 
-        def send_batch(net1, batch):
-            if ("net1", batch.number) in pending:
-                pending.discard(("net1", batch.number))
+        def send_batch(loop, batch):
+            point = (loop.nets.name, batch.number)
+            if point[0] == "net1" and point in pending:
+                pending.discard(point)
                 raise Crash
-            send(net1, batch)
+            take_up(loop, batch)
 
         def arm(session):
-            if session.half.role != "net2":
+            if session.nets.name != "net2":
                 return
-            seed = session.half.seed
+            seed = session.nets.seed
 
             def crash(number):
                 if ("net2", number) in pending:
@@ -235,9 +236,9 @@ def test_crashes_between_the_batches_change_nothing(workdir, monkeypatch, schedu
                     raise Crash
                 seed(number)
 
-            session.half.seed = crash
+            session.nets.seed = crash
 
-        monkeypatch.setattr(Net1, "send_batch", send_batch)
+        monkeypatch.setattr(PieceLoop, "take_up", send_batch)
         errors = []
 
         def run(role):

@@ -52,13 +52,13 @@ def equal(one, other, roles=("net1", "net2")):
 @pytest.fixture(autouse=True)
 def one_by_one(monkeypatch):
     """Builds one net at a time: Caffe's random numbers belong to the process."""
-    lock, real = threading.Lock(), run_module.Half
+    lock, real = threading.Lock(), run_module.Nets
 
     def build(config, resolved):
         with lock:
             return real(config, resolved)
 
-    monkeypatch.setattr(run_module, "Half", build)
+    monkeypatch.setattr(run_module, "Nets", build)
 
 
 class Crash(Exception):

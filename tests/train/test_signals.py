@@ -31,13 +31,13 @@ SHORT = ("train.max_iter=5", "train.display=1", "train.test_interval=3", "train.
 @pytest.fixture(autouse=True)
 def one_by_one(monkeypatch):
     """Builds one net at a time: Caffe's random numbers belong to the process."""
-    lock, real = threading.Lock(), run_module.Half
+    lock, real = threading.Lock(), run_module.Nets
 
     def build(config, resolved):
         with lock:
             return real(config, resolved)
 
-    monkeypatch.setattr(run_module, "Half", build)
+    monkeypatch.setattr(run_module, "Nets", build)
 
 
 def as_the_command(train, *arguments):

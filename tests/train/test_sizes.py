@@ -13,8 +13,8 @@ import pytest
 from dualnet import config as cfg
 from dualnet.report.parse import parse_log
 from dualnet.rundir import RunDir
-from dualnet.train.loop.single import Single
-from dualnet.train.net.nets import Half
+from dualnet.train.loop.piece import PieceLoop
+from dualnet.train.net.nets import Nets
 from dualnet.train.net.resolve import resolve, write
 from dualnet.train.outcome.evaluate import evaluate
 from dualnet.train.start import run as run_module
@@ -84,7 +84,7 @@ def gradients(yaml, role, *overrides):
     os.makedirs("zero", exist_ok=True)
     resolved = resolve(config, RunDir("zero").piece(role))
     write(resolved)
-    half = Half(config, resolved)
+    half = Nets(config, resolved)
     found = []
     apply = half.update_rule.apply
 
@@ -103,7 +103,7 @@ def test_batches_ahead_get_the_gradients_of_their_own_size(place, monkeypatch, k
     half, whole = gradients(yaml, "single")
     half.train.net.save("initial.caffemodel")
     session = make_session(half)
-    Single(half, session).run()
+    PieceLoop(half, session).run()
     session.log.close()
     halves = {}
     found = {}
@@ -156,13 +156,13 @@ def test_single_net_of_a_python_data_layer_is_evaluated_by_what_it_gave(place):
 @pytest.fixture
 def one_by_one(monkeypatch):
     """Builds one net at a time: Caffe's random numbers belong to the process."""
-    lock, real = threading.Lock(), run_module.Half
+    lock, real = threading.Lock(), run_module.Nets
 
     def build(config, resolved):
         with lock:
             return real(config, resolved)
 
-    monkeypatch.setattr(run_module, "Half", build)
+    monkeypatch.setattr(run_module, "Nets", build)
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,9 @@ from dualnet.bench.memory.layers import layer_table
 from dualnet.bench.memory.stand_in import Fabricated
 from dualnet.report.log import CaffeLog
 from dualnet.rundir import RunDir
-from dualnet.train.loop.net1 import Net1
-from dualnet.train.loop.net2 import Net2
+from dualnet.train.loop.piece import PieceLoop
 from dualnet.train.loop.session import Session
-from dualnet.train.loop.single import Single
-from dualnet.train.net.nets import Half
+from dualnet.train.net.nets import Nets
 from dualnet.train.net.resolve import resolve, write
 
 __all__ = ["main"]
@@ -39,28 +37,27 @@ def main(spec: dict[str, Any]) -> dict[str, Any]:
     resolved = resolve(config, piece)
     resolved.solver.iter_size = spec["iter_size"]
     write(resolved)
-    half = Half(config, resolved)
+    nets = Nets(config, resolved)
     if spec["layers"]:
-        return {"base_mib": base_mib, "layers": layer_table(half, gauge)}
+        return {"base_mib": base_mib, "layers": layer_table(nets, gauge)}
     with CaffeLog(piece.log, resolved.display) as log:
-        loop = _loop(half, log)
+        loop = _loop(nets, log)
         seconds = [_timed(loop, iteration) for iteration in range(spec["iterations"])]
     return {"base_mib": base_mib, "peak_mib": gauge.peak(), "iteration_s": seconds}
 
 
-def _loop(half: Half, log: CaffeLog) -> Any:
-    if half.role == "single":
-        return Single(half, Session(half, log))
-    channel = Fabricated(half)
-    session = Session(half, log, channel)
-    return (Net1 if half.role == "net1" else Net2)(half, channel, session)
+def _loop(nets: Nets, log: CaffeLog) -> PieceLoop:
+    ends = {"below": nets.resolved.below, "above": nets.resolved.above}
+    channels = {side: Fabricated(nets, end) for side, end in ends.items() if end is not None}
+    session = Session(nets, log, next(iter(channels.values()), None))
+    return PieceLoop(nets, session, **channels)
 
 
-def _timed(loop: Any, iteration: int) -> float:
+def _timed(loop: PieceLoop, iteration: int) -> float:
     # Its outputs are read at the end, which waits for a GPU.
     started_s = time.perf_counter()
     loop.step(iteration)
-    loop.half.train.outputs()
+    loop.nets.train.outputs()
     return time.perf_counter() - started_s
 
 

@@ -12,7 +12,7 @@ from dualnet.cut.graph import solver_states
 from dualnet.cut.inserted import places_of
 from dualnet.cut.plan.memory import Memory
 from dualnet.cut.shapes import built_of
-from dualnet.train.net.nets import Half
+from dualnet.train.net.nets import Nets
 
 __all__ = ["count_layers", "layer_table"]
 
@@ -23,7 +23,7 @@ _SLOTS = {"AdaDelta": 2, "Adam": 2}
 _UPDATE = -1
 
 
-def layer_table(half: Half, gauge: Gauge) -> list[dict[str, Any]]:
+def layer_table(nets: Nets, gauge: Gauge) -> list[dict[str, Any]]:
     """Rows for the layers in forward order, then one for the update.
 
     Args:
@@ -34,23 +34,23 @@ def layer_table(half: Half, gauge: Gauge) -> list[dict[str, Any]]:
         For each layer `data`, `diff`, `params` (values and gradients), `history` as counted and
         `workspace` as measured, all in MiB.
     """
-    rows = count_layers(half)
-    workspace = _workspaces(half, gauge)
+    rows = count_layers(nets)
+    workspace = _workspaces(nets, gauge)
     for place, row in enumerate(rows):
         row["workspace"] = workspace.get(place)
-    update = {"layer": "(update)", "type": half.resolved.solver.type or "SGD"}
+    update = {"layer": "(update)", "type": nets.resolved.solver.type or "SGD"}
     zero = dict.fromkeys(("data", "diff", "params", "history"), 0.0)
     return [*rows, {**update, **zero, "workspace": workspace.get(_UPDATE)}]
 
 
-def count_layers(half: Half) -> list[dict[str, Any]]:
+def count_layers(nets: Nets) -> list[dict[str, Any]]:
     """The rows without workspace: a blob counts where it is made, and once."""
-    net = half.train.net
+    net = nets.train.net
     dataflow = DataflowGraph(
-        half.resolved.net, half.resolved.dir.net, ("TRAIN",), solver_states(half.resolved.solver)
+        nets.resolved.net, nets.resolved.dir.net, ("TRAIN",), solver_states(nets.resolved.solver)
     )
     built = built_of(net, dataflow, "TRAIN")
-    solver_type = half.resolved.solver.type or "SGD"
+    solver_type = nets.resolved.solver.type or "SGD"
     memory = Memory(dataflow, built, solver_type)
     used = dataflow.used["TRAIN"]
     rows: list[dict[str, Any]] = []
@@ -75,15 +75,15 @@ def count_layers(half: Half) -> list[dict[str, Any]]:
     return rows
 
 
-def _workspaces(half: Half, gauge: Gauge) -> dict[int, float]:
+def _workspaces(nets: Nets, gauge: Gauge) -> dict[int, float]:
     """A layer's place to the most that was in use while it ran, beyond before and after, MiB."""
-    net = half.train.net
+    net = nets.train.net
     owners = places_of(net)
     found: dict[int, float] = {}
     for is_measured in (False, True):
         steps = [(owners[i], net._forward, i) for i in range(len(owners))]
         steps += [(owners[i], net._backward, i) for i in reversed(range(len(owners)))]
-        steps.append((_UPDATE, lambda first, last: half.update(), 0))
+        steps.append((_UPDATE, lambda first, last: nets.update(), 0))
         for owner, run, i in steps:
             if not gauge.reset():
                 return {}

@@ -1,4 +1,4 @@
-"""A partner that is not there: one half trains alone, on messages of the right shapes."""
+"""A neighbour that is not there: one piece trains alone, on messages of the right shapes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from dualnet.exchange.channel import PARTNER, Channel, Counters, Message
-from dualnet.train.net.nets import Half
+from dualnet.config import CutEnd
+from dualnet.exchange.channel import Channel, Counters, Message
+from dualnet.train.net.nets import Nets
 
 __all__ = ["Fabricated"]
 
@@ -19,34 +20,35 @@ class Fabricated(Channel):
     """Answers every `receive` at once, and keeps a copy of the last message as carriers do.
 
     Args:
-        half: The half that is driven; its blobs give the shapes.
+        nets: Of the piece that is driven; their blobs give the shapes.
+        end: Its end of the cut whose other piece this stands for.
     """
 
-    def __init__(self, half: Half) -> None:
-        self.role, self.partner = half.role, PARTNER[half.role]
+    def __init__(self, nets: Nets, end: CutEnd) -> None:
+        self.role, self.partner = end.piece, end.neighbour
         self.counters = Counters()
-        self._half = half
+        self._nets, self._end = nets, end
         self._last: list[np.ndarray] = []
 
     def receive(self, stage: str, iteration: int) -> Message:
-        """The arrays that the real partner would send at this point."""
-        config, compared = self._half.config, self._half.resolved.compared
+        """The arrays that the real neighbour would send at this point."""
+        cut, rule, resolved = self._end.cut, self._end.coupling.rule, self._nets.resolved
+        compared = resolved.compared_above if self._end.is_lower else resolved.compared_below
         if stage == "tie":
             arrays = self._weights()
         elif stage.split("-")[0] == "up":
-            arrays = self._full([*config.cut.blobs, *config.cut.labels])
-            arrays.update({label: np.zeros_like(arrays[label]) for label in config.cut.labels})
-        elif config.coupling.target in ("backprop", "frozen"):
-            is_frozen = config.coupling.target == "frozen"
-            arrays = {} if is_frozen else self._full(config.cut.blobs)
+            arrays = self._full([*cut.blobs, *cut.labels])
+            arrays.update({label: np.zeros_like(arrays[label]) for label in cut.labels})
+        elif rule.sends_loss:
+            arrays = self._full(cut.blobs) if rule.sends_gradients else {}
             arrays["loss"] = np.ones(1, np.float32)
-        elif config.coupling.target in ("prox", "admm"):
+        elif rule.asks_at_points:
             # What is compared goes up in these, so reading it changes nothing; any other point
             # would drive multipliers and loss beyond all bounds.
-            net = self._half.train
-            arrays = {wire: np.array(net.data(blob)) for wire, blob in compared.items()}
+            net = self._nets.train
+            arrays = {name: np.array(net.data(blob)) for name, blob in compared.items()}
         else:
-            arrays = {wire: self._array(blob) for wire, blob in compared.items()}
+            arrays = {name: self._array(blob) for name, blob in compared.items()}
         message = Message(stage, iteration, arrays)
         self.counters.messages_received += 1
         self.counters.bytes_received += message.nbytes
@@ -62,19 +64,19 @@ class Fabricated(Channel):
         return {blob: self._array(blob) for blob in blobs}
 
     def _array(self, blob: str) -> np.ndarray:
-        shape = tuple(int(size) for size in self._half.train.net.blobs[blob].shape)
+        shape = tuple(int(size) for size in self._nets.train.net.blobs[blob].shape)
         return np.full(shape, _VALUE, np.float32)
 
     def _weights(self) -> dict[str, np.ndarray]:
-        """Those of the dual layers as they are, under net1's names."""
-        dual = self._half.config.cut.dual
-        if self.role == "net1":
-            own = self._half.train.parameters(list(dual))
+        """Those of the dual layers as they are, under the lower piece's names."""
+        dual = self._end.cut.dual
+        if self._end.is_lower:
+            own = self._nets.train.parameters(list(dual))
             return {name: np.array(values) for name, values in own.items()}
         return {
             f"{layer}{name[len(copy) :]}": np.array(values)
             for layer, copy in dual.items()
-            for name, values in self._half.train.parameters([copy]).items()
+            for name, values in self._nets.train.parameters([copy]).items()
         }
 
     # What needs a partner that is there.

@@ -47,7 +47,7 @@ def main(spec: dict[str, Any]) -> None:
     except DualnetError as error:
         sys.stderr.write(f"dualnet: {error}\n")
         sys.exit(error.exit_code)
-    resolved = session.half.resolved if session is not None else None
+    resolved = session.nets.resolved if session is not None else None
     batch = resolved.batch_size * resolved.iter_size if resolved is not None else 0
     with open(spec["out"], "w", encoding="utf-8") as file:
         json.dump({"rows": rows, "batch": batch}, file)

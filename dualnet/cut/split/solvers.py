@@ -24,7 +24,7 @@ def check_solver(solver: Any, path: str, target: Optional[str] = None) -> list[s
     Raises:
         ConfigError: As said.
     """
-    check_iter_size(solver, path, target)
+    check_iter_size(solver, path, targets=[target] if target else [])
     if solver.clip_gradients > 0:
         return [
             f"{path}: clip_gradients {solver.clip_gradients:g}: each piece clips by the norm of "

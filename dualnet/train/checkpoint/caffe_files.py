@@ -24,7 +24,7 @@ from dualnet.fs import SYSTEM, Fs
 from dualnet.rundir import PieceDir, RunDir, Snapshot
 from dualnet.train.checkpoint import commit
 from dualnet.train.net.driver import NetDriver
-from dualnet.train.net.nets import Half
+from dualnet.train.net.nets import Nets
 from dualnet.train.net.resolve import Resolved
 
 __all__ = ["clean", "find", "restore", "save", "set_apart"]
@@ -35,7 +35,7 @@ LOGGER = logging.getLogger(__name__)
 _OVERHEAD_BYTES = 1 << 16
 
 
-def save(half: Half, iteration: int, fs: Fs = SYSTEM) -> tuple[str, str]:
+def save(nets: Nets, iteration: int, fs: Fs = SYSTEM) -> tuple[str, str]:
     """Write a half's weights and solver state.
 
     Returns:
@@ -46,12 +46,12 @@ def save(half: Half, iteration: int, fs: Fs = SYSTEM) -> tuple[str, str]:
             room again, and the same call may be tried again.
     """
     # The solver writes at its prefix, under its own count of updates.
-    written = Snapshot(half.resolved.solver.snapshot_prefix, half.solver.iter)
-    target = half.resolved.dir.at(iteration)
+    written = Snapshot(nets.resolved.solver.snapshot_prefix, nets.solver.iter)
+    target = nets.resolved.dir.at(iteration)
     try:
-        _snapshot(half, written, fs)
+        _snapshot(nets, written, fs)
         message = caffe_pb2.SolverState.FromString(read_whole(written.state, fs))
-        message.iter = iteration * half.resolved.updates_per_iteration
+        message.iter = iteration * nets.resolved.updates_per_iteration
         message.learned_net = target.weights
         # The model comes last: a snapshot whose model is there is complete.
         write_atomically(target.state, message.SerializeToString(), fs)
@@ -67,19 +67,19 @@ def save(half: Half, iteration: int, fs: Fs = SYSTEM) -> tuple[str, str]:
     return target.weights, target.state
 
 
-def _snapshot(half: Half, written: Snapshot, fs: Fs) -> None:
+def _snapshot(nets: Nets, written: Snapshot, fs: Fs) -> None:
     """Let the solver write its files; an error of the disk is raised as OSError."""
     if backend.provider == "bvlc":
-        _find_room(half, written, fs)
+        _find_room(nets, written, fs)
     try:
-        half.solver.snapshot()
+        nets.solver.snapshot()
     except Exception as error:
         if isinstance(error.__cause__, OSError):  # the engine says it in its own words
             raise error.__cause__ from error
         raise
 
 
-def _find_room(half: Half, written: Snapshot, fs: Fs) -> None:
+def _find_room(nets: Nets, written: Snapshot, fs: Fs) -> None:
     """Try whether the files that BVLC Caffe is about to write have room.
 
     It ends the process over a full or read-only disk, where waiting would save the run.
@@ -87,7 +87,7 @@ def _find_room(half: Half, written: Snapshot, fs: Fs) -> None:
     Raises:
         OSError: They have not.
     """
-    params = half.solver.net.params.values()
+    params = nets.solver.net.params.values()
     weights = sum(blob.data.nbytes for blobs in params for blob in blobs)
     descriptor = fs.open(written.room, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, 0o666)
     try:
@@ -102,7 +102,7 @@ def _find_room(half: Half, written: Snapshot, fs: Fs) -> None:
 
 
 def restore(
-    half: Half,
+    nets: Nets,
     iteration: int,
     test_batches: int = 0,
     progress: Callable[[], None] = lambda: None,
@@ -123,16 +123,16 @@ def restore(
         UsageError: There is no such snapshot.
         OSError: As the system says.
     """
-    files = half.resolved.dir.at(iteration)
+    files = nets.resolved.dir.at(iteration)
     for path in (files.weights, files.state):
         if not os.path.exists(path):
             raise UsageError(
-                f"{path}: missing; {half.role} cannot continue from iteration {iteration}"
+                f"{path}: missing; {nets.name} cannot continue from iteration {iteration}"
             )
-    _restore_solver(half, files, on_blocked, fs)
-    _skip(half.train, half.resolved.train, iteration * half.resolved.solver.iter_size, progress)
+    _restore_solver(nets, files, on_blocked, fs)
+    _skip(nets.train, nets.resolved.train, iteration * nets.resolved.solver.iter_size, progress)
     if test_batches:
-        _skip(half.test, half.resolved.test, test_batches, progress)
+        _skip(nets.test, nets.resolved.test, test_batches, progress)
 
 
 def _skip(net: NetDriver, graph: NetGraph, batches: int, progress: Callable[[], None]) -> None:
@@ -143,7 +143,7 @@ def _skip(net: NetDriver, graph: NetGraph, batches: int, progress: Callable[[], 
         progress()
 
 
-def _restore_solver(half: Half, files: Snapshot, on_blocked: Callable[[str], None], fs: Fs) -> None:
+def _restore_solver(nets: Nets, files: Snapshot, on_blocked: Callable[[str], None], fs: Fs) -> None:
     """Restore from a copy that says where the caffemodel is now.
 
     A solverstate names its caffemodel as it was called then; once the run directory has been moved,
@@ -152,15 +152,15 @@ def _restore_solver(half: Half, files: Snapshot, on_blocked: Callable[[str], Non
     with open(files.state, "rb", opener=regular_only) as file:
         message = caffe_pb2.SolverState.FromString(file.read())
     message.learned_net = files.weights
-    copy = Snapshot(f"{half.resolved.solver.snapshot_prefix}_restore", files.iteration).state
+    copy = Snapshot(f"{nets.resolved.solver.snapshot_prefix}_restore", files.iteration).state
     wait_for_room(
         lambda: write_atomically(copy, message.SerializeToString()),
-        half.config.exchange.storage_timeout_s,
+        nets.config.exchange.storage_timeout_s,
         fs,
         on_blocked,
     )
     try:
-        half.solver.restore(copy)
+        nets.solver.restore(copy)
     finally:
         os.unlink(copy)
 

@@ -16,7 +16,7 @@ from dualnet.fs import SYSTEM
 from dualnet.process.stopping import Stopper
 from dualnet.report.log import CaffeLog
 from dualnet.train.checkpoint import caffe_files, commit, extras
-from dualnet.train.net.nets import Half
+from dualnet.train.net.nets import Nets
 
 __all__ = ["Checkpointer"]
 
@@ -27,7 +27,7 @@ class Checkpointer:
     Args:
         half: Its nets.
         log: Told what is written and what the disk refuses.
-        channel: The way to the other half, which may have something to keep.
+        channel: The way to the other nets, which may have something to keep.
         stopper: No signal cuts one in two.
         report: Shows what holds the half up, but for the log.
 
@@ -39,18 +39,18 @@ class Checkpointer:
 
     def __init__(
         self,
-        half: Half,
+        nets: Nets,
         log: CaffeLog,
         channel: Optional[Channel],
         stopper: Stopper,
         report: Callable[[str], None],
     ) -> None:
-        self.half, self.log, self.dir = half, log, half.resolved.dir
+        self.nets, self.log, self.dir = nets, log, nets.resolved.dir
         self.channel, self.stopper = channel, stopper
         self.latest = -1
         self._report = report
         self._state = "running"
-        timeout_s = half.config.exchange.storage_timeout_s
+        timeout_s = nets.config.exchange.storage_timeout_s
         counters = channel.counters if channel is not None else Counters()
         storage = partial(Storage, SYSTEM, self.dir.run.path, timeout_s, counters)
         self._storage = storage(self._on_blocked)
@@ -64,7 +64,7 @@ class Checkpointer:
             batches: Test batches done.
             progress: Called again and again while data are passed over.
         """
-        caffe_files.restore(self.half, iteration, batches, progress, self._report, self.stopper.fs)
+        caffe_files.restore(self.nets, iteration, batches, progress, self._report, self.stopper.fs)
         self.latest = iteration
         path = self.dir.at(iteration).state
         # Caffe's words (tools/caffe.cpp); readers of the log drop the lines that come again.
@@ -87,7 +87,7 @@ class Checkpointer:
             StorageFailed: It could not be written for `exchange.storage_timeout_s`; those before
                 it stand.
         """
-        what = f"{self.half.role}'s checkpoint of iteration {record.iteration} in {self.dir.run}"
+        what = f"{self.nets.name}'s checkpoint of iteration {record.iteration} in {self.dir.run}"
         self._storage.attempt("write", what, partial(self._try_to_write, record))
 
     def mark_complete(self) -> None:
@@ -103,10 +103,10 @@ class Checkpointer:
         self._storage.timeout_s = self.quiet_storage.timeout_s = 0.0
 
     def _try_to_write(self, record: commit.Commit) -> None:
-        half, iteration = self.half, record.iteration
+        nets, iteration = self.nets, record.iteration
         # Held here and not around all tries: a signal may end the waiting for a full disk.
         with self.stopper.held():
-            paths = caffe_files.save(half, iteration)
+            paths = caffe_files.save(nets, iteration)
             self.log.snapshot(*paths)
             extra = [
                 path
@@ -114,12 +114,12 @@ class Checkpointer:
                 for path in extras.save(kind, owner, self.dir.at(iteration))
             ]
             commit.write(self.dir, record, *paths, *extra)
-            commit.prune(self.dir, half.config.train.keep, iteration)
+            commit.prune(self.dir, nets.config.train.keep, iteration)
             self.latest = iteration
 
     def _extras(self) -> list[tuple[str, Optional[extras.Stateful]]]:
         """What a checkpoint holds beside Caffe's files."""
-        return [("exchange", self.channel), ("momentum", self.half.update_rule)]
+        return [("exchange", self.channel), ("momentum", self.nets.update_rule)]
 
     def _on_blocked(self, state: str) -> None:
         """The disk refuses a checkpoint, or takes it again: say so to whoever looks."""

@@ -1,22 +1,21 @@
-"""The gradient-fidelity meter: how net1's gradient compares with the back-propagated one.
+"""The gradient-fidelity meter: how a piece's gradient compares with the back-propagated one.
 
-Every `coupling.fidelity_interval` iterations net2 sends dL/dp too. net1 back-propagates it, then
-its own loss, and logs for the layers below the cut, each and together,
+Every `coupling.fidelity_interval` iterations the piece above sends dL/dp too. The piece below
+back-propagates it, then its own loss, and logs for its layers before the cut, each and together,
 
     cosine  <own, true> / |own| |true|        1: the same direction; 0: nothing to do with it
     ratio   |own| / |true|                    1: the same length
 
-L is net2's loss through conv3p, so p is where both halves agree on what the gradient is.
+L is the labels' loss through conv3p, so p is where both pieces agree on what the gradient is. A
+piece in the middle hands on what the true gradient has become at its own inputs.
 """
 
 from __future__ import annotations
 
-from typing import Callable
-
 import numpy as np
 
 from dualnet.train.net.driver import NetDriver
-from dualnet.train.net.nets import Half
+from dualnet.train.net.nets import Nets
 
 __all__ = ["FidelityMeter", "PREFIX", "is_due"]
 
@@ -27,21 +26,28 @@ Diffs = dict[str, np.ndarray]
 
 
 def is_due(interval: int, iteration: int) -> bool:
-    """Whether the gradients are compared in an iteration; both halves ask."""
+    """Whether the gradients are compared in an iteration; both pieces at a cut ask."""
     return interval > 0 and iteration % interval == 0
 
 
 class FidelityMeter:
-    """net1's side.
+    """The side of the piece below the cut.
 
     Args:
-        half: net1's net and solver.
+        nets: Its nets.
+        interval: Iterations between two comparisons (0: none).
+
+    Attributes:
+        at_inputs: dL/d(cut blob) of the labels' loss at the cut below this piece, by blob; of the
+            batch measured last, {} where none was.
     """
 
-    def __init__(self, half: Half) -> None:
-        self.interval = half.config.coupling.fidelity_interval
+    def __init__(self, nets: Nets, interval: int) -> None:
+        self.interval = interval
         #: Layers whose gradients are compared.
-        self.layers = half.learning_below_cut
+        self.layers = nets.learning_before_cut
+        self.inputs = nets.resolved.below.cut.blobs if nets.resolved.below else []
+        self.at_inputs: Diffs = {}
         self._gradients: Diffs = {}
         self._true: Diffs = {}
 
@@ -62,40 +68,40 @@ class FidelityMeter:
         """Back-propagate the true gradient, if it came; parameter diffs are as before after it.
 
         Args:
-            net: Holds the batch's activations.
-            is_first: Whether the batch is its iteration's first; the gradients of further ones are
-                added to those before.
+            net: Holds the batch.
+            is_first: The batch is its iteration's first; else its gradients are added.
         """
+        self.at_inputs = {}
         if not self._gradients:
             return
         before = {} if is_first else net.parameter_diffs()
         net.net.clear_param_diffs()
         net.backward_from(self._gradients)
-        found = self._below(net)
+        self.at_inputs = {blob: np.array(net.diff(blob)) for blob in self.inputs}
+        found = self._before_cut(net)
         net.net.clear_param_diffs()
         net.set_parameter_diffs(before)
         if not is_first:
             found = {name: self._true[name] + diff for name, diff in found.items()}
         self._true = found
 
-    def compare(self, net: NetDriver, show: Callable[[dict[str, float]], None]) -> None:
-        """Show how net1's own gradient, which `backward` has just made, compares with it.
+    def compare(self, net: NetDriver) -> dict[str, float]:
+        """How the piece's own gradient, which `backward` has just made, compares with it.
 
-        Args:
-            net: Holds it.
-            show: Takes the series by name.
+        Returns:
+            Series for the log, {} where nothing was measured.
         """
         if not self._gradients:
-            return
-        own, true = self._below(net), self._true
+            return {}
+        own, true = self._before_cut(net), self._true
         series = dict(zip(("fidelity_cosine", "fidelity_ratio"), _compared(own, true)))
         for layer in self.layers:
             names = [name for name in true if name.rpartition(".")[0] == layer]
             cosine, ratio = _compared({n: own[n] for n in names}, {n: true[n] for n in names})
             series[f"fidelity_cosine_{layer}"], series[f"fidelity_ratio_{layer}"] = cosine, ratio
-        show(series)
+        return series
 
-    def _below(self, net: NetDriver) -> Diffs:
+    def _before_cut(self, net: NetDriver) -> Diffs:
         diffs = net.parameter_diffs()
         return {name: d for name, d in diffs.items() if name.rpartition(".")[0] in self.layers}
 

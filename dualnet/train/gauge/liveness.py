@@ -1,6 +1,6 @@
-"""Does net1 learn at all? Three ways in which the thesis's net1 did not, looked for as it trains.
+"""Does a piece learn at all? Three ways in which the thesis's net1 did not, checked as it trains.
 
-- frozen: its weights below the cut stand still (a Python loss without loss_weight, section 10.4);
+- frozen: its weights before the cut do not change (a Python loss without loss_weight, 10.4);
 - collapse: its outputs shrink to nothing (the Euclidean loss, section 10.3);
 - ascent: its updates climb its loss (the flipped sign, section 10.6).
 
@@ -17,7 +17,7 @@ from dualnet.config import Liveness
 from dualnet.errors import TrainingFailed
 from dualnet.report.log import CaffeLog
 from dualnet.train.net.driver import NetDriver
-from dualnet.train.net.nets import Half
+from dualnet.train.net.nets import Nets
 
 __all__ = ["LivenessCheck"]
 
@@ -26,18 +26,18 @@ _CLIMBS = 3
 
 
 class LivenessCheck:
-    """Looks at net1 around its updates, every `liveness.interval` iterations.
+    """Checks a piece around its updates, every `liveness.interval` iterations.
 
     Args:
-        half: net1's net and solver.
+        nets: The nets of a piece that has another above it.
         log: Takes the warnings, one of each kind.
     """
 
-    def __init__(self, half: Half, log: CaffeLog) -> None:
-        self.settings: Liveness = half.config.liveness
-        self.net, self.log = half.train, log
-        self.outputs = list(half.resolved.compared.values())
-        self.layers = half.learning_below_cut
+    def __init__(self, nets: Nets, log: CaffeLog) -> None:
+        self.settings: Liveness = nets.config.liveness
+        self.net, self.log, self.name = nets.train, log, nets.name
+        self.outputs = list(nets.resolved.compared_above.values())
+        self.layers = nets.learning_before_cut
         self._weights: dict[str, np.ndarray] = {}
         self._diffs: dict[str, np.ndarray] = {}
         self._seen: dict[str, np.ndarray] = {}
@@ -63,8 +63,8 @@ class LivenessCheck:
         if share < self.settings.collapse_share:
             self._find(
                 "collapse", iteration,
-                f"the outputs that net1 compares have shrunk to {share:.2g} of their largest "
-                "length: the loss is met by making everything small; use target gradient",
+                f"the outputs that {self.name} compares have shrunk to {share:.2g} of their "
+                "largest length: the loss is met by making everything small; use target gradient",
             )  # fmt: skip
 
     def after_update(self, iteration: int) -> None:
@@ -75,16 +75,17 @@ class LivenessCheck:
         if self._seen and all(np.array_equal(now[name], self._seen[name]) for name in now):
             self._find(
                 "frozen", iteration,
-                f"net1's weights have not moved for {self.settings.interval} iterations: nothing "
-                "reaches them; give net1's loss a loss_weight, and net1 a learning rate",
+                f"{self.name}'s weights have not changed for {self.settings.interval} iterations: "
+                f"nothing reaches them; give its loss a loss_weight, and {self.name} a "
+                "learning rate",
             )  # fmt: skip
         rise = sum(float(np.vdot(now[n] - self._weights[n], self._diffs[n])) for n in now)
         self._climbs = self._climbs + 1 if rise > 0 else 0
         if self._climbs == _CLIMBS:
             self._find(
                 "ascent", iteration,
-                f"net1's updates have climbed its loss at {_CLIMBS} looks in succession; check the "
-                "signs of loss_weight, learning rate and update.ascend",
+                f"{self.name}'s updates have climbed its loss at {_CLIMBS} looks in succession; "
+                "check the signs of loss_weight, learning rate and update.ascend",
             )  # fmt: skip
         self._seen, self._weights, self._diffs = now, {}, {}
 
@@ -96,7 +97,7 @@ class LivenessCheck:
         action = getattr(self.settings, kind)
         if action == "stop":
             raise TrainingFailed(
-                f"net1: at iteration {iteration} {message}; or set liveness.{kind}=warn"
+                f"{self.name}: at iteration {iteration} {message}; or set liveness.{kind}=warn"
             )
         if action == "warn" and kind not in self._told:
             self._told.add(kind)

@@ -1,115 +1,160 @@
-"""net1 runs ahead: batches whose activations wait for net2's answer (`train.schedule: overlapped`).
+"""Where the activations of batches are that wait for their answer.
 
-With staleness S a batch's answer is applied S updates after the batch went up. What the backward
-pass then needs, the batch's own activations, is either kept, in S further copies of net1 that share
-its weights (the memory of S + 1 batches, no more work), or computed again from the kept images (one
-more forward pass, with the weights of now).
+A piece that runs ahead of its answers (schedule.py) needs a batch's own activations for the
+backward pass when its answer comes. They are either kept, in further copies of the net that share
+its weights (the memory of as many batches, no more work), or computed again from the kept inputs
+(one more forward pass, with the weights of now).
 """
 
 from __future__ import annotations
 
-from typing import Any, Optional
-
-import numpy as np
+from typing import Callable, Optional, Protocol
 
 from dualnet.backend import caffe
 from dualnet.cut.graph import solver_states
 from dualnet.cut.upstream import data_layers, sources
+from dualnet.train.loop.messages import Blobs
 from dualnet.train.net.driver import NetDriver, net_state
-from dualnet.train.net.nets import Half
+from dualnet.train.net.nets import Nets
 
-__all__ = ["make_memory"]
+__all__ = ["ActivationStore", "make_activation_store"]
 
 
-class Present:
-    """Nothing is kept: each batch is answered before the next is read (S = 0)."""
+class ActivationStore(Protocol):
+    """Which net holds which batch. Batches are known by their number in the training."""
 
-    def __init__(self, half: Half) -> None:
-        self.half, self.net = half, half.train
-        self.sources = sources(half.resolved.train)
-        self.data_layers = data_layers(half.resolved.train)
-        layers = half.resolved.train.layers
-        self.tops = [str(top) for place in self.data_layers for top in layers[place].top]
+    def load(
+        self, number: int, last: Optional[int], arrays: Optional[Blobs]
+    ) -> tuple[NetDriver, float]:
+        """Run the next batch up to a layer.
 
-    def load(self, number: int, last: int) -> tuple[NetDriver, float]:
-        """Read the next batch and run it up to a layer.
+        Args:
+            number: Of the batch.
+            last: The last layer to run; None: all.
+            arrays: What came up from the piece below; None: the net reads its own data.
 
         Returns:
             The net that holds it, and the loss of the layers that were run.
         """
+
+    def recall(self, number: int, last: Optional[int]) -> NetDriver:
+        """The net that holds a batch's activations up to layer `last` (None: of all layers)."""
+
+
+class NoLookahead:
+    """Each batch is answered before the next goes up: one net does."""
+
+    def __init__(self, nets: Nets) -> None:
+        self.nets, self.net = nets, nets.train
+        self.sources = sources(nets.resolved.train)
+        self.data_layers = data_layers(nets.resolved.train)
+        layers = nets.resolved.train.layers
+        self.tops = [str(top) for place in self.data_layers for top in layers[place].top]
+
+    def load(
+        self, number: int, last: Optional[int], arrays: Optional[Blobs]
+    ) -> tuple[NetDriver, float]:
+        """See `ActivationStore.load`."""
+        if arrays is not None:
+            self.net.feed(arrays)
         return self.net, self.net.forward(last=last)
 
     def recall(self, number: int, last: Optional[int]) -> NetDriver:
-        """The net that holds a batch's activations up to layer `last`."""
+        """See `ActivationStore.recall`."""
         return self.net
 
-    def read(self) -> dict[str, np.ndarray]:
+    def read(self) -> Blobs:
         """Copies of the next batch, from the net whose data layers are in use."""
-        self.half.train.run(self.data_layers)
-        return self.batch()
+        self.nets.train.run(self.data_layers)
+        return self.held()
 
-    def batch(self) -> dict[str, np.ndarray]:
+    def held(self) -> Blobs:
         """Copies of the batch that stands in that net."""
-        return {top: self.half.train.data(top).copy() for top in self.tops}
+        return {top: self.nets.train.data(top).copy() for top in self.tops}
 
 
-class Kept(Present):
-    """One net for each batch that may be under way; all share weights, each has its activations."""
+class KeepActivations(NoLookahead):
+    """One net for each batch that may be under way; all share weights, each has its activations.
 
-    def __init__(self, half: Half, staleness: int) -> None:
-        super().__init__(half)
-        self.nets = [half.train, *(_twin(half) for _ in range(staleness))]
+    Args:
+        nets: The piece's nets.
+        ahead: Batches that may be up while the answer to an earlier one is awaited.
+    """
 
-    def load(self, number: int, last: int) -> tuple[NetDriver, float]:
-        net = self.nets[number % len(self.nets)]
-        if net is self.half.train:
-            self.half.train.run(self.data_layers)
+    def __init__(self, nets: Nets, ahead: int) -> None:
+        super().__init__(nets)
+        self.copies = [nets.train, *(_twin(nets) for _ in range(ahead))]
+
+    def load(
+        self, number: int, last: Optional[int], arrays: Optional[Blobs]
+    ) -> tuple[NetDriver, float]:
+        """See `ActivationStore.load`."""
+        net = self.copies[number % len(self.copies)]
+        if net is not self.nets.train:
+            net.net.share_with(self.nets.train.net)
+        if arrays is not None:
+            net.feed(arrays)
+            return net, net.forward(last=last)
+        if net is self.nets.train:
+            self.nets.train.run(self.data_layers)
         else:
             # Only the first net's data layers read, so that batches come in their order; it may
             # still need the images that it holds.
-            held = self.batch()
+            held = self.held()
             net.put(self.read())
-            self.half.train.put(held)
-            net.net.share_with(self.half.train.net)
+            self.nets.train.put(held)
         return net, net.forward_without(self.sources, last)
 
     def recall(self, number: int, last: Optional[int]) -> NetDriver:
-        return self.nets[number % len(self.nets)]
+        """See `ActivationStore.recall`."""
+        return self.copies[number % len(self.copies)]
 
 
-class Recomputed(Present):
-    """The images are kept, and run again when the answer has come."""
+class RecomputeActivations(NoLookahead):
+    """The inputs are kept, and run again when the answer has come."""
 
-    def __init__(self, half: Half) -> None:
-        super().__init__(half)
-        self.batches: dict[int, dict[str, np.ndarray]] = {}
+    def __init__(self, nets: Nets) -> None:
+        super().__init__(nets)
+        #: By number: the batch, and how it goes into the net again.
+        self.batches: dict[int, tuple[Blobs, Callable[[Blobs], None]]] = {}
 
-    def load(self, number: int, last: int) -> tuple[NetDriver, float]:
-        self.batches[number] = self.read()
-        return self.net, self.net.forward_without(self.sources, last)
+    def load(
+        self, number: int, last: Optional[int], arrays: Optional[Blobs]
+    ) -> tuple[NetDriver, float]:
+        """See `ActivationStore.load`."""
+        if arrays is None:
+            self.batches[number] = self.read(), self.net.put
+            return self.net, self.net.forward_without(self.sources, last)
+        self.batches[number] = arrays, self.net.feed
+        self.net.feed(arrays)
+        return self.net, self.net.forward(last=last)
 
     def recall(self, number: int, last: Optional[int]) -> NetDriver:
-        self.net.put(self.batches.pop(number))
-        self.half.seed(number)  # the same dropout
+        """See `ActivationStore.recall`."""
+        batch, put_in = self.batches.pop(number)
+        put_in(batch)
+        self.nets.seed(number)  # the same dropout
         self.net.forward_without(self.sources, last)
         return self.net
 
 
-def make_memory(half: Half) -> Any:
-    """What `train.schedule`, `train.staleness` and `train.stale_activations` ask for."""
-    train = half.config.train
-    if not train.batches_ahead:
-        return Present(half)
-    return (
-        Kept(half, train.batches_ahead * half.resolved.iter_size)
-        if train.stale_activations == "keep"
-        else Recomputed(half)
-    )
+def make_activation_store(nets: Nets, ahead: int) -> ActivationStore:
+    """What the schedule and `train.stale_activations` ask for.
+
+    Args:
+        nets: The piece's nets.
+        ahead: Batches that may be up while the answer to an earlier one is awaited.
+    """
+    if not ahead:
+        return NoLookahead(nets)
+    if nets.config.train.stale_activations == "keep":
+        return KeepActivations(nets, ahead)
+    return RecomputeActivations(nets)
 
 
-def _twin(half: Half) -> NetDriver:
-    path = half.resolved.dir.net
-    state = solver_states(half.resolved.solver).get("TRAIN")
+def _twin(nets: Nets) -> NetDriver:
+    path = nets.resolved.dir.net
+    state = solver_states(nets.resolved.solver).get("TRAIN")
     twin = caffe.Net(path, caffe.TRAIN, **net_state(state))
-    twin.share_with(half.train.net)
+    twin.share_with(nets.train.net)
     return NetDriver(twin, path)

@@ -1,10 +1,8 @@
 """The batches of one iteration: the solver's `iter_size` of them make an update.
 
-Caffe adds up their gradients and takes the mean (solver.cpp, Normalize in sgd_solver.cpp); so do
-both halves, each for its own weights. Every such batch goes up and is answered by itself:
-
-    net1   up 0 | learn 0 | up 1 | learn 1, update | up 0 ...
-    net2          answer 0       | answer 1, update
+Caffe adds up their gradients and takes the mean (solver.cpp, Normalize in sgd_solver.cpp); so does
+each piece, for its own weights. Every such batch goes up and is answered by itself; schedule.py has
+the order.
 """
 
 from __future__ import annotations
@@ -49,8 +47,8 @@ class MicroBatch:
         """Whether the update comes after it."""
         return self.part == self.parts - 1
 
-    def stage(self, name: str) -> str:
-        """What its message is called: `up`, or where an iteration has several `up-00002`."""
+    def kind(self, name: str) -> str:
+        """The kind of its message: `up`, or where an iteration has several batches `up-00002`."""
         return name if self.parts == 1 else f"{name}-{self.part:05d}"
 
 

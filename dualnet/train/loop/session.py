@@ -24,17 +24,17 @@ from dualnet.train.checkpoint.checkpointer import Checkpointer
 from dualnet.train.gauge.convergence import has_converged
 from dualnet.train.gauge.status_file import Vitals
 from dualnet.train.net.driver import Output
-from dualnet.train.net.nets import Half
+from dualnet.train.net.nets import Nets
 from dualnet.train.net.resolve import NEVER
 
 __all__ = ["Session"]
 
 
 class Session:
-    """One half's run.
+    """One piece's run.
 
     Args:
-        half: What is trained.
+        nets: What is trained.
         log: Where its lines go.
         channel: The way to the other half, whose message counts belong in a checkpoint.
         stopper: Knows whether a signal asks to stop.
@@ -42,24 +42,24 @@ class Session:
 
     def __init__(
         self,
-        half: Half,
+        nets: Nets,
         log: CaffeLog,
         channel: Optional[Channel] = None,
         stopper: Optional[Stopper] = None,
     ) -> None:
-        solver = half.resolved.solver
-        self.half, self.log, self.dir = half, log, half.resolved.dir
+        solver = nets.resolved.solver
+        self.nets, self.log, self.dir = nets, log, nets.resolved.dir
         self.channel, self.stopper = channel, stopper or Stopper(0.0)
-        self.max_iter = half.resolved.max_iter
+        self.max_iter = nets.resolved.max_iter
         self.test_iter: int = solver.test_iter[0] if solver.test_iter else 0
         self.test_interval: int = solver.test_interval if solver.test_interval != NEVER else 0
         self.test_initialization: bool = solver.test_initialization
-        self.display = half.resolved.display
+        self.display = nets.resolved.display
         self.snapshot_interval: int = solver.snapshot
-        self.stop_on_nan = half.config.train.stop_on_nan
+        self.stop_on_nan = nets.config.train.stop_on_nan
         self.vitals = Vitals(self.dir, self.max_iter, channel)
         self.iteration = 0
-        self.checkpoints = Checkpointer(half, log, channel, self.stopper, self._report)
+        self.checkpoints = Checkpointer(nets, log, channel, self.stopper, self._report)
         log.attempt = partial(self.checkpoints.quiet_storage.attempt, "write", str(log.path))
         #: The run's number, which its checkpoints name (identity.py).
         self.run = ""
@@ -77,11 +77,11 @@ class Session:
         self.on_progress: Optional[Callable[[int], None]] = None
         #: Whether the convergence criterion, and not the solver, has set max_iter.
         self.has_converged = False
-        #: net1's |x - z| / |x| of the last answer; where nothing is compared, nothing is apart.
+        #: |x - z| / |x| of the last answer from above; where nothing is compared, 0.
         self.residual = 0.0
         self._average = max(1, solver.average_loss)
         self._losses: deque[float] = deque(
-            maxlen=max(self._average, 2 * half.config.convergence.window)
+            maxlen=max(self._average, 2 * nets.config.convergence.window)
         )
         self._test_sums: list[Output] = []
         self._test_batches = 0
@@ -91,6 +91,8 @@ class Session:
         self._place: Optional[tuple[int, int]] = None
         #: Whether batches are ahead of their answers: no place to continue from, either.
         self.is_ahead = False
+        #: The most iterations whose batches are up before the answer to an earlier one is applied.
+        self.in_flight = nets.config.batches_ahead(nets.config.names[0])
 
     def train(self, step: Callable[[int], None], test: Callable[[int], None]) -> None:
         """Do what is still to do, up to max_iter.
@@ -112,7 +114,7 @@ class Session:
 
         The final snapshot is taken after the last one, so that no failing test can lose it.
         """
-        self.log.solving(self.half.resolved.net.name)
+        self.log.solving(self.nets.resolved.net.name)
         self._stand()
         while self.iteration < self.max_iter:
             yield self.iteration
@@ -200,7 +202,7 @@ class Session:
         sent, received = self._place
         self.checkpoints.write(
             commit.Commit(
-                self.half.role, self.iteration, self.epoch, sent, received, list(self._losses),
+                self.nets.name, self.iteration, self.epoch, sent, received, list(self._losses),
                 converged=self.has_converged, last=self.max_iter if self.has_converged else 0,
                 residual=self.residual, run=self.run,
             )
@@ -255,18 +257,18 @@ class Session:
         self.loss = float(np.mean(list(self._losses)[-self._average :]))
         self._is_shown = is_due or bool(self.display and iteration % self.display == 0)
         if self._is_shown:
-            found = (outputs or self.half.train.outputs)()
+            found = (outputs or self.nets.train.outputs)()
             self.log.training(
                 iteration,
                 self.loss,
                 {**{name: values for name, values, _ in found}, **(extra() if extra else {})},
-                learning_rate=self.half.update_rule.rate(),
+                learning_rate=self.nets.update_rule.rate(),
                 loss_weights={name: weight for name, _, weight in found},
             )
         if self.stop_on_nan and not math.isfinite(loss):
             raise TrainingFailed(
-                f"{self.half.role}: the loss is {loss} at iteration {iteration}, at learning rate "
-                f"{self.half.update_rule.rate():g}; lower the learning rate, or set "
+                f"{self.nets.name}: the loss is {loss} at iteration {iteration}, at learning rate "
+                f"{self.nets.update_rule.rate():g}; lower the learning rate, or set "
                 "train.stop_on_nan=false to train on"
             )
 
@@ -275,12 +277,12 @@ class Session:
 
         Args:
             iteration: Whose loss has just been shown.
-            residual: net1's |x - z| / |x| of the iteration before.
+            residual: The largest |x - z| / |x| of the pieces below, of the iteration before.
         """
-        criterion = self.half.config.convergence
+        criterion = self.nets.config.convergence
         if iteration + 1 < self.max_iter and has_converged(criterion, self._losses, residual):
-            # What net1 has sent ahead is trained with.
-            self.end_after(iteration + self.half.config.train.batches_ahead)
+            # What the first piece has sent ahead is trained with.
+            self.end_after(iteration + self.in_flight)
 
     def end_after(self, iteration: int) -> None:
         """Make this the last iteration: the training has converged."""

@@ -13,7 +13,7 @@ import numpy as np
 from dualnet.cut.inserted import blobs_of, numbers_of
 from dualnet.errors import ConfigError
 
-__all__ = ["Layer", "NetDriver", "Output", "batch_of", "net_state"]
+__all__ = ["Layer", "NetDriver", "Output", "net_state"]
 
 #: A layer: its place among the prototxt's layers of the phase, or its name if no other has it.
 Layer = Union[int, str]
@@ -305,14 +305,3 @@ def _with_axes_of(wanted: Sequence[int], shape: Sequence[int]) -> list[int]:
     while len(sizes) > count and sizes[-1] == 1:
         sizes.pop()
     return sizes + [1 for size in wanted[len(sizes) :] if size == 1]
-
-
-def batch_of(net: NetDriver, blobs: list[str], labels: list[str]) -> dict[str, np.ndarray]:
-    """The cut blobs, (N, C, H, W) each, and the labels, mostly (N,), that a net has just made."""
-    flat = {label: _flat(net.data(label)) for label in labels}
-    return {**{blob: net.data(blob) for blob in blobs}, **flat}
-
-
-def _flat(labels: np.ndarray) -> np.ndarray:
-    """One label a sample as (N,), which MemoryData wants; what is larger stays as it is."""
-    return labels.reshape(-1) if labels.size == len(labels) else labels

@@ -18,7 +18,7 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 
-from dualnet.config import Config
+from dualnet.config import Config, below
 from dualnet.cut.graph import NetGraph, read_solver, solver_states
 from dualnet.cut.solver_nets import net_of
 from dualnet.errors import ConfigError
@@ -69,22 +69,22 @@ def start_from(config: Config, resolved: Resolved, net: Any, say: Say, warn: Say
     left = [name for name in target.shapes if name not in given]
     if left:
         warn(
-            f"{_counted(left)} of {resolved.role} got weights from no file and "
+            f"{_counted(left)} of {resolved.name} got weights from no file and "
             f"{'begins' if len(left) == 1 else 'begin'} with the prototxt's fillers: {_some(left)}"
         )
 
 
 class _Target:
-    """The net that takes weights, and what the run's other net is made of.
+    """The net that takes weights, and what the run's other nets are made of.
 
     Args:
         config: The run.
-        resolved: The half's prototxt.
+        resolved: The piece's prototxt.
         net: Its net.
     """
 
     def __init__(self, config: Config, resolved: Resolved, net: Any) -> None:
-        self.role, self._net = resolved.role, net
+        self.name, self._net = resolved.name, net
         #: Layer name to its parameters' shapes, for layers that have some.
         self.shapes: dict[str, list[tuple[int, ...]]] = {}
         self._places: dict[str, int] = {}
@@ -102,22 +102,27 @@ class _Target:
             for i, param in enumerate(layer.param)
             if param.name
         }
-        self.other = {"net1": "net2", "net2": "net1"}.get(resolved.role, "")
-        self._others = _layers_of(config, self.other) if self.other else []
-        #: net2's dual layers by the layer that each is the dual of.
+        others = [name for name in config.names if name != self.name]
+        #: Layer name to the other pieces that have one of it.
+        self.others: dict[str, list[str]] = {}
+        for piece in others if self.name in config.names else []:
+            for layer in _layers_of(config, piece):
+                self.others.setdefault(layer, []).append(piece)
+        #: This piece's copies of dual layers to the layers that they are copies of, the nearest
+        #: first.
         self._duals = {
-            source: dual
-            for source, dual in config.cut.dual.items()
-            if resolved.role == "net2" and dual in self.shapes
+            dual: sources
+            for dual, sources in _originals(config, self.name).items()
+            if dual in self.shapes
         }
 
     def is_others(self, layer: StoredLayer) -> bool:
-        """Whether only the other half has the layer."""
-        return layer.name not in self._layers and layer.name in self._others
+        """Whether only other pieces have the layer."""
+        return layer.name not in self._layers and layer.name in self.others
 
     def is_unknown(self, layer: StoredLayer) -> bool:
-        """Whether neither half has the layer."""
-        return layer.name not in self._layers and layer.name not in self._others
+        """Whether no piece has the layer."""
+        return layer.name not in self._layers and layer.name not in self.others
 
     def check(self, file: WeightsFile) -> None:
         """Refuse a file that Caffe would take without using it, or end the process over."""
@@ -137,8 +142,9 @@ class _Target:
                 f"{what}none of its layers ({_some(names)}) has weights; name a file that a "
                 "training has saved"
             )
-        mine = f"{self.role}'s ({_some(self.shapes)})"
-        theirs = f" or {self.other}'s ({_some(self._others)})" if self._others else ""
+        mine = f"{self.name}'s ({_some(self.shapes)})"
+        names = list(dict.fromkeys(name for found in self.others.values() for name in found))
+        theirs = f" or {', '.join(names)}'s ({_some(self.others)})" if names else ""
         return (
             f"{what}none of its layers with weights ({_some(file.with_weights)}) is one of "
             f"{mine}{theirs}; weights are copied by layer name: rename layers, or leave the file "
@@ -149,7 +155,7 @@ class _Target:
         """Raise ConfigError unless the net's layer `name` can take the stored parameters."""
         wanted = self.shapes.get(name, [])
         where = f"weights: {file.path}: layer {layer.name}"
-        here = f"in {self.role}" + ("" if name == layer.name else f"'s {name}")
+        here = f"in {self.name}" + ("" if name == layer.name else f"'s {name}")
         remedy = "rename the layer in the prototxt to let it begin with its own fillers"
         is_whole = sorted(layer.shapes) == list(range(len(wanted)))
         if not is_whole and not (file.is_hdf5 and self._may_share(name, layer)):
@@ -190,14 +196,15 @@ class _Target:
     def fill_duals(
         self, files: Sequence[WeightsFile], given: Collection[str]
     ) -> list[tuple[str, str]]:
-        """Let net2's dual layers for which no file has weights take their originals'.
+        """Let copies of dual layers for which no file has weights take their originals'.
 
         Returns:
             For each the dual layer and a line for the log.
         """
         done = []
-        for source, dual in self._duals.items():
-            file = _last_with(files, source)
+        for dual, sources in self._duals.items():
+            found = [(name, _last_with(files, name)) for name in sources]
+            source, file = next(((n, one) for n, one in found if one), ("", None))
             if dual in given or file is None:
                 continue
             self._compare(file, file.with_weights[source], dual)
@@ -205,6 +212,18 @@ class _Target:
             line = f"Copying source layer {source} to its dual {dual}, from {file.path}"
             done.append((dual, line))
         return done
+
+
+def _originals(config: Config, name: str) -> dict[str, list[str]]:
+    """A piece's copies of dual layers to the names of what they copy, the nearest first.
+
+    Where a cut's dual layer is itself a copy, its own originals follow.
+    """
+    end = below(config, name)
+    if end is None:
+        return {}
+    further = _originals(config, end.neighbour)
+    return {copy: [layer, *further.get(layer, [])] for layer, copy in end.cut.dual.items()}
 
 
 def _last_with(files: Sequence[WeightsFile], name: str) -> Optional[WeightsFile]:
@@ -215,8 +234,8 @@ def _last_with(files: Sequence[WeightsFile], name: str) -> Optional[WeightsFile]
 def _layers_of(config: Config, role: str) -> list[str]:
     """Names of a role's layers in training; none where its prototxt is not at hand.
 
-    The other half's prototxt is needed for words in the log alone, so that whatever is wrong with
-    it is for that half to say.
+    Another piece's prototxt is needed for words in the log alone, so that whatever is wrong with it
+    is for that piece to say.
     """
     try:
         solver = read_solver(config.piece(role).solver)
@@ -234,14 +253,15 @@ def _account(file: WeightsFile, target: _Target) -> str:
     left = [name for name, layer in stored.items() if target.is_others(layer)]
     lost = [name for name, layer in stored.items() if target.is_unknown(layer)]
     parts = [
-        f"weights for {len(got)} of {target.role}'s {_counted(target.shapes)} with weights"
+        f"weights for {len(got)} of {target.name}'s {_counted(target.shapes)} with weights"
         + (f" ({_some(got)})" if got else "")
     ]
     if left:
-        parts.append(f"{_counted(left)} left to {target.other} ({_some(left)})")
+        whose = dict.fromkeys(name for layer in left for name in target.others[layer])
+        parts.append(f"{_counted(left)} left to {', '.join(whose)} ({_some(left)})")
     if lost:
-        whose = "neither half has" if target.other else f"{target.role} does not have"
-        parts.append(f"{_counted(lost)} ignored, which {whose} ({_some(lost)})")
+        whose_not = "no piece has" if target.others else f"{target.name} does not have"
+        parts.append(f"{_counted(lost)} ignored, which {whose_not} ({_some(lost)})")
     return f"{file.path}: {'; '.join(parts)}"
 
 

@@ -14,7 +14,7 @@ from typing import Callable
 
 from dualnet.config import Config
 from dualnet.rundir import RunDir
-from dualnet.train.net.nets import Half
+from dualnet.train.net.nets import Nets
 from dualnet.train.net.resolve import resolve, write
 
 __all__ = ["save_initial_weights"]
@@ -45,9 +45,9 @@ def save_initial_weights(
         with tempfile.TemporaryDirectory() as scratch:
             resolved = resolve(config, RunDir(scratch).piece(role))
             write(resolved)
-            half = Half(config, resolved)
-            half.copy_weights(say, say)
-            net = half.train.net
+            nets = Nets(config, resolved)
+            nets.copy_weights(say, say)
+            net = nets.train.net
         os.makedirs(directory, exist_ok=True)
         paths.append(os.path.join(directory, f"{role}.caffemodel"))
         net.save(paths[-1])

@@ -1,4 +1,4 @@
-"""Momentum that bears late gradients: net1's with `train.schedule: overlapped`.
+"""Momentum with late gradients: that of all pieces but the last with `schedule: overlapped`.
 
 A gradient that comes S updates late shrinks the range of learning rates at which momentum is
 stable, and by much more than without momentum. Take a direction of curvature c, u = w - minimum:
@@ -49,13 +49,13 @@ def period_of(staleness: int) -> int:
 
 
 def is_late(config: Config, role: str, solver: Any, source: str) -> bool:
-    """Whether a half learns with momentum from gradients that come late.
+    """Whether a piece learns with momentum from gradients that come late.
 
     Caffe's other solver types, Nesterov's among them, stay as they are.
 
     Args:
         config: The run.
-        role: The half; only net1 runs ahead.
+        role: The piece; the one with the loss does not run ahead.
         solver: Its SolverParameter.
         source: Its path, for messages.
 
@@ -63,7 +63,7 @@ def is_late(config: Config, role: str, solver: Any, source: str) -> bool:
         ConfigError: The solver clips gradients, which would be those made for Caffe's momentum.
     """
     train = config.train
-    if role != "net1" or not train.batches_ahead or train.stale_momentum != "interleaved":
+    if not config.batches_ahead(role) or train.stale_momentum != "interleaved":
         return False
     if config.update.rule != "solver" or solver.type != "SGD" or not solver.momentum:
         return False

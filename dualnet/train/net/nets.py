@@ -1,4 +1,4 @@
-"""A net in training: its solver, its test net and its update rule."""
+"""A piece's nets in training: its solver, its test net and its update rule."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from dualnet.train.net.late_momentum import LateMomentum
 from dualnet.train.net.resolve import Resolved
 from dualnet.train.net.update import NoUpdate, make_update
 
-__all__ = ["Half"]
+__all__ = ["Nets"]
 
 
-class Half:
-    """One role's nets.
+class Nets:
+    """One piece's nets.
 
     Args:
         config: The run.
-        resolved: The role's solver and net, already written where `resolved.dir.solver` says.
+        resolved: The piece's solver and net, already written where `resolved.dir.solver` says.
 
     Attributes:
         train: The net in training.
@@ -32,8 +32,8 @@ class Half:
     def __init__(self, config: Config, resolved: Resolved) -> None:
         self.config = config
         self.resolved = resolved
-        self.role = resolved.role
-        _use_device(config.piece(self.role).device)
+        self.name = resolved.name
+        _use_device(config.piece(self.name).device)
         # Before the solver: fillers draw their numbers when the net is built.
         caffe.set_random_seed(config.seed)
         self.solver = caffe.get_solver(resolved.dir.solver)
@@ -48,9 +48,10 @@ class Half:
                 self.update_rule,
                 self.train,
                 resolved.solver.momentum,
-                config.train.batches_ahead,
+                config.batches_ahead(self.name),
             )
-        if self.role == "net1" and (resolved.is_frozen or config.coupling.target == "frozen"):
+        above = resolved.above
+        if above is not None and (resolved.is_frozen or above.coupling.target == "frozen"):
             self.update_rule = NoUpdate()
 
     @property
@@ -61,10 +62,10 @@ class Half:
         return self._test
 
     @property
-    def learning_below_cut(self) -> list[str]:
-        """net1's layers with parameters that lead to what crosses the cut, in the net's order."""
-        graph = self.resolved.train
-        below = layers_below(graph, self.resolved.cut_blobs)
+    def learning_before_cut(self) -> list[str]:
+        """Layers with parameters that lead to what crosses the cut above, in the net's order."""
+        graph, above = self.resolved.train, self.resolved.above
+        below = layers_below(graph, above.cut.blobs if above is not None else [])
         names = [str(graph.layers[place].name) for place in below]
         return [name for name in names if name in self.train.net.params]
 

@@ -9,22 +9,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Optional
 
 from google.protobuf import text_format
 
 from dualnet.atomic import write_atomically
 from dualnet.backend import caffe_pb2
-from dualnet.config import Config
+from dualnet.config import Config, CutEnd, above, below
 from dualnet.coupling import natural_weight
-from dualnet.cut.check import (
-    check_iter_size,
-    check_net1,
-    check_net2,
-    compared_blobs,
-    loss_layer,
-    uses_dual,
-)
+from dualnet.cut.check import check_end, check_iter_size, compared_blobs, loss_layer
 from dualnet.cut.graph import (
     NetGraph,
     batch_size_of,
@@ -35,7 +28,6 @@ from dualnet.cut.graph import (
 from dualnet.cut.input_gradient import ask_for
 from dualnet.cut.loss_tops import name_loss_tops
 from dualnet.cut.solver_nets import OTHER_NETS, net_of
-from dualnet.cut.upstream import last_maker
 from dualnet.errors import ConfigError
 from dualnet.recorded import damage_of
 from dualnet.rundir import PieceDir
@@ -71,12 +63,12 @@ class Resolved:
     net: Any
     train: NetGraph
     test: NetGraph
-    #: What crosses the cut, labels left out; empty for `single`.
-    cut_blobs: list[str]
-    #: Names of the dual layers in this net, in forward order; empty where they play no part.
-    dual: list[str]
-    #: What is compared: the name on the way down (net1's input) to this net's own blob.
-    compared: dict[str, str]
+    #: Its ends of the cuts below and above; None where there is no piece.
+    below: Optional[CutEnd]
+    above: Optional[CutEnd]
+    #: What is compared at either: the name on the way down to this net's own blob.
+    compared_below: dict[str, str]
+    compared_above: dict[str, str]
     #: Iterations between lines of the log; the solver's own is off, its lines would come twice.
     display: int
     #: Updates that one iteration makes; the solver counts updates.
@@ -87,7 +79,7 @@ class Resolved:
     weights: tuple[str, ...] = ()
 
     @property
-    def role(self) -> str:
+    def name(self) -> str:
         """The piece's name."""
         return self.dir.name
 
@@ -96,13 +88,20 @@ class Resolved:
         """Iterations of the training."""
         return int(self.solver.max_iter) // self.updates_per_iteration
 
-    def cut_layer(self, graph: NetGraph) -> int:
-        """The place of the last layer that works on what net1 sends up, in place or not.
+    @property
+    def ends(self) -> list[CutEnd]:
+        """Its ends of the cuts that there are, that below first."""
+        return [end for end in (self.below, self.above) if end is not None]
 
-        Args:
-            graph: net1's, of either phase.
-        """
-        return last_maker(graph, self.cut_blobs)
+    @property
+    def dual_below(self) -> list[str]:
+        """Its copies of the dual layers at the cut below, in forward order; [] without a part."""
+        return self.below.dual if self.below is not None else []
+
+    @property
+    def dual_above(self) -> list[str]:
+        """Its dual layers at the cut above, in forward order; [] where they play no part."""
+        return self.above.dual if self.above is not None else []
 
     @property
     def iter_size(self) -> int:
@@ -143,6 +142,7 @@ def resolve(config: Config, piece: PieceDir) -> Resolved:
     weights = _weights(solver, config, source)
     net, net_source, states = found.net, found.path, solver_states(solver)
     name_loss_tops(net, net_source, states)
+    ends = (below(config, role), above(config, role))
     _fill_solver(solver, config, piece, source)
     display, solver.display = solver.display, 0
     if config.train.batch_size:
@@ -150,28 +150,33 @@ def resolve(config: Config, piece: PieceDir) -> Resolved:
             set_batch_size(layer, config.train.batch_size)
     train = NetGraph(net, "TRAIN", net_source, states.get("TRAIN"))
     test = NetGraph(net, "TEST", net_source, states.get("TEST"))
-    if role == "net1":
-        check_net1(config, train, test if solver.test_iter else train)
-        _set_losses(config, train)
-    elif role == "net2":
-        check_net2(config, train, test if solver.test_iter else train)
-        if _ask_for_gradients(config, net, train, test):
-            train = NetGraph(net, "TRAIN", net_source, states.get("TRAIN"))
-            test = NetGraph(net, "TEST", net_source, states.get("TEST"))
+    _take_in_parts(config, solver, train)
+    compared: list[dict[str, str]] = []
+    for end in ends:
+        if end is not None:
+            check_end(end, train, test if solver.test_iter else train)
+        compared.append(compared_blobs(end, train) if end is not None else {})
+    end_below, end_above = ends
+    if end_above is not None:
+        _set_losses(end_above, compared[1], train)
+    if end_below is not None and _ask_for_gradients(end_below, compared[0], net, train, test):
+        train = NetGraph(net, "TRAIN", net_source, states.get("TRAIN"))
+        test = NetGraph(net, "TEST", net_source, states.get("TEST"))
     if not any(batch_size_of(layer) or _makes_data(layer) for layer in train.layers):
         raise ConfigError(
             f"{net_source}: no data layer in phase TRAIN; nothing says the batch size"
         )
-    updates = _stretch_schedule(solver, config, role, source)
+    updates = _stretch_schedule(solver, config, role, ends, source)
     return Resolved(
         dir=piece,
         solver=solver,
         net=net,
         train=train,
         test=test,
-        cut_blobs=list(config.cut.blobs) if role != "single" else [],
-        dual=_dual(config, role),
-        compared=compared_blobs(config, role, train),
+        below=end_below,
+        above=end_above,
+        compared_below=compared[0],
+        compared_above=compared[1],
         display=display,
         updates_per_iteration=updates,
         is_late=is_late(config, role, solver, source),
@@ -206,10 +211,31 @@ def _weights(solver: Any, config: Config, source: str) -> tuple[str, ...]:
     return (*own, *config.train.weights)
 
 
-def _dual(config: Config, role: str) -> list[str]:
-    if role == "single" or not uses_dual(config):
-        return []
-    return list(config.cut.dual if role == "net1" else config.cut.dual.values())
+def _take_in_parts(config: Config, solver: Any, train: NetGraph) -> None:
+    """Let each update take its batch in `train.micro_batches` parts.
+
+    Raises:
+        ConfigError: A batch cannot be divided so.
+    """
+    parts = config.train.micro_batches
+    if parts == 1:
+        return
+    for layer in train.layers:
+        size = batch_size_of(layer) or 0
+        if size % parts:
+            raise ConfigError(
+                f"{train.path}: layer {layer.name} has batches of {size}, and train.micro_batches: "
+                f"{parts} does not divide that; choose another number, or set train.batch_size"
+            )
+        if _makes_data(layer) and not size:
+            raise ConfigError(
+                f"{train.path}: layer {layer.name} of type {layer.type} decides by itself how "
+                f"large a batch is, so train.micro_batches: {parts} cannot divide it; make its "
+                f"batches smaller, and set iter_size: {parts} in the solver"
+            )
+        if size:
+            set_batch_size(layer, size // parts)
+    solver.iter_size *= parts
 
 
 def _loss_weight(layer: Any) -> float:
@@ -255,7 +281,8 @@ def _fill_solver(solver: Any, config: Config, piece: PieceDir, source: str) -> N
         raise ConfigError(
             f"{source}: {len(solver.test_iter)} test_iter: one test net is supported; keep one"
         )
-    check_iter_size(solver, source, config.coupling.target if role != "single" else None)
+    targets = [end.coupling.target for end in (below(config, role), above(config, role)) if end]
+    check_iter_size(solver, source, config.train.micro_batches, targets)
     if solver.test_interval == 0 or not solver.test_iter:
         # Caffe wants a positive interval wherever there is a test_iter.
         solver.test_interval, solver.test_initialization = NEVER, False
@@ -270,19 +297,25 @@ def _fill_solver(solver: Any, config: Config, piece: PieceDir, source: str) -> N
         solver.device_id = int(config.piece(role).device)
 
 
-def _stretch_schedule(solver: Any, config: Config, role: str, source: str) -> int:
+def _stretch_schedule(
+    solver: Any,
+    config: Config,
+    role: str,
+    ends: tuple[Optional[CutEnd], Optional[CutEnd]],
+    source: str,
+) -> int:
     """Let a solver that makes several updates an iteration keep its schedule in iterations.
 
-    The alternations of target admm share one iteration's learning rate; net2's local steps each
-    have it whole.
+    The alternations of target admm share one iteration's learning rate; the local steps of the last
+    piece each have it whole.
 
     Returns:
         The updates that one iteration makes.
     """
-    coupling = config.coupling
-    shares_rate = role == "net1" and coupling.target == "admm"
-    updates = coupling.alternations if shares_rate else 1
-    if role == "net2":
+    end_below, end_above = ends
+    shares_rate = end_above is not None and end_above.coupling.rule.alternates
+    updates = config.coupling.alternations if shares_rate else 1
+    if end_below is not None and end_above is None:
         updates = config.train.local_steps
     if updates == 1:
         return 1
@@ -300,21 +333,21 @@ def _stretch_schedule(solver: Any, config: Config, role: str, source: str) -> in
     return updates
 
 
-def _ask_for_gradients(config: Config, net: Any, train: NetGraph, test: NetGraph) -> bool:
-    """Let net2 compute what it sends of gradients; whether that has changed the net."""
-    target = config.coupling.target
-    compared = list(compared_blobs(config, "net2", train).values())
-    if target in ("activation", "updated"):
-        compared = []  # values alone are sent
-    are_sent = target == "backprop" or config.coupling.fidelity_interval > 0
-    return ask_for(net, train, test, config.cut.blobs, compared, are_sent)
+def _ask_for_gradients(
+    end: CutEnd, compared: dict[str, str], net: Any, train: NetGraph, test: NetGraph
+) -> bool:
+    """Let a net compute what it sends down of gradients; whether that has changed the net."""
+    rule = end.coupling.rule
+    read = list(compared.values()) if rule.reads_gradients else []
+    are_sent = rule.sends_gradients or end.coupling.fidelity_interval > 0
+    return ask_for(net, train, test, end.cut.blobs, read, are_sent)
 
 
-def _set_losses(config: Config, train: NetGraph) -> None:
-    """Put coupling.loss and coupling.loss_weight into net1's loss layers."""
-    coupling = config.coupling
-    for wire, blob in compared_blobs(config, "net1", train).items():
-        layer = loss_layer(train, blob, wire)
+def _set_losses(end: CutEnd, compared: dict[str, str], train: NetGraph) -> None:
+    """Put the rule's loss and loss_weight into the layers that compare what comes down."""
+    coupling = end.coupling
+    for sent_name, blob in compared.items():
+        layer = loss_layer(train, blob, sent_name)
         if coupling.loss == "euclidean":
             layer.type = "EuclideanLoss"
             layer.ClearField("python_param")

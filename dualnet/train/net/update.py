@@ -125,7 +125,7 @@ def make_update(update: cfg.Update, resolved: Resolved, solver: Any, net: NetDri
             if layer.param
         }
         settings = resolved.solver
-        ascend = update.ascend in (True, resolved.role)
+        ascend = update.ascend in (True, resolved.name)
         return ManualUpdate(settings.base_lr, lr_mult, settings.iter_size, ascend)
     if not hasattr(solver, "apply_update"):
         raise ConfigError("update.rule: solver needs apply_update (Caffe of June 2018); use manual")

@@ -12,7 +12,8 @@ from dualnet.cut.upstream import last_maker
 from dualnet.errors import UsageError
 from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import caffe_files
-from dualnet.train.net.driver import NetDriver, Output, batch_of, net_state
+from dualnet.train.net.crossing import batch_of
+from dualnet.train.net.driver import NetDriver, Output, net_state
 
 __all__ = ["evaluate"]
 
@@ -100,7 +101,7 @@ def _batch(
     """The outputs of the next test batch, and its number of samples."""
     for number, (net, cut) in enumerate(zip(nets, cuts)):
         net.forward(last=last_maker(graphs[number], cut.blobs))
-        nets[number + 1].feed(batch_of(net, cut.blobs, cut.labels))
+        nets[number + 1].feed(batch_of(net, cut))
     nets[-1].forward()
     if cuts:
         return nets[-1].outputs(), len(nets[0].data(cuts[0].blobs[0]))

@@ -23,7 +23,8 @@ from dualnet.cut.graph import NetGraph
 from dualnet.cut.heads import Head
 from dualnet.cut.upstream import FEEDS, data_layers
 from dualnet.errors import ConfigError
-from dualnet.train.net.driver import NetDriver, batch_of, net_state
+from dualnet.train.net.crossing import batch_of
+from dualnet.train.net.driver import NetDriver, net_state
 
 __all__ = ["Batch", "Part", "check_deploy", "check_merged", "phase_alone", "run_parts"]
 
@@ -111,7 +112,7 @@ def run_parts(
             feeds = []
             if number:
                 cut = cuts[number - 1]
-                net.feed(batch_of(nets[number - 1], cut.blobs, cut.labels))
+                net.feed(batch_of(nets[number - 1], cut))
                 feeds = [n for n, one in enumerate(part.graph.layers) if one.type in FEEDS]
             foreign = {*part.exchanged, *feeds}
             net.forward_without([*sources[number], *foreign])

@@ -29,7 +29,7 @@ def watch_waits(channel: Channel, session: Session) -> None:
     """
     stopper, partner = session.stopper, channel.partner
     partner_dir = session.dir.run.piece(partner)
-    grace_s = session.half.config.exchange.restart_grace_s
+    grace_s = session.nets.config.exchange.restart_grace_s
     since_s = looked_s = time.monotonic()
     awaited = told = ""
 

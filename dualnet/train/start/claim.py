@@ -77,12 +77,12 @@ def claim(config: Config, *pieces: Resolved, fs: Fs = SYSTEM) -> Claim:
     first = pieces[0].dir
     run, kind = first.run, "single" if first.name == "single" else "dual"
     with _reading(run):
-        facts = {resolved.role: collect(config, resolved) for resolved in pieces}
+        facts = {resolved.name: collect(config, resolved) for resolved in pieces}
         known = identity.read_run(run)
         _check(config, run, kind, known)
         for resolved in pieces:
             if known is not None:
-                _check_piece(config, known, resolved, facts[resolved.role])
+                _check_piece(config, known, resolved, facts[resolved.name])
             _check_start(resolved)
 
     def prepare() -> None:
@@ -103,7 +103,7 @@ def claim(config: Config, *pieces: Resolved, fs: Fs = SYSTEM) -> Claim:
         _check(config, run, kind, ours)
     if ours is None:
         raise ManifestMismatch(f"{run.identity}: gone as soon as it was made")
-    return Claim(ours.run, facts, {resolved.role: resolved.max_iter for resolved in pieces})
+    return Claim(ours.run, facts, {resolved.name: resolved.max_iter for resolved in pieces})
 
 
 @contextmanager
@@ -161,7 +161,7 @@ def _check_unclaimed(run: RunDir) -> None:
 
 def _check_piece(config: Config, known: RunId, resolved: Resolved, facts: list[Fact]) -> None:
     """Check that a piece is made of what it was, and that its checkpoints are its own."""
-    piece, role = resolved.dir, resolved.role
+    piece, role = resolved.dir, resolved.name
     commit.check_owner(piece, known.run)
     before = identity.read_inputs(piece)
     if before is None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, Callable, Optional
+from typing import Callable, Optional
 
 from dualnet.config import Config
 from dualnet.errors import StorageFailed
 from dualnet.exchange.disk.storage import remedy
 from dualnet.process.stopping import Stopped, Stopper
+from dualnet.train.loop.piece import PieceLoop
 from dualnet.train.loop.session import Session
 from dualnet.train.net.resolve import Resolved
 
@@ -39,21 +40,21 @@ def stoppable(config: Config, resolved: Resolved, outer: Optional[Stopper]) -> I
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             raise StorageFailed(
-                f"{resolved.role}: {where}{error.strerror or error}; {remedy(error)}"
+                f"{resolved.name}: {where}{error.strerror or error}; {remedy(error)}"
             ) from error
         except Stopped as error:
             if error.exit_code == 0 or not _can_go_on(resolved):
                 raise
-            remark = f"the same command continues {resolved.role} from its last checkpoint"
+            remark = f"the same command continues {resolved.name} from its last checkpoint"
             raise Stopped(error.number, remark) from error
 
 
-def train_to_end(session: Session, loop: Any, progress: Progress) -> None:
+def train_to_end(session: Session, loop: PieceLoop, progress: Progress) -> None:
     """Run a loop to its end, or to the signal that stops it.
 
     Args:
         session: Its iterations.
-        loop: What has a `run`: Single, Net1, Net2.
+        loop: The piece's loop.
         progress: Told of the session before.
 
     Raises:
@@ -63,22 +64,22 @@ def train_to_end(session: Session, loop: Any, progress: Progress) -> None:
         with session.stopper.held():
             progress(session)
     # Without checkpoints a half cannot go on, so there is nothing worth the time.
-    session.stopper.is_patient = _can_go_on(session.half.resolved)
+    session.stopper.is_patient = _can_go_on(session.nets.resolved)
     session.stopper.resume()
     try:
         loop.run()
         session.stopper.is_patient = True  # with its end there is something to save in any case
     except Stopped as error:
-        if not _can_go_on(session.half.resolved):
+        if not _can_go_on(session.nets.resolved):
             raise
         where = "here" if session.stop() else "its last checkpoint"
         raise Stopped(
             error.number,
-            f"iteration {session.iteration}; the same command continues {session.half.role} from "
+            f"iteration {session.iteration}; the same command continues {session.nets.name} from "
             f"{where}",
         ) from error
 
 
 def _can_go_on(resolved: Resolved) -> bool:
     """Whether there are checkpoints that are worth something when the process ends before."""
-    return resolved.role == "single" or resolved.solver.snapshot > 0
+    return resolved.name == "single" or resolved.solver.snapshot > 0

@@ -51,7 +51,7 @@ def check_length(config: Config, known: RunId, resolved: Resolved, before: Input
     if not all(_is_settled(piece, wanted) for piece in here):
         raise UsageError(
             f"{run}: train.max_iter is {wanted}, was {before.max_iter} when this run began, "
-            f"and lr_policy poly in {config.piece(resolved.role).solver} counts on it; finish with "
+            f"and lr_policy poly in {config.piece(resolved.name).solver} counts on it; finish with "
             f"{before.max_iter} first and then go on, or choose another run directory"
         )
 

@@ -1,12 +1,12 @@
-"""Before the first iteration the halves compare what they have.
+"""Before the first iteration the pieces at a link compare what they have.
 
 Each publishes a description, takes the other's, and both find the same mistakes: a pool2 of the
 wrong shape, different batch sizes, a conv3p that is not conv3's twin. Caffe would train on, or die
 in the middle of a batch.
 
-Where net1's batches or images may change their size, the sizes that both nets were built with say
-nothing: Input layers take the shape of each message. What is compared then is the number of axes
-and the channels.
+Where the lower piece's batches or images may change their size, the sizes that both nets were built
+with say nothing: Input layers take the shape of each message. What is compared then is the number
+of axes and the channels.
 """
 
 from __future__ import annotations
@@ -14,73 +14,83 @@ from __future__ import annotations
 from typing import Any
 
 from dualnet import backend
-from dualnet.config import changed_keys, fixed_values
+from dualnet.config import CutEnd, changed_keys, fixed_values
 from dualnet.cut.graph import NetGraph
 from dualnet.cut.upstream import may_change_size
 from dualnet.errors import ManifestMismatch
 from dualnet.train.loop.session import Session
 from dualnet.train.net.driver import NetDriver
-from dualnet.train.net.nets import Half
+from dualnet.train.net.nets import Nets
 
 __all__ = ["check", "describe"]
 
 
-def describe(half: Half, session: Session) -> dict[str, Any]:
-    """What a half has that the other must match, JSON-able."""
-    cut = half.config.cut
-    compared = half.resolved.compared
-    nets, graphs = {"TRAIN": half.train}, [half.resolved.train]
+def describe(nets: Nets, session: Session, end: CutEnd) -> dict[str, Any]:
+    """What a piece has at a link that its neighbour must match, JSON-able.
+
+    Args:
+        nets: The piece's nets.
+        session: Its tests and checkpoints.
+        end: Its end of the cut.
+    """
+    cut, resolved = end.cut, nets.resolved
+    compared = resolved.compared_above if end.is_lower else resolved.compared_below
+    phases, graphs = {"TRAIN": nets.train}, [resolved.train]
     if session.test_iter:
-        nets["TEST"] = half.test
-        graphs.append(half.resolved.test)
+        phases["TEST"] = nets.test
+        graphs.append(resolved.test)
     return {
-        "role": half.role,
-        "sizes_change": half.role == "net1"
+        "piece": nets.name,
+        "sizes_change": end.is_lower
         and any(may_change_size(graph, [*cut.blobs, *cut.labels]) for graph in graphs),
         "fixed": _fixed(graphs),
-        "net": half.resolved.dir.net,
+        "net": resolved.dir.net,
         "provider": backend.provider,
-        "config": fixed_values(half.config, is_dual=True),
+        "config": fixed_values(nets.config, is_dual=True),
         # As configured: one that goes on from where it has converged knows of an earlier end.
-        "max_iter": half.resolved.max_iter,
-        "iter_size": half.resolved.iter_size,
+        "max_iter": resolved.max_iter,
+        "iter_size": resolved.iter_size,
         "test_iter": session.test_iter,
         "test_interval": session.test_interval,
         "test_initialization": session.test_initialization,
         "has_checkpoints": session.snapshot_interval > 0,
-        "cut": {phase: _shapes(net, cut.blobs) for phase, net in nets.items()},
+        "cut": {phase: _shapes(net, cut.blobs) for phase, net in phases.items()},
         "labels": {
             phase: {blob: shape[:1] for blob, shape in _shapes(net, cut.labels).items()}
-            for phase, net in nets.items()
+            for phase, net in phases.items()
         },
-        # What is compared, and net1's inputs of net2's side of it: both have to be x's shape.
-        "compared": {wire: _shape(half.train, blob) for wire, blob in compared.items()},
+        # What is compared, and the lower piece's inputs of the upper one's side of it: both have to
+        # be x's shape.
+        "compared": {name: _shape(nets.train, blob) for name, blob in compared.items()},
         "targets": {
-            wire: _shape(half.train, wire if half.role == "net1" else blob)
-            for wire, blob in compared.items()
+            name: _shape(nets.train, name if end.is_lower else blob)
+            for name, blob in compared.items()
         },
         "parameters": [
-            list(blob.shape)
-            for layer in half.resolved.dual
-            for blob in half.train.net.params.get(layer, [])
+            list(blob.shape) for layer in end.dual for blob in nets.train.net.params.get(layer, [])
         ],
     }
 
 
-def check(mine: dict[str, Any], theirs: dict[str, Any], config: Any) -> None:
+def check(mine: dict[str, Any], theirs: dict[str, Any], end: CutEnd) -> None:
     """Compare two descriptions.
+
+    Args:
+        mine: Of the piece whose end it is.
+        theirs: Of its neighbour.
+        end: Its end of the cut.
 
     Raises:
         ManifestMismatch: They differ; the message lists every difference with both values.
     """
-    one, two = (mine, theirs) if mine["role"] == "net1" else (theirs, mine)
+    one, two = (mine, theirs) if end.is_lower else (theirs, mine)
     problems: list[str] = []
     sizes_change = one["sizes_change"]
-    half_names = {wire: blob for blob, wire in config.cut.pairs.items()}
+    lower_names = {sent_name: blob for blob, sent_name in end.cut.pairs.items()}
 
     def compare(what: str, value_1: Any, value_2: Any, remedy: str) -> None:
         if value_1 != value_2:
-            problems.append(f"{what}: {value_1} in net1, {value_2} in net2; {remedy}")
+            problems.append(f"{what}: {value_1} in {end.lower}, {value_2} in {end.upper}; {remedy}")
 
     def compare_shapes(what: str, taker: Any, blob: str, one: Any, two: Any, remedy: str) -> None:
         """`taker` has the layer that is fed with the other's `blob`."""
@@ -109,25 +119,25 @@ def check(mine: dict[str, Any], theirs: dict[str, Any], config: Any) -> None:
                 f"{blob}s in phase {phase}", two, blob, shape, two["labels"][phase].get(blob),
                 f"correct the batch size in {two['net']}",
             )  # fmt: skip
-    for wire, shape in one["compared"].items():
-        blob = half_names.get(wire, wire)
+    for sent_name, shape in one["compared"].items():
+        blob = lower_names.get(sent_name, sent_name)
         compare_shapes(
-            f"{blob} and {wire}", two, wire, shape, two["compared"].get(wire),
+            f"{blob} and {sent_name}", two, sent_name, shape, two["compared"].get(sent_name),
             "what is compared must be the same but for its name",
         )  # fmt: skip
         compare_shapes(
-            f"input {wire} of net1's loss",
-            one, wire, one["targets"][wire], two["targets"].get(wire),
-            f"correct the layer that feeds {wire} in {one['net']}",
+            f"input {sent_name} of {end.lower}'s loss",
+            one, sent_name, one["targets"][sent_name], two["targets"].get(sent_name),
+            f"correct the layer that feeds {sent_name} in {one['net']}",
         )  # fmt: skip
-    names = config.cut.dual.items()
+    names = end.cut.dual.items()
     compare(
         f"parameters of {' and '.join(', '.join(side) for side in zip(*names))}",
         one["parameters"], two["parameters"],
         "the dual layers must be the same but for their names",
     )  # fmt: skip
     if problems:
-        raise ManifestMismatch("net1 and net2 do not match: " + "; ".join(problems))
+        raise ManifestMismatch(f"{end.lower} and {end.upper} do not match: " + "; ".join(problems))
 
 
 def _shapes(net: NetDriver, blobs: list[str]) -> dict[str, list[int]]:
@@ -135,7 +145,7 @@ def _shapes(net: NetDriver, blobs: list[str]) -> dict[str, list[int]]:
 
 
 def _shape(net: NetDriver, blob: str) -> list[int]:
-    """As it was built: a half that continues has passed over other batches since."""
+    """As it was built: a piece that continues has passed over other batches since."""
     return net.built_shapes[blob]
 
 

@@ -63,7 +63,7 @@ def collect(config: Config, resolved: Resolved) -> list[Fact]:
     Raises:
         OSError: The disk fails.
     """
-    role = resolved.role
+    role = resolved.name
     half = config.piece(role)
     facts = [
         Fact("dualnet", "version of the training", str(TRAINING_VERSION),

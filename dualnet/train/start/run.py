@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import Any, Optional
+from typing import Optional
 
 from dualnet import backend
 from dualnet.config import Config
@@ -20,11 +20,9 @@ from dualnet.rundir import PieceDir, RunDir
 from dualnet.scarcity import disk_fault
 from dualnet.train.checkpoint import caffe_files, commit, rewind
 from dualnet.train.gauge.fidelity import PREFIX
-from dualnet.train.loop.net1 import Net1
-from dualnet.train.loop.net2 import Net2
+from dualnet.train.loop.piece import PieceLoop
 from dualnet.train.loop.session import Session
-from dualnet.train.loop.single import Single
-from dualnet.train.net.nets import Half
+from dualnet.train.net.nets import Nets
 from dualnet.train.net.resolve import Resolved, resolve, write
 from dualnet.train.start import handshake, traffic
 from dualnet.train.start.absence import unless_complete, watch_waits
@@ -79,7 +77,7 @@ def train_single(
                 session.continue_from(found, stopper.check)
             elif resume:
                 session.restore(caffe_files.find(run)[0])
-            train_to_end(session, Single(session.half, session), progress)
+            train_to_end(session, PieceLoop(session.nets, session), progress)
         session.checkpoints.mark_complete()
     return session
 
@@ -161,7 +159,7 @@ def _train_with(
     stopper: Stopper,
     progress: Progress,
 ) -> Session:
-    """Build a half, bring it to where it was, and train it to the end or to a signal."""
+    """Build a piece, bring it to where it was, and train it to the end or to a signal."""
     found = rewind.go_back(resolved.dir, check_rates, log.warning)
     is_continued = found is not None
     begins_at = found.iteration if found is not None else 0
@@ -175,7 +173,8 @@ def _train_with(
     if found is not None:
         session.continue_from(found, pass_over)
     _join(channel, session, found)
-    loop: Any = (Net1 if resolved.role == "net1" else Net2)(session.half, channel, session)
+    side = "above" if resolved.above is not None else "below"
+    loop = PieceLoop(session.nets, session, **{side: channel})
     begun_at = session.iteration
     train_to_end(session, loop, progress)
     _sum_up(channel.counters, log, session.iteration - begun_at)
@@ -200,8 +199,8 @@ def _set_up(
     report = channel.report if channel is not None else lambda state: None
     room = patience(config, report, stopper.fs)
     room(partial(write, resolved))
-    half = room(partial(_build, config, resolved, stopper))
-    session = Session(half, log, channel, stopper)
+    nets = room(partial(_build, config, resolved, stopper))
+    session = Session(nets, log, channel, stopper)
     session.epoch, session.run = epoch, ours.run
     _introduce(session, is_continued)
     before = read_inputs(piece)
@@ -213,7 +212,7 @@ def _set_up(
     return session
 
 
-def _build(config: Config, resolved: Resolved, stopper: Stopper) -> Half:
+def _build(config: Config, resolved: Resolved, stopper: Stopper) -> Nets:
     """Build a role's nets.
 
     Raises:
@@ -225,7 +224,7 @@ def _build(config: Config, resolved: Resolved, stopper: Stopper) -> Half:
             os.close(os.open(probe, os.O_WRONLY | os.O_CREAT, 0o666))
             os.unlink(probe)
         try:
-            return Half(config, resolved)
+            return Nets(config, resolved)
         except Exception as error:
             fault = disk_fault(error)
             if fault is None:
@@ -234,19 +233,20 @@ def _build(config: Config, resolved: Resolved, stopper: Stopper) -> Half:
 
 
 def _join(channel: Channel, session: Session, found: Optional[commit.Commit]) -> None:
-    """Agree with the other half, and send and receive on from where the checkpoint is, if any."""
-    half = session.half
-    hello = handshake.describe(half, session)
-    max_iter = half.resolved.max_iter
+    """Agree with the neighbour, and send and receive on from where the checkpoint is, if any."""
+    nets = session.nets
+    (end,) = nets.resolved.ends
+    hello = handshake.describe(nets, session, end)
+    max_iter = nets.resolved.max_iter
     theirs = unless_complete(session.dir.run, channel, max_iter, lambda: channel.handshake(hello))
     if theirs is not None:
-        handshake.check(hello, theirs, half.config)
+        handshake.check(hello, theirs, end)
     if session.snapshot_interval and found is None:
         reserve = partial(
-            channel.reserve, traffic.iteration_bytes(half, session), session.snapshot_interval
+            channel.reserve, traffic.iteration_bytes(nets, session, end), session.snapshot_interval
         )
         if session.epoch > 1:
-            patience(half.config, channel.report, session.stopper.fs)(reserve)
+            patience(nets.config, channel.report, session.stopper.fs)(reserve)
         else:  # a first start that will not fit is refused at once: nothing is lost
             reserve()
     if found is not None and found.complete and not session.is_test_due(found.iteration):
@@ -275,22 +275,22 @@ def _sum_up(counters: Counters, log: CaffeLog, iterations: int) -> None:
 
 def _introduce(session: Session, is_continued: bool) -> None:
     """Say what runs, and load the weights that it begins with, unless it continues."""
-    half, log = session.half, session.log
-    coupling = half.config.coupling
+    nets, log = session.nets, session.log
+    coupling = nets.config.coupling
     start = f", start {session.epoch}" if session.epoch > 1 else ""
     log.info(
-        f"dualnet {half.role} on {backend.provider} Caffe, device {_device(half)}, "
-        f"seed {half.config.seed}, update {half.config.update.rule}{start}"
+        f"dualnet {nets.name} on {backend.provider} Caffe, device {_device(nets)}, "
+        f"seed {nets.config.seed}, update {nets.config.update.rule}{start}"
     )
-    if half.role != "single":
+    if nets.name != "single":
         log.info(f"Coupling: target {coupling.target}, loss {coupling.loss}, tie {coupling.tie}")
-    if half.role == "net1" and half.resolved.is_frozen:
+    if nets.name == "net1" and nets.resolved.is_frozen:
         log.warning("net1's loss has no loss_weight: net1 is frozen and only net2 learns")
-    if half.resolved.weights and is_continued:
+    if nets.resolved.weights and is_continued:
         log.info("files of weights are left alone: the checkpoint has what became of them")
     else:
-        half.copy_weights(log.info, log.warning)
+        nets.copy_weights(log.info, log.warning)
 
 
-def _device(half: Half) -> str:
-    return str(half.config.piece(half.role).device)
+def _device(nets: Nets) -> str:
+    return str(nets.config.piece(nets.name).device)

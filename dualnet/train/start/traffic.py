@@ -6,39 +6,46 @@ import os
 from collections.abc import Callable
 from typing import Optional
 
+from dualnet.config import CutEnd
 from dualnet.exchange.channel import ROLES
 from dualnet.exchange.paths import DataName, ExchangePaths
 from dualnet.fs import Fs
 from dualnet.rundir import PieceDir, RunDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.loop.session import Session
-from dualnet.train.net.nets import Half
+from dualnet.train.net.nets import Nets
 
 __all__ = ["iteration_bytes", "remove_tests_after", "remove_when_over"]
 
 
-def iteration_bytes(half: Half, session: Session) -> int:
-    """Bytes that a half sends in one iteration, its share of the tests included."""
-    cut, config = half.config.cut, half.config
-    coupling, compared = config.coupling, list(half.resolved.compared.values())
-    names = [*cut.blobs, *cut.labels] if half.role == "net1" else compared
-    if coupling.target == "backprop" and half.role == "net2":
-        names = cut.blobs
-    sent = sum(half.train.data(name).nbytes for name in names)
-    outputs = sum(half.train.data(name).nbytes for name in compared)
-    if coupling.target == "prox" and half.role == "net1":
-        sent += outputs
-    if coupling.target == "admm":
-        # net1's outputs come on top, net2's first answer is counted already.
-        sent += outputs * (coupling.alternations - (half.role == "net2"))
-    sent *= half.resolved.iter_size
-    if half.role == "net1" and session.test_iter and session.test_interval:
-        test = sum(half.test.data(name).nbytes for name in names) * session.test_iter
+def iteration_bytes(nets: Nets, session: Session, end: CutEnd) -> int:
+    """Bytes that a piece sends over a link in one iteration, its share of the tests included.
+
+    Args:
+        nets: The piece's nets.
+        session: Its tests and checkpoints.
+        end: Its end of the cut there.
+    """
+    cut, rule, resolved = end.cut, end.coupling.rule, nets.resolved
+    compared = resolved.compared_above if end.is_lower else resolved.compared_below
+    outputs = sum(nets.train.data(name).nbytes for name in compared.values())
+    times = end.coupling.alternations if rule.alternates else 1
+    if not end.is_lower:
+        sent = outputs * times
+        if rule.sends_gradients:
+            sent = sum(nets.train.data(name).nbytes for name in cut.blobs)
+        sent *= resolved.iter_size
+        if end.coupling.tie == "every":
+            layers = list(cut.dual.values())
+            sent += sum(values.nbytes for values in nets.train.parameters(layers).values())
+        return sent
+    names = [*cut.blobs, *cut.labels]
+    sent = sum(nets.train.data(name).nbytes for name in names)
+    sent = (sent + outputs * times * rule.asks_at_points) * resolved.iter_size
+    if session.test_iter and session.test_interval:
+        test = sum(nets.test.data(name).nbytes for name in names) * session.test_iter
         # At least one test falls between two checkpoints.
         sent += test // min(session.test_interval, max(session.snapshot_interval, 1))
-    if half.role == "net2" and config.coupling.tie == "every":
-        layers = list(cut.dual.values())
-        sent += sum(values.nbytes for values in half.train.parameters(layers).values())
     return sent
 
 

@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 
 from dualnet.bench.memory.stand_in import Fabricated
-from dualnet.train.loop.net1 import Net1
-from dualnet.train.loop.net2 import Net2
+from dualnet.train.loop.piece import PieceLoop
 from tests.train.halves import make_half, make_session, train_both
 
-LOOPS = {"net1": Net1, "net2": Net2}
 RULES = [
     ["coupling.target=gradient"],
     ["coupling.target=prox", "coupling.tie=every"],
@@ -24,7 +22,8 @@ class Recorder(Fabricated):
     """Notes what goes through it."""
 
     def __init__(self, half):
-        super().__init__(half)
+        (end,) = half.resolved.ends
+        super().__init__(half, end)
         self.received, self.sent = [], []
 
     def receive(self, stage, iteration):
@@ -53,7 +52,7 @@ def test_messages_are_those_of_a_real_partner(workdir, role, rule):
     channel = Recorder(half)
     session = make_session(half)
     session.channel = channel
-    loop = LOOPS[role](half, channel, session)
+    loop = PieceLoop(half, session, **{"above" if role == "net1" else "below": channel})
     for iteration in range(3):
         loop.step(iteration)
     session.log.close()
@@ -68,7 +67,7 @@ def test_messages_are_those_of_a_real_partner(workdir, role, rule):
 
 def test_arrays_are_in_memory_and_the_last_message_is_kept(workdir):
     half = make_half("net2", str(workdir / "alone"))
-    channel = Fabricated(half)
+    channel = Fabricated(half, half.resolved.below)
     pool2 = channel.receive("up", 0).arrays["pool2"]
     assert pool2.shape == tuple(half.train.net.blobs["pool2"].shape) and (pool2 != 0).all()
     assert channel.counters.messages_received == 1

@@ -15,8 +15,8 @@ from dualnet.backend import caffe, caffe_pb2
 from dualnet.errors import UsageError
 from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import caffe_files
-from dualnet.train.loop.single import Single
-from dualnet.train.net.nets import Half
+from dualnet.train.loop.piece import PieceLoop
+from dualnet.train.net.nets import Nets
 from dualnet.train.net.resolve import write
 from tests.exchange.fakes import FaultyFs
 from tests.train.halves import make_half, make_session, weights_of
@@ -28,7 +28,7 @@ def train(run_dir, *overrides, start=0):
     session = make_session(half)
     if start:
         session.restore(start)
-    Single(half, session).run()
+    PieceLoop(half, session).run()
     session.log.close()
     return half
 
@@ -283,7 +283,7 @@ def test_a_start_that_was_replaced_writes_beside_its_successor(workdir):
     for half, epoch in ((old, 1), (new, 2)):
         caffe_files.set_apart(half.resolved, epoch)
         write(half.resolved)
-    old, new = (Half(half.config, half.resolved) for half in (old, new))
+    old, new = (Nets(half.config, half.resolved) for half in (old, new))
     prefixes = {half.resolved.solver.snapshot_prefix for half in (old, new)}
     assert prefixes == {"run/.net2.tmp.e000001", "run/.net2.tmp.e000002"}
     # The old one is suspended within its snapshot; its successor starts, cleans up and goes on.

@@ -44,11 +44,11 @@ def learn(half, seed):
 def test_it_goes_on_from_there_as_if_nothing_had_been(checkpointer):
     first = checkpointer()
     for iteration in (0, 1):
-        learn(first.half, iteration)
+        learn(first.nets, iteration)
     assert first.latest == -1
     first.write(commit.Commit("net1", 2))
     assert first.latest == 2
-    learn(first.half, 2)
+    learn(first.nets, 2)
 
     second = checkpointer()
     found = commit.latest(RunDir("run").piece("net1"))
@@ -56,9 +56,9 @@ def test_it_goes_on_from_there_as_if_nothing_had_been(checkpointer):
     second.restore(2, 0, lambda: None)
     second.restore_extras(commit.latest(RunDir("run").piece("net1")))
     assert second.latest == 2
-    learn(second.half, 2)
-    for name, values in weights_of(first.half).items():
-        np.testing.assert_array_equal(weights_of(second.half)[name], values, name)
+    learn(second.nets, 2)
+    for name, values in weights_of(first.nets).items():
+        np.testing.assert_array_equal(weights_of(second.nets)[name], values, name)
 
 
 def test_the_latest_one_is_marked_when_nothing_is_left_to_do(checkpointer):

@@ -24,13 +24,13 @@ def test_nothing_is_said_of_a_net_that_learns(workdir):
 
 def test_frozen_net_is_told_once(workdir):
     train_both("run", *LOOK, "coupling.loss=none")
-    told = [line for line in warnings() if "have not moved" in line]
-    assert len(told) == 1 and told[0].startswith("At iteration 1 net1's weights have not moved")
+    told = [line for line in warnings() if "have not changed" in line]
+    assert len(told) == 1 and told[0].startswith("At iteration 1 net1's weights have not changed")
     assert "loss_weight" in told[0]
 
 
 def test_frozen_net_can_stop_the_run(workdir):
-    with pytest.raises(TrainingFailed, match="weights have not moved for 1 iter.*=warn"):
+    with pytest.raises(TrainingFailed, match="weights have not changed for 1 iter.*=warn"):
         train_both("run", *LOOK, "coupling.loss=none", "liveness.frozen=stop")
 
 
@@ -56,4 +56,4 @@ def test_flipped_sign_is_told(workdir):
 
 def test_check_can_be_switched_off(workdir):
     train_both("run", *LOOK, "coupling.loss=none", "liveness.frozen=ignore")
-    assert not any("have not moved" in line for line in warnings())
+    assert not any("have not changed" in line for line in warnings())

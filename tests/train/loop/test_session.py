@@ -18,8 +18,8 @@ from dualnet.process.stopping import Stopped
 from dualnet.report.log import CaffeLog
 from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import caffe_files
+from dualnet.train.loop.piece import PieceLoop
 from dualnet.train.loop.session import Session
-from dualnet.train.loop.single import Single
 from dualnet.train.net.resolve import NEVER
 from tests.train.halves import make_half, make_session
 
@@ -49,8 +49,9 @@ def session(tmp_path, monkeypatch):
                 train=SimpleNamespace(stop_on_nan=stop_on_nan, keep=2),
                 convergence=Convergence(),
                 exchange=SimpleNamespace(storage_timeout_s=storage_timeout_s),
+                names=("net1", "net2"), batches_ahead=lambda name: 0,
             ),
-            role="net2",
+            name="net2",
             train=SimpleNamespace(outputs=lambda: []),
             update_rule=SimpleNamespace(rate=lambda: 0.5, state=dict),
         )  # fmt: skip
@@ -268,7 +269,7 @@ def test_test_outputs_are_means_over_the_batches(session, tmp_path):
 def test_single_run_writes_caffes_lines_in_caffes_order(workdir):
     half = make_half("single", "run", *SETTINGS)
     session = make_session(half)
-    Single(half, session).run()
+    PieceLoop(half, session).run()
     session.log.close()
     kinds = [re.sub(r"= [-\d.e]+", "= _", line) for line in messages("run/single.log")]
 

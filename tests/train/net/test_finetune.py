@@ -81,7 +81,7 @@ def test_the_log_says_what_caffe_says_and_counts(single):
         assert f"Ignoring source layer {name}" not in ignored
     assert said[-1] == (
         "old.caffemodel: weights for 2 of net1's 3 layers with weights (conv1, conv3); 3 layers "
-        "left to net2 (conv4, ip1, ip2); 1 layer ignored, which neither half has (old2)"
+        "left to net2 (conv4, ip1, ip2); 1 layer ignored, which no piece has (old2)"
     )
     assert warned == [
         "1 layer of net1 got weights from no file and begins with the prototxt's fillers: conv2"

@@ -290,10 +290,10 @@ def test_bottoms_of_the_loss_keep_the_order_of_their_propagate_down(edit):
 
 
 def test_output_of_the_last_dual_layer_is_compared(workdir):
-    assert resolve(load(), RunDir("run").piece("net1")).compared == {"conv3p": "conv3"}
-    assert resolve(load(), RunDir("run").piece("net2")).compared == {"conv3p": "conv3p"}
+    assert resolve(load(), RunDir("run").piece("net1")).compared_above == {"conv3p": "conv3"}
+    assert resolve(load(), RunDir("run").piece("net2")).compared_below == {"conv3p": "conv3p"}
     single = resolve(load(), RunDir("run").piece("single"))
-    assert (single.dual, single.compared) == ([], {})
+    assert (single.ends, single.compared_above, single.compared_below) == ([], {}, {})
 
 
 # What is written.

@@ -10,7 +10,7 @@ import pytest
 from dualnet.backend import caffe
 from dualnet.config import Update
 from dualnet.errors import ConfigError
-from dualnet.train.loop.activations import make_memory
+from dualnet.train.loop.activations import make_activation_store
 from dualnet.train.net.driver import NetDriver
 from dualnet.train.net.late_momentum import LateMomentum
 from dualnet.train.net.update import ManualUpdate, SolverUpdate, make_update
@@ -144,7 +144,8 @@ def test_gradients_may_stand_in_another_net_with_the_same_weights(workdir, rule)
     for is_held_apart in (False, True):
         half = make_half("net1", f"run-{is_held_apart}", *settings)
         assert isinstance(half.update_rule, LateMomentum) == (rule == "late")
-        holder = make_memory(half).nets[1] if is_held_apart else half.train
+        ahead = half.config.batches_ahead(half.name)
+        holder = make_activation_store(half, ahead).copies[1] if is_held_apart else half.train
         random = np.random.RandomState(5)
         before = weights_of(half)
         for _ in range(4):

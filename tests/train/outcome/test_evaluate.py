@@ -151,6 +151,6 @@ def test_states_of_the_solver_choose_layers_and_accuracy_may_have_any_name(workd
     )
     config = load("single.solver=solver.prototxt", "train.test_interval=3", "train.test_iter=2")
     session = train_single(config, RunDir("run"))
-    assert list(session.half.train.net.params) == ["ip"]
+    assert list(session.nets.train.net.params) == ["ip"]
     result = evaluate(RunDir("run"), config)
     assert result["accuracy"] == result["top-1"] <= result["top-5"]

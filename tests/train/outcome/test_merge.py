@@ -20,7 +20,7 @@ from dualnet.cut.split import Request, split, write
 from dualnet.errors import ConfigError, StorageFailed, UsageError
 from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import caffe_files
-from dualnet.train.net.nets import Half
+from dualnet.train.net.nets import Nets
 from dualnet.train.net.resolve import resolve
 from dualnet.train.net.resolve import write as write_resolved
 from dualnet.train.outcome.evaluate import evaluate
@@ -352,7 +352,7 @@ def halves_of(text, at, dual):
         config = cfg.load(yaml, [f"seed={seed}"])
         resolved = resolve(config, RunDir("run").piece(role))
         write_resolved(resolved)
-        caffe_files.save(Half(config, resolved), 4)
+        caffe_files.save(Nets(config, resolved), 4)
     return RunDir("run"), cfg.load(yaml)
 
 

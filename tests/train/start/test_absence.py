@@ -23,7 +23,7 @@ def wait(monkeypatch):
     exchange = SimpleNamespace(restart_grace_s=60.0)
     session = SimpleNamespace(
         dir=RunDir("run").piece("net1"), iteration=4, loss=0.5, stopper=Stopper(0.0),
-        half=SimpleNamespace(config=SimpleNamespace(exchange=exchange)),
+        nets=SimpleNamespace(config=SimpleNamespace(exchange=exchange)),
         log=SimpleNamespace(warning=lines.append),
         vitals=SimpleNamespace(show=lambda iteration, loss: shown.append((iteration, loss))),
     )  # fmt: skip

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from dualnet.config import fixed_values
+from dualnet.config import above, below, fixed_values
 from dualnet.errors import ManifestMismatch
 from dualnet.train.start.handshake import check, describe
 from tests.train.halves import load, make_half, make_session
@@ -17,7 +17,8 @@ def describe_role(role, *overrides):
     half = make_half(role, "run", *overrides)
     session = make_session(half)
     session.log.close()
-    return describe(half, session)
+    (end,) = half.resolved.ends
+    return describe(half, session, end)
 
 
 @pytest.fixture
@@ -27,9 +28,8 @@ def hellos(workdir):
 
 
 def test_matching_halves_agree_from_either_side(hellos):
-    config = load()
-    check(hellos["net1"], hellos["net2"], config)
-    check(hellos["net2"], hellos["net1"], config)
+    check(hellos["net1"], hellos["net2"], above(load(), "net1"))
+    check(hellos["net2"], hellos["net1"], below(load(), "net2"))
 
 
 def test_description_is_small_json_of_real_shapes(hellos):
@@ -100,8 +100,9 @@ def test_each_mismatch_is_named_from_either_side(hellos, change, expected):
     other = {**copy.deepcopy(hellos["net2"]), **change}
     messages = set()
     for mine, theirs in ((hellos["net1"], other), (other, hellos["net1"])):
+        end = above(load(), "net1") if mine is hellos["net1"] else below(load(), "net2")
         with pytest.raises(ManifestMismatch) as caught:
-            check(mine, theirs, load())
+            check(mine, theirs, end)
         messages.add(str(caught.value))
     (message,) = messages
     assert message.startswith("net1 and net2 do not match: ") and "\n" not in message
@@ -112,11 +113,11 @@ def test_each_mismatch_is_named_from_either_side(hellos, change, expected):
 def test_all_mismatches_are_listed_at_once(hellos):
     other = {**hellos["net2"], "max_iter": 7, "test_iter": 9}
     with pytest.raises(ManifestMismatch, match="max_iter: 3 in net1.*; test_iter: 6 in net1"):
-        check(hellos["net1"], other, load())
+        check(hellos["net1"], other, above(load(), "net1"))
 
 
 def test_halves_may_run_on_different_providers(hellos):
-    check(hellos["net1"], {**hellos["net2"], "provider": "other"}, load())
+    check(hellos["net1"], {**hellos["net2"], "provider": "other"}, above(load(), "net1"))
 
 
 def test_sizes_that_change_need_not_agree_but_axes_and_channels(hellos):
@@ -125,10 +126,11 @@ def test_sizes_that_change_need_not_agree_but_axes_and_channels(hellos):
     other["cut"]["TRAIN"]["pool2"] = [9, 32, 5, 2]
     other["labels"]["TRAIN"]["label"] = [9]
     other["compared"]["conv3p"] = other["targets"]["conv3p"] = [9, 32, 5, 2]
-    check({**one, "fixed": []}, {**other, "fixed": []}, load())
+    check({**one, "fixed": []}, {**other, "fixed": []}, above(load(), "net1"))
     for fixed in ({"net1": ["conv3p"], "net2": []}, {"net1": [], "net2": ["pool2", "label"]}):
         with pytest.raises(ManifestMismatch, match=r"9, 32, 5, 2"):
-            check({**one, "fixed": fixed["net1"]}, {**other, "fixed": fixed["net2"]}, load())
+            mine, theirs = ({**hello, "fixed": fixed[hello["piece"]]} for hello in (one, other))
+            check(mine, theirs, above(load(), "net1"))
     other["cut"]["TRAIN"]["pool2"] = [9, 16, 5, 2]
     with pytest.raises(ManifestMismatch, match="pool2 in phase TRAIN"):
-        check({**one, "fixed": []}, {**other, "fixed": []}, load())
+        check({**one, "fixed": []}, {**other, "fixed": []}, above(load(), "net1"))
