@@ -115,6 +115,8 @@ def _bilinear(blob: Blob, param: caffe_pb2.FillerParameter, draw: torch.Generato
             f"bilinear filler needs a parameter of shape (_, _, k, k), this one has {blob.dims}"
         )
     size = blob.dims[3]
+    # A tent along each axis, 1 at pixel c * f and falling by 1 / f a pixel, by Caffe's formula; the
+    # kernel is the product of two.
     f = math.ceil(size / 2.0)
     c = (2 * f - 1 - f % 2) / (2.0 * f)
     ramp = 1 - (torch.arange(size, dtype=torch.float32) / f - c).abs()

@@ -37,7 +37,7 @@ def product(a: Tensor, b: Tensor, bias: Optional[Tensor] = None) -> Tensor:
     sides = (*a.shape, b.shape[1])
     large = sides[0] * sides[1] * sides[2] >= _LEAST_MULTIPLICATIONS and min(sides) >= _LEAST_SIDE
     if large and _linear is not None and a.device.type == "cpu" and _onednn_enabled():
-        return _linear(a, b.t(), bias, "none", [], "")
+        return _linear(a, b.t(), bias, "none", [], "")  # without an activation fused to it
     return torch.mm(a, b) if bias is None else torch.addmm(bias, a, b)
 
 

@@ -116,6 +116,7 @@ class BaseNet:
         self._check_range(start, end)
         nodes = self._structure.nodes
         loss: float | Tensor = 0.0
+        # One synchronisation for all layers: between two of them only callbacks read arrays.
         with torch.no_grad(), sync_host_arrays():
             for i in range(start, end + 1):
                 for callback in self._before_forward:

@@ -60,6 +60,7 @@ class Net(BaseNet):
         self._layer_indices = {
             node.name: i for i, node in reversed(list(enumerate(structure.nodes)))
         }
+        # The blobs of losses without tops have no name of their own.
         named = [(n, b) for n, b in zip(names, structure.blobs) if n != "(automatic)"]
         #: Blobs by name, in order of appearance.
         self.blobs: OrderedDict[str, Blob] = OrderedDict(named)

@@ -119,6 +119,7 @@ def save_hdf5(structure: NetStructure, path: Path, write_diff: bool = False) -> 
                     "holds one of each name: rename one"
                 )
             for index, number in enumerate(node.param_ids):
+                # Stored under the layer that owns it; others that share it have a gap (Caffe).
                 param = structure.params[number]
                 if param.owner == number:  # parameters that share memory are stored once
                     group.create_dataset(str(index), data=param.blob.data)

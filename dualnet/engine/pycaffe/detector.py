@@ -170,7 +170,7 @@ class _ContextSpan:
     def __init__(self, low: int, high: int, length: int, size: int, pad: int) -> None:
         half = (high - low + 1) / 2
         centre = low + half
-        reach = half * size / (size - 2 * pad)
+        reach = half * size / (size - 2 * pad)  # the window fills all but the pad
         begin, end = np.round(centre - reach), np.round(centre + reach)
         scale = size / (end - begin + 1)
         outside = int(np.round(max(0.0, -begin) * scale))

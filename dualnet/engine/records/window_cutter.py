@@ -38,6 +38,7 @@ class Cutter:
         self._size = size
         self._expands = bool(context_pad or square)
         self._square = square
+        # The window itself is to fill what context_pad leaves of the crop: it grows by this factor.
         self._context_scale = np.float32(size) / np.float32(size - 2 * context_pad)
         self._mean = mean
         self._scale = np.float32(scale)
@@ -68,6 +69,7 @@ class Cutter:
                 f"{window.y2} does not fit image {window.image} of {columns} x {rows} pixels; "
                 "correct the window file"
             )
+        # Mirroring exchanges the margins to the left and to the right of the visible part.
         left = x.pad_after if mirror else x.pad_before
         top = y.pad_before
         width, height = min(x.warped, self._size - left), min(y.warped, self._size - top)

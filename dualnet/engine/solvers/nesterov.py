@@ -18,7 +18,7 @@ class Nesterov(UpdateRule):
         """See `UpdateRule.compute`."""
         momentum = self.param.momentum
         history = self.slot(0)
-        before = torch._foreach_mul(history, momentum)
+        before = torch._foreach_mul(history, momentum)  # momentum * h, of the last update
         torch._foreach_mul_(grads, rates)
         torch._foreach_copy_(history, torch._foreach_add(before, grads))
         torch._foreach_mul_(before, -1.0)

@@ -88,6 +88,7 @@ class BatchNorm(NeuronLayer):
             shape = [1, -1] + [1] * (x.dim() - 2)
             result = (x - self._mean.view(shape)) * self._inverse.view(shape)
         else:
+            # Without PyTorch's affine part and running statistics, which are not Caffe's.
             result, self._mean, self._inverse = _aten.native_batch_norm(
                 x, None, None, None, None, True, 0.0, self._eps
             )

@@ -56,6 +56,7 @@ class Eltwise(Layer):
             for value in values[2:]:
                 result *= value
         else:
+            # One pass a bottom, so that ties fall as in Caffe's loop: <= for the first two, then >.
             second = values[0] <= values[1]
             result = torch.where(second, values[1], values[0])
             winner = second.to(torch.int64)

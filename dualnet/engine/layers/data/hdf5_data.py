@@ -107,7 +107,7 @@ class HDF5Data(Layer):
                     f"layer '{self.name}': rows of data set '{name}' have shape {shape} in "
                     f"'{path}' and {expected} in the file read first; make them equal"
                 )
-        self._row, self._row_order = 0, self._order(counts[0])
+        self._row, self._row_order = 0, self._order(counts[0])  # rows in another order each time
 
     def _read(self, path: str, name: str) -> np.ndarray:
         """A data set, (M, …) float32."""

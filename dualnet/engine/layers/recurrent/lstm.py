@@ -115,7 +115,7 @@ class LSTM(Recurrent):
         for step in range(self._steps - 1, -1, -1):
             c_before = self._cells[step - 1].c if step else self._first_c
             result, to_c = _step_back(self._cells[step], c_before, to_c, gradient[step] + to_h)
-            to_h = torch.mm(result, weight) * cont[step]
+            to_h = torch.mm(result, weight) * cont[step]  # h_{t-1} enters step t as cont_t h_{t-1}
             results.append(result)
         stacked = torch.stack(results[::-1])
         flat = stacked.view(-1, 4 * self._h)

@@ -37,12 +37,15 @@ class RNN(Recurrent):
             h = torch.addmm(x[step], before[-1], recurrent.t()).tanh_()
             after.append(h)
         self._before, self._after = torch.stack(before), torch.stack(after)
+        # No step needs o_t: the outputs of all steps are one product of matrices.
         self._output = torch.matmul(self._after, weight.t()).add_(bias).tanh_()
-        return [self._output.clone(), h]
+        return [self._output.clone(), h]  # a copy: the published one may be overwritten in place
 
     def _roll_back(self, gradient: Tensor, cont: Tensor) -> Tensor:
         recurrent_blob, weight_blob, bias_blob = self.blobs[self._cell :]
         recurrent = recurrent_blob.data_tensor
+        # o_t depends on h_t alone: its part of all steps at once. Then back through the steps,
+        # where `later` is what step t + 1 adds to the gradient of h_t.
         outer = gradient * (1 - self._output * self._output)
         to_h = torch.matmul(outer, weight_blob.data_tensor)
         slope = 1 - self._after * self._after

@@ -67,7 +67,7 @@ class _BaseConvolution(Layer):
         self._bias = param.bias_term
         if self._bias:
             self.add_param([self._num_output], param.bias_filler)
-        self._no_output_padding = [0] * spatial
+        self._no_output_padding = [0] * spatial  # an option of PyTorch's that Caffe lacks
 
     def _counts(self, channels: int) -> tuple[int, int]:
         """`group` and `num_output`; a depthwise convolution takes them from the channels."""
@@ -88,6 +88,7 @@ class _BaseConvolution(Layer):
         return self._expand(what, repeated, spatial, default)
 
     def _expand(self, what: str, given: list[int], spatial: int, default: int | None) -> list[int]:
+        # One number is for all axes, several are one an axis; as lists, unlike Pooling's settings.
         if not given and default is not None:
             given = [default]
         if len(given) not in (1, spatial) or (what != "pad" and 0 in given):
@@ -178,6 +179,7 @@ class Convolution(_BaseConvolution):
     """Cross-correlation with learned filters."""
 
     def _output_size(self, size: int, i: int) -> int:
+        # Rounded down, where Pooling rounds up.
         extent = self._dilation[i] * (self._kernel[i] - 1) + 1
         return (size + 2 * self._pad[i] - extent) // self._stride[i] + 1
 

@@ -81,6 +81,7 @@ class LRN(Layer):
         x, gradient = bottom[0].data_tensor, top[0].diff_tensor
         if top[0] is not bottom[0]:
             bottom[0].drop_diff()
+        # g s^-beta first: times x / s it is g y / s, since y = x s^-beta.
         direct = self._scale.pow(-self._beta).mul_(gradient)
         ratio = (direct * x).div_(self._scale)
         if self._across:

@@ -157,6 +157,7 @@ class Pooling(Layer):
         """Maxima and the positions of their pixels in the (padded) plane, (N, C, H', W') each."""
         w = self._geometry
         if self._direct:
+            # PyTorch pads with -inf, which no window of a direct geometry consists of alone.
             pair = _aten.max_pool2d_with_indices(x, w.kernel, w.stride, w.pad, [1, 1], w.ceil)
         else:
             # Not -inf: Caffe starts each maximum at -FLT_MAX, which an empty window then outputs.
@@ -168,6 +169,7 @@ class Pooling(Layer):
         """Positions in the unpadded plane."""
         if self._direct:
             return indices
+        # The positions count in planes that were padded by hand: take the margins off again.
         left, right, top, _ = self._geometry.margins(self._size)
         width = self._size[1] + left + right
         rows, columns = indices // width - top, indices % width - left

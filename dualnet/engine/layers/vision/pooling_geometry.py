@@ -145,6 +145,7 @@ def average(x: Tensor, geometry: PoolingGeometry) -> Tensor:
     """Average pooling; arguments and result as in `window_sums`."""
     size = x.shape[2], x.shape[3]
     if geometry.torch_agrees(size):
+        # count_include_pad: like Caffe, zeros of the padding count, and the overhang does not.
         return _aten.avg_pool2d(
             x, geometry.kernel, geometry.stride, geometry.pad, geometry.ceil, True
         )
