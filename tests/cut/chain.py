@@ -161,7 +161,8 @@ class Chain:
             if is_run:
                 own, its = gradient(piece.net.net, layer), gradient(single, name)
                 place = f"net{self.pieces.index(piece) + 1} {layer}"
-                found[place] = float(np.linalg.norm(own - its) / np.linalg.norm(its))
+                length = float(np.linalg.norm(its)) or 1.0  # 0: a layer that does not learn
+                found[place] = float(np.linalg.norm(own - its)) / length
         return found
 
 

@@ -67,6 +67,23 @@ def test_each_parameter_gets_the_single_nets_gradient(tmp_path, name, target):
     }
 
 
+@pytest.mark.parametrize("target", ["gradient", "backprop"])
+@pytest.mark.parametrize(
+    ("net", "cuts"),
+    [
+        ("residual", [("conv1", "a1 a1_bn a1_scale"), ("a2", "a a_relu b0")]),
+        ("residual", [("a1", "a2 a2_bn"), ("a", "b1"), ("b1", "b2 b")]),
+        ("branches", [("norm1", "m1/1x1"), ("m1/3x3_reduce", "m1/3x3"), ("m2/1x1", "m2/output")]),
+    ],
+)
+def test_nets_with_batch_norm_and_inception_modules(repository, net, cuts, target):
+    os.symlink(str(repository / "tests"), "tests")
+    path = f"tests/cut/nets/{net}_train_test.prototxt"
+    yaml, _ = cut_up(path, cuts)
+    differences = compare(path, yaml, target)
+    assert max(differences.values()) < TOLERANCE[target], differences
+
+
 CUTS = [("conv1", "pool1 conv2"), ("pool2", "conv3"), ("relu3", "conv4")]
 
 
