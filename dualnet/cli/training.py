@@ -38,7 +38,7 @@ def add(commands: Any) -> None:
     _add_run(command)
     command.add_argument(
         "--restarts", type=int, default=0, metavar="N",
-        help="start a piece that died again, N times at most in all (default: 0)",
+        help="start a piece that died or hangs again, N times at most in all (default: 0)",
     )  # fmt: skip
     summary = "train piece K of the chain; the others are started elsewhere"
     command = commands.add_parser(

@@ -30,6 +30,9 @@ from dualnet.rundir import PieceDir, RunDir
 
 __all__ = ["launch"]
 
+#: Pieces that were started, by name.
+Processes = dict[str, "subprocess.Popen[bytes]"]
+
 #: Exit codes of pieces that are worth another start.
 _PASSING = {
     error.exit_code
@@ -78,7 +81,8 @@ def launch(
         grace_s: How long the surviving pieces may take to notice another's end and say why, and
             a terminated one to end, before it is killed.
         poll_s: Time between two looks at the processes.
-        restarts: How often pieces that died may be started again, in all.
+        restarts: How often pieces that died may be started again, in all; one that hangs counts
+            among them, once a neighbour ends over it.
         stopper: Knows whether a signal asks to stop; the pieces are then asked to.
 
     Raises:
@@ -86,7 +90,7 @@ def launch(
         DualnetError: A piece failed; the message and the exit code are those of the piece that
             failed by itself, or of the one that tells best which piece hangs.
     """
-    processes: dict[str, subprocess.Popen[bytes]] = {}
+    processes: Processes = {}
     with Lifeline() as lifeline:
         start = partial(_start, arguments=arguments, lifeline=lifeline)
         try:
@@ -101,11 +105,15 @@ def launch(
                     _stop(processes, watch, grace_s, poll_s, stopper)
                 if not failed:
                     return
-                if restarts == 0 or not all(_may_restart(processes[name]) for name in failed):
+                again = [failed[0], *_hung_according_to(failed[0], processes, run)]
+                may_restart = all(_may_restart(processes[name]) for name in failed)
+                if len(again) > restarts or not may_restart:
                     raise _blame(failed, processes, run)
-                restarts -= 1
-                with hold():
-                    processes[failed[0]] = start(run.piece(failed[0]), again=True)
+                restarts -= len(again)
+                for name in again:
+                    _kill(processes[name])
+                    with hold():
+                        processes[name] = start(run.piece(name), again=True)
         finally:
             # Also on Ctrl-C and SIGTERM, an exception too (stopping.py): no piece is left behind.
             _end(processes, grace_s)
@@ -119,8 +127,27 @@ def _may_restart(process: subprocess.Popen[bytes]) -> bool:
     return process.returncode < 0 or process.returncode in _PASSING
 
 
+def _hung_according_to(name: str, processes: Processes, run: RunDir) -> list[str]:
+    """The running piece that another one has ended over because it hangs, or none.
+
+    Started again alone, the one that noticed would only meet the same neighbour once more.
+    """
+    if processes[name].returncode != PartnerHung.exit_code:
+        return []
+    # The message begins with the neighbour's name.
+    said = _telling_line(run.piece(name).output)[len(_ERROR) :].partition(" ")[0]
+    return [said] if said in processes and processes[said].poll() is None else []
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process at once; SIGTERM would not end one that is suspended."""
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+
+
 def _stop(
-    processes: dict[str, subprocess.Popen[bytes]],
+    processes: Processes,
     watch: Callable[[], None],
     grace_s: float,
     poll_s: float,
@@ -156,7 +183,7 @@ def _start(
 
 
 def _wait(
-    processes: dict[str, subprocess.Popen[bytes]],
+    processes: Processes,
     watch: Callable[[], None],
     grace_s: float,
     poll_s: float,
@@ -189,9 +216,7 @@ def _wait(
     return failed
 
 
-def _blame(
-    failed: list[str], processes: dict[str, subprocess.Popen[bytes]], run: RunDir
-) -> DualnetError:
+def _blame(failed: list[str], processes: Processes, run: RunDir) -> DualnetError:
     """The error of the piece that is at fault, or of the one that tells best which piece is."""
     first = _culprit(failed, {name: process.returncode for name, process in processes.items()})
     code = processes[first].returncode
@@ -245,7 +270,7 @@ def _culprit(failed: Sequence[str], codes: Mapping[str, Optional[int]]) -> str:
     return min(failed, key=rank)
 
 
-def _end(processes: dict[str, subprocess.Popen[bytes]], grace_s: float) -> None:
+def _end(processes: Processes, grace_s: float) -> None:
     running = [process for process in processes.values() if process.poll() is None]
     for process in running:
         process.terminate()
@@ -259,9 +284,7 @@ def _end(processes: dict[str, subprocess.Popen[bytes]], grace_s: float) -> None:
     finally:
         # Also when a second Ctrl-C cuts the waiting short.
         for process in running:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            _kill(process)
 
 
 def _last_words(piece: PieceDir) -> str:

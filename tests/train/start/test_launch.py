@@ -278,6 +278,23 @@ def test_several_pieces_that_died_are_started_again(halves):
         launch(RunDir("run"), THREE, [], lambda: None, grace_s=LIMIT_S, poll_s=0.02, restarts=1)
 
 
+def test_a_piece_that_hangs_is_started_again_with_the_one_that_noticed(halves):
+    count = "open(role + '.starts', 'a').write('x')\nimport os\n"
+    first = "if os.path.getsize(role + '.starts') < 2:\n"
+    notices = WAIT.format("net3") + SAY.format("dualnet: net3 is alive but hangs") + "sys.exit(72)"
+    indented = [
+        "".join(f"    {line}\n" for line in body.splitlines()) for body in (notices, STUBBORN)
+    ]
+    halves("pass", *(count + first + body for body in indented))
+    launch(RunDir("run"), THREE, [], lambda: None, grace_s=LIMIT_S, poll_s=0.02, restarts=2)
+    assert (starts("net2"), starts("net3")) == (2, 2)
+    for name in ("net2.starts", "net3.starts", "net3.runs"):
+        os.unlink(name)
+    with pytest.raises(DualnetError, match="^net2: net3 is alive but hangs$"):
+        launch(RunDir("run"), THREE, [], lambda: None, grace_s=0.2, poll_s=0.02, restarts=1)
+    assert children_of(os.getpid()) == []
+
+
 #: The survivor goes on until the other half has been started three times.
 WAIT_FOR_STARTS = """
 import time
