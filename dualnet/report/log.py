@@ -1,7 +1,7 @@
 """Training logs in Caffe's format, so that every tool which reads Caffe's logs reads ours.
 
-    I1122 15:47:14.839432  9521 net2.py:8] Iteration 10 (2.5 iter/s, 4s/10 iters), loss = 2.87337
-    I1122 15:47:14.839440  9521 net2.py:8]     Train net output #0: loss = 1.43 (* 2 = 2.86 loss)
+    I1122 15:47:14.839432  9521 session.py:8] Iteration 10 (2.5 iter/s, 4s/10 iters), loss = 2.87337
+    I1122 15:47:14.839440  9521 session.py:8]     Train net output #0: loss = 1.43 (* 2 = 2.86 loss)
 
 The messages are those of Caffe's src/caffe/solver.cpp and src/caffe/solvers/sgd_solver.cpp, the
 prefix is glog's (level, month and day, time, thread, file and line), and numbers look as C++ prints
