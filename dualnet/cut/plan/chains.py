@@ -65,6 +65,7 @@ class Outcome:
         pieces, links: Their costs, of a part.
         memory_bytes: Of each piece, with the activations that the schedule keeps.
         loads_s: What each piece is busy with in an iteration.
+        processors: How many pieces compute at a time; None: all.
         iteration: It and its spans.
     """
 
@@ -73,6 +74,7 @@ class Outcome:
     links: list[LinkCost]
     memory_bytes: list[int]
     loads_s: list[float]
+    processors: Optional[int]
     iteration: Iteration
 
     @property
@@ -84,6 +86,16 @@ class Outcome:
     def largest_bytes(self) -> int:
         """Memory of the largest piece."""
         return max(self.memory_bytes)
+
+    @property
+    def shared_s(self) -> float:
+        """All pieces' loads over the processors that they share; 0 where each has its own."""
+        return sum(self.loads_s) / self.processors if self.processors else 0.0
+
+    @property
+    def bound_s(self) -> float:
+        """What no order of the same work can be faster than."""
+        return max(*self.loads_s, self.shared_s)
 
     @property
     def busiest(self) -> int:
@@ -226,6 +238,7 @@ def _play(cuts: Sequence[Cut], setting: Setting) -> Outcome:
             schedule.parts * _busy_s(piece, below, above) + piece.update_s
             for piece, below, above in zip(pieces, times, times[1:])
         ],
+        setting.processors,
         iteration,
     )
 

@@ -85,6 +85,7 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
     each = zip(outcome.pieces, outcome.memory_bytes, outcome.loads_s)
     return {
         "iteration_s": outcome.seconds,
+        "bound_s": outcome.bound_s,
         "largest_bytes": outcome.largest_bytes,
         "pieces": [
             {**_piece(piece, parts, memory), "busy_s": load_s} for piece, memory, load_s in each

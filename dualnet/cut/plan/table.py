@@ -19,7 +19,7 @@ _CUTS_HEAD = (
     "up/down MiB", "altern. ms", "overl. ms", "pipel. ms", "limit",
 )  # fmt: skip
 _SCHEDULES_HEAD = (
-    "", "schedule", "cuts", "iteration ms", "speed", "largest MiB", "busiest piece",
+    "", "schedule", "cuts", "iteration ms", "speed", "largest MiB", "bound by",
 )  # fmt: skip
 _PIECES_HEAD = (
     "", "piece", "begins with", "parameters", "forward ms", "backward ms", "update ms",
@@ -130,7 +130,6 @@ def _schedule_rows(plan: CutPlan) -> list[tuple[str, ...]]:
             rows.append((mark, label, "(none)", "", "", "", ""))
             continue
         outcome = choice.chain.outcomes[name]
-        place = outcome.busiest
         rows.append(
             (
                 mark,
@@ -139,7 +138,7 @@ def _schedule_rows(plan: CutPlan) -> list[tuple[str, ...]]:
                 ms(outcome.seconds),
                 f"{plan.uncut.seconds / outcome.seconds:.2f}",
                 mib(outcome.largest_bytes),
-                f"{choice.chain.names[place]}, {_busy(outcome, place)}",
+                _bound(outcome, choice.chain.names),
             )
         )
     rows.append(
@@ -211,6 +210,15 @@ def _recommendation(plan: CutPlan) -> str:
         return f"No recommendation ({name}): {choice.reason}."
     cuts = ", ".join(joined(cut.blobs) for cut in plan.best.cuts)
     return f"Recommended ({name}): {cuts}: {choice.reason}."
+
+
+def _bound(outcome: Outcome, names: Sequence[str]) -> str:
+    """Who has most to do, and how much of the iteration that is."""
+    what = names[outcome.busiest]
+    if outcome.shared_s > outcome.loads_s[outcome.busiest]:
+        what = f"{outcome.processors} at a time"
+    share = min(1.0, outcome.bound_s / outcome.seconds)
+    return f"{what}: {ms(outcome.bound_s)} ms, {share:.0%}"
 
 
 def _busy(outcome: Outcome, place: int) -> str:

@@ -110,7 +110,9 @@ def test_loads_are_what_the_pieces_were_busy_with():
     costs, cuts = drawn(2)
     outcome = chain_of([cuts[3]], {"it": Setting(costs, overlapped)}).outcomes["it"]
     # Bounded by its slowest piece, which therefore never rests.
-    assert max(outcome.loads_s) == pytest.approx(outcome.seconds)
+    assert outcome.bound_s == max(outcome.loads_s) == pytest.approx(outcome.seconds)
+    shared = chain_of([cuts[3]], {"it": Setting(costs, overlapped, 1)}).outcomes["it"]
+    assert shared.bound_s == sum(outcome.loads_s) == pytest.approx(shared.seconds)
 
 
 def test_there_is_no_chain_of_more_pieces_than_the_cuts_allow():

@@ -14,7 +14,7 @@ UNCUT = Uncut(0.1, 100 * MIB)
 
 def chain(seconds, mib):
     iteration = Iteration(seconds, 0.0, [])
-    outcome = Outcome(alternating(2), [], [], [mib * MIB, MIB], [seconds, 0.0], iteration)
+    outcome = Outcome(alternating(2), [], [], [mib * MIB, MIB], [seconds, 0.0], None, iteration)
     return Chain((), dict.fromkeys(("alternating", "overlapped"), outcome))
 
 

@@ -39,6 +39,10 @@ def test_every_schedule_has_its_best_chain():
         "alternating", "overlapped", "pipelined", "(uncut)"
     ]  # fmt: skip
     assert [row.startswith("*") for row in rows] == [False, True, False, False]
+    outcome = found.best.outcomes["overlapped"]
+    share = f"{outcome.bound_s / outcome.seconds:.0%}"
+    assert rows[1].endswith(f"net{outcome.busiest + 1}: {1e3 * outcome.bound_s:.0f} ms, {share}")
+    assert "1 at a time: " in to_text(planned(processors=1))
     pieces = rows_of(text, "piece")
     assert [row.split()[0] for row in pieces] == ["net1", "net2", "net3"]
     cuts = found.best.cuts
