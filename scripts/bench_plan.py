@@ -97,6 +97,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="of each piece")
     parser.add_argument("--batch", type=int)
+    parser.add_argument("--carrier", choices=("files", "tcp", "torch"), default="files")
     parser.add_argument("-o", "--output", type=Path, default=Path("results/cut"))
     return parser
 
@@ -129,6 +130,7 @@ def asked(options: argparse.Namespace, scratch: Path) -> Request:
         threads=options.threads,
         batch=options.batch,
         exchange_dir=str(scratch),
+        carrier=options.carrier,
         processors=max(1, cores // options.threads),
         staleness=options.staleness,
         micro_batches=options.micro_batches,
@@ -171,6 +173,7 @@ def train(options: argparse.Namespace, case: Case, folder: Path) -> float:
     if case.schedule == "pipelined":
         train_keys["micro_batches"] = options.micro_batches
     settings = [f"train.{key}={value}" for key, value in train_keys.items()]
+    settings.append(f"exchange.carrier={options.carrier}")
     settings += [f"net{place + 1}.threads={options.threads}" for place in range(case.pieces)]
     words = [word for setting in settings for word in ("--set", setting)]
     dualnet("train", str(nets / "dual.yaml"), "--run-dir", str(folder / "run"), *words)
@@ -211,6 +214,7 @@ def summary(options: argparse.Namespace, rounds: Sequence[dict[Case, dict]]) -> 
         "net": options.net, "batch": options.batch, "threads": options.threads,
         "iterations": options.iterations, "rounds": len(rounds), "staleness": options.staleness,
         "micro_batches": options.micro_batches, "order": options.order,
+        "carrier": options.carrier,
         "cores": len(os.sched_getaffinity(0)), "chains": rows,
     }  # fmt: skip
 
@@ -221,7 +225,8 @@ def table(record: dict) -> str:
         f"# Planned against measured: {record['net']}",
         "",
         f"{record['threads']} thread a piece on {record['cores']} cores, {record['rounds']} rounds "
-        f"of {record['iterations']} iterations a chain, staleness {record['staleness']}, "
+        f"of {record['iterations']} iterations a chain, carrier {record['carrier']}, "
+        f"staleness {record['staleness']}, "
         f"{record['micro_batches']} micro-batches in the order {record['order']}; load is the "
         "machine's load average when a training began. Medians over the rounds; in brackets the "
         "ratio of each round.",

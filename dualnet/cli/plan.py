@@ -11,6 +11,7 @@ from dualnet import config
 from dualnet.cli.cores import pin
 from dualnet.cli.cut import RUNS_LAYERS, parse_shape, say_what_runs
 from dualnet.cli.terminal import say
+from dualnet.config.schema import CARRIERS
 from dualnet.errors import UsageError
 from dualnet.strict_json import to_json
 
@@ -61,6 +62,17 @@ def add(commands: Any) -> None:
         "(default: the current one)",
     )  # fmt: skip
     command.add_argument(
+        "--carrier", choices=CARRIERS, default="files",
+        help="what is to carry the messages (default: files)",
+    )  # fmt: skip
+    command.add_argument(
+        "--latency-ms", type=float, default=0.0, metavar="MS",
+        help="delay of a message that the network of the runs adds to what is measured here",
+    )  # fmt: skip
+    command.add_argument(
+        "--mbit-per-s", type=float, metavar="R", help="rate of that network (default: any)"
+    )
+    command.add_argument(
         "--shape", action="append", default=[], metavar="BLOB=C,H,W",
         help="one sample of a data layer whose data is not on this machine",
     )  # fmt: skip
@@ -103,6 +115,13 @@ def _plan(options: argparse.Namespace) -> None:
     limit = options.memory_gib
     if limit is not None and not 0 < limit < float("inf"):
         raise UsageError(f"--memory-gib {limit:g}: a number of GiB above 0 is needed")
+    if not 0 <= options.latency_ms < float("inf"):
+        raise UsageError(
+            f"--latency-ms {options.latency_ms:g}: milliseconds, 0 or more, are needed"
+        )
+    rate = options.mbit_per_s
+    if rate is not None and not 0 < rate < float("inf"):
+        raise UsageError(f"--mbit-per-s {rate:g}: a number of Mbit/s above 0 is needed")
     if device != "cpu" and not isinstance(device, int):
         raise UsageError(f"--device {device}: neither cpu nor the number of a GPU")
     cores = len(os.sched_getaffinity(0))
@@ -137,6 +156,9 @@ def _plan(options: argparse.Namespace) -> None:
             threads=threads,
             batch=options.batch,
             exchange_dir=options.exchange_dir,
+            carrier=options.carrier,
+            latency_s=options.latency_ms / 1e3,
+            bytes_per_s=None if rate is None else rate * 1e6 / 8,
             shapes=dict(parse_shape(text) for text in options.shape),
             processors=processors,
             schedule=options.schedule,

@@ -34,7 +34,7 @@ import sys
 from dualnet.cut.plan.carrier import answer
 from dualnet.errors import DualnetError
 try:
-    answer(sys.argv[1], int(sys.argv[2]))
+    answer(sys.argv[1], int(sys.argv[2]), sys.argv[3])
 except DualnetError as error:
     sys.exit(f"dualnet: {error}")
 """
@@ -47,11 +47,16 @@ class Carrier(NamedTuple):
         sizes: Bytes of the messages, ascending.
         seconds: From the call of `send` to the return of `receive`, arrays put in place.
         send_seconds: Of these, the call of `send`: what the sender is busy with.
+        name: As exchange.carrier in the YAML.
+        latency_s, wire_s: What a network adds that was not measured: a delay, and seconds a byte.
     """
 
     sizes: list[int]
     seconds: list[float]
     send_seconds: list[float]
+    name: str = "files"
+    latency_s: float = 0.0
+    wire_s: float = 0.0
 
     def one_way_s(self, size: float) -> float:
         """The time of a message of `size` bytes, in between and beyond by straight lines."""
@@ -64,7 +69,12 @@ class Carrier(NamedTuple):
         """A message of `size` bytes: what is not the sender's time is the receiver's."""
         whole_s = self.one_way_s(size)
         share = np.interp(size, self.sizes, np.divide(self.send_seconds, self.seconds))
-        return MessageTime(send_s=float(share) * whole_s, receive_s=float(1 - share) * whole_s)
+        return MessageTime(
+            send_s=float(share) * whole_s,
+            transit_s=size * self.wire_s,
+            latency_s=self.latency_s,
+            receive_s=float(1 - share) * whole_s,
+        )
 
     @property
     def bytes_per_s(self) -> Optional[float]:
@@ -78,13 +88,14 @@ class Carrier(NamedTuple):
         return (self.sizes[-1] - self.sizes[0]) / more_s
 
 
-def measure_carrier(directory: str, largest: int) -> Carrier:
+def measure_carrier(directory: str, largest: int, carrier: str = "files") -> Carrier:
     """Send messages there and back.
 
     Args:
         directory: Where runs are going to exchange files.
         largest: Bytes of the largest message; larger ones are timed where it is too small to tell
             a rate by.
+        carrier: As exchange.carrier in the YAML.
 
     Raises:
         StorageFailed: The directory is not there, or cannot be written.
@@ -95,9 +106,9 @@ def measure_carrier(directory: str, largest: int) -> Carrier:
     try:
         with tempfile.TemporaryDirectory(prefix="dualnet-plan-", dir=directory) as run_dir:
             count = len(sizes) * (_WARM_UP + _REPEATS)
-            partner = _start(run_dir, count)
+            partner = _start(run_dir, count, carrier)
             try:
-                seconds, sent = _time_all(run_dir, sizes)
+                seconds, sent = _time_all(run_dir, sizes, carrier)
                 partner.wait(_PARTNER_TIMEOUT_S)
             finally:
                 if partner.poll() is None:
@@ -108,26 +119,26 @@ def measure_carrier(directory: str, largest: int) -> Carrier:
             f"{directory}: cannot exchange files there: {error.strerror}; name another directory "
             "with --exchange-dir"
         ) from error
-    return Carrier(sizes, seconds, sent)
+    return Carrier(sizes, seconds, sent, carrier)
 
 
-def _start(run_dir: str, count: int) -> subprocess.Popen[bytes]:
+def _start(run_dir: str, count: int, carrier: str) -> subprocess.Popen[bytes]:
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     return subprocess.Popen(
-        [sys.executable, "-c", _CHILD, run_dir, str(count)],
+        [sys.executable, "-c", _CHILD, run_dir, str(count), carrier],
         env={**os.environ, "PYTHONPATH": path},
     )
 
 
-def _open(role: str, run_dir: str) -> Channel:
+def _open(carrier: str, role: str, run_dir: str) -> Channel:
     settings = ExchangeSettings(partner_timeout_s=_PARTNER_TIMEOUT_S, retain=0)
-    return open_channel("files", role, run_dir, settings, {"plan": 1})
+    return open_channel(carrier, role, run_dir, settings, {"plan": 1})
 
 
-def _time_all(run_dir: str, sizes: Iterable[int]) -> tuple[list[float], list[float]]:
+def _time_all(run_dir: str, sizes: Iterable[int], carrier: str) -> tuple[list[float], list[float]]:
     """For each size the medians of a message's whole way, and of the call of `send`."""
     medians, sent_medians = [], []
-    with _open("net1", run_dir) as channel:
+    with _open(carrier, "net1", run_dir) as channel:
         channel.handshake({})
         iteration = 0
         for number, size in enumerate(sizes):
@@ -146,9 +157,9 @@ def _time_all(run_dir: str, sizes: Iterable[int]) -> tuple[list[float], list[flo
     return medians, sent_medians
 
 
-def answer(run_dir: str, count: int) -> None:
+def answer(run_dir: str, count: int, carrier: str) -> None:
     """The other process: send `count` messages back as they come."""
-    with _open("net2", run_dir) as channel:
+    with _open(carrier, "net2", run_dir) as channel:
         channel.handshake({})
         place = np.empty(0, np.float32)
         for iteration in range(count):

@@ -17,7 +17,7 @@ from dualnet.cut.plan.choice import Choice, Uncut, choose
 from dualnet.cut.plan.cuts import Cut, Refusal, find_cuts
 from dualnet.cut.plan.estimate import Costs
 from dualnet.cut.plan.memory import Memory
-from dualnet.cut.plan.schedule_time import Polling, alternating, overlapped, pipelined
+from dualnet.cut.plan.schedule_time import PROMPT, Polling, alternating, overlapped, pipelined
 from dualnet.cut.plan.times import measure_layers
 from dualnet.cut.shapes import Built, build
 from dualnet.cut.split import solver_beside
@@ -29,7 +29,7 @@ __all__ = ["SCHEDULES", "CutPlan", "Measured", "Request", "make_plan", "measure"
 SCHEDULES = ("alternating", "overlapped", "pipelined")
 #: Micro-batches of a batch where nothing else is said, as far as they divide it.
 _MICRO_BATCHES = 4
-#: Mean polling delay: half the poll interval, which is 5 % of the wait, at most 20 ms
+#: Mean polling delay of files: half the poll interval, which is 5 % of the wait, at most 20 ms
 #: (exchange/files/polling.py).
 _POLLING = Polling(0.5 * 0.05, 0.5 * 0.02)
 
@@ -46,6 +46,9 @@ class Request:
         threads: CPU threads of a piece, which the times are measured with, for the record.
         batch: Samples of a batch; default the prototxt's.
         exchange_dir: Directory through which messages are timed.
+        carrier: What carries them, as exchange.carrier in the YAML.
+        latency_s: A delay of each message that a network adds to what is measured here.
+        bytes_per_s: Its rate; None: as measured.
         shapes: Blob of a data layer to the shape of one sample, for data that is not here.
         processors: How many pieces compute at a time, where all are on one machine; None: each
             has cores (or a GPU) of its own.
@@ -64,6 +67,9 @@ class Request:
     threads: int = 1
     batch: Optional[int] = None
     exchange_dir: str = "."
+    carrier: str = "files"
+    latency_s: float = 0.0
+    bytes_per_s: Optional[float] = None
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     processors: Optional[int] = None
     schedule: str = "alternating"
@@ -102,7 +108,7 @@ class Measured:
 
     def settings(self, request: Request) -> dict[str, Setting]:
         """Each schedule, by its name."""
-        machine = (request.processors, _POLLING)
+        machine = (request.processors, _POLLING if request.carrier == "files" else PROMPT)
         passes, parts = self.iter_size, self.iter_size * self.micro_batches
         return {
             "alternating": Setting(self.costs, lambda count: alternating(count, passes), *machine),
@@ -201,7 +207,10 @@ def measure(
     cuts, refusals = find_cuts(whole.dataflow, whole.built.learning(whole.dataflow))
     blobs = [version for cut in cuts for version in (*cut.flow.blobs, *_compared(cut))]
     largest = max((4 * prod(whole.built.blobs[version.name]) for version in blobs), default=0)
-    carrier = measure_carrier(request.exchange_dir, largest)
+    carrier = measure_carrier(request.exchange_dir, largest, request.carrier)._replace(
+        latency_s=request.latency_s,
+        wire_s=1 / request.bytes_per_s if request.bytes_per_s else 0.0,
+    )
     sizes = [whole, part] if part else [whole]
     costs, grown = [], []
     for number, size in enumerate(sizes):

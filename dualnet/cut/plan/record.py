@@ -26,6 +26,9 @@ def to_record(plan: CutPlan) -> dict[str, Any]:
         "limit_bytes": request.limit_bytes,
         "exchange": {
             "directory": request.exchange_dir,
+            "carrier": request.carrier,
+            "added_latency_s": request.latency_s,
+            "network_bytes_per_s": request.bytes_per_s,
             "bytes_per_s": carrier.bytes_per_s,
             "one_way_s": dict(zip(map(str, carrier.sizes), carrier.seconds)),
             "send_s": dict(zip(map(str, carrier.sizes), carrier.send_seconds)),

@@ -188,12 +188,16 @@ def _assumptions(plan: CutPlan) -> str:
     if plan.measured.micro_batches == 1:
         micro = " The batch cannot be divided, so pipelined is as alternating."
     message_ms = ms(carrier.seconds[0])
+    network = ""
+    if request.latency_s or request.bytes_per_s:
+        rate = f" and {request.bytes_per_s / 1e6:.0f} MB/s" if request.bytes_per_s else ""
+        network = f", and a network of {ms(request.latency_s)} ms{rate} besides"
     return (
         f"{columns}. Speed: times the uncut net's on one piece's cores. {machine} Exchange by "
-        f"files in {request.exchange_dir}: {message_ms} ms a message and {_rate(carrier)}, "
-        "measured. Memory is counted: blobs, weights, solver history, and the activations that a "
-        f"schedule keeps; the uncut net took {mib(plan.measured.grown_bytes)} MiB when it was "
-        f"timed.{micro}"
+        f"{carrier.name} in {request.exchange_dir}: {message_ms} ms a message and "
+        f"{_rate(carrier)}, measured{network}. Memory is counted: blobs, weights, solver history, "
+        "and the activations that a schedule keeps; the uncut net took "
+        f"{mib(plan.measured.grown_bytes)} MiB when it was timed.{micro}"
     )
 
 

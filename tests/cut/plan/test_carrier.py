@@ -10,8 +10,10 @@ from dualnet.cut.plan.carrier import Carrier, measure_carrier
 from dualnet.errors import StorageFailed
 
 
-def test_messages_are_timed_and_nothing_stays(tmp_path):
-    carrier = measure_carrier(str(tmp_path), 300_000)
+@pytest.mark.parametrize("name", ["files", "tcp"])
+def test_messages_are_timed_and_nothing_stays(tmp_path, name):
+    carrier = measure_carrier(str(tmp_path), 300_000, name)
+    assert carrier.name == name
     assert carrier.sizes == [1 << 12, 1 << 16, 1 << 18, 1 << 20, 1 << 22]
     assert len(carrier.seconds) == len(carrier.send_seconds) == 5
     assert all(0 < sent <= whole for sent, whole in zip(carrier.send_seconds, carrier.seconds))
@@ -39,6 +41,15 @@ def test_times_in_between_and_beyond():
     assert carrier.one_way_s(360) == pytest.approx(7)
     message = carrier.message(360)
     assert (message.send_s, message.receive_s) == pytest.approx((7 / 4, 7 * 3 / 4))
+
+
+def test_a_network_adds_to_what_was_measured():
+    here = Carrier([0, 100], [1.0, 2.0], [0.5, 1.0])
+    there = here._replace(latency_s=3.0, wire_s=0.25)
+    message = there.message(40)
+    assert (message.transit_s, message.latency_s) == (10.0, 3.0)
+    assert message.send_s == here.message(40).send_s
+    assert message.one_way_s == pytest.approx(here.one_way_s(40) + 13)
 
 
 def test_a_missing_directory_is_named(tmp_path):

@@ -90,6 +90,8 @@ def test_command(dualnet, workdir):
         (["--batch", "0"], "--batch 0: 1 or more is needed"),
         (["--pieces", "1"], "--pieces 1: 2 or more is needed"),
         (["--memory-gib", "0"], "--memory-gib 0: a number of GiB above 0 is needed"),
+        (["--latency-ms", "-1"], "--latency-ms -1: milliseconds, 0 or more, are needed"),
+        (["--mbit-per-s", "0"], "--mbit-per-s 0: a number of Mbit/s above 0 is needed"),
         (["--device", "gpu"], "--device gpu: neither cpu nor the number of a GPU"),
     ],
 )

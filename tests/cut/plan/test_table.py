@@ -62,3 +62,8 @@ def test_a_rate_that_nothing_shows_is_no_number(small):
     small.measured.costs.carrier = Carrier([4096, 1 << 22], [1e-3, 1e-3], [5e-4, 5e-4])
     text = " ".join(to_text(small).split())
     assert "1.0 ms a message and a rate that is too high to show in messages of 4.19 MB" in text
+
+
+def test_a_network_that_was_not_measured_is_named():
+    text = " ".join(to_text(planned(latency_s=0.01, bytes_per_s=125e6)).split())
+    assert ", and a network of 10.0 ms and 125 MB/s besides." in text
