@@ -87,7 +87,7 @@ class Piece:
         if not self.below:
             return {}
         if self.has_pairs:
-            answer = make_target(self.coupling, self.net, self.sent, []).make()
+            answer = make_target(self.coupling, self.sent, []).make(self.net)
         else:
             answer = {blob: self.net.diff(blob) for blob in self.below.blobs}
         return {blob: values.copy() for blob, values in answer.items()}
