@@ -1,4 +1,4 @@
-"""Publish a file whole or not at all: written beside its target, then renamed over it."""
+"""Atomic writes of single files: written beside the target, synced, then renamed over it."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def write_atomically(path: str, content: bytes, fs: Fs = SYSTEM, prefix: str = "
         path: The file.
         content: All of it.
         fs: All I/O.
-        prefix: Path that the temporary file's name begins with, default the file's own: whoever
-            writes a file that is not its own alone finds by it what a kill has left.
+        prefix: Path that the temporary file's name begins with, default the file's own: by it the
+            next start of a piece finds what a killed one left of a file that all pieces share.
 
     Raises:
         OSError: As the system says; the temporary file is gone then.
@@ -41,7 +41,7 @@ def write_atomically(path: str, content: bytes, fs: Fs = SYSTEM, prefix: str = "
 
 
 def create_atomically(path: str, content: bytes, fs: Fs = SYSTEM, prefix: str = "") -> None:
-    """Write a file unless it is there: of several that try, on several nodes, one does.
+    """Write a file unless it exists; of several processes, on several nodes, one succeeds.
 
     The arguments are those of `write_atomically`.
 
@@ -57,7 +57,7 @@ def create_atomically(path: str, content: bytes, fs: Fs = SYSTEM, prefix: str = 
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
                 raise
-            if not os.path.lexists(path):  # no hard links here: the best that can be done
+            if not os.path.lexists(path):  # no hard links on this file system: a race remains
                 fs.rename(temporary, path)
                 return
         fs.unlink(temporary)
@@ -80,7 +80,7 @@ def _write(path: str, content: bytes, publish: Callable[[str], None], fs: Fs, pr
             while left:
                 left = left[fs.write(descriptor, left) :]
             fs.fsync(descriptor)
-            # Whatever it says, the descriptor is gone: never close it again.
+            # close() releases the descriptor even if it fails (Linux): do not close it again.
             is_open = False
             fs.close(descriptor)
         finally:
@@ -114,11 +114,11 @@ def read_whole(path: str, fs: Fs = SYSTEM, limit: Optional[int] = None) -> bytes
 
 
 def read_blocks(path: str, fs: Fs = SYSTEM) -> Iterator[bytes]:
-    """The content of a file, a piece at a time.
+    """The content of a file, block by block.
 
     Raises:
-        OSError: As the system says; EINVAL for what is no regular file, as a device, and for one
-            that is almost all hole.
+        OSError: As the system says; EINVAL for a device or pipe, and for a file that is almost all
+            hole.
     """
     descriptor = fs.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
@@ -195,16 +195,16 @@ def _discard(path: str, fs: Fs) -> None:
     try:
         fs.unlink(path)
     except OSError:
-        pass  # it has its name already, or the next start removes it
+        pass  # it is renamed already, or the next start removes it
 
 
 def _sync_directory(path: str, fs: Fs) -> None:
-    """Bring the new name to the disk too: without it a crash may take the rename back."""
+    """Sync the directory: without that a crash of the machine may undo the rename."""
     descriptor = fs.open(os.path.dirname(path) or ".", os.O_RDONLY)
     try:
         fs.fsync(descriptor)
     except OSError as error:
-        # Some network file systems cannot do this to a directory, and sync renames at once.
+        # Some network file systems cannot sync a directory; they sync renames at once.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:

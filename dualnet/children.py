@@ -1,14 +1,14 @@
-"""Processes that users' code starts within ours: what they must not have of us, and their end.
+"""Processes that users' layers start: what they must not inherit, and how they end.
 
 A layer that users wrote may start a process that makes batches, or a pool of them. A forked one
-begins as a copy of this process: with our signal handlers, which would only take note of the
-SIGTERM that is to end it; with our locks and connections, which would live on as long as it does.
-Whoever has such a thing names here what undoes it in a forked child.
+begins as a copy of this process: with our signal handlers, which would only note the SIGTERM that
+is to end it, and with our locks and connections, which would stay open as long as it runs. The
+owner of such a thing registers here what undoes it in a forked child.
 
-They are to end with us, too. Forked ones are told by a pipe of which this process alone holds one
-end: however it ends, by SIGKILL too, the system closes that end, and the kernel signals those that
-wait for it. At an ordinary end, users' own exit handlers come first, and what is still there after
-them is ended. What cannot be helped is what users' code has started by exec when we are killed.
+Children end with this process, too. Forked ones wait on a pipe whose write end this process alone
+holds: however it ends, by SIGKILL too, the system closes that end, and the kernel signals them. At
+an ordinary end users' own exit handlers run first, and what is left after them is ended. Not
+covered: processes that users' code started by exec when this process is killed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import atexit
 import fcntl
 import multiprocessing
-import multiprocessing.util  # its exit handler is to come after ours, so it must be there before
+import multiprocessing.util  # registered before ours, so that its exit handler runs after it
 import os
 import signal
 import socket
@@ -28,24 +28,24 @@ from typing import Callable, Optional
 
 __all__ = ["adopt", "close_in_children", "undo_in_children", "watch_exit"]
 
-#: How long children may take to end after SIGTERM, and threads and exit handlers at the end.
+#: Seconds that children may take to end after SIGTERM.
 _GRACE_S = 5.0
 _POLL_S = 0.02
 
 _undo: dict[int, Callable[[], None]] = {}
 _numbers = iter(range(2**62))
-#: (reading end, writing end, the process that holds the latter), once there is a pipe.
+#: (read end, write end, pid of the process that holds the latter), once there is a pipe.
 _pipe: Optional[tuple[int, int, int]] = None
 
 
 def undo_in_children(undo: Callable[[], None]) -> Callable[[], None]:
-    """Have something done in each process that is forked from this one.
+    """Register a function to be called in each process that is forked from this one.
 
     Args:
-        undo: What; of a method's object no reference is kept. Its exceptions are dropped.
+        undo: The function; of a method only a weak reference is kept. Its exceptions are dropped.
 
     Returns:
-        Call it to have this done no more.
+        A function that unregisters it.
     """
     number = next(_numbers)
     if hasattr(undo, "__self__"):
@@ -63,7 +63,7 @@ def undo_in_children(undo: Callable[[], None]) -> Callable[[], None]:
 
 
 def close_in_children(sock: socket.socket) -> None:
-    """Keep a connection or a listening socket of ours from living on in forked processes."""
+    """Close a connection or a listening socket in forked processes."""
     held = weakref.ref(sock)
 
     def close() -> None:
@@ -75,7 +75,7 @@ def close_in_children(sock: socket.socket) -> None:
 
 
 def adopt() -> None:
-    """From now on forked processes end when this one does; more than once changes nothing."""
+    """From now on forked processes end when this one does. May be called more than once."""
     global _pipe
     if _pipe is not None and _pipe[2] == os.getpid():
         return
@@ -84,14 +84,14 @@ def adopt() -> None:
 
 
 def watch_exit(code: int, say: Callable[[str], None], grace_s: float = 2 * _GRACE_S) -> None:
-    """Call it last: threads and processes of users' code do not keep this one from its end.
+    """End this process although threads or processes of users' code go on. To be called last.
 
     Threads that are no daemons, and exit handlers that wait for a process, may take `grace_s`.
 
     Args:
         code: This process's exit code.
-        say: Told what kept it, if it is ended so.
-        grace_s: How long.
+        say: Called with a line on what still runs, if the process is ended by force.
+        grace_s: Seconds before that.
     """
     others = [
         thread
@@ -119,7 +119,7 @@ def watch_exit(code: int, say: Callable[[str], None], grace_s: float = 2 * _GRAC
 
 
 def _children() -> list[int]:
-    """Processes that this one has started, but for what cleans up after the others."""
+    """Pids of this process's children, without those that clean up after the others."""
     me, found = os.getpid(), []
     try:
         names = [name for name in os.listdir("/proc") if name.isdigit()]
@@ -137,23 +137,23 @@ def _children() -> list[int]:
 
 
 def _cleans_up(name: str) -> bool:
-    """Whether it is multiprocessing's or joblib's: it ends with its last user, and not before."""
+    """Whether it is a helper of multiprocessing or joblib, which ends with its last user."""
     with open(f"/proc/{name}/cmdline", "rb") as file:
         command = file.read()
     return b"resource_tracker" in command or b"forkserver" in command
 
 
 def _end_children() -> None:
-    """End what users' code has left, multiprocessing's daemons and pools excepted: it ends them."""
+    """End the children that are left, but for multiprocessing's daemons, which it ends itself."""
     if _pipe is not None and _pipe[2] == os.getpid():
         _end([process.pid for process in multiprocessing.active_children() if process.daemon])
 
 
 def _end(spared: Sequence[Optional[int]] = ()) -> None:
-    """End all children but some: by SIGTERM, and those that do not heed it by SIGKILL."""
+    """End all children but some: by SIGTERM, after `_GRACE_S` by SIGKILL."""
 
     def left() -> list[int]:
-        # Collects those of multiprocessing that have ended; /proc knows of them until then.
+        # Reaps those of multiprocessing that have ended; until then they are in /proc.
         multiprocessing.active_children()
         return [pid for pid in _children() if pid not in spared]
 
@@ -172,12 +172,12 @@ _masks = threading.local()
 
 
 def _before() -> None:
-    """Before a fork: a signal that comes to the child while it has our handlers would be lost."""
+    """Before a fork: block signals, for one that the child gets with our handlers would be lost."""
     _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 
 
 def _after() -> None:
-    """What has come meanwhile is delivered now."""
+    """After a fork, in parent and child: deliver what came meanwhile."""
     signal.pthread_sigmask(signal.SIG_SETMASK, _masks.before)
 
 
@@ -187,14 +187,14 @@ def _in_child() -> None:
         try:
             undo()
         except Exception:
-            continue  # nobody there can do anything about it
+            continue  # it cannot be reported in the child
     _undo.clear()
     _end_with_parent()
     _after()
 
 
 def _end_with_parent() -> None:
-    """Have the kernel send SIGTERM when the process that holds the pipe's other end is gone."""
+    """Have the kernel send SIGTERM when the process that holds the pipe's write end is gone."""
     global _pipe
     if _pipe is None:
         return
@@ -203,15 +203,15 @@ def _end_with_parent() -> None:
         if holder != os.getpid() and held >= 0:
             os.close(held)
             _pipe = (given, -1, holder)
-        # The reader of a signal belongs to the open file, which must be this process's own.
+        # The receiver of the signal is set per open file description: open one of our own.
         mine = os.open(f"/proc/self/fd/{given}", os.O_RDONLY | os.O_NONBLOCK)
         fcntl.fcntl(mine, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(mine, fcntl.F_SETSIG, signal.SIGTERM)
         fcntl.fcntl(mine, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
         if os.read(mine, 1) == b"":
-            os.kill(os.getpid(), signal.SIGTERM)  # it has gone before
+            os.kill(os.getpid(), signal.SIGTERM)  # it is gone already
     except BlockingIOError:
-        pass  # it is there
+        pass  # it is alive
     except (AttributeError, OSError):
         pass  # no Linux, or no /proc
 

@@ -10,13 +10,13 @@ code exception                meaning
    1 TrainingFailed           the training itself failed
    2 UsageError               wrong arguments
    2 ConfigError              wrong configuration
-   2 ManifestMismatch         the two halves, or the directory, disagree
-  70 PartnerNeverCame         the other half did not start in time
-  71 PartnerDied              the other half stopped, or told us that it failed
-  72 PartnerHung              the other half lives but makes no progress
+   2 ManifestMismatch         two pieces, or a piece and the directory, disagree
+  70 PartnerNeverCame         a neighbour did not start in time
+  71 PartnerDied              a neighbour stopped, or reported that it failed
+  72 PartnerHung              a neighbour runs but makes no progress
   73 DamagedMessage           a message stayed damaged or missing
   74 StorageFailed            the shared directory could not be read or written
-  75 Superseded               another copy of this half runs, or took over
+  75 Superseded               another copy of this piece runs, or took over
   76 DeterminismViolated      a replayed message differs from the recorded one
   77 OutOfMemory              the machine had no memory left, or none for another thread
 ==== ======================== =====================================================
@@ -52,7 +52,7 @@ class DualnetError(Exception):
 
 
 class TrainingFailed(DualnetError):
-    """The training itself failed: a loss that is not finite, a half that ended in an error."""
+    """The training itself failed: a loss that is NaN or infinite, a piece that failed."""
 
     exit_code = 1
 
@@ -70,31 +70,31 @@ class ConfigError(DualnetError):
 
 
 class ManifestMismatch(DualnetError):
-    """The two halves, or a half and the run directory, disagree on what is being run."""
+    """Two pieces, or a piece and the run directory, disagree on what is being run."""
 
     exit_code = 2
 
 
 class PartnerNeverCame(DualnetError):
-    """The other half did not start within the time allowed."""
+    """A neighbour did not start within the time allowed."""
 
     exit_code = 70
 
 
 class PartnerDied(DualnetError):
-    """The other half stopped, or reported its own failure."""
+    """A neighbour stopped, or reported its own failure."""
 
     exit_code = 71
 
 
 class PartnerHung(DualnetError):
-    """The other half is alive, but its training has made no progress for too long."""
+    """A neighbour is alive, but its training has made no progress for too long."""
 
     exit_code = 72
 
 
 class DamagedMessage(DualnetError):
-    """A message was announced, but stayed damaged, missing or of another shape than agreed."""
+    """A message was announced, but stayed damaged or missing, or has another shape than agreed."""
 
     exit_code = 73
 
@@ -106,13 +106,13 @@ class StorageFailed(DualnetError):
 
 
 class Superseded(DualnetError):
-    """Another copy of this half is running, or has taken over from this one."""
+    """Another copy of this piece is running, or has taken over from this one."""
 
     exit_code = 75
 
 
 class DeterminismViolated(DualnetError):
-    """A message sent again after a restart differs from the one recorded before it."""
+    """A message replayed after a restart differs from the recorded one."""
 
     exit_code = 76
 

@@ -1,7 +1,8 @@
-"""The one door to the operating system for what must not be lost: the exchange, the checkpoints.
+"""The operating system as an object, so that tests can inject faults and a clock of their own.
 
-Tests put another object in its place: one that fails operation number N, that writes short, or
-whose clock runs as fast as somebody sleeps. The exchange opens, renames and waits nowhere else.
+All file operations and clock reads of the exchange and of checkpoints go through `Fs`. Tests pass
+another one: it fails operation number N, writes short, or has a virtual clock that advances only in
+`sleep`.
 """
 
 from __future__ import annotations
@@ -107,5 +108,5 @@ class Fs:
         return time.time()
 
 
-#: It keeps nothing, so one serves all who do not bring their own.
+#: The default: it has no state, so that all can share it.
 SYSTEM = Fs()

@@ -23,7 +23,7 @@ __all__ = [
     "damage",
     "damage_of",
     "digest_file",
-    "patiently",
+    "with_retries",
     "read_record",
     "seal",
 ]
@@ -35,10 +35,10 @@ RECORD_VERSION = 1
 #: Of a record, in bytes; the losses of a window of a million iterations take 20 MB.
 _LIMIT_BYTES = 64 << 20
 
-#: Pauses between tries to read what the disk refuses to give: a server that is busy for a moment
-#: must not cost the checkpoint that it keeps.
+#: Retry delays in seconds: a short failure of the file server must not make a good checkpoint look
+#: damaged.
 _PAUSES_S = (0.1, 0.4, 1.6)
-#: Errors that no second try mends.
+#: Errors that are not retried.
 _FINAL = (
     errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.EFBIG,
 )  # fmt: skip
@@ -55,7 +55,7 @@ def damage(directory: str, files: Mapping[str, str], fs: Fs = SYSTEM) -> str:
     for name, expected in files.items():
         path = os.path.join(directory, os.path.basename(name))
         try:
-            found = patiently(partial(digest_file, path, fs), fs)
+            found = with_retries(partial(digest_file, path, fs), fs)
         except OSError as error:
             return f"{name}: {error.strerror}"
         if found != expected:
@@ -82,7 +82,7 @@ def damage_of(path: str, fs: Fs = SYSTEM) -> str:
 def read_record(path: str, fs: Fs = SYSTEM) -> Union[dict[str, Any], str]:
     """The fields of a checkpoint's record, as their seal says, or what is wrong with it."""
     try:
-        fields = json.loads(patiently(lambda: read_whole(path, fs, _LIMIT_BYTES), fs).decode())
+        fields = json.loads(with_retries(lambda: read_whole(path, fs, _LIMIT_BYTES), fs).decode())
         if fields.pop("version") != RECORD_VERSION:
             return "written by another version of dualnet"
         if fields.pop("sha256") != seal(fields):
@@ -112,8 +112,12 @@ def digest(blocks: Iterable[bytes]) -> str:
     return total.hexdigest()
 
 
-def patiently(read: Callable[[], T], fs: Fs = SYSTEM) -> T:
-    """What `read` returns, tried again where the disk may think better of it."""
+def with_retries(read: Callable[[], T], fs: Fs = SYSTEM) -> T:
+    """Call `read`; retry after 0.1, 0.4 and 1.6 s on errors that may be transient.
+
+    Raises:
+        OSError: ENOENT and the like at once, others after the last try.
+    """
     for pause_s in _PAUSES_S:
         try:
             return read()

@@ -1,4 +1,4 @@
-"""Is an error the machine's: memory, open files, the disk? Libraries say so in many ways."""
+"""Recognises errors of any library that mean: no memory, open files or disk space left."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _PHRASES = (
 )
 
 
-#: The same of files that may be open.
+#: The same for open files.
 _FILES = "too many open files"
 _NO_FILES = (errno.EMFILE, errno.ENFILE)
-#: What is the disk's fault, and not that of a name or a content.
+#: Errors of the disk itself, not of a file's name or content.
 _FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, *_NO_FILES)
 
 
@@ -43,19 +43,19 @@ def is_scarcity(error: BaseException) -> bool:
 
 
 def lacks_files(error: BaseException) -> bool:
-    """Whether another open file was refused; argument as of `is_scarcity`."""
+    """Whether the limit of open files was reached; argument as of `is_scarcity`."""
     return any(_says(link, _NO_FILES, (_FILES,)) for link in _chain(error))
 
 
 def disk_fault(error: BaseException) -> Optional[OSError]:
-    """The fault of the disk that an error tells in other words, None if there is none.
+    """The disk error behind an error, None if there is none.
 
     Args:
         error: as for `is_scarcity`.
 
     Returns:
-        An error of its own, to be raised in its place: a full or failing disk is no matter of the
-        configuration, and may be waited for.
+        An OSError to raise in its place: a full or failing disk is no configuration error, and can
+        be retried.
     """
     for link in _chain(error):
         if isinstance(link, OSError) and link.errno in _FAULTS:

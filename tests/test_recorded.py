@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from dualnet.recorded import damage, damage_of, digest_file, patiently, read_record, seal
+from dualnet.recorded import damage, damage_of, digest_file, read_record, seal, with_retries
 from tests.exchange.fakes import VirtualFs
 
 
@@ -63,5 +63,5 @@ def test_what_may_pass_is_tried_again(code, tries):
         raise OSError(code, "it fails")
 
     with pytest.raises(OSError, match="it fails"):
-        patiently(read, fs)
+        with_retries(read, fs)
     assert len(made) == tries

@@ -216,7 +216,7 @@ class Liveness:
     #: The mean length of net1's compared outputs has shrunk to `collapse_share` of its largest.
     collapse: str = _one_of(*ACTIONS, default="warn")
     collapse_share: float = 0.1
-    #: Updates of net1 go up its loss, three looks in succession.
+    #: Three checked updates of net1 in succession increase its loss.
     ascent: str = _one_of(*ACTIONS, default="warn")
 
 

@@ -25,7 +25,7 @@ class ImageSequence(Protocol):
 
 
 class Reordered:
-    """Some images of an array in another order, without a copy of them: it may be a memory map.
+    """View of images in another order, without copying: the array may be a memory map.
 
     Args:
         images: (M, C, H, W) uint8.

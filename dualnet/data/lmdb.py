@@ -55,8 +55,8 @@ def write_lmdb(
 
     Args:
         path: The directory of the database. It appears when all records are on disk.
-        images: (C, H, W) uint8 each, all of one shape; an array (N, C, H, W) will do.
-        labels: N integers.
+        images: (C, H, W) uint8 each, all of one shape, read once; an array (N, C, H, W) will do.
+        labels: N integers. Keys have five digits, more where N needs them.
         force: Replace a database that is there.
 
     Returns:

@@ -1,4 +1,8 @@
-"""Files and directories that appear complete under their final name, or not at all."""
+"""Atomic writes of whole directories and large files: complete under their final name, or absent.
+
+Separate from dualnet/atomic.py, which writes one file from memory: data sets are directories, and
+their files are written by libraries, block by block.
+"""
 
 from __future__ import annotations
 

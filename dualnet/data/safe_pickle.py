@@ -41,7 +41,7 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode(encoding)
 
 
-#: (module, name) -> what is called in its stead. NumPy 2 renamed `core` to `_core`.
+#: Replacement for each allowed (module, name). NumPy 2 renamed `core` to `_core`.
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _dtype,

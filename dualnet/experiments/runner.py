@@ -1,4 +1,4 @@
-"""Makes the runs of an experiment, each in processes of its own; what is done is not done again."""
+"""Makes the runs of an experiment, each in its own processes; completed runs are skipped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dualnet.rundir import RunDir
 
 __all__ = ["Outcome", "outcomes", "run_all"]
 
-#: Ends that belong to what is compared, not to the machine: a loss that is no number.
+#: The error of a run that diverged, which is a result of the experiment and no failure.
 _DIVERGED = re.compile(r"the loss is \S+ at iteration (\d+)")
 
 
@@ -31,7 +31,7 @@ class Outcome:
         variant: What was run.
         seed: Its seed.
         run: Where.
-        diverged_at: Iteration of the first loss that was no finite number, or None.
+        diverged_at: Iteration of the first loss that was NaN or infinite, or None.
     """
 
     variant: Variant
@@ -46,7 +46,7 @@ def run_dir_of(experiment: Experiment, variant: Variant, seed: int, root: str) -
 
 
 def outcomes(experiment: Experiment, root: str) -> list[Outcome]:
-    """The runs that are done, in the order of the experiment's file."""
+    """The completed runs, in the order of the experiment's file."""
     found = []
     for variant, seed in _grid(experiment):
         run = run_dir_of(experiment, variant, seed, root)
@@ -62,16 +62,16 @@ def run_all(
     say: Callable[[str], None],
     on_done: Callable[[], None] = lambda: None,
 ) -> None:
-    """Make every run that is not done, seed by seed, so that early stops leave whole comparisons.
+    """Make every run that is not complete, seed by seed: a stop leaves whole comparisons.
 
     Args:
         experiment: What is to be run.
         root: Directory of all experiments' runs.
-        say: Told what is going on, a line each time.
+        say: Called with a line for each run.
         on_done: Called after each run.
 
     Raises:
-        DualnetError: A run failed for another reason than a loss that was no finite number.
+        DualnetError: A run failed for another reason than a loss that was NaN or infinite.
     """
     _check(experiment)
     grid = list(_grid(experiment))
@@ -95,7 +95,7 @@ def _grid(experiment: Experiment) -> Iterator[tuple[Variant, int]]:
 
 
 def _check(experiment: Experiment) -> None:
-    """Find a mistake in any run before the first is made."""
+    """Validate all configurations before the first run starts."""
     for variant in experiment.variants:
         overrides = [*experiment.overrides, *variant.overrides]
         loaded = cfg.load(experiment.config, overrides)
@@ -108,7 +108,7 @@ def _check(experiment: Experiment) -> None:
 
 
 def _initial(experiment: Experiment, seed: int, root: str) -> list[str]:
-    """Weights that single nets and halves of a seed both begin with; made once."""
+    """Weights that the single net and the pieces of a seed begin with; made once."""
     directory = os.path.join(root, experiment.name, f"initial-seed{seed}")
     paths = [os.path.join(directory, f"{role}.caffemodel") for role in ("net1", "net2")]
     if not all(os.path.isfile(path) for path in paths):
@@ -126,7 +126,7 @@ def _run(
     if initial:
         overrides.append(f"train.weights=[{', '.join(initial)}]")
     if os.path.isdir(run) and not cfg.load(experiment.config, overrides).train.snapshot:
-        shutil.rmtree(run)  # the remains of a run that was stopped and cannot go on
+        shutil.rmtree(run)  # an interrupted run that has no checkpoint
     arguments = [variant.command, experiment.config, "--run-dir", run.path, *_sets(overrides)]
     done = _dualnet(arguments)
     if done.returncode and _diverged_at(run) is None:
@@ -143,12 +143,12 @@ def _sets(overrides: list[str]) -> list[str]:
 
 def _dualnet(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     with Lifeline() as lifeline:
-        # Progress goes to the terminal only where a person may look; the errors are needed here.
+        # The errors are read here, so they do not go to the terminal.
         process = lifeline.start(arguments, stderr=subprocess.PIPE, text=True)
         try:
             _, errors = process.communicate()
         except BaseException:
-            # Killed, it could not end its halves, which would train on.
+            # SIGTERM and not SIGKILL: it has to end the processes that it started.
             process.terminate()
             process.wait()
             raise

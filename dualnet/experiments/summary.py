@@ -27,7 +27,7 @@ class Row:
 
     Attributes:
         outcome: Which.
-        iterations: Completed, or up to the first loss that was no number.
+        iterations: Completed, or up to the first loss that was NaN or infinite.
         accuracy: Of the last test; None where the run diverged.
         test_loss: Likewise.
         train_loss: Of the classifying net, mean over the last tenth of its lines.

@@ -1,1 +1,1 @@
-"""How this process ends: by a signal, or with the process that started it."""
+"""How this process ends: by a signal, or when the process that started it ends."""

@@ -1,9 +1,9 @@
-"""Processes of ours that do not outlive us: a pipe that ends with the one who holds it.
+"""Stops child processes when their parent dies.
 
-A child's standard input is a pipe whose other end its parent holds and never writes to. However the
-parent ends, by SIGKILL too, the system closes that end, and the child takes the end of its input
-for SIGTERM. Linux's PR_SET_PDEATHSIG would mean the thread that started the child, and come too
-late for a parent that has ended before the child asked.
+A child's standard input is a pipe whose write end only the parent holds and never writes to.
+However the parent ends, by SIGKILL too, the system closes that end; at end of file the child sends
+itself SIGTERM. Linux's PR_SET_PDEATHSIG is bound to the thread that started the child, and comes
+too late for a parent that ended before the child asked for it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ FLAG = "--stop-at-eof"
 
 
 class Lifeline:
-    """The parent's end, a context: whoever was started inside stops at its end at the latest."""
+    """The parent's end of the pipe, as a context; its children are told to stop when it closes."""
 
     def __enter__(self) -> Lifeline:
-        # Neither end is inherited but as standard input: this process alone holds the other.
+        # Not inheritable: children get the read end as standard input, and never the write end.
         self._given, self._held = os.pipe()
         return self
 
@@ -35,11 +35,11 @@ class Lifeline:
         os.close(self._held)
 
     def start(self, arguments: Sequence[str], **settings: Any) -> subprocess.Popen[Any]:
-        """Start a `dualnet` command that heeds its standard input.
+        """Start a `dualnet` command that stops when its standard input ends.
 
         Args:
             arguments: What follows `dualnet` on the command line, but for `FLAG`.
-            **settings: Further ones of Popen.
+            **settings: Further arguments of Popen.
 
         Raises:
             OSError: As the system says.
@@ -49,15 +49,15 @@ class Lifeline:
 
 
 def stop_at_end_of_input() -> None:
-    """The child's end: that of standard input stops this process as SIGTERM to this thread does."""
+    """In the child: at end of file of standard input, send SIGTERM to the calling thread."""
     caller = threading.get_ident()
 
     def watch() -> None:
         try:
             while os.read(0, 1 << 12):
-                pass  # whatever it says
+                pass  # its content does not matter
         except OSError:
-            pass  # nothing can come from there any more
+            pass  # a closed input counts as ended
         signal.pthread_kill(caller, signal.SIGTERM)
 
     threading.Thread(target=watch, name="dualnet-input", daemon=True).start()

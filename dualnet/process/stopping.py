@@ -1,16 +1,16 @@
-"""SIGTERM, SIGUSR1 and SIGHUP: the machine is wanted back, and the training is to go on later.
+"""Stopping on SIGTERM, SIGUSR1 and SIGHUP, so that the same command can resume the training.
 
-The first signal asks: the iteration is finished, a checkpoint written, the partner told. That may
-take `within_s`, less than the 30 s that batch systems commonly leave between SIGTERM and SIGKILL.
-Then the process leaves as it is, and the run goes on from the last checkpoint. Further signals
-change nothing: batch systems signal every process of a job, and the launcher passes its own on.
-What becomes of those whose launcher dies without passing anything on: lifeline.py. Processes that
-users' layers fork have the default handlers: children.py.
+The first signal is a request: the iteration is finished, a checkpoint written, the neighbours
+informed. That may take `within_s`, less than the 30 s that batch systems commonly leave between
+SIGTERM and SIGKILL. After that the process ends as it is, and the run resumes from the last
+checkpoint. Further signals change nothing: batch systems signal every process of a job, and the
+launcher forwards its own. Processes whose launcher dies without forwarding: lifeline.py. Processes
+that users' layers fork get the default handlers: children.py.
 
-An exception that a signal's handler raises can come between any two instructions: within the start
-of a thread, an import, a lock. So while a half is being set up, signals are only noted (`defer`),
-and raised where it waits: in the sleeps of `StoppableFs` and in `check`. SIGINT (Ctrl-C) is put off
-in the same way, but never asks: it ends the process with KeyboardInterrupt.
+An exception that a signal's handler raises can come between any two instructions: in the start of a
+thread, an import, a lock. So during set-up signals are only noted (`defer`), and raised where the
+process waits: in the sleeps of `StoppableFs` and in `check`. SIGINT (Ctrl-C) is deferred in the
+same way, but is never a request: it ends the process with KeyboardInterrupt.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from dualnet.fs import Fs
 
 __all__ = ["STOP_SIGNALS", "StoppableFs", "Stopped", "Stopper", "restore_defaults"]
 
-#: SIGHUP, the terminal was closed, unless this process was told to ignore that, as by nohup.
+#: SIGHUP (the terminal was closed) only where it is not ignored, as it is under nohup.
 STOP_SIGNALS = (
     signal.SIGTERM,
     signal.SIGUSR1,
@@ -36,15 +36,15 @@ STOP_SIGNALS = (
 )
 
 
-#: Time between two looks of a sleep that a signal is to end.
+#: Seconds between two checks for signals in a sleep.
 _LOOK_S = 0.1
 
 
 def restore_defaults(ours: Sequence[Any]) -> None:
-    """In a process that users' code has forked: SIGTERM and its like end it, as they end others.
+    """Restore the default handlers in a process that users' code has forked.
 
     Args:
-        ours: Our handlers; what users' code has set meanwhile stays.
+        ours: Our handlers; those that users' code has set meanwhile stay.
     """
     for number in (*STOP_SIGNALS, signal.SIGALRM):
         if signal.getsignal(number) in ours:
@@ -54,11 +54,13 @@ def restore_defaults(ours: Sequence[Any]) -> None:
 
 
 class Stopped(BaseException):
-    """A signal ends this process. No Exception: nothing on the way may take it for an error.
+    """A signal ends this process.
+
+    Derives from BaseException, so that `except Exception` does not catch it.
 
     Args:
         number: The signal.
-        remark: If the training can go on: from where.
+        remark: From where the training can resume; "" if it cannot.
     """
 
     def __init__(self, number: int, remark: str = "") -> None:
@@ -66,21 +68,22 @@ class Stopped(BaseException):
         text = f"stopped by {name}; {remark}" if remark else f"ended by {name}"
         super().__init__(text)
         self.number = number
-        #: 0 where the same command goes on, so that a scheduler takes it for a success.
+        #: 0 where the same command resumes, so that a scheduler counts it as a success.
         self.exit_code = 0 if remark else 128 + number
 
 
 class Stopper:
-    """A context in which the first of STOP_SIGNALS asks to stop.
+    """A context in which the first of STOP_SIGNALS is a request to stop.
 
     Outside the main thread, where no signal arrives, it does nothing.
 
     Args:
-        within_s: How long stopping may take after the first signal.
+        within_s: Seconds that stopping may take after the first signal.
 
     Attributes:
         requested: Whether a signal has come.
-        is_patient: Whether the first signal only asks; while there is nothing to save, it raises.
+        is_patient: Whether the first signal only sets `requested`. False until there is something
+            to save: then the signal raises Stopped at once.
     """
 
     def __init__(self, within_s: float) -> None:
@@ -122,7 +125,7 @@ class Stopper:
         restore_defaults([self._on_signal, self._on_alarm, self._on_interrupt])
 
     def error(self) -> Stopped:
-        """What to raise for the signal that came."""
+        """The exception for the signal that came."""
         return Stopped(self._number)
 
     def defer(self) -> None:
@@ -130,23 +133,23 @@ class Stopper:
         self._is_deferred = True
 
     def resume(self) -> None:
-        """The opposite of `defer`. Raises what has come meanwhile."""
+        """End `defer`. Raises Stopped or KeyboardInterrupt for a signal that came meanwhile."""
         self._is_deferred = False
         self.check()
 
     def check(self) -> None:
-        """A place where a signal that has been put off may end what is done, if none holds it."""
+        """Raise Stopped or KeyboardInterrupt for a deferred signal, unless inside `held`."""
         if self._is_late and not self._holds:
             self._raise()
 
     @property
     def fs(self) -> Fs:
-        """The system, with sleeps that end when a signal comes."""
+        """The operating system, with sleeps that end when a signal comes."""
         return StoppableFs(self)
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """A stretch that no signal interrupts, such as writing a checkpoint."""
+        """Defer signals inside the block, such as the writing of a checkpoint."""
         self._holds += 1
         try:
             yield
@@ -156,7 +159,7 @@ class Stopper:
             self.check()
 
     def release(self) -> None:
-        """Nothing is in a hurry any more: what is left to do is done to its end."""
+        """Cancel the deadline and defer further signals: the last checkpoint is completed."""
         self._is_late = False
         self._holds += 1
         if self._before:
@@ -166,7 +169,7 @@ class Stopper:
         is_first, self.requested, self._number = not self.requested, True, number
         if not self.is_patient:
             if time.monotonic() - self._left_s >= self.within_s:
-                self._leave()  # else it is on its way out, which is not cut short
+                self._leave()  # else the process is ending already, which is not interrupted
         elif is_first:
             signal.setitimer(signal.ITIMER_REAL, max(self.within_s, 0.001))
 
@@ -189,17 +192,17 @@ class Stopper:
 
 
 class StoppableFs(Fs):
-    """The real system, for the time in which signals are put off: they end its sleeps.
+    """The operating system while signals are deferred: they end its sleeps.
 
     Args:
-        stopper: puts them off.
+        stopper: has the deferred signals.
     """
 
     def __init__(self, stopper: Stopper) -> None:
         self._stopper = stopper
 
     def sleep(self, duration_s: float) -> None:
-        """See `Fs.sleep`; raises what a signal has come for."""
+        """See `Fs.sleep`; raises for a signal that has come."""
         until_s = self.monotonic() + duration_s
         while True:
             self._stopper.check()

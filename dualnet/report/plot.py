@@ -28,8 +28,8 @@ _MOST_POINTS = 4000
 _LOG_SPAN = 100.0
 #: What net1's meter has measured (dualnet/train/gauge/fidelity.py): drawn without being asked for.
 _FIDELITY = {
-    "net1:fidelity_cosine": "net1: cosine of its gradient with the true one",
-    "net1:fidelity_ratio": "net1: length of its gradient over the true one's",
+    "net1:fidelity_cosine": "net1: cosine between its gradient and the back-propagated gradient",
+    "net1:fidelity_ratio": "net1: length of its gradient over the back-propagated one's",
 }
 _STYLE: dict[Any, Any] = {
     "font.size": 9.0,

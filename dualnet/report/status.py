@@ -1,7 +1,7 @@
-"""What a run is doing, seen from outside: its exchange, its status files and its logs.
+"""The status of a run, read from its exchange directory, status files, logs and checkpoints.
 
-Nothing is written and nothing waited for, and it works while everything is broken: what cannot be
-read is left out, what is wrong is listed.
+Read-only and non-blocking. It must work on damaged runs: what cannot be read is left out, problems
+are listed.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from dualnet.rundir import PieceDir, RunDir
 
 __all__ = ["HalfStatus", "RunStatus", "describe", "status"]
 
-#: So much of a log's end is read.
+#: Bytes of a log's end that are read.
 _TAIL_BYTES = 1 << 16
-#: Of a record, in bytes (train/checkpoint/commit.py).
+#: Bytes of a status file or record; longer ones are refused.
 _LIMIT = 64 << 20
-#: A heartbeat older than this is no sign of life.
+#: Seconds after which a heartbeat counts as missing.
 _SILENT_S = 60.0
 
 
@@ -37,16 +37,16 @@ class HalfStatus:
     Attributes:
         role: "net1", "net2" or "single".
         state: "not started", "starting", "running", "waiting", "blocked:<errno>", "stopped",
-            "failed: <why>", "dead" (gone without a word), "silent" (no sign of life, and it cannot
-            be seen from this machine whether it lives), "done", "complete" (nothing is left) or
-            "damaged" (it was complete, but its last checkpoint is not as it was written).
+            "failed: <why>", "dead" (the process no longer exists and left no final state), "silent"
+            (no heartbeat for 60 s, and the process runs on another machine), "done", "complete"
+            (nothing is left to do) or "damaged" (complete, but its last checkpoint is damaged).
         iteration: updates completed; None if unknown.
         max_iter: in all.
         iterations_per_s: of the last seconds.
-        loss: the latest that was shown; infinite or NaN where the training went that way.
-        waits_for: what the other half has to send first, "" if it does not wait.
-        waits_s: for how long by now.
-        heartbeat_age_s: since its last sign of life, by the wall clocks.
+        loss: the latest in the log; may be infinite or NaN.
+        waits_for: the message that it waits for, "" if it does not wait.
+        waits_s: seconds that it has waited for that.
+        heartbeat_age_s: seconds since its last heartbeat, by the wall clocks.
         process: where it runs.
         restarts: how often it was started again.
         checkpoint: iteration of its last checkpoint; -1: none.
@@ -54,12 +54,12 @@ class HalfStatus:
         received: messages received.
         bytes_sent: since its last start.
         bytes_received: since its last start.
-        saved_sent: what fewer bits have saved of bytes_sent (`exchange.dtype`).
+        saved_sent: bytes that `exchange.dtype` has saved of bytes_sent.
         saved_received: and of bytes_received.
         bytes_per_iteration: sent and received, tests included; None before the first.
         retries: operations on the disk that were tried again, since its last start.
-        resends: messages that arrived damaged and were sent anew, since its last start.
-        kept_bytes: its messages that are on the disk.
+        resends: messages that arrived damaged and were resent, since its last start.
+        kept_bytes: of its messages that are on the disk.
     """
 
     role: str
@@ -100,7 +100,7 @@ class RunStatus:
 
 
 def status(run: RunDir) -> RunStatus:
-    """Look at a run; never raises for what it finds there.
+    """Read the status of a run; never raises for what it finds there.
 
     Args:
         run: Its directory.
@@ -157,7 +157,7 @@ def _half(piece: PieceDir, names: list[str], view: HalfView, problems: list[str]
 
 
 def _settled(half: HalfStatus, piece: PieceDir, problems: list[str]) -> HalfStatus:
-    """What does no longer run waits for nothing and has no speed."""
+    """Set the final state, and clear the waiting time and speed of what no longer runs."""
     record = _last_record(half, piece)
     if record.get("complete") is True:
         half.state, half.iteration = "complete", half.checkpoint
@@ -186,7 +186,7 @@ def _damage(run: RunDir, record: dict[str, Any]) -> str:
 
 @lru_cache(maxsize=8)
 def _hash(run: RunDir, state: tuple[tuple[str, str, tuple[int, ...]], ...]) -> str:
-    """What is wrong with files; looked at once for each state of them, as `--watch` asks often."""
+    """What is wrong with files; cached for each state of them, as `--watch` asks often."""
     return damage(run.path, {name: value for name, value, _ in state})
 
 
@@ -200,7 +200,7 @@ def _stamp(path: str) -> tuple[int, ...]:
 
 
 def _add_facts(half: HalfStatus, piece: PieceDir, names: list[str], problems: list[str]) -> None:
-    """What the half itself wrote down, and what its log and checkpoints show."""
+    """Add what its status file, log and checkpoints say."""
     half.checkpoint = max(piece.recorded(names), default=-1)
     facts = _json(piece.status, problems) if os.path.lexists(piece.status) else {}
     half.max_iter = _count(facts.get("max_iter"))
@@ -219,7 +219,7 @@ def _add_facts(half: HalfStatus, piece: PieceDir, names: list[str], problems: li
         half.bytes_per_iteration = (half.bytes_sent + half.bytes_received) / done
     half.retries = _count(counters.get("storage_retries")) or 0
     half.resends = _count(counters.get("resends")) or 0
-    # Both may be a little behind: the file by a second, the log by its interval.
+    # Both may be late: the file by a second, the log by its display interval. The later one counts.
     half.iteration, half.loss = _count(facts.get("iteration")), _loss(facts.get("loss"))
     shown = SHOWN_LOSS.findall(_tail(piece.log))
     if shown and (half.iteration is None or int(shown[-1][0]) >= half.iteration):
@@ -248,7 +248,7 @@ def _number(value: Any) -> Optional[float]:
 
 
 def _loss(value: Any) -> Optional[float]:
-    """A number, which may be infinite or NaN: then it is what one looks for."""
+    """A number, infinite or NaN included; None for anything else."""
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError):
@@ -302,7 +302,7 @@ def _details(half: HalfStatus) -> list[str]:
         progress.append(f"checkpoint at {half.checkpoint}")
     life = [half.process] if half.process else []
     if half.heartbeat_age_s is not None:
-        life.append(f"last sign of life {half.heartbeat_age_s:.0f} s ago")
+        life.append(f"last heartbeat {half.heartbeat_age_s:.0f} s ago")
     if half.restarts:
         life.append(f"{half.restarts} restarts")
     traffic = []

@@ -99,8 +99,8 @@ def test_measured_fidelity_is_drawn_without_being_asked_for(figure, make_run, tm
             log.series({"fidelity_cosine": 0.75 + k / 100, "fidelity_ratio": 1.5})
     plot_runs([run], tmp_path / "a.png")
     assert _titles(figure())[3:] == [
-        "net1: cosine of its gradient with the true one",
-        "net1: length of its gradient over the true one's",
+        "net1: cosine between its gradient and the back-propagated gradient",
+        "net1: length of its gradient over the back-propagated one's",
     ]
     np.testing.assert_allclose(figure().axes[3].lines[0].get_ydata(), [0.75, 0.95])
     plot_runs([run], tmp_path / "b.png", series=["net1:fidelity_cosine", "net1:fidelity_ratio"])

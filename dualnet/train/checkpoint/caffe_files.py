@@ -36,14 +36,14 @@ _OVERHEAD_BYTES = 1 << 16
 
 
 def save(nets: Nets, iteration: int, fs: Fs = SYSTEM) -> tuple[str, str]:
-    """Write a half's weights and solver state.
+    """Write a piece's weights and solver state.
 
     Returns:
         The paths of both.
 
     Raises:
-        OSError: As the system says; what was half-written is gone then, so that a full disk has
-            room again, and the same call may be tried again.
+        OSError: As the system says; partly written files are removed then, so that a full disk
+            has room again and the call can be repeated.
     """
     # The solver writes at its prefix, under its own count of updates.
     written = Snapshot(nets.resolved.solver.snapshot_prefix, nets.solver.iter)
@@ -68,33 +68,34 @@ def save(nets: Nets, iteration: int, fs: Fs = SYSTEM) -> tuple[str, str]:
 
 
 def _snapshot(nets: Nets, written: Snapshot, fs: Fs) -> None:
-    """Let the solver write its files; an error of the disk is raised as OSError."""
+    """Let the solver write its files; a disk error is raised as OSError."""
     if backend.provider == "bvlc":
         _find_room(nets, written, fs)
     try:
         nets.solver.snapshot()
     except Exception as error:
-        if isinstance(error.__cause__, OSError):  # the engine says it in its own words
+        if isinstance(error.__cause__, OSError):  # the engine wraps it in an error of its own
             raise error.__cause__ from error
         raise
 
 
 def _find_room(nets: Nets, written: Snapshot, fs: Fs) -> None:
-    """Try whether the files that BVLC Caffe is about to write have room.
+    """Allocate a file of the snapshot's size first, and remove it again.
 
-    It ends the process over a full or read-only disk, where waiting would save the run.
+    BVLC Caffe aborts on a full or read-only disk; raising OSError here lets the caller wait and
+    retry.
 
     Raises:
-        OSError: They have not.
+        OSError: There is no room, or the disk cannot be written.
     """
     params = nets.solver.net.params.values()
     weights = sum(blob.data.nbytes for blobs in params for blob in blobs)
     descriptor = fs.open(written.room, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, 0o666)
     try:
-        # Weights, and no solver type keeps more than two numbers for each.
+        # Weights, and no solver type keeps more than two values for each.
         fs.allocate(descriptor, 3 * weights + _OVERHEAD_BYTES)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # this file system cannot say
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # fallocate is not supported
             raise
     finally:
         fs.close(descriptor)
@@ -109,14 +110,14 @@ def restore(
     on_blocked: Callable[[str], None] = lambda state: None,
     fs: Fs = SYSTEM,
 ) -> None:
-    """Load weights and solver history, and bring the data layers to where they stood.
+    """Load weights and solver history, and move the data layers to where they were.
 
     Args:
-        half: Freshly built.
+        half: Built, not trained yet.
         iteration: Of the snapshot.
         test_batches: Test batches that were read before it.
-        progress: Called after each batch that is passed over.
-        on_blocked: Told when a full disk holds it up, and when no more; see `Storage`.
+        progress: Called after each batch that is skipped.
+        on_blocked: Called when a full disk blocks it, and when it no longer does; see `Storage`.
         fs: The clock.
 
     Raises:
@@ -136,7 +137,7 @@ def restore(
 
 
 def _skip(net: NetDriver, graph: NetGraph, batches: int, progress: Callable[[], None]) -> None:
-    """Let the data layers pass over batches; each draws the random numbers that it would draw."""
+    """Run the data layers for batches that are done: they read on and draw their random numbers."""
     readers = data_layers(graph)
     for _ in range(batches if readers else 0):
         net.run(readers)
@@ -144,10 +145,10 @@ def _skip(net: NetDriver, graph: NetGraph, batches: int, progress: Callable[[], 
 
 
 def _restore_solver(nets: Nets, files: Snapshot, on_blocked: Callable[[str], None], fs: Fs) -> None:
-    """Restore from a copy that says where the caffemodel is now.
+    """Restore from a copy of the solverstate that names the caffemodel where it is now.
 
-    A solverstate names its caffemodel as it was called then; once the run directory has been moved,
-    or the working directory is another one, BVLC Caffe ends the process over it.
+    A solverstate has its caffemodel's path of when it was written; if the run directory was moved,
+    or the working directory is another one, BVLC Caffe aborts.
     """
     with open(files.state, "rb", opener=regular_only) as file:
         message = caffe_pb2.SolverState.FromString(file.read())
@@ -166,10 +167,10 @@ def _restore_solver(nets: Nets, files: Snapshot, on_blocked: Callable[[str], Non
 
 
 def set_apart(resolved: Resolved, start: int) -> None:
-    """Give a start of a half temporary names of its own.
+    """Give a start of a piece temporary file names of its own.
 
-    One that was suspended and replaced may wake up within a snapshot: it must not write into the
-    files of its successor.
+    A process that was suspended and replaced may continue in the middle of a snapshot: it must not
+    write into the files of its successor.
 
     Args:
         resolved: Whose solver writes the snapshots; not written to the run directory yet.
@@ -179,9 +180,9 @@ def set_apart(resolved: Resolved, start: int) -> None:
 
 
 def clean(piece: PieceDir) -> None:
-    """Remove what a start of this piece that was killed left half-written.
+    """Remove the temporary files of a start of this piece that was killed.
 
-    What is no file and stands where a checkpoint will be written gets another name.
+    What is no regular file and has the name of a checkpoint's file is renamed.
     """
     for name in os.listdir(piece.run):
         path = os.path.join(piece.run, name)
@@ -194,14 +195,14 @@ def clean(piece: PieceDir) -> None:
 def find(run: RunDir, iteration: Optional[int] = None) -> tuple[int, list[PieceDir]]:
     """The latest snapshot that every piece of a run has, or that of `iteration`; a whole one.
 
-    Never an earlier one instead of one that is damaged or lost. Of a run without any records it is
-    said that it cannot be checked.
+    A damaged or lost one is an error, an earlier one is never taken in its place. Where a run has
+    no records at all, a warning says that nothing could be checked.
 
     Returns:
         Its iteration, and the pieces, from the data to the loss.
 
     Raises:
-        UsageError: There is none, or it is not as it was written.
+        UsageError: There is none, or it is damaged.
     """
     pieces = run.pieces()
     recorded = {piece: set(commit.recorded(piece)) for piece in pieces}
@@ -232,7 +233,7 @@ def find(run: RunDir, iteration: Optional[int] = None) -> tuple[int, list[PieceD
 
 
 def _check_one_run(run: RunDir, pieces: list[PieceDir], iteration: int) -> None:
-    """Check that the pieces' checkpoints are of one run; two runs make no net."""
+    """Check that the pieces' checkpoints are of one run."""
     found = {piece.name: commit.read(piece, iteration) for piece in pieces}
     runs = {name: one.run for name, one in found.items() if isinstance(one, commit.Commit)}
     if len(set(runs.values())) > 1:
@@ -264,7 +265,7 @@ def _problem(piece: PieceDir, iteration: int) -> str:
 
 
 def _damaged(problem: str, have: dict[PieceDir, set[int]]) -> str:
-    """The message about a snapshot that is not as it was written."""
+    """The message about a damaged snapshot."""
     common = set.intersection(*have.values())
     whole = sorted(i for i in common if not any(_problem(piece, i) for piece in have))
     if not whole:

@@ -1,7 +1,7 @@
-"""A half's checkpoints as it trains: written with patience for the disk, and gone back to.
+"""A piece's checkpoints as it trains: written, retried while the disk is full, and restored.
 
-One is made of Caffe's files (caffe_files.py), what belongs beside them (extras.py), and the
-record without which they do not count (commit.py).
+A checkpoint is Caffe's two files (caffe_files.py), the state beside them (extras.py), and the
+commit record without which they do not count (commit.py).
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ __all__ = ["Checkpointer"]
 
 
 class Checkpointer:
-    """Writes one half's checkpoints, and takes it back to one.
+    """Writes one piece's checkpoints, and restores one.
 
     Args:
-        half: Its nets.
-        log: Told what is written and what the disk refuses.
-        channel: The way to the other nets, which may have something to keep.
-        stopper: No signal cuts one in two.
-        report: Shows what holds the half up, but for the log.
+        nets: Its nets, solver and update rule.
+        log: Gets a line for each checkpoint and each disk error.
+        channel: Its message channel, which may have state of its own.
+        stopper: Defers signals while a checkpoint is written.
+        report: Publishes "blocked:ENOSPC" and the like, and "running", in the heartbeat and the
+            status file.
 
     Attributes:
-        latest: Iteration of the latest that was written or gone back to; -1 before.
-        quiet_storage: Tries again while the disk is full or fails, without a line in the log: for
-            the log's own lines, and when it is closed.
+        latest: Iteration of the latest that was written or restored; -1 before.
+        quiet_storage: Retries while the disk is full or fails, without a line in the log: for the
+            log's own lines, and after it is closed.
     """
 
     def __init__(
@@ -57,12 +58,12 @@ class Checkpointer:
         self.quiet_storage = storage(report)
 
     def restore(self, iteration: int, batches: int, progress: Callable[[], None]) -> None:
-        """Go back to Caffe's files of an iteration, with the data that come next.
+        """Restore Caffe's files of an iteration, and move the data layers to where they were.
 
         Args:
             iteration: Updates done.
-            batches: Test batches done.
-            progress: Called again and again while data are passed over.
+            batches: Test batches read.
+            progress: Called after each batch that is skipped.
         """
         caffe_files.restore(self.nets, iteration, batches, progress, self._report, self.stopper.fs)
         self.latest = iteration
@@ -71,17 +72,20 @@ class Checkpointer:
         self.log.info(f"Restoring previous solver status from {path}")
 
     def restore_extras(self, record: commit.Commit) -> None:
-        """Go back to what is beside them; a file that the record does not know is none of it."""
+        """Restore the state beside Caffe's files: rounding residuals of the channel, momentum.
+
+        A file that the record does not name is no part of the checkpoint.
+        """
         files = self.dir.at(record.iteration)
         for kind, owner in self._extras():
             if os.path.basename(files.extras(kind)) in record.files:
                 extras.restore(kind, owner, files)
 
     def write(self, record: commit.Commit) -> None:
-        """Write one of the present nets.
+        """Write a checkpoint of the current weights, retrying while the disk fails.
 
         Args:
-            record: Where the half stands, but for the files.
+            record: The commit record; `files` is filled in.
 
         Raises:
             StorageFailed: It could not be written for `exchange.storage_timeout_s`; those before
@@ -91,7 +95,7 @@ class Checkpointer:
         self._storage.attempt("write", what, partial(self._try_to_write, record))
 
     def mark_complete(self) -> None:
-        """Note that nothing is left to do, in the latest one's record."""
+        """Note in the latest checkpoint's record that the run is complete."""
         self.quiet_storage.attempt(
             "write",
             self.dir.at(self.latest).record,
@@ -99,12 +103,12 @@ class Checkpointer:
         )
 
     def hurry(self) -> None:
-        """From now on there is no time to wait for a full disk."""
+        """Disable disk retries: a piece that stops does not wait for space."""
         self._storage.timeout_s = self.quiet_storage.timeout_s = 0.0
 
     def _try_to_write(self, record: commit.Commit) -> None:
         nets, iteration = self.nets, record.iteration
-        # Held here and not around all tries: a signal may end the waiting for a full disk.
+        # Deferred for one attempt only: a signal may end the wait for a full disk.
         with self.stopper.held():
             paths = caffe_files.save(nets, iteration)
             self.log.snapshot(*paths)
@@ -122,7 +126,7 @@ class Checkpointer:
         return [("exchange", self.channel), ("momentum", self.nets.update_rule)]
 
     def _on_blocked(self, state: str) -> None:
-        """The disk refuses a checkpoint, or takes it again: say so to whoever looks."""
+        """Log and publish that the disk refuses a checkpoint, or accepts it again."""
         if state != self._state:
             self._state = state
             if state == "running":

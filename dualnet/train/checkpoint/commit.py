@@ -1,9 +1,9 @@
 """The commit record of a checkpoint, written last.
 
-Weights and solver state are Caffe's (caffe_files.py). What else a half needs to go on to the bit
-stands in this record, with the SHA-256 of both files and of itself: a checkpoint without a record,
-or whose files are not the recorded ones, does not exist. Everything else (data position, random
-numbers, learning rate) follows from the iteration.
+Weights and solver state are Caffe's (caffe_files.py). What else a piece needs to resume equal to
+the bit is in this record, with the SHA-256 of all files and of itself: a checkpoint without a
+record, or whose files are not the recorded ones, does not exist. Everything else (data position,
+random numbers, learning rate) follows from the iteration.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Callable, Optional, Union
 from dualnet.atomic import write_atomically
 from dualnet.errors import UsageError
 from dualnet.fs import SYSTEM, Fs
-from dualnet.recorded import RECORD_VERSION, damage, digest_file, patiently, read_record, seal
+from dualnet.recorded import RECORD_VERSION, damage, digest_file, read_record, seal, with_retries
 from dualnet.rundir import PieceDir
 from dualnet.strict_json import from_text, to_text
 from dualnet.train.checkpoint import extras
@@ -41,22 +41,22 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Commit:
-    """Where a half stood after `iteration` updates.
+    """The state of a piece after `iteration` updates.
 
     Attributes:
-        role: whose.
+        role: the piece's name.
         iteration: completed updates.
-        epoch: how often the half had been started in this run.
+        epoch: how often the piece had been started in this run.
         sent: messages sent.
         received: messages received.
-        losses: what the next displayed loss is averaged over and convergence is judged by, oldest
-            first.
-        files: name of each file of the checkpoint to its SHA-256 in hex.
+        losses: what the next displayed loss is averaged over and convergence is checked with,
+            oldest first.
+        files: each file's name to its SHA-256 in hex.
         converged: the convergence criterion is met: `last` is known.
         last: completed updates at which the training ends then; 0: at this very checkpoint.
-        residual: net1's |x - z| / |x| of the last answer, which it sends up with the next batch.
-        complete: the run has come to its end, tests and exchange included.
-        run: whose it is: the number in run.json (identity.py).
+        residual: |x - z| / |x| of the last answer, which goes up with the next batch.
+        complete: the run is over, tests and exchange included.
+        run: the number of the run that it belongs to (train/start/identity.py).
     """
 
     role: str
@@ -90,14 +90,14 @@ def write(piece: PieceDir, commit: Commit, *paths: str, fs: Fs = SYSTEM) -> None
 
 
 def mark_complete(piece: PieceDir, iteration: int, fs: Fs = SYSTEM) -> None:
-    """Say in the last checkpoint's record that nothing is left to do.
+    """Note in the last checkpoint's record that the run is complete.
 
     Raises:
         OSError: As the system says; EIO for a record that is not what was written.
     """
     commit = read(piece, iteration, fs)
     if isinstance(commit, str):
-        # Passed over in silence, the run would never be complete, and nobody would know.
+        # Raise: otherwise the run would never be marked complete.
         raise OSError(errno.EIO, commit, piece.at(iteration).record)
     _write(piece, replace(commit, complete=True), fs)
 
@@ -107,11 +107,11 @@ def latest(
     warn: Callable[[str], None] = lambda text: None,
     fs: Fs = SYSTEM,
 ) -> Optional[Commit]:
-    """The latest checkpoint of a half that is whole, or None.
+    """The latest checkpoint of a piece that is whole, or None.
 
     Args:
         piece: Whose.
-        warn: Told of each later one that is not.
+        warn: Called with a line for each later one that is not.
         fs: All I/O.
     """
     for iteration in sorted(recorded(piece, fs), reverse=True):
@@ -123,7 +123,7 @@ def latest(
 
 
 def whole(piece: PieceDir, iteration: int, fs: Fs = SYSTEM) -> Union[Commit, str]:
-    """A checkpoint whose record and files are as they were written, or what is wrong with it."""
+    """A checkpoint whose record and files are as written, or what is wrong with it."""
     found = read(piece, iteration, fs)
     if isinstance(found, str):
         return found
@@ -141,13 +141,13 @@ def read(piece: PieceDir, iteration: int, fs: Fs = SYSTEM) -> Union[Commit, str]
 def recorded(piece: PieceDir, fs: Fs = SYSTEM) -> list[int]:
     """The iterations of which a piece has a record, whatever it is worth, in no order."""
     try:
-        return piece.recorded(patiently(lambda: fs.listdir(piece.run.path), fs))
+        return piece.recorded(with_retries(lambda: fs.listdir(piece.run.path), fs))
     except OSError:
         return []
 
 
 def complete(piece: PieceDir, max_iter: Optional[int] = None, fs: Fs = SYSTEM) -> bool:
-    """Whether a half has come to its end.
+    """Whether a piece has come to its end.
 
     Args:
         piece: Whose.
@@ -166,7 +166,7 @@ def is_end(commit: Commit, max_iter: Optional[int] = None) -> bool:
 
 
 def iterations(piece: PieceDir, fs: Fs = SYSTEM) -> list[int]:
-    """Of all checkpoints of a half whose records can be read, in no order."""
+    """The iterations of which a piece has a record that can be read, in no order."""
     return [
         iteration
         for iteration in recorded(piece, fs)
@@ -175,7 +175,7 @@ def iterations(piece: PieceDir, fs: Fs = SYSTEM) -> list[int]:
 
 
 def check_owner(piece: PieceDir, run: str, fs: Fs = SYSTEM) -> None:
-    """Check that no checkpoint of another run, or of another role, lies under this role's names.
+    """Check that no checkpoint of another run or piece has a name of this piece's.
 
     Damaged records are left to `latest`.
 
@@ -200,10 +200,10 @@ def check_owner(piece: PieceDir, run: str, fs: Fs = SYSTEM) -> None:
 
 
 def prune(piece: PieceDir, keep: int, newest: int, fs: Fs = SYSTEM) -> None:
-    """Remove all but the latest checkpoints of a half.
+    """Remove all but the latest checkpoints of a piece.
 
-    Never one after `newest`, which is not ours to judge, and never the record last: a checkpoint
-    that is half removed is none.
+    Checkpoints later than `newest` are left alone. The commit record is deleted first, so that a
+    partly deleted checkpoint is invalid.
 
     Args:
         piece: Whose.
@@ -219,11 +219,11 @@ def prune(piece: PieceDir, keep: int, newest: int, fs: Fs = SYSTEM) -> None:
             try:
                 fs.unlink(path)
             except OSError:
-                continue  # it does no harm but to the disk
+                continue  # it only takes disk space
 
 
 def revoke(piece: PieceDir, iteration: int, fs: Fs = SYSTEM) -> None:
-    """Take back the record of a checkpoint; its files are none without it.
+    """Delete the record of a checkpoint; without it its files do not count.
 
     Raises:
         OSError: As the system says, but for a record that is gone already.
@@ -231,12 +231,12 @@ def revoke(piece: PieceDir, iteration: int, fs: Fs = SYSTEM) -> None:
     try:
         fs.unlink(piece.at(iteration).record)
     except (FileNotFoundError, IsADirectoryError):
-        return  # what is no file is no record
+        return  # a directory is no record
 
 
 def _write(piece: PieceDir, commit: Commit, fs: Fs) -> None:
     fields = asdict(commit)
-    # JSON has no NaN; a training that goes on at one (train.stop_on_nan=false) is restarted, too.
+    # JSON has no NaN; a training that continues at one (train.stop_on_nan=false) resumes, too.
     fields["losses"] = [to_text(loss) for loss in commit.losses]
     fields["residual"] = to_text(commit.residual)
     whole = {"version": RECORD_VERSION, **fields, "sha256": seal(fields)}
@@ -245,7 +245,7 @@ def _write(piece: PieceDir, commit: Commit, fs: Fs) -> None:
 
 
 def _parse(path: str, fs: Fs) -> Union[Commit, str]:
-    """The record, whosever it is, or what is wrong with it."""
+    """The record, of whatever piece, or what is wrong with it."""
     fields = read_record(path, fs)
     if isinstance(fields, str):
         return fields
@@ -259,7 +259,7 @@ def _parse(path: str, fs: Fs) -> Union[Commit, str]:
 
 
 def _is_typed(commit: Commit) -> bool:
-    """Whether each value is of its field's kind: the seal only says that somebody wrote it so."""
+    """Whether each value has its field's type: the seal only proves that it was written so."""
     counts = (commit.iteration, commit.epoch, commit.sent, commit.received, commit.last)
     flags = (commit.converged, commit.complete)
     files = commit.files

@@ -1,6 +1,6 @@
-"""What belongs in a checkpoint beside Caffe's files, where there is any.
+"""State that a checkpoint holds beside Caffe's files, each kind in a file where there is any.
 
-`exchange` is the channel's (what error feedback has left over), `momentum` the update rule's.
+`exchange`: the channel's rounding residuals (error feedback); `momentum`: the update rule's.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ KINDS = ("exchange", "momentum")
 
 
 class Stateful(Protocol):
-    """What may have something to keep."""
+    """An object with state that belongs in a checkpoint."""
 
     def state(self) -> dict[str, np.ndarray]:
-        """Arrays by name; none if there is nothing to keep."""
+        """Arrays by name; {} if there is nothing to keep."""
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Take them back."""
+        """Restore them."""
 
 
 def save(kind: str, owner: Optional[Stateful], snapshot: Snapshot) -> list[str]:
-    """Write it.
+    """Write the state of one kind.
 
     Args:
         kind: One of `KINDS`.
-        owner: Whose state it is; None has none.
-        snapshot: Beside which.
+        owner: Has the state; None has none.
+        snapshot: The checkpoint's files.
 
     Returns:
         The paths of what was written.
@@ -54,7 +54,7 @@ def save(kind: str, owner: Optional[Stateful], snapshot: Snapshot) -> list[str]:
 
 
 def restore(kind: str, owner: Optional[Stateful], snapshot: Snapshot) -> None:
-    """Give it back; to a channel before `Channel.resume`. The arguments are those of `save`.
+    """Restore it; a channel's before `Channel.resume`. The arguments are those of `save`.
 
     Raises:
         OSError: As the system says.

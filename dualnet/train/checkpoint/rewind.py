@@ -1,12 +1,12 @@
-"""Where a half goes on: from its latest whole checkpoint, or from an earlier one of both halves.
+"""From which checkpoint a piece resumes: its latest whole one, or an earlier one of both pieces.
 
-A half that goes on from a checkpoint reads again what the other one had sent by the checkpoint that
-that one goes on from. Such messages are kept as long as checkpoints are needed, and deleted when
-both halves are complete. Where one is gone, and a checkpoint was damaged or lost, a half cannot
-repeat its part alone: both go back to the latest iteration whose checkpoints are whole in both.
+A piece that resumes reads again the messages that its neighbour had sent between the checkpoints of
+the two. Messages are retained for that as long as checkpoints need them, and deleted when both
+pieces are complete. Where one is gone, and a checkpoint was damaged or lost, a piece cannot repeat
+its part alone: both resume from the latest iteration whose checkpoints are whole in both.
 
-Halves without a directory in common (carrier tcp) know nothing of each other's checkpoints: each
-goes on from its own latest.
+Pieces without a directory in common (carrier tcp) do not see each other's checkpoints: each resumes
+from its own latest.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from dualnet.train.checkpoint.commit import Commit
 
 __all__ = ["go_back", "is_over"]
 
-#: A half whose heartbeat is older, on a machine that cannot be asked, is taken for dead.
+#: Seconds after which a heartbeat from another machine counts as that of a dead process.
 _SILENT_S = 60.0
 #: Each piece to its latest whole checkpoint.
 Latest = dict[PieceDir, Optional[Commit]]
 
 
 def is_over(piece: PieceDir, max_iter: Optional[int] = None, fs: Fs = SYSTEM) -> bool:
-    """Whether nothing is left to do for a half.
+    """Whether nothing is left to do for a piece.
 
     Args:
-        piece: Whose part.
+        piece: The piece.
         max_iter: See `commit.complete`.
         fs: All I/O.
 
     Returns:
-        Whether it is complete and its last checkpoint whole, and the other half can do without it.
+        Whether it is complete, its last checkpoint is whole, and its neighbour needs nothing of it.
     """
     own = commit.latest(piece, fs=fs)
     if own is None or not commit.is_end(own, max_iter):
@@ -57,17 +57,17 @@ def go_back(
     warn: Callable[[str], None] = lambda text: None,
     fs: Fs = SYSTEM,
 ) -> Optional[Commit]:
-    """The checkpoint that a half goes on from, or None if it starts from nothing.
+    """The checkpoint that a piece resumes from, or None if it starts from nothing.
 
-    Where both halves have to go back, the records of what lies beyond are removed, the other half's
-    too: its files without a record are no checkpoint, and will be written again. A half that is at
-    work is not taken back.
+    Where both pieces have to go back, the records of later checkpoints are deleted, the neighbour's
+    too: files without a record are no checkpoint, and are written again. A piece that is training
+    is not taken back.
 
     Args:
-        piece: Whose; its process must hold the piece's name.
+        piece: The piece; this process must hold its lease.
         check: Raises UsageError where a piece may not go on from an iteration; asked before
             anything is changed.
-        warn: Told of each checkpoint of its that is passed over, and why.
+        warn: Called with a line for each of its checkpoints that is skipped, and why.
         fs: All I/O.
 
     Raises:
@@ -84,7 +84,7 @@ def go_back(
     common, other = _common(latest, fs), latest[partner]
     is_ahead = common is None or (other is not None and other.iteration > common)
     if is_ahead and _is_at_work(partner):
-        return latest[piece]  # it ends when it finds the message gone; the other one trains on
+        return latest[piece]  # this piece ends when it finds the message gone; the other goes on
     reasons = "; ".join(_reason(one, found, fs) for one, found in latest.items())
     if common is None:
         raise UsageError(
@@ -115,14 +115,14 @@ def _iteration(found: Optional[Commit]) -> int:
 
 
 def _is_apart(latest: Latest, fs: Fs) -> bool:
-    """Whether a half needs a message that nobody has or sends any more."""
+    """Whether a piece needs a message that nobody has or will send."""
     run = next(iter(latest)).run
     try:
         names = fs.listdir(run.exchange)
     except FileNotFoundError:
         names = []
     except OSError:
-        return False  # who opens the exchange will say it
+        return False  # opening the exchange will report it
     kept: dict[str, set[int]] = {role: set() for role in ROLES}
     for entry in filter(None, map(DataName.parse, names)):
         kept[entry.role].add(entry.seq)
@@ -137,7 +137,7 @@ def _is_apart(latest: Latest, fs: Fs) -> bool:
 
 
 def _is_shared(partner: PieceDir, fs: Fs) -> bool:
-    """Whether the other half writes here, too; over tcp each may have a directory of its own."""
+    """Whether the neighbour writes here, too; over tcp each may have a directory of its own."""
     names = fs.listdir(partner.run.path)
     try:
         names += fs.listdir(partner.run.exchange)
@@ -147,7 +147,7 @@ def _is_shared(partner: PieceDir, fs: Fs) -> bool:
 
 
 def _is_at_work(piece: PieceDir) -> bool:
-    """Whether a half trains, as far as can be seen here; one that has just started does not."""
+    """Whether a piece is training, as far as its heartbeat shows; not one that has just started."""
     view = peek(piece.run.path).halves[piece.name]
     if view.state.startswith(("done", "stopped", "failed")) or view.alive is False:
         return False
@@ -156,7 +156,7 @@ def _is_at_work(piece: PieceDir) -> bool:
 
 
 def _common(pieces: Collection[PieceDir], fs: Fs) -> Optional[int]:
-    """The latest iteration whose checkpoints are whole in both halves."""
+    """The latest iteration whose checkpoints are whole in all pieces."""
     recorded = [set(commit.recorded(piece, fs)) for piece in pieces]
     for iteration in sorted(set.intersection(*recorded), reverse=True):
         found = [commit.whole(piece, iteration, fs) for piece in pieces]
@@ -166,7 +166,7 @@ def _common(pieces: Collection[PieceDir], fs: Fs) -> Optional[int]:
 
 
 def _reason(piece: PieceDir, latest: Optional[Commit], fs: Fs) -> str:
-    """What became of a piece's checkpoints."""
+    """Why a piece has no later checkpoint, for the message."""
     recorded = commit.recorded(piece, fs)
     what = f"{piece.name}'s latest whole checkpoint is {latest.iteration if latest else 'none'}"
     newest = max(recorded, default=-1)

@@ -1,1 +1,1 @@
-"""What looks at a training without acting on it."""
+"""Measurements of a running training: liveness, fidelity, convergence, the status file."""

@@ -1,8 +1,8 @@
-"""When a training has come to rest: the thesis's "until some convergence criterion is met" (8).
+"""Convergence criterion: the thesis's "until some convergence criterion is met" (8).
 
-Smoothed losses: the mean over the last `window` iterations against that over the `window` before.
-net2 decides, since it has the classification loss, and tells net1 with its answer, so that both
-halves end after the same iteration.
+Smoothed losses are compared: the mean over the last `window` iterations with that over the `window`
+before. The piece with the classification loss decides and sends the result with its answer, so that
+all pieces end after the same iteration.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def has_converged(
     Args:
         settings: The criterion.
         losses: The latest losses, oldest first; fewer than two windows are never enough.
-        residual: |x - z| / |x| of the iteration before, where there is one.
+        residual: |x - z| / |x| of the previous iteration, if known.
     """
     window = settings.window
     if not window or len(losses) < 2 * window:

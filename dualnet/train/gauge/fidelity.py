@@ -6,8 +6,8 @@ back-propagates it, then its own loss, and logs for its layers before the cut, e
     cosine  <own, true> / |own| |true|        1: the same direction; 0: nothing to do with it
     ratio   |own| / |true|                    1: the same length
 
-L is the labels' loss through conv3p, so p is where both pieces agree on what the gradient is. A
-piece in the middle hands on what the true gradient has become at its own inputs.
+L is the labels' loss through conv3p; p, the cut blob, is the last point at which both gradients are
+defined. A piece in the middle passes on what the true gradient has become at its own inputs.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def is_due(interval: int, iteration: int) -> bool:
 
 
 class FidelityMeter:
-    """The side of the piece below the cut.
+    """Compares the gradients in the piece below the cut.
 
     Args:
-        nets: Its nets.
+        nets: Its nets, solver and update rule.
         interval: Iterations between two comparisons (0: none).
 
     Attributes:
@@ -56,7 +56,7 @@ class FidelityMeter:
         return is_due(self.interval, iteration)
 
     def take(self, arrays: Diffs) -> Diffs:
-        """Keep the gradients that came with an answer, and return the answer without them."""
+        """Store the gradients that came with an answer, and return the answer without them."""
         self._gradients = {
             name[len(PREFIX) :]: values
             for name, values in arrays.items()

@@ -1,12 +1,11 @@
-"""Does a piece learn at all? Three ways in which the thesis's net1 did not, checked as it trains.
+"""Detects that a piece does not learn, as the thesis's net1 did not in three ways (its sections):
 
 - frozen: its weights before the cut do not change (a Python loss without loss_weight, 10.4);
-- collapse: its outputs shrink to nothing (the Euclidean loss, section 10.3);
-- ascent: its updates climb its loss (the flipped sign, section 10.6).
+- collapse: its outputs shrink to zero (the Euclidean loss, 10.3);
+- ascent: its updates increase its loss (the flipped sign, 10.6).
 
-A fourth, a loss that is no finite number, is `train.stop_on_nan`; a fifth, a target that belongs to
-other activations, cannot happen: every message names its iteration, and the exchange refuses
-another one.
+A fourth, a loss that is NaN or infinite, is `train.stop_on_nan`; a fifth, a target made for other
+activations, cannot happen: every message names its iteration, and the exchange refuses another one.
 """
 
 from __future__ import annotations
@@ -21,16 +20,17 @@ from dualnet.train.net.nets import Nets
 
 __all__ = ["LivenessCheck"]
 
-#: Looks in succession at which an update must climb: momentum may carry one uphill.
+#: Consecutive checks with a positive inner product of update and gradient before `ascent` is
+#: reported; momentum can make a single update increase the loss.
 _CLIMBS = 3
 
 
 class LivenessCheck:
-    """Checks a piece around its updates, every `liveness.interval` iterations.
+    """Checks a piece before and after its updates, every `liveness.interval` iterations.
 
     Args:
-        nets: The nets of a piece that has another above it.
-        log: Takes the warnings, one of each kind.
+        nets: Those of a piece that has another above it.
+        log: Gets the warnings, one of each kind.
     """
 
     def __init__(self, nets: Nets, log: CaffeLog) -> None:
@@ -46,11 +46,11 @@ class LivenessCheck:
         self._told: set[str] = set()
 
     def is_due(self, iteration: int) -> bool:
-        """Whether this iteration is looked at."""
+        """Whether this iteration is checked."""
         return self.settings.interval > 0 and iteration % self.settings.interval == 0
 
     def before_update(self, net: NetDriver, holder: NetDriver, iteration: int) -> None:
-        """Take note of weights, of the outputs in `net` and of the gradients in `holder`."""
+        """Record weights, the outputs in `net` and the gradients in `holder`."""
         if not self.is_due(iteration):
             return
         self._weights = self._copy()
@@ -64,11 +64,12 @@ class LivenessCheck:
             self._find(
                 "collapse", iteration,
                 f"the outputs that {self.name} compares have shrunk to {share:.2g} of their "
-                "largest length: the loss is met by making everything small; use target gradient",
+                f"largest length: {self.name} lowers its loss by shrinking its outputs; use "
+                "coupling.target=gradient",
             )  # fmt: skip
 
     def after_update(self, iteration: int) -> None:
-        """Compare them with what the update has made."""
+        """Compare them with the weights after the update."""
         if not self.is_due(iteration):
             return
         now = self._copy()
@@ -84,8 +85,8 @@ class LivenessCheck:
         if self._climbs == _CLIMBS:
             self._find(
                 "ascent", iteration,
-                f"{self.name}'s updates have climbed its loss at {_CLIMBS} looks in succession; "
-                "check the signs of loss_weight, learning rate and update.ascend",
+                f"{self.name}'s last {_CLIMBS} checked updates pointed uphill; check the signs of "
+                "loss_weight, learning rate and update.ascend",
             )  # fmt: skip
         self._seen, self._weights, self._diffs = now, {}, {}
 

@@ -1,6 +1,7 @@
-"""What a running piece says about itself, for `dualnet status`.
+"""The status file of a running piece, for `dualnet status`.
 
-A courtesy, written once a second: nothing depends on it, and no failure to write it is an error.
+It is written once a second on a best-effort basis: nothing depends on it, and a failure to write it
+is no error.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ class Vitals:
     """Writes one piece's status file.
 
     Args:
-        piece: Whose.
+        piece: The piece.
         max_iter: Iterations in all.
-        channel: Its way to the other half, if it has one.
+        channel: Its message channel, if it has a neighbour.
     """
 
     def __init__(self, piece: PieceDir, max_iter: int, channel: Optional[Channel] = None) -> None:
@@ -39,12 +40,12 @@ class Vitals:
         self._awaited, self._since_s = "", 0.0
 
     def show(self, iteration: int, loss: float, now: bool = False) -> None:
-        """Take note, and write it down if it is time to.
+        """Note the progress, and write the file if a second has passed since the last time.
 
         Args:
             iteration: Updates completed.
-            loss: The latest that was shown.
-            now: It is time to.
+            loss: The latest in the log.
+            now: Write at once.
         """
         now_s = time.monotonic()
         awaited = self._channel.awaited if self._channel is not None else ""
@@ -70,10 +71,10 @@ class Vitals:
                 json.dump(facts, file, allow_nan=False)
             os.replace(self._temporary, self._path)
         except OSError:
-            pass  # the training itself will say so where it matters
+            pass  # a disk error that matters is reported where a checkpoint or a message is written
 
     def _count(self, iteration: int, now_s: float) -> None:
-        """The speed since the last count, taken over a few seconds at least."""
+        """Update the iterations per second, measured over at least five seconds."""
         if self._counted < 0:
             self._counted, self._counted_s, self._first = iteration, now_s, iteration
         elif now_s - self._counted_s > 5 * _EVERY_S:

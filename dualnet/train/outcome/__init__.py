@@ -1,1 +1,1 @@
-"""What a finished training gives: accuracy, one model, a digest."""
+"""What is made of a finished run: its accuracy, one merged model, a digest."""

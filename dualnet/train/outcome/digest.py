@@ -1,4 +1,4 @@
-"""One SHA-256 over all that training has left: weights and solver history of all pieces."""
+"""One SHA-256 over the weights and solver history of all pieces of a run."""
 
 from __future__ import annotations
 
@@ -18,8 +18,15 @@ __all__ = ["digest"]
 def digest(run: RunDir, iteration: int | None = None) -> str:
     """SHA-256 (hex) over the latest snapshot's weights and solver history, of all pieces.
 
-    It depends on names, shapes and values only: neither on paths in the files nor on the order in
-    which a provider writes fields, so that equal training gives an equal digest anywhere.
+    It depends on names, shapes and values only, neither on paths in the files nor on the order in
+    which a provider writes fields: equal training gives an equal digest anywhere.
+
+    Args:
+        run: The run.
+        iteration: A snapshot's iteration; default the latest.
+
+    Raises:
+        UsageError: There is no such snapshot, or it is damaged.
     """
     number, pieces = caffe_files.find(run, iteration)
     total = hashlib.sha256(f"iteration {number}\n".encode())

@@ -45,12 +45,12 @@ def test_collapse_of_the_euclidean_loss_is_told(workdir):
         "coupling.loss=euclidean", "update.learning_rate=0.2", "liveness.collapse_share=0.8",
     )  # fmt: skip
     told = [line for line in warnings() if "shrunk" in line]
-    assert len(told) == 1 and "use target gradient" in told[0]
+    assert len(told) == 1 and "use coupling.target=gradient" in told[0]
 
 
 def test_flipped_sign_is_told(workdir):
     train_both("run", *LOOK, "update.ascend=true", "update.learning_rate=0.001")
-    told = [line for line in warnings() if "climbed" in line]
+    told = [line for line in warnings() if "pointed uphill" in line]
     assert len(told) == 1 and told[0].startswith("At iteration 2 ")
 
 
