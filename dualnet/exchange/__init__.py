@@ -1,9 +1,14 @@
-"""How the two halves exchange messages, whatever carries them."""
+"""How the pieces of a chain exchange messages, whatever carries them."""
 
 from __future__ import annotations
 
 from dualnet.exchange.channel import Channel, Counters, Message
-from dualnet.exchange.factory import CARRIERS, open_channel
+from dualnet.exchange.factory import CARRIERS, open_channel, open_link
+from dualnet.exchange.link import Link
+from dualnet.exchange.run.membership import Membership
 from dualnet.exchange.settings import ExchangeSettings
 
-__all__ = ["CARRIERS", "Channel", "Counters", "ExchangeSettings", "Message", "open_channel"]
+__all__ = [
+    "CARRIERS", "Channel", "Counters", "ExchangeSettings", "Link", "Membership", "Message",
+    "open_channel", "open_link",
+]  # fmt: skip

@@ -1,39 +1,42 @@
-"""What the two halves say to each other, whatever carries it.
+"""What neighbouring pieces exchange, whatever carries it: three small interfaces.
 
-A training loop sees only this file: it sends a message, and it receives the message that it expects
-next. Carriers (files, later sockets) implement `Channel`.
+A training loop needs `Messages`: it sends a message, and it receives the message that it expects
+next. A restart needs `Restart`. That a process is there, and why it is held up, is `Presence`, once
+a process however many links it has (`dualnet.exchange.run.membership`).
+
+The end of a link, a `Channel`, is the first two. Three carriers implement it: `files`, `tcp` and
+`torch` (see factory.py).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from types import TracebackType
-from typing import Any, Callable
+from typing import Any, Callable, Protocol
 
 import numpy as np
 
-__all__ = ["Channel", "Counters", "Message", "PARTNER", "ROLES"]
+from dualnet.exchange.link import Link
 
-#: The half that each half talks to.
-PARTNER = {"net1": "net2", "net2": "net1"}
-ROLES = tuple(PARTNER)
+__all__ = ["Channel", "Counters", "Message", "Messages", "Presence", "Restart"]
 
 
 @dataclass(frozen=True)
 class Message:
-    """Arrays that one half hands to the other at one point of the algorithm.
+    """Arrays that one piece hands to its neighbour at one point of the algorithm.
 
     Args:
-        stage: what the message is for ("train", "test", "weights"): 1 to 32 characters of
-            a-z, 0-9, "_" and "-".
+        kind: "up" (cut blobs and labels), "down" or "downNN" (targets), "x" or "xNN" (outputs of
+            the piece below, prox and admm), "tie" (weights), "testNNNNN" (a test batch): 1 to 32
+            characters of a-z, 0-9, "_" and "-".
         iteration: iteration that the message belongs to, >= 0.
         arrays: named arrays of any shape, for example {"pool2": (N, C, H, W) float32,
             "label": (N,) float32}. Booleans, integers, floats and complex numbers; no objects.
     """
 
-    stage: str
+    kind: str
     iteration: int
     arrays: dict[str, np.ndarray]
 
@@ -55,11 +58,11 @@ class Counters:
     saved_received: int = 0
     messages_sent: int = 0
     messages_received: int = 0
-    #: Time in `receive` and `handshake` until the partner had the message ready.
+    #: Time in `receive` and `handshake` until the neighbour had the message ready.
     wait_s: float = 0.0
     #: Time in writing, reading and verifying.
     exchange_s: float = 0.0
-    #: Reads that found a damaged or missing file, and messages sent anew on request.
+    #: Reads that found a damaged or missing file, and messages resent on request.
     damaged_reads: int = 0
     resends: int = 0
     #: Storage operations that failed and were tried again.
@@ -67,53 +70,23 @@ class Counters:
     #: Messages sent again after a restart that matched the recorded ones bit for bit.
     replays_verified: int = 0
 
+    @classmethod
+    def total(cls, several: Iterable[Counters]) -> Counters:
+        """The sum over several channels."""
+        listed = list(several)
+        return cls(*(sum(getattr(one, f.name) for one in listed) for f in fields(cls)))
 
-class Channel(ABC):
-    """One half's end of the exchange; a context manager that tells the partner how it ended.
+
+class Messages(Protocol):
+    """What a training loop sees of a link.
 
     Messages are numbered 1, 2, 3, … in each direction and are received in the order in which they
     were sent. Several may be under way in one direction. One thread uses a channel.
-
-    Attributes:
-        role: "net1" or "net2".
-        partner: the other one.
-        counters: what has been done so far.
-        on_wait: called again and again while a call waits for the partner; what it raises ends the
-            wait.
-        awaited: what the present call waits for, as "down 12"; "" outside.
     """
-
-    role: str
-    partner: str
-    counters: Counters
-    on_wait: Callable[[], None] | None = None
-    awaited: str = ""
-
-    @abstractmethod
-    def handshake(self, hello: dict[str, Any]) -> dict[str, Any]:
-        """Publish what this half has, wait for the partner's description and return it.
-
-        Call it once, before the first message. `hello` is small (16 KiB) and JSON-able, for example
-        {"checkpoints": [100, 200], "threads": 4}.
-
-        Raises:
-            PartnerNeverCame: the partner did not start within `partner_timeout_s`.
-        """
-
-    @abstractmethod
-    def resume(self, seq_sent: int, seq_received: int) -> None:
-        """Continue from a checkpoint, made when this many messages were sent and received.
-
-        Call it after `handshake` and before the first message. Messages that are sent again must
-        equal the recorded ones bit for bit.
-
-        Raises:
-            DamagedMessage: a message that would be needed is no longer there.
-        """
 
     @abstractmethod
     def send(self, message: Message) -> None:
-        """Hand `message` to the partner; the arrays may be reused as soon as this returns.
+        """Hand `message` to the neighbour; the arrays may be reused as soon as this returns.
 
         Raises:
             UsageError: a bad name, an array of objects, a message over `max_message_bytes`.
@@ -121,27 +94,24 @@ class Channel(ABC):
         """
 
     @abstractmethod
-    def receive(self, stage: str, iteration: int) -> Message:
-        """Wait for the partner's next message, verify it and return it.
+    def receive(self, kind: str, iteration: int) -> Message:
+        """Wait for the neighbour's next message, verify it and return it.
 
         The arrays are freshly allocated, C-contiguous and the caller's own.
 
         Args:
-            stage, iteration: what the next message has to be.
+            kind, iteration: what the next message has to be.
 
         Raises:
             PartnerNeverCame, PartnerDied, PartnerHung: the bounded waits.
-            DamagedMessage: announced, but not readable even when sent anew.
-            ManifestMismatch: the partner's next message is another one: the halves are out of step.
+            DamagedMessage: announced, but unreadable even when resent.
+            ManifestMismatch: the neighbour's next message is another one: the pieces are out of
+                step.
         """
 
-    @abstractmethod
-    def checkpoint_passed(self, iteration: int) -> None:
-        """Say that a durable checkpoint of this half holds everything up to now.
 
-        Call it when the checkpoint is on disk, before the next message is sent or received. Old
-        messages that no checkpoint of either half needs any more are deleted.
-        """
+class Restart(Protocol):
+    """What a checkpoint has to know of a link, and how a start continues from one."""
 
     @property
     @abstractmethod
@@ -153,52 +123,191 @@ class Channel(ABC):
     def seq_received(self) -> int:
         """Messages received, counted over all restarts; belongs in the checkpoint."""
 
+    @abstractmethod
     def state(self) -> dict[str, np.ndarray]:
-        """What a checkpoint has to hold besides the counts of messages, {} for most channels."""
-        return {}
-
-    def restore(self, state: Mapping[str, np.ndarray]) -> None:  # noqa: B027 - nothing to restore
-        """Take over what `state` gave when the checkpoint was made; call it before `resume`."""
+        """What a checkpoint has to hold besides the counts of messages, {} without a codec."""
 
     @abstractmethod
-    def close(self, state: str = "done", wait: bool = True) -> None:
-        """Leave, telling the partner how: "done", "stopped" or "failed: <why>".
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Restore what `state` returned at the checkpoint; call it before `resume`."""
 
-        Args:
-            state: With "done" it first waits until the partner has received everything.
-            wait: Do; not after `drain`.
+    @abstractmethod
+    def resume(self, seq_sent: int, seq_received: int) -> None:
+        """Continue from a checkpoint, made when this many messages were sent and received.
 
-        Raises:
-            PartnerDied, PartnerHung: it never will ("done" only).
-        """
-
-    def drain(self) -> None:  # noqa: B027 - a carrier that keeps nothing has nothing to wait for
-        """Wait until the partner has received everything, as `close` does, and stay.
+        Call it after `handshake` and before the first message. Messages that are sent again must
+        equal the recorded ones bit for bit.
 
         Raises:
-            PartnerDied, PartnerHung: it never will.
+            DamagedMessage: a message that would be needed was deleted.
         """
 
-    def progress(self) -> None:  # noqa: B027 - a carrier without a heartbeat has nothing to do
-        """Say that this half is moving although it exchanges nothing (a long test phase)."""
+    @abstractmethod
+    def checkpoint_passed(self, iteration: int) -> None:
+        """Report a durable checkpoint that covers all messages sent and received so far.
 
-    def report(self, state: str) -> None:  # noqa: B027 - as above
-        """Show the partner, and who looks at the run, what holds this half up.
-
-        Args:
-            state: "blocked:ENOSPC" and the like; "running" when it goes on.
+        Call it after the checkpoint is synced and before the next send or receive. Messages that
+        neither piece's retained checkpoints need are deleted.
         """
 
-    def reserve(self, iteration_bytes: int, iterations: int) -> None:  # noqa: B027
+    @abstractmethod
+    def reserve(self, iteration_bytes: int, iterations: int) -> None:
         """Check early that there is room for what is kept between two checkpoints.
 
         Args:
-            iteration_bytes: bytes that this half sends in one iteration.
+            iteration_bytes: bytes that this piece sends over this link in one iteration.
             iterations: iterations between two checkpoints.
 
         Raises:
             StorageFailed: there is not.
         """
+
+
+class Presence(Protocol):
+    """That this process takes part in a run; `Membership` implements it.
+
+    Attributes:
+        piece: which piece it is.
+        on_wait: called again and again while a call waits for a neighbour; what it raises ends the
+            wait.
+    """
+
+    piece: str
+    on_wait: Callable[[], None] | None
+
+    @property
+    @abstractmethod
+    def waits_for(self) -> str:
+        """The piece that the present call waits for, "" outside; shown in the heartbeat."""
+
+    @abstractmethod
+    def progress(self) -> None:
+        """Count progress, so that no neighbour's `hang_timeout_s` expires during long work.
+
+        Raises:
+            Superseded: another process has taken over this piece.
+        """
+
+    @abstractmethod
+    def report(self, state: str) -> None:
+        """Publish in the heartbeat why this piece is blocked, for its neighbours and for status.
+
+        Args:
+            state: "blocked:ENOSPC" and the like; "running" when it continues.
+        """
+
+    @abstractmethod
+    def drain(self) -> None:
+        """Wait until every neighbour has received everything, as `close` does, and stay.
+
+        Raises:
+            PartnerDied, PartnerHung: one ended before that.
+        """
+
+    @abstractmethod
+    def close(self, state: str = "done", wait: bool = True) -> None:
+        """Leave the run with a final state: "done", "stopped" or "failed: <why>".
+
+        Args:
+            state: with "done", first wait until every neighbour has read every message.
+            wait: do wait; not needed after `drain`.
+
+        Raises:
+            PartnerDied, PartnerHung: one ended before that.
+        """
+
+
+class Channel(Messages, Restart, ABC):
+    """One end of a link; made by `dualnet.exchange.factory.open_link`, closed by its membership.
+
+    Attributes:
+        link: the link.
+        piece: the piece at this end.
+        neighbour: the piece at the other end.
+        counters: what has been done so far.
+        awaited: what the present call waits for, as "down 12"; "" outside.
+    """
+
+    link: Link
+    piece: str
+    neighbour: str
+    counters: Counters
+    awaited: str = ""
+
+    def state(self) -> dict[str, np.ndarray]:
+        """See `Restart.state`."""
+        return {}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """See `Restart.restore`."""
+
+    def reserve(self, iteration_bytes: int, iterations: int) -> None:
+        """See `Restart.reserve`."""
+
+    @abstractmethod
+    def handshake(self, hello: dict[str, Any]) -> dict[str, Any]:
+        """Publish what this piece has, wait for the neighbour's description and return it.
+
+        Call it once, before the first message. `hello` is small (16 KiB) and JSON-able, for example
+        {"checkpoints": [100, 200], "threads": 4}.
+
+        Raises:
+            PartnerNeverCame: the neighbour did not start within `partner_timeout_s`.
+        """
+
+    def drain(self) -> None:
+        """Wait until the neighbour has received everything.
+
+        Raises:
+            PartnerDied, PartnerHung: it ended before that.
+        """
+
+    def neighbour_left(self) -> str:
+        """Why the neighbour does not run: its final state, or "it was killed".
+
+        "" while it runs, has not come yet, or that cannot be told.
+        """
+        return ""
+
+    # Until the loops hold the membership themselves: a chain of two, one link for each process.
+
+    #: What the methods below pass on to.
+    membership: Presence | None = None
+
+    @property
+    def role(self) -> str:
+        """The piece."""
+        return self.piece
+
+    @property
+    def partner(self) -> str:
+        """The neighbour."""
+        return self.neighbour
+
+    @property
+    def on_wait(self) -> Callable[[], None] | None:
+        """See `Presence`."""
+        return self.membership.on_wait if self.membership is not None else None
+
+    @on_wait.setter
+    def on_wait(self, function: Callable[[], None] | None) -> None:
+        if self.membership is not None:
+            self.membership.on_wait = function
+
+    def progress(self) -> None:
+        """See `Presence.progress`."""
+        if self.membership is not None:
+            self.membership.progress()
+
+    def report(self, state: str) -> None:
+        """See `Presence.report`."""
+        if self.membership is not None:
+            self.membership.report(state)
+
+    def close(self, state: str = "done", wait: bool = True) -> None:
+        """See `Presence.close`."""
+        if self.membership is not None:
+            self.membership.close(state, wait)
 
     def __enter__(self) -> Channel:
         return self

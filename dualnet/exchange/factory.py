@@ -1,4 +1,8 @@
-"""Opening the channel that a configuration names."""
+"""Opening a link over the carrier that a configuration names.
+
+with Membership(piece, run_dir, settings, identity) as membership:
+    channel = open_link("files", membership, Link("net1", "net2"), settings)
+"""
 
 from __future__ import annotations
 
@@ -6,57 +10,78 @@ from typing import Any, Callable
 
 from dualnet.errors import ConfigError
 from dualnet.exchange.channel import Channel
-from dualnet.exchange.codec import CodecChannel
 from dualnet.exchange.files.channel import FileChannel
+from dualnet.exchange.link import Link
+from dualnet.exchange.run.membership import Membership
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.tcp import TcpChannel
 from dualnet.fs import Fs
 
-__all__ = ["CARRIERS", "open_channel"]
+__all__ = ["CARRIERS", "open_channel", "open_link"]
 
 CARRIERS = ("files", "tcp", "torch")
 
 
+def open_link(
+    carrier: str, membership: Membership, link: Link, settings: ExchangeSettings
+) -> Channel:
+    """Open this piece's end of a link; closing the membership closes it.
+
+    Args:
+        carrier: what carries the bytes: "files" in a directory that both pieces share, "tcp", or
+            "torch" (torch.distributed).
+        membership: this process in its run.
+        link: the link; this piece is at one of its ends.
+        settings: timeouts, retention, digest, dtypes and address; dtypes may differ from link to
+            link, and must be the same at both ends.
+
+    Raises:
+        ConfigError: no such carrier.
+        UsageError: this piece is at neither end, or has opened the link already.
+        StorageFailed: the link's folder cannot be used.
+    """
+    return _carrier(carrier)(membership, link, settings)
+
+
 def open_channel(
     carrier: str,
-    role: str,
+    piece: str,
     run_dir: str,
     settings: ExchangeSettings,
     identity: dict[str, Any],
     fs: Fs | None = None,
 ) -> Channel:
-    """Join a run as one of its halves.
+    """Join a run of net1 and net2 as one of them; closing the channel leaves it.
 
     Args:
-        carrier: what carries the bytes: "files" in a directory that both halves share, "tcp", or
-            "torch" (torch.distributed).
-        role: "net1" or "net2".
-        run_dir: the run's directory, which must exist.
-        settings: waits and care.
-        identity: JSON-able; what both halves must agree on, for example the configuration's hash.
-        fs: all I/O on files, and the clock.
+        carrier: see `open_link`.
+        piece: "net1" or "net2".
+        run_dir, settings, identity, fs: see `Membership`.
 
     Raises:
         ConfigError: no such carrier.
         ManifestMismatch, Superseded, StorageFailed: see `dualnet.errors`.
     """
-    if carrier not in CARRIERS:
-        raise ConfigError(
-            f"exchange.carrier: expected one of {', '.join(CARRIERS)}, got {carrier!r}"
-        )
-    channel: Channel
-    if carrier == "torch":
-        channel = _distributed()(role, run_dir, settings, identity, fs)
-    elif carrier == "tcp":
-        channel = TcpChannel(role, run_dir, settings, identity, fs)
-    else:
-        channel = FileChannel(role, run_dir, settings, identity, fs)
-    if set(settings.dtypes.values()) == {"float32"}:
-        return channel
-    return CodecChannel(channel, settings.dtypes, settings.exact, settings.error_feedback)
+    link = Link("net1", "net2")
+    link.end(piece)
+    make = _carrier(carrier)
+    membership = Membership(piece, run_dir, settings, identity, fs)
+    try:
+        return make(membership, link, settings)
+    except BaseException as error:
+        membership.close(f"failed: {error}")
+        raise
 
 
-def _distributed() -> Callable[..., Channel]:
+def _carrier(name: str) -> Callable[[Membership, Link, ExchangeSettings], Channel]:
+    if name not in CARRIERS:
+        raise ConfigError(f"exchange.carrier: expected one of {', '.join(CARRIERS)}, got {name!r}")
+    if name == "torch":
+        return _distributed()
+    return TcpChannel if name == "tcp" else FileChannel
+
+
+def _distributed() -> Callable[[Membership, Link, ExchangeSettings], Channel]:
     """The one carrier that needs PyTorch, imported when it is asked for."""
     try:
         from dualnet.exchange.distributed import DistributedChannel

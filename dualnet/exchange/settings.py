@@ -22,13 +22,13 @@ class ExchangeSettings:
         ConfigError: a value has the wrong type or is out of range.
     """
 
-    #: How long a half waits for its partner to start.
+    #: How long a half waits for its neighbour to start.
     partner_timeout_s: float = 600.0
-    #: A heartbeat that stands still this long means that the partner is dead.
+    #: A heartbeat that stands still this long means that the neighbour is dead.
     dead_after_s: float = 60.0
-    #: A live partner that makes no progress this long, while we wait for it, is hung.
+    #: A live neighbour that makes no progress this long, while we wait for it, is hung.
     hang_timeout_s: float = 1800.0
-    #: How long to wait for a dead partner to be started again; 0 gives up at once.
+    #: How long to wait for a dead neighbour to be started again; 0 gives up at once.
     restart_grace_s: float = 0.0
     #: Time between two heartbeats; a short `dead_after_s` makes them more frequent.
     heartbeat_s: float = 5.0
@@ -36,19 +36,20 @@ class ExchangeSettings:
     storage_timeout_s: float = 300.0
     #: How long a message that is announced but damaged is read again before it is asked for anew.
     damage_retry_s: float = 5.0
-    #: How long to wait for the message that was asked for anew; the partner may be computing.
+    #: How long to wait for the message that was asked for anew; the neighbour may be computing.
     resend_timeout_s: float = 300.0
     #: Longest sleep between two polls; 0 means 0.02 on a local disk and 0.05 on a network one.
     poll_cap_s: float = 0.0
-    #: Care for the file system's caches: "local", "nfs" (any network file system), or "auto", which
-    #: looks the directory up in /proc/mounts. "nfs" also brings each message to stable storage.
+    #: Whether the file system caches what other machines write: "local" (no), "nfs" (any network
+    #: file system), or "auto", which looks the directory up in /proc/mounts. "nfs" also brings
+    #: each message to stable storage.
     filesystem: str = "auto"
     #: Check the digest of every array read. Size, shape, origin and order are checked in any case.
     verify: bool = True
     #: How: "sha256", or "blake3", which is faster and needs the package of that name on both nodes.
     digest: str = "sha256"
     #: Delete a message when this many durable checkpoints of both halves have passed it; 0 deletes
-    #: it as soon as the partner has it, which makes a restart from a checkpoint impossible.
+    #: it as soon as the neighbour has it, which makes a restart from a checkpoint impossible.
     retain: int = 2
     #: The most that the messages kept by one half may take on disk.
     disk_budget_bytes: int = 16 << 30

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, Optional
 
 from dualnet.engine.formats.regular_file import read_at_most, regular_only
-from dualnet.exchange.peek import HalfView, peek
+from dualnet.exchange.peek import PieceView, peek
 from dualnet.recorded import damage
 from dualnet.report.parse import SHOWN_LOSS
 from dualnet.rundir import PieceDir, RunDir
@@ -117,8 +117,8 @@ def status(run: RunDir) -> RunStatus:
     if "single" not in found.halves or os.path.lexists(run.exchange):
         view = peek(run.path)
         found.problems += view.problems
-        for role, half in view.halves.items():
-            found.halves[role] = _half(run.piece(role), names, half, found.problems)
+        for role in dict.fromkeys(("net1", "net2", *view.pieces)):
+            found.halves[role] = _half(run.piece(role), names, view.piece(role), found.problems)
     return found
 
 
@@ -137,8 +137,8 @@ def _single(piece: PieceDir, names: list[str], problems: list[str]) -> HalfStatu
     return _settled(half, piece, problems)
 
 
-def _half(piece: PieceDir, names: list[str], view: HalfView, problems: list[str]) -> HalfStatus:
-    half = HalfStatus(view.role)
+def _half(piece: PieceDir, names: list[str], view: PieceView, problems: list[str]) -> HalfStatus:
+    half = HalfStatus(view.piece)
     _add_facts(half, piece, names, problems)
     half.process, half.restarts = view.process, max(0, view.epoch - 1)
     half.heartbeat_age_s, half.kept_bytes = view.heartbeat_age_s, view.kept_bytes

@@ -22,7 +22,7 @@ from dualnet.errors import UsageError
 from dualnet.exchange.channel import Message
 from dualnet.exchange.digest import DIGESTS
 from dualnet.exchange.disk.mounts import find_mount
-from dualnet.exchange.files.channel import FileChannel
+from dualnet.exchange.factory import open_channel
 from dualnet.exchange.settings import ExchangeSettings
 from scripts.fault_campaign.ledger import Ledger
 
@@ -160,7 +160,8 @@ class _Line:
             lock_dir=os.path.join(scratch, f"locks-{digest}"),
         )
         self._halves = [
-            FileChannel(role, run_dir, settings, {"bench": "exchange"}) for role in ("net1", "net2")
+            open_channel("files", role, run_dir, settings, {"bench": "exchange"})
+            for role in ("net1", "net2")
         ]
 
     def pass_on(self, number: int, values: np.ndarray) -> Timing:

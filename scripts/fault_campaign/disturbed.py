@@ -227,10 +227,10 @@ class Disturbed(Training):
         path.unlink(missing_ok=True)
 
     def _count_messages(self) -> None:
-        names = [path.name for path in Path(self.run_dir, "exchange").glob("*.npy")]
+        names = [path.name for path in Path(self.run_dir, "exchange").rglob("*.npy")]
         found = [name for name in map(DataName.parse, names) if name is not None]
         self.peak_messages = max(self.peak_messages, len(found))
-        copies = Counter((name.role, name.iteration, name.stage, name.array) for name in found)
+        copies = Counter((name.piece, name.iteration, name.kind, name.array) for name in found)
         self.most_copies = max([self.most_copies, *copies.values()])
 
     # The end.
@@ -310,7 +310,7 @@ class Disturbed(Training):
         """Processes and files that a complete run should not leave; "" if there are none."""
         left = [f"process {words}" for words in self._family().values()]
         left += [name for name in os.listdir(self.run_dir) if "tmp" in name]
-        left += [path.name for path in Path(self.run_dir, "exchange").glob("*.npy")]
+        left += [path.name for path in Path(self.run_dir, "exchange").rglob("*.npy")]
         return f"left behind: {', '.join(left)[:500]}" if left else ""
 
     def odd(self) -> str:

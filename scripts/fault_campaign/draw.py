@@ -30,7 +30,7 @@ LAST_POINTS = (
     ("dualnet.train.checkpoint.commit", "", "mark_complete"),
     ("dualnet.train.start.traffic", "", "remove_when_over"),
     ("dualnet.report.log", "CaffeLog", "close"),
-    ("dualnet.exchange.files.channel", "FileChannel", "close"),
+    ("dualnet.exchange.run.membership", "Membership", "close"),
     ("dualnet.exchange.tcp.channel", "TcpChannel", "close"),
 )
 

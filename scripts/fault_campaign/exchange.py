@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from dualnet.errors import Superseded
-from dualnet.exchange.files.channel import FileChannel
 from dualnet.exchange.run.host import ProcessId
+from dualnet.exchange.run.membership import Membership
 from dualnet.exchange.settings import ExchangeSettings
 from scripts.fault_campaign.ledger import Ledger
 from tests.exchange.cases import CASES, Bench
@@ -143,7 +143,7 @@ def _be_one(folder: Path, node: int, told: int) -> bytes:
     )
     identity: dict[str, Any] = {"config": "c0ffee"}
     try:
-        FileChannel("net1", str(folder / "run"), settings, identity, process=process)
+        Membership("net1", str(folder / "run"), settings, identity, process=process)
     except Superseded:
         return b"l"
     return b"w"

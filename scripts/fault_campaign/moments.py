@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable
 
-from dualnet.exchange.files import end
 from dualnet.exchange.files.inbox import Inbox
+from dualnet.exchange.run import membership
 from dualnet.exchange.run.host import ProcessId
 from scripts.fault_campaign.halves import COUPLINGS, ROLES, Lab, Training
 from scripts.fault_campaign.ledger import Ledger
@@ -32,16 +32,16 @@ POINTS = (
     ("dualnet.train.checkpoint.commit", "", "write"),
     ("dualnet.train.checkpoint.commit", "", "prune"),
     ("dualnet.train.checkpoint.commit", "", "mark_complete"),
-    ("dualnet.exchange.files.retention", "Kept", "delete_through"),
+    ("dualnet.exchange.files.retention", "RetainedMessages", "delete_through"),
     ("dualnet.exchange.run.lease", "Lease", "take"),
     ("dualnet.exchange.run.manifest", "", "join_run"),
     ("dualnet.exchange.files.outbox", "Outbox", "send"),
     ("dualnet.exchange.files.outbox", "Outbox", "update"),
     ("dualnet.exchange.files.inbox", "Inbox", "read"),
     ("dualnet.exchange.files.channel", "FileChannel", "handshake"),
-    ("dualnet.exchange.files.channel", "FileChannel", "resume"),
-    ("dualnet.exchange.files.channel", "FileChannel", "checkpoint_passed"),
-    ("dualnet.exchange.files.channel", "FileChannel", "close"),
+    ("dualnet.exchange.files.end", "End", "resume"),
+    ("dualnet.exchange.files.end", "End", "checkpoint_passed"),
+    ("dualnet.exchange.run.membership", "Membership", "close"),
 )
 #: A heartbeat that stands still so long is that of a dead half.
 _LEASE_S = 0.8
@@ -234,10 +234,10 @@ def _one_zombie(lab: Lab, training: Training, role: str, chance: random.Random) 
 
 def _move_to_another_node(locks: Path) -> None:
     """Give this process another machine's name and disk: from here nothing is known of others."""
-    real, lock = ProcessId.current(), end.NodeLock
+    real, lock = ProcessId.current(), membership.NodeLock
     there = replace(real, host="elsewhere", boot_id="another boot", pid_ns="pid:[2]")
     ProcessId.current = classmethod(lambda cls: there)  # type: ignore[method-assign,assignment]
-    end.NodeLock = lambda fs, folder, run, role: lock(  # type: ignore[misc,assignment]
+    membership.NodeLock = lambda fs, folder, run, role: lock(  # type: ignore[misc,assignment]
         fs, str(locks), run, role
     )
 
@@ -248,7 +248,7 @@ def _note_reads(path: Path) -> None:
 
     def read(self: Inbox, source: Any, seq: int, *rest: Any) -> Any:
         message = real(self, source, seq, *rest)
-        latest = self._partner.latest
+        latest = self._neighbour.latest
         facts = [seq, source.epoch, latest.epoch if latest else 0, latest.base if latest else -1]
         with open(path, "a", encoding="ascii") as file:
             file.write(json.dumps(facts) + "\n")

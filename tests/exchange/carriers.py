@@ -13,7 +13,9 @@ import pytest
 
 from dualnet.exchange.channel import Channel
 from dualnet.exchange.files.channel import FileChannel
+from dualnet.exchange.link import Link
 from dualnet.exchange.run.host import ProcessId
+from dualnet.exchange.run.membership import Membership
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.tcp import TcpChannel
 
@@ -28,7 +30,10 @@ QUICK: dict[str, Any] = {
 }
 
 
-class Stage:
+LINK = Link("net1", "net2")
+
+
+class Play:
     """Opens halves of one run and closes in the end what a test leaves open.
 
     Args:
@@ -42,35 +47,54 @@ class Stage:
         self.run_dir.mkdir()
         self._locks = str(folder / "locks")
         self._opened: list[Channel] = []
+        self._joined: list[Membership] = []
 
     def open(
         self,
-        role: str,
+        piece: str,
         identity: dict[str, Any] | None = None,
         process: ProcessId | None = None,
         **settings: Any,
     ) -> Any:
         """A half; `process` is who it says it is."""
         made = ExchangeSettings(**{**QUICK, "lock_dir": self._locks, **settings})
-        kind = self._kind()
-        half = kind(role, str(self.run_dir), made, identity or {"config": "c"}, process=process)
+        carrier = self._carrier()
+        membership = self.join(piece, made, identity, process)
+        try:
+            half = carrier(membership, LINK, made)
+        except BaseException as error:
+            membership.close(f"failed: {error}")
+            raise
         self._opened.append(half)
         self._connect()
         return half
 
+    def join(
+        self,
+        piece: str,
+        settings: ExchangeSettings,
+        identity: dict[str, Any] | None = None,
+        process: ProcessId | None = None,
+    ) -> Membership:
+        """A membership that is closed in the end."""
+        identity = identity or {"config": "c"}
+        made = Membership(piece, str(self.run_dir), settings, identity, process=process)
+        self._joined.append(made)
+        return made
+
     def _connect(self) -> None:
         """Wait until both halves hear each other, where they connect at all."""
         deadline_s = time.monotonic() + 20
-        while self.carrier != "files" and len({half.role for half in self._opened}) == 2:
-            live = [half for half in self._opened if not half._closed]
+        while self.carrier != "files" and len({half.piece for half in self._opened}) == 2:
+            live = [half for half in self._opened if not half.membership._closed]
             if len(live) < 2 or all(half._remote.is_connected for half in live):
                 return
             if any(half._wire.fatal for half in live):
                 return
-            assert time.monotonic() < deadline_s, [half._link.trouble for half in live]
+            assert time.monotonic() < deadline_s, [half._connector.trouble for half in live]
             time.sleep(0.005)
 
-    def _kind(self) -> Any:
+    def _carrier(self) -> Any:
         if self.carrier == "torch":
             return pytest.importorskip("dualnet.exchange.distributed").DistributedChannel
         return {"files": FileChannel, "tcp": TcpChannel}[self.carrier]
@@ -82,30 +106,32 @@ class Stage:
     def kill(self, half: Any) -> None:
         """End a half as SIGKILL would: no last words, its locks and connections gone."""
         self._opened.remove(half)
-        half._heartbeat._ending = True
-        half._heartbeat._wake.set()
+        membership = half.membership
+        self._joined.remove(membership)
+        membership.heartbeat._ending = True
+        membership.heartbeat._wake.set()
         if self.carrier != "files":
-            half._link.close()
+            half._connector.close()
             half._wire._leave_at_s = 0.0
             sender = half._wire._sender
             sender.stop(20)
             if sender.flow is not None:
                 sender.flow.connection.close()
-            half._link._thread.join(5)
-        half._heartbeat._thread.join()
-        os.close(half._lock._fd)
-        half._lock._fd = None
+            half._connector._thread.join(5)
+        membership.heartbeat._thread.join()
+        os.close(membership._lock._fd)
+        membership._lock._fd = None
 
     def end(self) -> None:
         """Close what is open."""
-        for half in self._opened:
-            half.close("stopped")
+        for membership in self._joined:
+            membership.close("stopped")
 
 
 @contextmanager
-def stage(carrier: str, folder: Path) -> Iterator[Stage]:
-    """A stage that is cleared in the end."""
-    made = Stage(carrier, folder)
+def playing(carrier: str, folder: Path) -> Iterator[Play]:
+    """A run whose pieces are closed in the end."""
+    made = Play(carrier, folder)
     try:
         yield made
     finally:

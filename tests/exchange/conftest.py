@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 
 from dualnet.exchange.files.channel import FileChannel
+from dualnet.exchange.link import Link
 from dualnet.exchange.run.host import ProcessId
+from dualnet.exchange.run.membership import Membership
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.fs import Fs
 from tests.exchange.fakes import VirtualFs
+
+LINK = Link("net1", "net2")
 
 OpenHalf = Callable[..., FileChannel]
 
@@ -28,28 +32,29 @@ def run_dir(tmp_path: Path) -> Path:
 @pytest.fixture
 def open_half(run_dir: Path, tmp_path: Path) -> Iterator[OpenHalf]:
     """A function that opens a half; all are closed in the end."""
-    opened: list[FileChannel] = []
+    opened: list[Membership] = []
 
     def open_one(
-        role: str,
+        piece: str,
         fs: Fs | None = None,
         process: ProcessId | None = None,
         identity: dict[str, Any] | None = None,
         **settings: Any,
     ) -> FileChannel:
-        settings = {"lock_dir": str(tmp_path / "locks"), "hash_threads": 0, **settings}
-        half = FileChannel(
-            role,
-            str(run_dir),
-            ExchangeSettings(**settings),
-            identity or {"config": "c0ffee"},
-            fs=fs or VirtualFs(),
-            process=process,
-            beat=False,
+        made = ExchangeSettings(
+            **{"lock_dir": str(tmp_path / "locks"), "hash_threads": 0, **settings}
         )
-        opened.append(half)
-        return half
+        identity = identity or {"config": "c0ffee"}
+        membership = Membership(
+            piece, str(run_dir), made, identity, fs or VirtualFs(), process, beat=False
+        )
+        opened.append(membership)
+        try:
+            return FileChannel(membership, LINK, made)
+        except BaseException as error:
+            membership.close(f"failed: {error}")
+            raise
 
     yield open_one
-    for half in opened:
-        half.close("stopped")
+    for membership in opened:
+        membership.close("stopped")

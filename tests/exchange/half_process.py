@@ -1,4 +1,4 @@
-"""One half as a process of its own. Arguments: role, run directory, lock directory, mode, carrier.
+"""One half as a process of its own. Arguments: piece, run directory, lock directory, mode, carrier.
 
 Messages have random sizes that both sides can compute, so each checks every byte that it receives.
 """
@@ -16,29 +16,29 @@ from dualnet.exchange import Channel, ExchangeSettings, Message, open_channel
 MESSAGES = 200
 
 
-def payload(role: str, iteration: int) -> Message:
-    """What `role` sends in an iteration; about 40 kB, now and then 2 MB."""
-    random = np.random.RandomState([1 if role == "net1" else 2, iteration])
+def payload(piece: str, iteration: int) -> Message:
+    """What `piece` sends in an iteration; about 40 kB, now and then 2 MB."""
+    random = np.random.RandomState([1 if piece == "net1" else 2, iteration])
     size = int(random.randint(1, 20_000)) if iteration % 50 else 500_000
     arrays = {"data": random.rand(size).astype(np.float32)}
-    if role == "net1":
+    if piece == "net1":
         arrays["label"] = random.randint(0, 10, iteration % 7).astype(np.float32)
     return Message("train", iteration, arrays)
 
 
-def check(received: Message, role: str) -> None:
+def check(received: Message, piece: str) -> None:
     """Compare with what was sent."""
-    for name, array in payload(role, received.iteration).arrays.items():
+    for name, array in payload(piece, received.iteration).arrays.items():
         np.testing.assert_array_equal(received.arrays[name], array)
 
 
 def exchange(channel: Channel, mode: str) -> None:
     """200 messages each way."""
     for iteration in range(MESSAGES):
-        if channel.role == "net1":
+        if channel.piece == "net1":
             channel.send(payload("net1", iteration))
-        check(channel.receive("train", iteration), channel.partner)
-        if channel.role == "net2":
+        check(channel.receive("train", iteration), channel.neighbour)
+        if channel.piece == "net2":
             channel.send(payload("net2", iteration))
         if iteration % 20 == 19:
             channel.checkpoint_passed(iteration + 1)
@@ -49,12 +49,12 @@ def exchange(channel: Channel, mode: str) -> None:
             raise RuntimeError("out of cheese")
 
 
-def main(role: str, run_dir: str, lock_dir: str, mode: str, carrier: str = "files") -> int:
+def main(piece: str, run_dir: str, lock_dir: str, mode: str, carrier: str = "files") -> int:
     """Run one half; returns the exit code."""
     settings = ExchangeSettings(partner_timeout_s=20.0, lock_dir=lock_dir)
     try:
-        with open_channel(carrier, role, run_dir, settings, {"config": "c0ffee"}) as channel:
-            channel.handshake({"role": role})
+        with open_channel(carrier, piece, run_dir, settings, {"config": "c0ffee"}) as channel:
+            channel.handshake({"piece": piece})
             exchange(channel, mode)
     except DualnetError as error:
         print(f"{type(error).__name__}: {error}", flush=True)

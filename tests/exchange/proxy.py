@@ -14,9 +14,8 @@ class Proxy:
         port: where net1 listens; asked at each call.
 
     Attributes:
-        change: is given each piece with its direction ("up" towards net1's partner's partner, that
-            is from net2, is "up") and the bytes passed so far; returns what to pass on, or None to
-            cut the connection.
+        change: is given each part with its direction ("up" is what net2 sends to net1) and the
+            bytes passed so far; returns what to pass on, or None to cut the connection.
         connections: calls so far.
         is_down: turns calls away.
     """

@@ -23,14 +23,14 @@ from dualnet.errors import (
 )
 from dualnet.exchange.channel import Message
 from dualnet.exchange.run.host import ProcessId
-from tests.exchange.carriers import Stage, stage
+from tests.exchange.carriers import Play, playing
 from tests.exchange.fakes import ELSEWHERE
 
 
 @pytest.fixture(params=["files", "tcp", pytest.param("torch", marks=pytest.mark.slow)])
-def play(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
-    """A stage on each carrier."""
-    with stage(request.param, tmp_path) as made:
+def play(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Play]:
+    """A kind on each carrier."""
+    with playing(request.param, tmp_path) as made:
         yield made
 
 
@@ -48,7 +48,7 @@ def answer(iteration: int) -> Message:
 
 
 def assert_same(ours: Message, theirs: Message) -> None:
-    assert (ours.stage, ours.iteration) == (theirs.stage, theirs.iteration)
+    assert (ours.kind, ours.iteration) == (theirs.kind, theirs.iteration)
     assert list(ours.arrays) == list(theirs.arrays)
     for name, array in ours.arrays.items():
         assert theirs.arrays[name].dtype == array.dtype
@@ -73,7 +73,7 @@ def lockstep(net1: Any, net2: Any, start: int, stop: int) -> None:
 # Messages.
 
 
-def test_lockstep(play: Stage) -> None:
+def test_lockstep(play: Play) -> None:
     net1, net2 = play.pair()
     lockstep(net1, net2, 0, 5)
     assert net1.seq_sent == net1.seq_received == net2.seq_sent == net2.seq_received == 5
@@ -81,29 +81,29 @@ def test_lockstep(play: Stage) -> None:
     assert net1.counters.messages_received == net2.counters.messages_sent == 5
 
 
-def test_lockstep_with_the_fast_digest(play: Stage) -> None:
+def test_lockstep_with_the_fast_digest(play: Play) -> None:
     pytest.importorskip("blake3")
     net1, net2 = play.pair(digest="blake3")
     lockstep(net1, net2, 0, 3)
 
 
-def test_halves_with_different_digests(play: Stage) -> None:
+def test_halves_with_different_digests(play: Play) -> None:
     pytest.importorskip("blake3")
     play.open("net1", digest="blake3")
     with pytest.raises(ManifestMismatch, match="digest is 'blake3' there and 'sha256' here"):
         play.open("net2")
 
 
-def test_several_messages_under_way(play: Stage) -> None:
+def test_several_messages_under_way(play: Play) -> None:
     net1, net2 = play.pair()
     sent = [batch(7, "test"), batch(7, "test"), batch(8), batch(0, "weights"), batch(9, "test")]
     for message in sent:
         net1.send(message)
     for message in sent:
-        assert_same(message, net2.receive(message.stage, message.iteration))
+        assert_same(message, net2.receive(message.kind, message.iteration))
 
 
-def test_both_halves_send_much_at_the_same_time(play: Stage) -> None:
+def test_both_halves_send_much_at_the_same_time(play: Play) -> None:
     """More than any buffer holds: whoever blocks while sending would block both."""
     net1, net2 = play.pair()
     large = np.random.RandomState(0).rand(1 << 20)
@@ -122,7 +122,7 @@ def test_both_halves_send_much_at_the_same_time(play: Stage) -> None:
             np.testing.assert_array_equal(got, large + iteration)
 
 
-def test_shapes_may_change(play: Stage) -> None:
+def test_shapes_may_change(play: Play) -> None:
     net1, net2 = play.pair()
     for size in (3, 1, 0, 5, 5):
         net1.send(Message("up", size, {"x": np.arange(size * 2).reshape(size, 2)}))
@@ -131,7 +131,7 @@ def test_shapes_may_change(play: Stage) -> None:
         np.testing.assert_array_equal(array, np.arange(size * 2).reshape(size, 2))
 
 
-def test_arrays_are_the_callers_own(play: Stage) -> None:
+def test_arrays_are_the_callers_own(play: Play) -> None:
     """The sender reuses its buffer at once, the receiver writes into what it got."""
     net1, net2 = play.pair()
     buffer = np.zeros(4, np.float32)
@@ -144,7 +144,7 @@ def test_arrays_are_the_callers_own(play: Stage) -> None:
     received[0][:] = 9
 
 
-def test_arrays_in_any_order_of_memory(play: Stage) -> None:
+def test_arrays_in_any_order_of_memory(play: Play) -> None:
     net1, net2 = play.pair()
     array = np.arange(24.0).reshape(2, 3, 4)
     views = [array.T, array[:, ::2], np.asfortranarray(array), array[0, 0, 0], array > 3]
@@ -155,11 +155,11 @@ def test_arrays_in_any_order_of_memory(play: Stage) -> None:
         assert back.flags.c_contiguous and back.shape == np.shape(view)
 
 
-def test_what_cannot_be_sent(play: Stage) -> None:
+def test_what_cannot_be_sent(play: Play) -> None:
     net1, net2 = play.pair()
     ones = np.ones(3)
     for message, complaint in [
-        (Message("Train", 0, {"x": ones}), "stage 'Train'"),
+        (Message("Train", 0, {"x": ones}), "kind 'Train'"),
         (Message("up", -1, {"x": ones}), "iteration -1"),
         (Message("up", 0, {}), "got 0"),
         (Message("up", 0, {"x": [1, 2]}), "list"),  # type: ignore[dict-item]
@@ -173,7 +173,7 @@ def test_what_cannot_be_sent(play: Stage) -> None:
     lockstep(net1, net2, 0, 1)
 
 
-def test_too_large_for_us_and_for_the_partner(play: Stage) -> None:
+def test_too_large_for_us_and_for_the_partner(play: Play) -> None:
     small, large = play.open("net1", max_message_bytes=100), play.open("net2", dead_after_s=2.0)
     with pytest.raises(UsageError, match="208 bytes"):
         small.send(batch(0))
@@ -182,7 +182,7 @@ def test_too_large_for_us_and_for_the_partner(play: Stage) -> None:
         small.receive("up", 0)
 
 
-def test_out_of_step(play: Stage) -> None:
+def test_out_of_step(play: Play) -> None:
     net1, net2 = play.pair()
     net1.send(batch(0))
     with pytest.raises(ManifestMismatch, match="is up 0, expected test 0") as caught:
@@ -194,34 +194,34 @@ def test_out_of_step(play: Stage) -> None:
 # Coming and going.
 
 
-def test_handshake(play: Stage) -> None:
+def test_handshake(play: Play) -> None:
     answers: list[dict] = []
     net1 = play.open("net1")
 
     def second_half() -> None:
-        answers.append(play.open("net2").handshake({"role": "net2", "have": [100, 200]}))
+        answers.append(play.open("net2").handshake({"piece": "net2", "have": [100, 200]}))
 
     other = threading.Thread(target=second_half)
     other.start()
-    assert net1.handshake({"role": "net1"}) == {"role": "net2", "have": [100, 200]}
+    assert net1.handshake({"piece": "net1"}) == {"piece": "net2", "have": [100, 200]}
     other.join()
-    assert answers == [{"role": "net1"}]
+    assert answers == [{"piece": "net1"}]
 
 
-def test_other_configuration_is_refused(play: Stage) -> None:
+def test_other_configuration_is_refused(play: Play) -> None:
     play.open("net1", identity={"config": "a"})
     with pytest.raises(ManifestMismatch, match="config is 'a' there and 'b' here"):
         play.open("net2", identity={"config": "b"})
 
 
-def test_second_copy_is_refused_at_once(play: Stage) -> None:
+def test_second_copy_is_refused_at_once(play: Play) -> None:
     first, net2 = play.pair()
     with pytest.raises(Superseded, match="another net1"):
         play.open("net1")
     lockstep(first, net2, 0, 1)
 
 
-def test_closed(play: Stage) -> None:
+def test_closed(play: Play) -> None:
     net1 = play.open("net1")
     net1.close()
     with pytest.raises(UsageError, match="closed"):
@@ -229,7 +229,7 @@ def test_closed(play: Stage) -> None:
     net1.close()
 
 
-def test_done_means_that_the_partner_has_all(play: Stage) -> None:
+def test_done_means_that_the_partner_has_all(play: Play) -> None:
     net1, net2 = play.pair()
     net1.send(batch(0))
     net1.send(batch(1))
@@ -243,7 +243,7 @@ def test_done_means_that_the_partner_has_all(play: Stage) -> None:
     assert not leaving.is_alive()
 
 
-def test_done_is_not_said_if_the_partner_is_gone(play: Stage) -> None:
+def test_done_is_not_said_if_the_partner_is_gone(play: Play) -> None:
     net1, net2 = play.pair()
     with pytest.raises(PartnerDied, match="failed: MemoryError"), net1:
         net1.send(batch(0))
@@ -252,7 +252,7 @@ def test_done_is_not_said_if_the_partner_is_gone(play: Stage) -> None:
         net2.close("failed: MemoryError")
 
 
-def test_while_waiting(play: Stage) -> None:
+def test_while_waiting(play: Play) -> None:
     """What is awaited can be seen, and what `on_wait` raises ends the wait."""
     net1, _ = play.pair()
     seen = []
@@ -267,17 +267,17 @@ def test_while_waiting(play: Stage) -> None:
     assert seen == ["down 12"]
 
 
-# The four states of a partner.
+# The four states of a neighbour.
 
 
-def test_never_came(play: Stage) -> None:
+def test_never_came(play: Play) -> None:
     net2 = play.open("net2", partner_timeout_s=0.5)
     with pytest.raises(PartnerNeverCame, match="net1 did not start within 0.5 s"):
         net2.receive("up", 0)
 
 
 @pytest.mark.parametrize("victim", ["net1", "net2"])
-def test_failed(play: Stage, victim: str) -> None:
+def test_failed(play: Play, victim: str) -> None:
     """Its last words are quoted, and what it had sent before is still read."""
     net1, net2 = play.pair()
     dying, survivor = (net1, net2) if victim == "net1" else (net2, net1)
@@ -289,20 +289,20 @@ def test_failed(play: Stage, victim: str) -> None:
 
 
 @pytest.mark.parametrize("victim", ["net1", "net2"])
-def test_died_on_another_machine(play: Stage, victim: str) -> None:
+def test_died_on_another_machine(play: Play, victim: str) -> None:
     """Nothing can be proved about its process; that it is silent must do."""
     halves = {
-        role: play.open(role, process=ELSEWHERE if role == victim else None, dead_after_s=1.0)
-        for role in ("net1", "net2")
+        piece: play.open(piece, process=ELSEWHERE if piece == victim else None, dead_after_s=1.0)
+        for piece in ("net1", "net2")
     }
     lockstep(halves["net1"], halves["net2"], 0, 1)
     play.kill(halves.pop(victim))
     (survivor,) = halves.values()
-    with pytest.raises(PartnerDied, match="heartbeat has stood still"):
+    with pytest.raises(PartnerDied, match="heartbeat has been unchanged"):
         survivor.receive("up", 1)
 
 
-def test_died_on_this_machine(play: Stage) -> None:
+def test_died_on_this_machine(play: Play) -> None:
     net1, net2 = play.open("net1", process=gone()), play.open("net2")
     lockstep(net1, net2, 0, 1)
     play.kill(net1)
@@ -310,7 +310,7 @@ def test_died_on_this_machine(play: Stage) -> None:
         net2.receive("up", 1)
 
 
-def test_hung(play: Stage) -> None:
+def test_hung(play: Play) -> None:
     """It beats but gets nothing done; a slow one, that does, is waited for."""
     net1, net2 = play.open("net1"), play.open("net2", hang_timeout_s=1.5)
     lockstep(net1, net2, 0, 1)
@@ -335,7 +335,7 @@ def test_hung(play: Stage) -> None:
 # Starting again.
 
 
-def test_restart_of_one_half(play: Stage) -> None:
+def test_restart_of_one_half(play: Play) -> None:
     """net1 dies in iteration 7 after its checkpoint at 4; net2 waits and does not roll back."""
     net1, net2 = play.open("net1"), play.open("net2", restart_grace_s=20.0)
     lockstep(net1, net2, 0, 4)
@@ -360,7 +360,7 @@ def test_restart_of_one_half(play: Stage) -> None:
     assert again.counters.replays_verified == 4
 
 
-def test_restart_of_the_other_half(play: Stage) -> None:
+def test_restart_of_the_other_half(play: Play) -> None:
     net1, net2 = play.open("net1", restart_grace_s=20.0), play.open("net2", process=gone())
     lockstep(net1, net2, 0, 3)
     net2.checkpoint_passed(3)
@@ -379,7 +379,7 @@ def test_restart_of_the_other_half(play: Stage) -> None:
     assert_same(answer(5), net1.receive("down", 5))
 
 
-def test_restart_of_both_halves_at_different_checkpoints(play: Stage) -> None:
+def test_restart_of_both_halves_at_different_checkpoints(play: Play) -> None:
     net1, net2 = play.pair()
     lockstep(net1, net2, 0, 3)
     at_3 = net1.seq_sent, net1.seq_received
@@ -398,7 +398,7 @@ def test_restart_of_both_halves_at_different_checkpoints(play: Stage) -> None:
     lockstep(net1, net2, 5, 8)
 
 
-def test_messages_from_before_the_senders_checkpoint_are_still_read(play: Stage) -> None:
+def test_messages_from_before_the_senders_checkpoint_are_still_read(play: Play) -> None:
     """net1 ran ahead, made a checkpoint and died; net2 starts from the beginning."""
     net1, net2 = play.pair()
     for iteration in range(5):
@@ -414,7 +414,7 @@ def test_messages_from_before_the_senders_checkpoint_are_still_read(play: Stage)
         assert_same(batch(iteration), net2.receive("up", iteration))
 
 
-def test_the_messages_of_a_partner_that_is_done_are_read(play: Stage) -> None:
+def test_the_messages_of_a_partner_that_is_done_are_read(play: Play) -> None:
     """net2 dies after net1 has come to its end; it finds all that it needs."""
     net1, net2 = play.pair()
     lockstep(net1, net2, 0, 3)
@@ -428,7 +428,7 @@ def test_the_messages_of_a_partner_that_is_done_are_read(play: Stage) -> None:
     again.close()
 
 
-def test_a_replay_that_differs_stops_the_run(play: Stage) -> None:
+def test_a_replay_that_differs_stops_the_run(play: Play) -> None:
     net1, net2 = play.pair()
     lockstep(net1, net2, 0, 2)
     net1.close("failed: killed")
@@ -440,11 +440,11 @@ def test_a_replay_that_differs_stops_the_run(play: Stage) -> None:
     assert caught.value.exit_code == 76
 
 
-def test_without_retention_a_lone_restart_is_refused(play: Stage) -> None:
+def test_without_retention_a_lone_restart_is_refused(play: Play) -> None:
     net1, net2 = play.pair(retain=0, restart_grace_s=20.0)
     lockstep(net1, net2, 0, 3)
     net2.close("failed: killed")
-    while list((play.run_dir / "exchange").glob("net1.i*.npy")):
+    while list((play.run_dir / "exchange/net1-net2").glob("net1.i*.npy")):
         net1.progress()
     again = play.open("net2", retain=0)
     with pytest.raises(DamagedMessage, match="was deleted"):
@@ -452,7 +452,7 @@ def test_without_retention_a_lone_restart_is_refused(play: Stage) -> None:
         again.receive("up", 0)
 
 
-def test_old_messages_go(play: Stage) -> None:
+def test_old_messages_go(play: Play) -> None:
     """Those that the two latest checkpoints of both halves have behind them."""
     net1, net2 = play.pair()
     for checkpoint in range(1, 5):
@@ -461,7 +461,7 @@ def test_old_messages_go(play: Stage) -> None:
         net2.checkpoint_passed(3 * checkpoint)
 
     def left() -> set[str]:
-        found = (play.run_dir / "exchange").glob("net1.i*.npy")
+        found = (play.run_dir / "exchange/net1-net2").glob("net1.i*.npy")
         return {path.name.split(".")[1] for path in found}
 
     # net2's word on its last checkpoint may still be on its way.
@@ -478,7 +478,7 @@ def changing(iteration: int) -> Message:
     return Message("up", iteration, {"x": np.full((1, 3 + iteration % 4), iteration, np.float32)})
 
 
-def test_layouts_of_changing_sizes_go_with_their_messages(play: Stage) -> None:
+def test_layouts_of_changing_sizes_go_with_their_messages(play: Play) -> None:
     net1, net2 = play.pair()
 
     def iterations(one: Any, start: int, stop: int) -> None:
@@ -496,7 +496,7 @@ def test_layouts_of_changing_sizes_go_with_their_messages(play: Stage) -> None:
         at = net1.seq_sent, net1.seq_received
 
     def left() -> int:
-        return len(list((play.run_dir / "exchange").glob("net1.*.layout.*")))
+        return len(list((play.run_dir / "exchange/net1-net2").glob("net1.*.layout.*")))
 
     deadline_s = time.monotonic() + 20
     while left() > 6 and time.monotonic() < deadline_s:
@@ -523,7 +523,7 @@ def test_layouts_of_changing_sizes_go_with_their_messages(play: Stage) -> None:
         net2.send(answer(iteration))
 
 
-def test_a_replay_of_another_size_stops_the_run(play: Stage) -> None:
+def test_a_replay_of_another_size_stops_the_run(play: Play) -> None:
     net1, net2 = play.pair()
     net1.send(changing(0))
     net2.receive("up", 0)

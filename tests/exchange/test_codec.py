@@ -1,4 +1,4 @@
-"""The channel that sends in fewer bits, around the channel of files."""
+"""Sending in fewer bits, over the carrier of files."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dualnet.errors import ConfigError, DamagedMessage
+from dualnet.errors import ConfigError, DamagedMessage, UsageError
 from dualnet.exchange.channel import Message
-from dualnet.exchange.codec import CodecChannel
+from dualnet.exchange.codec import Codec
 from dualnet.exchange.compress import decode, encode
+from dualnet.exchange.files.channel import FileChannel
 from tests.exchange.conftest import OpenHalf
 
 
@@ -19,19 +20,17 @@ def blob(iteration: int, *shape: int) -> np.ndarray:
     return np.random.RandomState(iteration).randn(*(shape or (4, 3, 5, 5))).astype(np.float32)
 
 
-def up(iteration: int, stage: str = "up") -> Message:
+def up(iteration: int, kind: str = "up") -> Message:
     """What net1 sends."""
     label = np.arange(4, dtype=np.float32) + 0.3
     weights = np.full((4, 2), 1 / 3, np.float32)
-    return Message(stage, iteration, {"pool2": blob(iteration), "label": label, "soft": weights})
+    return Message(kind, iteration, {"pool2": blob(iteration), "label": label, "soft": weights})
 
 
-def pair(open_half: OpenHalf, dtype: str, **settings: bool) -> tuple[CodecChannel, CodecChannel]:
+def pair(open_half: OpenHalf, dtype: str, **settings: bool) -> tuple[FileChannel, FileChannel]:
     """net1 and net2."""
-    dtypes = {"up": dtype, "down": "float32"}
     one, two = (
-        CodecChannel(open_half(role), dtypes, exact=["soft"], **settings)
-        for role in ("net1", "net2")
+        open_half(piece, dtype_up=dtype, exact=("soft",), **settings) for piece in ("net1", "net2")
     )
     return one, two
 
@@ -58,19 +57,20 @@ def test_the_blob_comes_rounded_and_the_labels_exact(
 
 def test_the_other_way_tests_and_weights_are_exact(open_half: OpenHalf) -> None:
     net1, net2 = pair(open_half, "int8")
-    for stage in ("test00000", "tie", "upper"):
-        net1.send(up(1, stage))
-        np.testing.assert_array_equal(net2.receive(stage, 1).arrays["pool2"], blob(1))
+    for kind in ("test00000", "tie", "upper"):
+        net1.send(up(1, kind))
+        np.testing.assert_array_equal(net2.receive(kind, 1).arrays["pool2"], blob(1))
     net2.send(Message("down", 0, {"conv3p": blob(2)}))
     np.testing.assert_array_equal(net1.receive("down", 0).arrays["conv3p"], blob(2))
-    net1.send(up(0, "up2"))
-    assert not np.array_equal(net2.receive("up2", 0).arrays["pool2"], blob(0))
+    # Where iter_size makes several batches of an iteration, each has a number.
+    net1.send(up(0, "up-00001"))
+    assert not np.array_equal(net2.receive("up-00001", 0).arrays["pool2"], blob(0))
 
 
 def test_numpy_reads_what_travels(open_half: OpenHalf, run_dir: Path) -> None:
     net1, _ = pair(open_half, "float16")
     net1.send(up(0))
-    (path,) = (run_dir / "exchange").glob("*pool2~float16*.npy")
+    (path,) = (run_dir / "exchange/net1-net2").glob("*pool2~float16*.npy")
     assert np.load(path).dtype == np.float16
 
 
@@ -92,8 +92,7 @@ def test_error_feedback_makes_the_sum_right(open_half: OpenHalf, dtype: str) -> 
 
 def test_a_restart_with_the_state_sends_the_same_bytes(open_half: OpenHalf) -> None:
     """The replay is compared with what was sent: another residual would be a violation."""
-    dtypes = {"up": "int8"}
-    net1 = CodecChannel(open_half("net1"), dtypes, error_feedback=True)
+    net1 = open_half("net1", dtype_up="int8", error_feedback=True)
     for iteration in range(3):
         net1.send(up(iteration))
     state = {name: np.array(values) for name, values in net1.state().items()}
@@ -101,7 +100,7 @@ def test_a_restart_with_the_state_sends_the_same_bytes(open_half: OpenHalf) -> N
         net1.send(up(iteration))
     net1.close("failed: killed")
 
-    again = CodecChannel(open_half("net1"), dtypes, error_feedback=True)
+    again = open_half("net1", dtype_up="int8", error_feedback=True)
     again.restore(state)
     again.resume(3, 0)
     for iteration in range(3, 6):
@@ -134,24 +133,21 @@ def test_what_is_not_finite_does_not_stay(open_half: OpenHalf) -> None:
     assert np.isfinite(net2.receive("up", 1).arrays["pool2"]).all()
 
 
-def test_the_carrier_is_reached_through_it(open_half: OpenHalf) -> None:
-    carrier = open_half("net1")
-    net1 = CodecChannel(carrier, {"up": "int8"})
-    looked = list
-    net1.on_wait = looked
-    assert carrier.on_wait is looked and net1.on_wait is looked
-    assert (net1.role, net1.partner, net1.awaited) == ("net1", "net2", "")
-    net1.send(up(0))
-    assert net1.seq_sent == carrier.seq_sent == 1
-    net1.close("stopped")
-    with pytest.raises(Exception, match="closed"):
-        carrier.send(up(1))
+def test_what_could_not_be_sent_leaves_the_residuals(open_half: OpenHalf) -> None:
+    """It may be sent again, and must then be the same."""
+    net1 = open_half("net1", dtype_up="int8", error_feedback=True, max_message_bytes=300)
+    net1.send(Message("up", 0, {"pool2": blob(0, 2, 3)}))
+    before = {name: np.array(values) for name, values in net1.state().items()}
+    with pytest.raises(UsageError, match="max_message_bytes"):
+        net1.send(Message("up", 1, {"pool2": blob(1, 40, 30)}))
+    assert before.keys() == net1.state().keys()
+    np.testing.assert_array_equal(net1.state()["up/pool2"], before["up/pool2"])
 
 
 def test_what_is_refused(open_half: OpenHalf) -> None:
     net1, net2 = pair(open_half, "float16")
     with pytest.raises(ConfigError, match="float8"):
-        CodecChannel(net1, {"up": "float8"})
+        Codec({"up": "float8"})
     net1.send(Message("tie", 0, {"w~int8": np.ones((2, 2), np.int8)}))
     with pytest.raises(DamagedMessage, match="not encoded as this program does"):
         net2.receive("tie", 0)

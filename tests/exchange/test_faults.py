@@ -40,7 +40,7 @@ def test_each_operation_of_a_send_fails_once(
     iteration = 0
     covered = 0
     while True:
-        fs.now_s += 10.0  # so that each send looks for a successor and at the partner, too
+        fs.now_s += 10.0  # so that each send looks for a successor and at the neighbour, too
         fs.arm(covered, error)
         net1.send(message(iteration))
         failed = fs.failed
@@ -51,7 +51,7 @@ def test_each_operation_of_a_send_fails_once(
             break
         covered += 1
     assert covered > (40 if filesystem == "nfs" else 25)
-    assert net1._heartbeat._pulse.state == "running"
+    assert net1.membership.heartbeat._pulse.state == "running"
     # A temporary file stays only where its removal is what failed.
     left = [name for name in Path(net1._paths.root).iterdir() if name.name.startswith(".tmp")]
     assert left == []
@@ -65,7 +65,7 @@ def test_each_operation_of_a_send_fails_for_a_minute(open_half: OpenHalf, error:
     states = set()
 
     def heal() -> None:
-        states.add(net1._heartbeat._pulse.state)
+        states.add(net1.membership.heartbeat._pulse.state)
         if fs.now_s - started_s > 60.0:
             fs.disarm()
 
@@ -85,12 +85,12 @@ def test_each_operation_of_a_send_fails_for_a_minute(open_half: OpenHalf, error:
         covered += 1
     assert covered > 15
     assert f"blocked:{errno.errorcode[error]}" in states
-    assert net1._heartbeat._pulse.state == "running"
+    assert net1.membership.heartbeat._pulse.state == "running"
 
 
 @pytest.mark.parametrize("filesystem", ["local", "nfs"])
 def test_each_operation_of_a_send_fails_for_good(open_half: OpenHalf, filesystem: str) -> None:
-    """The half gives up with exit code 74, and its partner never sees half a message."""
+    """The half gives up with exit code 74, and its neighbour never sees half a message."""
     fs = FaultyFs()
     net2 = open_half("net2")
     covered = committed = 0
@@ -121,7 +121,7 @@ def test_each_operation_of_a_send_fails_for_good(open_half: OpenHalf, filesystem
                 committed += 1
             except DualnetError as raised:
                 assert "ENOSPC" in str(raised)
-            # Started again, it sends the same message, and the partner goes on.
+            # Started again, it sends the same message, and the neighbour goes on.
             again = open_half("net1", fs=fs, filesystem=filesystem)
             again.resume(covered, 0)
             again.send(message(covered))

@@ -32,11 +32,11 @@ def expected() -> dict[str, str]:
     }
 
 
-def start(role: str, run_dir: Path, tmp_path: Path, carrier: str) -> subprocess.Popen[str]:
+def start(piece: str, run_dir: Path, tmp_path: Path, carrier: str) -> subprocess.Popen[str]:
     """Start a half."""
     command = [sys.executable, "-m", trainer_process.__name__]
     return subprocess.Popen(
-        [*command, role, str(run_dir), str(tmp_path / "locks"), carrier],
+        [*command, piece, str(run_dir), str(tmp_path / "locks"), carrier],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -47,11 +47,11 @@ def start(role: str, run_dir: Path, tmp_path: Path, carrier: str) -> subprocess.
 @pytest.mark.parametrize("carrier", ["files", "tcp"])
 def test_kills_change_nothing(run_dir: Path, tmp_path: Path, carrier: str) -> None:
     chance = random.Random(1701)
-    running = {role: start(role, run_dir, tmp_path, carrier) for role in ("net1", "net2")}
+    running = {piece: start(piece, run_dir, tmp_path, carrier) for piece in ("net1", "net2")}
     try:
         for _ in range(KILLS):
-            role = chance.choice(["net1", "net2"])
-            victim = running[role]
+            piece = chance.choice(["net1", "net2"])
+            victim = running[piece]
             assert victim.stdout is not None
             # Lines are read until the moment of death, which falls anywhere in an iteration.
             for _ in range(chance.randrange(1, LONGEST_LIFE)):
@@ -59,14 +59,14 @@ def test_kills_change_nothing(run_dir: Path, tmp_path: Path, carrier: str) -> No
                 assert line.strip().isdigit(), line + victim.stdout.read()
             victim.kill()
             victim.communicate()
-            running[role] = start(role, run_dir, tmp_path, carrier)
-        for role, digest in expected().items():
-            output, _ = running[role].communicate(timeout=120)
-            assert running[role].returncode == 0, output
+            running[piece] = start(piece, run_dir, tmp_path, carrier)
+        for piece, digest in expected().items():
+            output, _ = running[piece].communicate(timeout=120)
+            assert running[piece].returncode == 0, output
             assert output.split()[-1] == digest
     finally:
         for process in running.values():
             if process.poll() is None:
                 process.kill()
             process.communicate()
-    assert not list((run_dir / "exchange").glob(".tmp.*.tmp"))
+    assert not list((run_dir / "exchange/net1-net2").glob(".tmp.*.tmp"))

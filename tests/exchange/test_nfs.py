@@ -156,13 +156,13 @@ def test_without_close_to_open_it_is_hidden_for_long(open_half: OpenHalf) -> Non
 @pytest.mark.parametrize("pause_s", [0.001, 0.3, 45.0])
 def test_messages_are_seen_within_a_poll(open_half: OpenHalf, pause_s: float) -> None:
     clock = Clock()
-    clients = {role: NfsClient(clock) for role in ("net1", "net2")}
+    clients = {piece: NfsClient(clock) for piece in ("net1", "net2")}
     net2 = open_half("net2", fs=clients["net2"], process=ELSEWHERE, filesystem="nfs")
     net1 = open_half("net1", fs=clients["net1"], filesystem="nfs")
     due_s = [clock.now_s]
 
     def net2_sends() -> None:
-        net2._heartbeat.beat()
+        net2.membership.heartbeat.beat()
         if clock.now_s - due_s[-1] >= pause_s and net2.seq_sent < len(due_s):
             net2.send(message(net2.seq_sent))
             due_s[-1] = clock.now_s
@@ -182,8 +182,8 @@ def test_a_successor_elsewhere_is_noticed_within_a_second(open_half: OpenHalf) -
     zombie.send(message(0))
     client.now_s += 2.0
     zombie.send(message(1))  # has looked for a successor, and found none
-    zombie._lock.release()
-    zombie._heartbeat.close("stopped")
+    zombie.membership._lock.release()
+    zombie.membership.heartbeat.close("stopped")
     successor: FileChannel = open_half("net1", fs=NfsClient(clock), filesystem="nfs")
     assert successor.epoch == 2
     client.now_s += 1.0

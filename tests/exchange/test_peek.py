@@ -21,18 +21,24 @@ def sample() -> Message:
     return Message("train", 7, {"pool2": np.zeros((2, 2), np.float32)})
 
 
+def everything(run_dir: Path) -> list[Path]:
+    """All files of the exchange."""
+    return sorted(path for path in (run_dir / "exchange").rglob("*") if path.is_file())
+
+
 def test_running(open_half: OpenHalf, run_dir: Path) -> None:
     net1, net2 = open_half("net1"), open_half("net2")
     net1.send(sample())
     net2.receive("train", 7)
     net2.checkpoint_passed(8)
-    net2._heartbeat.beat()
+    net2.membership.heartbeat.beat()
     view = peek(str(run_dir))
     assert view.problems == []
     assert view.identity == {"config": "c0ffee", "digest": "sha256"}
-    first, second = view.halves["net1"], view.halves["net2"]
-    assert (first.epoch, first.sent, first.stage, first.iteration) == (1, 1, "train", 7)
-    assert first.kept_bytes == 256 + 16
+    first, second = view.piece("net1"), view.piece("net2")
+    link = first.links["net1-net2"]
+    assert (first.epoch, link.sent, link.kind, link.iteration) == (1, 1, "train", 7)
+    assert (first.sent, first.kept_bytes) == (1, 256 + 16)
     assert (second.state, second.received, second.checkpoint) == ("running", 1, 8)
     assert first.alive is True and str(os.getpid()) in first.process
     assert first.heartbeat_age_s is not None and first.heartbeat_age_s < 60
@@ -41,14 +47,14 @@ def test_running(open_half: OpenHalf, run_dir: Path) -> None:
 def test_nothing_there(tmp_path: Path) -> None:
     view = peek(str(tmp_path / "nowhere"))
     assert view.problems and view.run_id == ""
-    assert view.halves["net1"].epoch == 0
+    assert view.piece("net1").epoch == 0
 
 
 def test_one_half_never_came_and_the_other_failed(open_half: OpenHalf, run_dir: Path) -> None:
     open_half("net1").close("failed: out of memory")
     view = peek(str(run_dir))
-    assert view.halves["net1"].state == "failed: out of memory"
-    assert view.halves["net2"].epoch == 0
+    assert view.piece("net1").state == "failed: out of memory"
+    assert view.piece("net2").epoch == 0
 
 
 @pytest.mark.parametrize("what", ["secret", "manifest.json"])
@@ -60,17 +66,17 @@ def test_without_secret_or_manifest_it_shows_what_the_records_say(
     (run_dir / "exchange" / what).unlink()
     view = peek(str(run_dir))
     assert view.problems
-    assert view.halves["net1"].iteration == 7
-    assert view.halves["net1"].state == "running"
+    assert view.piece("net1").links["net1-net2"].iteration == 7
+    assert view.piece("net1").state == "running"
 
 
 @pytest.mark.parametrize("content", GARBAGE)
 def test_garbage_everywhere(open_half: OpenHalf, run_dir: Path, content: bytes) -> None:
     open_half("net1").send(sample())
-    for path in (run_dir / "exchange").iterdir():
+    for path in everything(run_dir):
         path.write_bytes(content)
     view = peek(str(run_dir))
-    assert view.halves["net1"].epoch == 1
+    assert view.piece("net1").epoch == 1
     assert len(view.problems) >= 3
 
 
@@ -84,7 +90,7 @@ def test_each_operation_fails(open_half: OpenHalf, run_dir: Path) -> None:
             view = peek(str(run_dir), fs)
             if not fs.failed:
                 break
-            assert set(view.halves) == {"net1", "net2"}
+            assert set(view.pieces) <= {"net1", "net2"}
             fail_at += 1
         assert fail_at > 15
 
@@ -93,7 +99,7 @@ def test_it_writes_nothing(open_half: OpenHalf, run_dir: Path) -> None:
     open_half("net1").send(sample())
 
     def state() -> dict[str, tuple[int, float]]:
-        found = sorted((run_dir / "exchange").iterdir())
+        found = everything(run_dir)
         return {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in found}
 
     before = state()

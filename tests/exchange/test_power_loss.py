@@ -1,7 +1,7 @@
 """A machine loses power: what was not synced is gone, the checkpoints are not. Training goes on.
 
 On a local disk messages are not brought to stable storage (it costs more than the exchange itself),
-so after a power loss any message file or stage record may be whole, old, empty, torn or missing.
+so after a power loss any message file or status record may be whole, old, empty, torn or missing.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def test_training_ends_as_if_nothing_had_happened(open_half: OpenHalf, seed: int
             net2.checkpoint_passed(trainer.iteration)
         trainer.step(net1, net2)
         for half in (net1, net2):
-            path = Path(half._paths.stage(half.role, half.epoch))
+            path = Path(half._paths.status(half.piece, half.epoch))
             records.setdefault(path, []).append(path.read_bytes())
         if lose_at and trainer.iteration == lose_at[0]:
             lose_at.pop(0)
@@ -101,7 +101,7 @@ def test_training_ends_as_if_nothing_had_happened(open_half: OpenHalf, seed: int
         def send(self, message: Message) -> None:
             self.outbox.append(message)
 
-        def receive(self, stage: str, iteration: int) -> Message:
+        def receive(self, kind: str, iteration: int) -> Message:
             return self.inbox.pop(0)
 
     up: list = []

@@ -24,11 +24,11 @@ class Halves:
         self.carrier = carrier
         self.started: list[subprocess.Popen[str]] = []
 
-    def start(self, role: str, mode: str = "") -> subprocess.Popen[str]:
+    def start(self, piece: str, mode: str = "") -> subprocess.Popen[str]:
         """Start a half."""
         command = [sys.executable, "-m", half_process.__name__]
         process = subprocess.Popen(
-            [*command, role, str(self.run_dir), str(self.lock_dir), mode, self.carrier],
+            [*command, piece, str(self.run_dir), str(self.lock_dir), mode, self.carrier],
             cwd=ROOT,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
@@ -61,9 +61,9 @@ def test_two_hundred_messages_each_way(halves: Halves) -> None:
     assert halves.end(net1) == (0, "")
     assert halves.end(net2) == (0, "")
     # Checkpoints at 160, 180, 200: what the oldest two have behind them is gone.
-    left = sorted((halves.run_dir / "exchange").glob("net2.i*.npy"))
+    left = sorted((halves.run_dir / "exchange/net1-net2").glob("net2.i*.npy"))
     assert len(left) < 200
-    assert not list((halves.run_dir / "exchange").glob(".tmp*"))
+    assert not list((halves.run_dir / "exchange/net1-net2").glob(".tmp*"))
 
 
 @pytest.mark.parametrize("victim", ["net1", "net2"])

@@ -193,7 +193,7 @@ def test_a_record_lost_with_the_machine_is_no_violation(open_half: OpenHalf, run
     for iteration in range(2):
         net1.send(up(iteration))
     net1.close("failed: power")
-    (first,) = (run_dir / "exchange").glob("net1.i000000000000.*.npy")
+    (first,) = (run_dir / "exchange/net1-net2").glob("net1.i000000000000.*.npy")
     os.truncate(first, 0)
     again = open_half("net1")
     for iteration in range(2):
@@ -205,8 +205,8 @@ def test_a_zombies_messages_are_not_read(open_half: OpenHalf) -> None:
     """epoch 1 was stopped, epoch 2 took over, epoch 1 wakes up and writes on."""
     net1, net2 = open_half("net1"), open_half("net2")
     lockstep(net1, net2, 0, 2)
-    net1._lock.release()
-    net1._heartbeat.close("stopped")  # as the takeover sees it
+    net1.membership._lock.release()
+    net1.membership.heartbeat.close("stopped")  # as the takeover sees it
     again = open_half("net1")
     again.resume(2, 2)
     wrong = Message("train", 2, {"pool2": np.full((3, 2), 666, np.float32)})
@@ -224,13 +224,13 @@ def test_one_that_wakes_up_before_it_resumes_learns_of_its_successor(
     """The messages that it would need are gone: its successor is far ahead."""
     net1, net2 = open_half("net1"), open_half("net2")
     lockstep(net1, net2, 0, 2)
-    net1._lock.release()
-    net1._heartbeat.close("stopped")
+    net1.membership._lock.release()
+    net1.membership.heartbeat.close("stopped")
     zombie = open_half("net1")
-    zombie._lock.release()
-    zombie._heartbeat.close("stopped")
+    zombie.membership._lock.release()
+    zombie.membership.heartbeat.close("stopped")
     open_half("net1").resume(2, 2)
-    for path in (run_dir / "exchange").glob("net2.i*.npy"):
+    for path in (run_dir / "exchange/net1-net2").glob("net2.i*.npy"):
         path.unlink()
     with pytest.raises(Superseded):
         zombie.resume(0, 0)
@@ -246,9 +246,9 @@ def test_resume_comes_first(open_half: OpenHalf) -> None:
 # What is kept, and for how long.
 
 
-def kept(run_dir: Path, role: str) -> list[int]:
+def kept(run_dir: Path, piece: str) -> list[int]:
     """Iterations whose messages are on disk."""
-    found = (run_dir / "exchange").glob(f"{role}.i*.npy")
+    found = (run_dir / "exchange/net1-net2").glob(f"{piece}.i*.npy")
     return sorted({int(path.name.split(".")[1][1:]) for path in found})
 
 
@@ -322,7 +322,7 @@ def test_a_sender_without_retention_waits_for_room(open_half: OpenHalf, run_dir:
     def read_on() -> None:
         if fs.now_s - 1000.0 > net2.seq_received:
             net2.receive("train", net2.seq_received)
-            net2._heartbeat.beat()
+            net2.membership.heartbeat.beat()
 
     fs.on_sleep = read_on
     for iteration in range(10):
@@ -354,10 +354,10 @@ def test_reserve(open_half: OpenHalf) -> None:
 # However often a half is started, of each message one copy stays.
 
 
-def sizes(run_dir: Path, role: str) -> dict[str, int]:
-    """Names of a role's messages, without the epoch, to the bytes of all their copies."""
+def sizes(run_dir: Path, piece: str) -> dict[str, int]:
+    """Names of a piece's messages, without the epoch, to the bytes of all their copies."""
     found: dict[str, int] = {}
-    for path in (run_dir / "exchange").glob(f"{role}.i*.npy"):
+    for path in (run_dir / "exchange/net1-net2").glob(f"{piece}.i*.npy"):
         name = path.name.rpartition(".e")[0]
         found[name] = found.get(name, 0) + path.stat().st_size
     return found
@@ -394,7 +394,7 @@ def test_what_earlier_versions_left_is_cleared_up(open_half: OpenHalf, run_dir: 
     once = sizes(run_dir, "net1")
     net1.close("failed: killed")
     net1 = open_half("net1")
-    kept = {p: p.read_bytes() for p in (run_dir / "exchange").glob("net1.i*.npy")}
+    kept = {p: p.read_bytes() for p in (run_dir / "exchange/net1-net2").glob("net1.i*.npy")}
     net1.resume(0, 0)
     for iteration in range(2):
         net1.send(up(iteration))
@@ -442,14 +442,14 @@ def test_where_a_record_cannot_be_read_every_copy_stays(open_half: OpenHalf, run
         net1.send(up(iteration))
     net1.close("failed: killed")
     net1 = open_half("net1")
-    copies = {p: p.read_bytes() for p in (run_dir / "exchange").glob("net1.i*.npy")}
+    copies = {p: p.read_bytes() for p in (run_dir / "exchange/net1-net2").glob("net1.i*.npy")}
     net1.resume(0, 0)
     net1.send(up(0))
     for path, content in copies.items():
         path.write_bytes(content)
         path.chmod(0o600)
     net1.close("failed: killed")
-    (run_dir / "exchange" / "net1.e000002.stage").write_bytes(b"damaged")
+    (run_dir / "exchange/net1-net2/net1.e000002.status").write_bytes(b"damaged")
     before = sizes(run_dir, "net1")
     net1 = open_half("net1")
     net1.resume(0, 0)

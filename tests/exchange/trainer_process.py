@@ -1,6 +1,6 @@
 """A half that trains, checkpoints and resumes, as a process of its own; its state is one array.
 
-Arguments: role, run directory, lock directory, carrier. The last line of output is the digest of
+Arguments: piece, run directory, lock directory, carrier. The last line of output is the digest of
 the state, which depends on all that was ever received.
 """
 
@@ -25,15 +25,15 @@ CHECKPOINT_EVERY = 15
 class Trainer:
     """Alternates like the two nets do; every element received changes the state for ever."""
 
-    def __init__(self, role: str) -> None:
-        self.role = role
+    def __init__(self, piece: str) -> None:
+        self.piece = piece
         self.state = np.linspace(0.0, 1.0, 5000)
         self.iteration = 0
         self.place = (0, 0)
 
     def step(self, channel: Channel) -> None:
         """One iteration."""
-        if self.role == "net1":
+        if self.piece == "net1":
             channel.send(Message("up", self.iteration, {"x": np.sin(self.state)}))
             self.state = self.state + channel.receive("down", self.iteration).arrays["y"] / 7
         else:
@@ -53,15 +53,15 @@ class Trainer:
         channel.checkpoint_passed(self.iteration)
 
 
-def main(role: str, run_dir: str, lock_dir: str, carrier: str = "files") -> int:
+def main(piece: str, run_dir: str, lock_dir: str, carrier: str = "files") -> int:
     """Train from the last checkpoint to the end."""
     settings = ExchangeSettings(partner_timeout_s=60.0, restart_grace_s=60.0, lock_dir=lock_dir)
-    path = Path(run_dir) / f"{role}.checkpoint"
-    trainer = Trainer(role)
+    path = Path(run_dir) / f"{piece}.checkpoint"
+    trainer = Trainer(piece)
     if path.exists():
         trainer.__dict__.update(pickle.loads(path.read_bytes()))
     try:
-        with open_channel(carrier, role, run_dir, settings, {}) as channel:
+        with open_channel(carrier, piece, run_dir, settings, {}) as channel:
             channel.handshake({"iteration": trainer.iteration})
             channel.resume(*trainer.place)
             while trainer.iteration < ITERATIONS:

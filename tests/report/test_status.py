@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from dualnet import cli
-from dualnet.exchange import ExchangeSettings, Message
-from dualnet.exchange.files.channel import FileChannel
+from dualnet.exchange import ExchangeSettings, Link, Membership, Message, open_link
 from dualnet.report.status import describe, status
 from dualnet.rundir import RunDir
 from dualnet.strict_json import to_json
@@ -38,13 +37,13 @@ def open_half(tmp_path):
 
     def make(role):
         settings = ExchangeSettings(lock_dir=str(tmp_path / "locks"))
-        opened.append(FileChannel(role, str(tmp_path / "run"), settings, {}, beat=False))
-        return opened[-1]
+        opened.append(Membership(role, str(tmp_path / "run"), settings, {}, beat=False))
+        return open_link("files", opened[-1], Link("net1", "net2"), settings)
 
     (tmp_path / "run").mkdir()
     yield make
-    for channel in opened:
-        channel.close("failed: test is over")
+    for membership in opened:
+        membership.close("failed: test is over")
 
 
 def message():
@@ -81,8 +80,8 @@ def test_running_and_waiting(open_half, tmp_path):
     net1, net2 = open_half("net1"), open_half("net2")
     net1.send(message())
     net2.receive("up", 7)
-    net1._heartbeat.beat()
-    net2._heartbeat.beat()
+    net1.membership.heartbeat.beat()
+    net2.membership.heartbeat.beat()
     run = tmp_path / "run"
     vitals(run / "net1.status.json", waits_for="down 5", waits_s=4.0)
     vitals(run / "net2.status.json")
@@ -185,7 +184,7 @@ def test_garbage_everywhere(open_half, tmp_path, garbage):
     run = tmp_path / "run"
     for name in ("net1.status.json", "net1.log", "net1_iter_7.checkpoint.json", "net2.status.json"):
         (run / name).write_bytes(garbage)
-    for path in [run, *(run / "exchange").iterdir()]:
+    for path in [run, *(p for p in (run / "exchange").rglob("*") if p.is_file())]:
         if path.is_file():
             path.write_bytes(garbage)
         found = status(RunDir(str(run)))

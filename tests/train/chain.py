@@ -28,7 +28,7 @@ class QueueEnd:
 
     def send(self, message: Message) -> None:
         copies = {name: np.array(values) for name, values in message.arrays.items()}
-        copy = Message(message.stage, message.iteration, copies)
+        copy = Message(message.kind, message.iteration, copies)
         self.sent.append(copy)
         self.outbox.put(copy)
 
@@ -36,8 +36,8 @@ class QueueEnd:
         message = self.inbox.get(timeout=60)
         if message is None:
             raise ManifestMismatch(f"the neighbour has failed; {kind} {iteration} never came")
-        if (message.stage, message.iteration) != (kind, iteration):
-            raise ManifestMismatch(f"{message.stage} {message.iteration} for {kind} {iteration}")
+        if (message.kind, message.iteration) != (kind, iteration):
+            raise ManifestMismatch(f"{message.kind} {message.iteration} for {kind} {iteration}")
         return message
 
 

@@ -10,8 +10,8 @@ import itertools
 import threading
 from dataclasses import replace
 
-from dualnet.exchange.files.end import Member
 from dualnet.exchange.run.host import ProcessId
+from dualnet.exchange.run.membership import Membership
 from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.checkpoint.checkpointer import Checkpointer
@@ -151,7 +151,7 @@ class Deaths:
 
     def _patch_processes(self, monkeypatch):
         """Each start is a process of its own, and the system knows which are dead."""
-        deaths, current, close = self, ProcessId.current, Member.close
+        deaths, current, close = self, ProcessId.current, Membership.close
 
         def begin():
             return replace(current(), pid=next(deaths._numbers))
@@ -164,29 +164,30 @@ class Deaths:
                 if state == "done":
                     deaths.at("closed")
                 return
-            deaths.dead.add(member._process.pid)
-            monkeypatch.setattr(member._heartbeat, "set_state", lambda *a, **k: None)
-            member._disconnect = lambda state: deaths._drop(member)
+            deaths.dead.add(member.process.pid)
+            monkeypatch.setattr(member.heartbeat, "set_state", lambda *a, **k: None)
+            for end in member._ends:
+                end._disconnect = lambda state, end=end: deaths._drop(end)
             close(member, state)
 
-        monkeypatch.setattr("dualnet.exchange.files.end.ProcessId.current", staticmethod(begin))
+        monkeypatch.setattr(ProcessId, "current", staticmethod(begin))
         monkeypatch.setattr(ProcessId, "alive", lambda self, me: self.pid not in deaths.dead)
-        monkeypatch.setattr(Member, "close", die)
+        monkeypatch.setattr(Membership, "close", die)
 
     @staticmethod
-    def _drop(member):
+    def _drop(end):
         """As the system does with a dead process's connections."""
-        link = getattr(member, "_link", None)
-        if link is None:
+        connector = getattr(end, "_connector", None)
+        if connector is None:
             return
-        link.close()
-        wire = member._wire
+        connector.close()
+        wire = end._wire
         wire._leave_at_s = 0.0
         flow = wire._sender.flow
         wire._sender.stop(1.0)
         if flow is not None:
             flow.connection.close()
-        link.join(member.join_s)
+        connector.join(end.join_s)
 
 
 def _with(lock, build, *arguments):

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 
 from dualnet.errors import ManifestMismatch, PartnerDied, PartnerHung
-from dualnet.exchange.channel import PARTNER, Channel, Counters, Message
+from dualnet.exchange.channel import Channel, Counters, Message
+from dualnet.exchange.link import Link
+
+LINK = Link("net1", "net2")
 
 
 @dataclass
@@ -18,27 +21,27 @@ class Line:
 
     #: What is under way, by receiver; None: the sender has left.
     queues: dict[str, queue.Queue] = field(
-        default_factory=lambda: {role: queue.Queue() for role in PARTNER}
+        default_factory=lambda: {piece: queue.Queue() for piece in (LINK.lower, LINK.upper)}
     )
     #: (sender, message) in the order in which they were sent.
     sent: list[tuple[str, Message]] = field(default_factory=list)
     #: How each end has left.
     states: dict[str, str] = field(default_factory=dict)
 
-    def stages(self) -> list[tuple[str, str, int]]:
-        """(sender, stage, iteration) of every message, in order."""
-        return [(sender, message.stage, message.iteration) for sender, message in self.sent]
+    def kinds(self) -> list[tuple[str, str, int]]:
+        """(sender, kind, iteration) of every message, in order."""
+        return [(sender, message.kind, message.iteration) for sender, message in self.sent]
 
-    def arrays(self, stage: str) -> dict[int, dict[str, np.ndarray]]:
-        """Iteration to arrays of the messages of one stage."""
-        return {m.iteration: m.arrays for _, m in self.sent if m.stage == stage}
+    def arrays(self, kind: str) -> dict[int, dict[str, np.ndarray]]:
+        """Iteration to arrays of the messages of one kind."""
+        return {m.iteration: m.arrays for _, m in self.sent if m.kind == kind}
 
 
 class MemoryChannel(Channel):
     """One end of a Line. Waits are bounded, so that a bug fails a test and never hangs it."""
 
     def __init__(self, role: str, line: Line, timeout_s: float = 60.0) -> None:
-        self.role, self.partner = role, PARTNER[role]
+        self.piece, self.neighbour = role, LINK.other(role)
         self.counters = Counters()
         self.line = line
         self.timeout_s = timeout_s
@@ -52,17 +55,17 @@ class MemoryChannel(Channel):
 
     def send(self, message: Message) -> None:
         copies = {name: np.array(values) for name, values in message.arrays.items()}
-        copy = Message(message.stage, message.iteration, copies)
+        copy = Message(message.kind, message.iteration, copies)
         self.line.sent.append((self.role, copy))
         self.line.queues[self.partner].put(copy)
         self.counters.messages_sent += 1
         self.counters.bytes_sent += copy.nbytes
 
-    def receive(self, stage: str, iteration: int) -> Message:
+    def receive(self, kind: str, iteration: int) -> Message:
         message = self._next()
-        if (message.stage, message.iteration) != (stage, iteration):
+        if (message.kind, message.iteration) != (kind, iteration):
             raise ManifestMismatch(
-                f"{self.role} expected {stage} {iteration}, got {message.stage} {message.iteration}"
+                f"{self.role} expected {kind} {iteration}, got {message.kind} {message.iteration}"
             )
         self.counters.messages_received += 1
         self.counters.bytes_received += message.nbytes

@@ -34,7 +34,7 @@ def test_tcp_trains_what_files_train(workdir):
     run_both("files", *SHORT)
     run_both("tcp", *SHORT, "exchange.carrier=tcp")
     equal("files", "tcp")
-    assert not list(Path("tcp/exchange").glob("*.npy"))
+    assert not list(Path("tcp/exchange").rglob("*.npy"))
 
 
 def test_crashes_over_tcp_change_nothing(workdir):

@@ -113,7 +113,7 @@ def solvers_of(workdir, text="iter_size: 2"):
 )  # fmt: skip
 def test_every_batch_is_answered(workdir, settings):
     run = train_both("run", *settings, *solvers_of(workdir), "train.max_iter=2")
-    stages = run.line.stages()
+    stages = run.line.kinds()
     up = [(stage, number) for sender, stage, number in stages if stage.startswith("up")]
     assert up == [("up-00000", 0), ("up-00001", 0), ("up-00000", 1), ("up-00001", 1)]
     down = [(stage, number) for sender, stage, number in stages if stage.startswith("down")]

@@ -41,7 +41,7 @@ def twins_equal(run, iteration):
 
 def test_messages_follow_the_picture(workdir):
     run = train_both("run", "coupling.tie=never", "train.max_iter=2")
-    assert run.line.stages() == [
+    assert run.line.kinds() == [
         ("net1", "up", 0), ("net2", "down", 0),
         ("net1", "up", 1), ("net2", "down", 1),
     ]  # fmt: skip
@@ -64,7 +64,7 @@ def test_messages_of_ties_and_tests(workdir):
         ]
     # And a test of the final weights, although 3 is no multiple of 2.
     expected += [("net1", f"test{number:05d}", 3) for number in range(2)]
-    assert run.line.stages() == expected
+    assert run.line.kinds() == expected
 
 
 def test_messages_carry_the_cut_blob_the_labels_and_the_answer(workdir):

@@ -127,7 +127,7 @@ def test_crashes_of_either_half_change_nothing(workdir, rule):
         assert commit.complete(RunDir("parts").piece(role))
     log = Path("parts/net1.log").read_text()
     assert "start 4" in log and "messages sent again, equal to the bit" in log
-    assert not list(Path("parts/exchange").glob("*.npy"))
+    assert not list(Path("parts/exchange").rglob("*.npy"))
     # The same once more has nothing to do.
     assert train_half(load(*SHORT, *RULES[rule]), RunDir("parts").piece("net1")) is None
 
@@ -239,7 +239,7 @@ def test_both_go_back_together_when_the_messages_between_are_gone(workdir):
         role: commit.latest(RunDir("parts").piece(role)).iteration for role in ("net1", "net2")
     }
     assert set(latest.values()) == {6}
-    for path in Path("parts/exchange").glob("*.npy"):
+    for path in Path("parts/exchange").rglob("*.npy"):
         path.unlink()
     # net1 has lost its latest checkpoint; net2's goes, too.
     for role in ("net1", "net2"):

@@ -87,7 +87,7 @@ def test_net2_learns_from_the_batch_alone_whatever_points_it_tries(workdir):
 
 def test_admm_alternates_over_the_exchange(workdir):
     run = train_both("run", "coupling.target=admm", "coupling.alternations=2", "train.max_iter=1")
-    assert run.line.stages() == [
+    assert run.line.kinds() == [
         ("net1", "tie", 0), ("net1", "up", 0),
         ("net1", "x00", 0), ("net2", "down00", 0),
         ("net1", "x01", 0), ("net2", "down01", 0),

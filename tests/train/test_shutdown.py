@@ -134,4 +134,4 @@ def test_deaths_of_both_anywhere_in_the_end_change_nothing(workdir, whole, monke
     equal(whole, "parts")
     # Killed while it deleted the last messages: the same command deletes the rest.
     deaths.both(config, "parts")
-    assert not list(Path("parts/exchange").glob("*.npy"))
+    assert not list(Path("parts/exchange").rglob("*.npy"))

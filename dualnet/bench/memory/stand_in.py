@@ -25,18 +25,18 @@ class Fabricated(Channel):
     """
 
     def __init__(self, nets: Nets, end: CutEnd) -> None:
-        self.role, self.partner = end.piece, end.neighbour
+        self.piece, self.neighbour = end.piece, end.neighbour
         self.counters = Counters()
         self._nets, self._end = nets, end
         self._last: list[np.ndarray] = []
 
-    def receive(self, stage: str, iteration: int) -> Message:
+    def receive(self, kind: str, iteration: int) -> Message:
         """The arrays that the real neighbour would send at this point."""
         cut, rule, resolved = self._end.cut, self._end.coupling.rule, self._nets.resolved
         compared = resolved.compared_above if self._end.is_lower else resolved.compared_below
-        if stage == "tie":
+        if kind == "tie":
             arrays = self._weights()
-        elif stage.split("-")[0] == "up":
+        elif kind.split("-")[0] == "up":
             arrays = self._full([*cut.blobs, *cut.labels])
             arrays.update({label: np.zeros_like(arrays[label]) for label in cut.labels})
         elif rule.sends_loss:
@@ -49,7 +49,7 @@ class Fabricated(Channel):
             arrays = {name: np.array(net.data(blob)) for name, blob in compared.items()}
         else:
             arrays = {name: self._array(blob) for name, blob in compared.items()}
-        message = Message(stage, iteration, arrays)
+        message = Message(kind, iteration, arrays)
         self.counters.messages_received += 1
         self.counters.bytes_received += message.nbytes
         return message
@@ -100,6 +100,3 @@ class Fabricated(Channel):
     def seq_received(self) -> int:
         """Messages received."""
         return self.counters.messages_received
-
-    def close(self, state: str = "done", wait: bool = True) -> None:
-        """Nobody to tell."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from dualnet.errors import ConfigError
 from dualnet.exchange.settings import ExchangeSettings
 
-__all__ = ["Care", "Mount", "care_for", "find_mount"]
+__all__ = ["FileSystemPolicy", "Mount", "policy_for", "find_mount"]
 
 LOGGER = logging.getLogger(__name__)
 
@@ -53,13 +53,13 @@ class Mount:
 
 
 @dataclass(frozen=True)
-class Care:
+class FileSystemPolicy:
     """How to treat a file system.
 
     Attributes:
         network: whether another machine's writes are seen through a cache.
         poll_cap_s: longest sleep between two polls.
-        probe_s: time between two looks for a new generation of the partner.
+        probe_s: time between two looks for a new generation of the neighbour.
     """
 
     network: bool
@@ -87,7 +87,9 @@ def find_mount(path: str, mounts: str) -> Mount | None:
     return best
 
 
-def care_for(path: str, settings: ExchangeSettings, mounts: str | None = None) -> Care:
+def policy_for(
+    path: str, settings: ExchangeSettings, mounts: str | None = None
+) -> FileSystemPolicy:
     """Decide how to treat the file system that holds `path`.
 
     Args:
@@ -112,7 +114,7 @@ def care_for(path: str, settings: ExchangeSettings, mounts: str | None = None) -
     else:
         network = settings.filesystem == "nfs"
     cap_s = settings.poll_cap_s or (0.05 if network else 0.02)
-    return Care(network=network, poll_cap_s=cap_s, probe_s=1.0 if network else 0.05)
+    return FileSystemPolicy(network=network, poll_cap_s=cap_s, probe_s=1.0 if network else 0.05)
 
 
 def _judge_nfs(path: str, mount: Mount) -> None:

@@ -10,33 +10,33 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from typing import Callable
 
+from dualnet.errors import StorageFailed
 from dualnet.exchange.disk.safefile import Damaged, open_regular, write_all
-from dualnet.exchange.paths import ExchangePaths
+from dualnet.exchange.paths import Folder
 from dualnet.fs import Fs
 
-__all__ = ["Publisher"]
+__all__ = ["Publisher", "make_folder", "remove_temporaries"]
 
-# A retried rename or link tells ENOENT or EEXIST although the first try was done: the reply to it
-# was lost on the way from an NFS server (rename(2), BUGS).
 _CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
 class Publisher:
-    """Publishes files of one role and epoch. Methods raise OSError and leave nothing behind.
+    """Publishes files of one piece and epoch. Methods raise OSError and leave nothing behind.
 
     Args:
         fs: all I/O.
-        paths: the exchange directory.
-        role: who publishes.
+        paths: the folder.
+        piece: who publishes.
         epoch: 0 before the process has one.
     """
 
-    def __init__(self, fs: Fs, paths: ExchangePaths, role: str, epoch: int = 0) -> None:
+    def __init__(self, fs: Fs, paths: Folder, piece: str, epoch: int = 0) -> None:
         self._fs = fs
         self._paths = paths
-        self._role = role
+        self._piece = piece
         self.epoch = epoch
 
     def replace(self, target: str, content: bytes, sync: bool) -> None:
@@ -58,6 +58,8 @@ class Publisher:
         try:
             self._fs.rename(temporary, target)
         except OSError:
+            # A retried rename reports ENOENT although the first try was done, where the reply to
+            # that was lost on its way from an NFS server (rename(2), BUGS).
             if not self._is_there(target, ending, size):
                 self._discard(temporary)
                 raise
@@ -67,10 +69,10 @@ class Publisher:
     def overwrite(self, target: str, content: bytes) -> None:
         """Make `target`, which is as long as `content`, hold it, in place and in one call.
 
-        Where all readers share one cache and the content proves that it is whole. Within a page the
-        kernel copies all of it or nothing, so that no SIGKILL leaves half; a reader that comes in
-        between finds the proof wrong and looks again. A rename over the old file would cost ext4 an
-        immediate write of its blocks (auto_da_alloc in ext4(5)), at each message.
+        Only for local file systems (one page cache) and content that carries an HMAC: a reader that
+        sees a partial write rejects it and polls again. Within a page the kernel copies all of it
+        or nothing, so that no SIGKILL cuts it in two. Faster than rename, which makes ext4 flush
+        the file at each message (auto_da_alloc in ext4(5)).
         """
         fd = self._fs.open(target, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
@@ -116,7 +118,7 @@ class Publisher:
 
     def _make_temporary(self, write: Callable[[int], bytes], sync: bool) -> tuple[str, bytes, int]:
         nonce = self._fs.random(8).hex()
-        path = self._paths.temporary(self._role, self.epoch, nonce)
+        path = self._paths.temporary(self._piece, self.epoch, nonce)
         fd = self._fs.open(path, _CREATE_FLAGS, 0o600)
         is_open = True
         try:
@@ -161,3 +163,47 @@ class Publisher:
                 self._fs.close(fd)
         except (OSError, Damaged):
             return False
+
+
+def make_folder(fs: Fs, path: str) -> None:
+    """Make a folder for the files of several pieces, mode 0700; one that is there is checked.
+
+    Raises:
+        StorageFailed: something else has its name, or it belongs to another user.
+        OSError: from the file system.
+    """
+    try:
+        fs.mkdir(path, 0o700)
+        return
+    except FileExistsError:
+        status = fs.lstat(path)
+    if not stat.S_ISDIR(status.st_mode):
+        raise StorageFailed(f"{path}: not a directory; remove it or choose another run directory")
+    if status.st_uid != os.geteuid():
+        raise StorageFailed(
+            f"{path}: belongs to user {status.st_uid}, this is user {os.geteuid()}; choose another "
+            f"run directory"
+        )
+    if status.st_mode & 0o022:
+        raise StorageFailed(
+            f"{path}: mode {stat.S_IMODE(status.st_mode):04o} lets others write; chmod 700 it"
+        )
+
+
+def remove_temporaries(fs: Fs, folder: Folder, piece: str, epoch: int) -> None:
+    """Remove what other starts of a piece left half-written; never another piece's files.
+
+    Call it as `epoch`'s holder, before anything is written. A process that was killed while
+    acquiring the lease may have left temporary files with our epoch number. Removing a competitor's
+    temporary file makes its link() fail, by which it learns that it lost.
+
+    Raises:
+        OSError: the folder cannot be listed.
+    """
+    for name in fs.listdir(folder.root):
+        whose = folder.parse_temporary(name)
+        if whose is not None and whose[0] == piece and whose[1] <= epoch:
+            try:
+                fs.unlink(os.path.join(folder.root, name))
+            except OSError:
+                continue  # gone already, or the next start removes it

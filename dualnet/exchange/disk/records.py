@@ -2,7 +2,7 @@
 
 The HMAC is checked before the JSON is parsed, so nothing that a stranger or a torn write left in a
 file ever reaches the parser. The kind of record is part of what the HMAC covers: a heartbeat copied
-over a stage record is refused.
+over a status record is refused.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def seal(key: bytes, kind: str, fields: dict[str, Any], limit: int) -> bytes:
 
     Args:
         key: the run's secret.
-        kind: for example "stage".
+        kind: for example "kind".
         fields: JSON-able content.
         limit: most bytes allowed.
 

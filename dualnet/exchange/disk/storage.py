@@ -1,7 +1,7 @@
 """What to do when the shared directory fails: wait, try again, and give up in the end.
 
 A disk that is full, read-only or slow is usually repaired by somebody; hours of training should not
-be lost meanwhile. The heartbeat tells the partner why nothing moves.
+be lost meanwhile. The heartbeat tells the neighbour why nothing moves.
 """
 
 from __future__ import annotations

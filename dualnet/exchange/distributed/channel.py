@@ -1,4 +1,4 @@
-"""The channel, and the store in which its halves meet."""
+"""The end of a link over torch.distributed, and the store in which its two ends meet."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import os
 from datetime import timedelta
 from typing import Any, Callable
 
-from torch.distributed import TCPStore
+from torch.distributed import PrefixStore, TCPStore
 
 from dualnet.errors import ConfigError, StorageFailed
-from dualnet.exchange.channel import ROLES
 from dualnet.exchange.distributed.connection import GlooConnection
-from dualnet.exchange.distributed.group import GlooLink
+from dualnet.exchange.distributed.group import GlooConnector
 from dualnet.exchange.tcp import TcpChannel
-from dualnet.exchange.tcp.address import Address, find_addresses, parse_address, publish_address
-from dualnet.exchange.tcp.dial import Link
+from dualnet.exchange.tcp.address import Address, find_addresses, parse_address
+from dualnet.exchange.tcp.dial import Connector
 
 __all__ = ["DistributedChannel"]
 
@@ -22,19 +21,14 @@ _STORE_S = 4.0
 
 
 class DistributedChannel(TcpChannel):
-    """One half's end of an exchange over torch.distributed; arguments as of `TcpChannel`."""
+    """One end of a link over torch.distributed; arguments as of `TcpChannel`."""
 
-    #: Longer than any attempt to connect: a thread that comes back from within PyTorch when the
-    #: interpreter has ended aborts the process.
+    #: Longer than any connection attempt: a thread still inside PyTorch at interpreter shutdown
+    #: aborts the process.
     join_s = 8.0
 
-    def _make_link(self) -> Link:
-        rank = os.environ.get("RANK")
-        if rank is not None and rank != str(ROLES.index(self.role)):
-            raise ConfigError(
-                f"RANK={rank} for {self.role}: net1 is rank 0 and net2 rank 1; start them with "
-                "scripts/run_by_rank.sh"
-            )
+    def _make_connector(self) -> Connector:
+        self._check_rank()
         settings = self._settings
 
         def make(group: Any, rank: int) -> None:
@@ -49,17 +43,31 @@ class DistributedChannel(TcpChannel):
                 )
             )
 
-        return GlooLink(self.role, make, self._store_finder())
+        find = self._store_finder()
+
+        def store() -> Any:
+            found = find()
+            return None if found is None else PrefixStore(self.link.name, found)
+
+        return GlooConnector(self.link, self.piece, make, store)
+
+    def _check_rank(self) -> None:
+        """Where torchrun numbers the processes, net1 is rank 0, net2 rank 1 and so on."""
+        rank, piece = os.environ.get("RANK"), self.piece
+        due = self.link.index + (self.link.end(piece) == "upper")
+        if rank is not None and rank != str(due):
+            raise ConfigError(
+                f"RANK={rank} for {piece}, expected {due}: net1 is rank 0 and net2 rank 1; start "
+                "them with scripts/run_by_rank.sh"
+            )
 
     def _store_finder(self) -> Callable[[], Any]:
-        """A function that gives the store in which the halves meet, None if there is none yet."""
-        fixed = self._fixed_address()
-        is_kept_here = self.role == "net1" and not os.environ.get("TORCHELASTIC_USE_AGENT_STORE")
-        if is_kept_here:
-            mine = _keep_store(fixed)
+        """A function that returns the store in which the ends meet, None if there is none yet."""
+        fixed = self._address or _master()
+        if self._is_keeper():
+            mine = _keep_store(self.piece, fixed)
             if fixed is None:
-                fs, paths, manifest = self._fs, self._paths, self._manifest
-                publish_address(fs, paths, manifest, self.role, self.epoch, mine.port)
+                self._publish(mine.port)
             return lambda: mine
         found: dict[Address, Any] = {}
 
@@ -74,7 +82,7 @@ class DistributedChannel(TcpChannel):
                 try:
                     found[address].add("calls", 0)
                 except RuntimeError:
-                    # Its keeper has gone, and perhaps come again.
+                    # The TCPStore's server has ended and may have been restarted: connect again.
                     del found[address]
                     raise
                 return found[address]
@@ -82,17 +90,23 @@ class DistributedChannel(TcpChannel):
 
         return find
 
+    def _is_keeper(self) -> bool:
+        """Whether this process keeps the store: one for each link, or net1 where all share one."""
+        if os.environ.get("TORCHELASTIC_USE_AGENT_STORE"):
+            return False
+        is_shared = self._address is None and _master() is not None
+        return self.link.end(self.piece) == "lower" and not (is_shared and self.link.index)
+
     def _published(self) -> list[Address]:
-        return find_addresses(self._fs, self._paths, self._manifest, self.partner)[:1]
-
-    def _fixed_address(self) -> Address | None:
-        host, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
-        if self._settings.address:
-            return parse_address(self._settings.address)
-        return parse_address(f"{host}:{port}") if host and port else None
+        return find_addresses(self.membership, self.link)[:1]
 
 
-def _keep_store(address: Address | None) -> Any:
+def _master() -> Address | None:
+    host, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
+    return parse_address(f"{host}:{port}") if host and port else None
+
+
+def _keep_store(piece: str, address: Address | None) -> Any:
     host, port = (address.host, address.port) if address is not None else ("0.0.0.0", 0)
     try:
         return TCPStore(
@@ -100,6 +114,6 @@ def _keep_store(address: Address | None) -> Any:
         )
     except RuntimeError as error:
         raise StorageFailed(
-            f"net1 cannot keep a store at {host}:{port}: {str(error).splitlines()[0]}; set "
-            "exchange.address to an address of net1's node and a port that is free"
+            f"{piece} cannot keep a store at {host}:{port}: {str(error).splitlines()[0]}; set "
+            f"exchange.address to an address of {piece}'s node and a port that is free"
         ) from error

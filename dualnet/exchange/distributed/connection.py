@@ -14,7 +14,12 @@ from dualnet.errors import UsageError
 from dualnet.exchange.channel import Message
 from dualnet.exchange.digest import Hasher
 from dualnet.exchange.files.layout import MessageLayout
-from dualnet.exchange.tcp.connection import CONTROL_LIMIT, Broken, Left, Spoiled
+from dualnet.exchange.tcp.connection import (
+    CONTROL_LIMIT,
+    ConnectionLost,
+    CorruptMessage,
+    PeerClosing,
+)
 from dualnet.exchange.tcp.message import announced_layout, announcement, layout_digest
 
 __all__ = ["GlooConnection"]
@@ -56,8 +61,8 @@ class GlooConnection:
         self.is_idle: Callable[[], bool] = lambda: False
         self.on_heard: Callable[[], None] = lambda: None
         self.began_s = 0.0
-        # Gloo ends a send when the other side takes it, and both begin with one: an object is on
-        # its way until the next thing is sent.
+        # A gloo send completes only when the peer receives. Both sides start by sending, so a
+        # blocking send would deadlock: sends are asynchronous and are awaited before the next one.
         self._under_way: tuple[Any, torch.Tensor] | None = None
 
     def write_control(self, fields: dict[str, Any]) -> None:
@@ -89,7 +94,7 @@ class GlooConnection:
         head = first.numpy().tobytes()
         length = int.from_bytes(head[:_LENGTH_BYTES], "little")
         if length > CONTROL_LIMIT:
-            raise Broken(f"an object of {length} bytes")
+            raise ConnectionLost(f"an object of {length} bytes")
         body = head[_LENGTH_BYTES : _LENGTH_BYTES + length]
         if len(body) < length:
             rest = torch.empty(length - len(body), dtype=torch.uint8)
@@ -98,12 +103,12 @@ class GlooConnection:
         try:
             fields = json.loads(body.decode("ascii"))
             if fields["type"] == "bye":
-                raise Left("closed by the other side")
+                raise PeerClosing("closed by the other side")
             if fields["type"] != "message":
                 return dict(fields)
             return self._read_message(fields)
         except (KeyError, TypeError, ValueError, RecursionError, UsageError) as error:
-            raise Broken(f"not an object of ours: {error}") from error
+            raise ConnectionLost(f"not an object of ours: {error}") from error
 
     def _read_message(self, fields: dict[str, Any]) -> tuple[int, Message, str]:
         layout = announced_layout(fields, self._limit_bytes)
@@ -111,11 +116,11 @@ class GlooConnection:
         for array in layout.arrays:
             if array.nbytes:
                 self._receive(_tensor_of(received[array.name]))
-        message = Message(layout.stage, int(fields["iteration"]), received)
+        message = Message(layout.kind, int(fields["iteration"]), received)
         digest = str(fields["digest"])
         if self._verify and layout_digest(message, layout, self._hasher) != digest:
-            what = f"{message.stage} {message.iteration}"
-            raise Spoiled(f"{what}: a message has another digest than it states")
+            what = f"{message.kind} {message.iteration}"
+            raise CorruptMessage(f"{what}: a message has another digest than it states")
         return int(fields["seq"]), message, digest
 
     def _send(self, tensor: torch.Tensor, is_awaited: bool = True) -> None:
@@ -144,7 +149,7 @@ class GlooConnection:
 
     def _open_group(self) -> Any:
         if self._group is None:
-            raise Broken("closed")
+            raise ConnectionLost("closed")
         return self._group
 
     def finish(self) -> bool:
@@ -152,7 +157,7 @@ class GlooConnection:
         try:
             self.write_control({"type": "bye"})
             self._await_sent(timedelta(seconds=_LEAVE_S))
-        except (Broken, RuntimeError):
+        except (ConnectionLost, RuntimeError):
             pass  # the other side has gone before
         return True
 
@@ -161,10 +166,10 @@ class GlooConnection:
         self._group = self._under_way = None
 
 
-def _broken(error: RuntimeError) -> Broken:
+def _broken(error: RuntimeError) -> ConnectionLost:
     """Gloo's error without the place in its source and its advice."""
     text = str(error).partition("] ")[2] or str(error)
-    return Broken(text.split(". ")[0])
+    return ConnectionLost(text.split(". ")[0])
 
 
 def _tensor_of(array: np.ndarray) -> torch.Tensor:

@@ -7,31 +7,32 @@ from typing import Any, Callable
 
 from torch.distributed import PrefixStore, ProcessGroupGloo
 
-from dualnet.exchange.channel import ROLES
-from dualnet.exchange.tcp.dial import Link
+from dualnet.exchange.link import ENDS, Link
+from dualnet.exchange.tcp.dial import Connector
 
-__all__ = ["GlooLink"]
+__all__ = ["GlooConnector"]
 
-# How long a half waits in a new process group for the other one. net1 less long: if net2 has left
-# a group that net1 comes to, it finds net2 still waiting in the next.
-_MEET_S = {"net1": 1.5, "net2": 5.0}
+# How long each end waits in a new process group for the other one. The lower end less long: if the
+# upper one has left a group that the lower end joins, it finds it still waiting in the next.
+_MEET_S = {"lower": 1.5, "upper": 5.0}
 _PAUSE_S = 0.05
 
 
-class GlooLink(Link):
+class GlooConnector(Connector):
     """Makes a process group of two for each connection.
 
     Args:
-        role: ours.
-        make: makes a connection of a group and uses it until it is broken.
+        link: the link.
+        piece: ours, at one end of it.
+        make: makes a connection of a group and uses it until it is lost.
         store: the store in which both meet; asked before each attempt, None if there is none yet.
     """
 
     def __init__(
-        self, role: str, make: Callable[[Any, int], None], store: Callable[[], Any]
+        self, link: Link, piece: str, make: Callable[[Any, int], None], store: Callable[[], Any]
     ) -> None:
-        super().__init__(role, b"", lambda sock, keys: None)
-        self._rank = ROLES.index(role)
+        super().__init__(link, piece, b"", lambda sock, keys: None)
+        self._rank = ENDS.index(self._end)
         self._make = make
         self._store = store
 
@@ -40,7 +41,8 @@ class GlooLink(Link):
         while not self._closed.is_set():
             try:
                 store = self._store()
-                # net2 draws a number, net1 answers the latest; each is a group of its own.
+                # The upper end publishes a new number for each attempt and the lower end joins the
+                # latest. Every number is a separate process group, so that attempts do not mix.
                 call = 0 if store is None else int(store.add("calls", self._rank))
                 if call > answered:
                     answered = call
@@ -50,6 +52,6 @@ class GlooLink(Link):
             self._closed.wait(_PAUSE_S)
 
     def _connect(self, store: Any) -> None:
-        group = ProcessGroupGloo(store, self._rank, 2, timedelta(seconds=_MEET_S[self._role]))
+        group = ProcessGroupGloo(store, self._rank, 2, timedelta(seconds=_MEET_S[self._end]))
         self.trouble = ""
         self._make(group, self._rank)

@@ -1,212 +1,257 @@
-"""One half as a member of a run: its role taken, its heart beating, its messages kept.
+"""Base of all carriers: one end of a link in the run directory, with its record and message files.
 
-All of that is files in the run's directory, whatever carries the messages. A carrier is a `Member`
-that also connects to the other half, and hands messages over.
+All of that is files in the link's folder, whatever carries the messages. A carrier derives from
+`End`, connects to the neighbour, and hands messages over.
 """
 
 from __future__ import annotations
 
-import logging
 from abc import abstractmethod
 from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from dualnet.errors import UsageError
-from dualnet.exchange.channel import PARTNER, Channel, Counters
+from dualnet.exchange.channel import Channel, Counters, Message
+from dualnet.exchange.codec import Codec
 from dualnet.exchange.digest import Hasher
-from dualnet.exchange.disk.mounts import care_for
-from dualnet.exchange.disk.publish import Publisher
-from dualnet.exchange.disk.storage import Storage, wait_for_room
-from dualnet.exchange.files.outbox import Outbox
-from dualnet.exchange.files.retention import Kept, Passage, remove_temporaries
-from dualnet.exchange.files.status_record import StageRecord
-from dualnet.exchange.paths import ExchangePaths
-from dualnet.exchange.run.heartbeat import Heartbeat, Pulse
-from dualnet.exchange.run.host import ProcessId
-from dualnet.exchange.run.lease import Lease, NodeLock
-from dualnet.exchange.run.manifest import join_run
+from dualnet.exchange.disk.publish import make_folder, remove_temporaries
+from dualnet.exchange.disk.storage import Storage
+from dualnet.exchange.files.layout import MessageLayout
+from dualnet.exchange.files.neighbour import Neighbour
+from dualnet.exchange.files.outbox import Outbox, check_size
+from dualnet.exchange.files.retention import CheckpointMark, RetainedMessages
+from dualnet.exchange.link import Link
+from dualnet.exchange.run.membership import Membership
+from dualnet.exchange.run.watch import FailureDetector, Watched
 from dualnet.exchange.settings import ExchangeSettings
-from dualnet.fs import Fs
 
-__all__ = ["Member"]
-
-LOGGER = logging.getLogger(__name__)
+__all__ = ["End"]
 
 
-class Member(Channel):
-    """What the ends of all carriers have in common; making one joins the run and takes the role.
+class End(Channel):
+    """What the ends of all carriers have in common.
 
     Whoever derives from it makes what else it needs, then calls `_open`.
 
     Args:
-        role: "net1" or "net2".
-        run_dir: an existing folder; the files go to its "exchange".
-        settings: waits and care.
-        identity: JSON-able; what both halves must agree on.
-        fs: all I/O on files, and the clock.
-        process: who we are.
+        membership: this process in its run.
+        link: the link; this piece is at one of its ends.
+        settings: timeouts, retention, digest and dtypes.
 
     Raises:
-        UsageError: no such role or folder.
-        ManifestMismatch: the directory holds another run.
-        Superseded: the role is taken.
-        StorageFailed: the directory cannot be used.
+        UsageError: this piece is at neither end.
+        StorageFailed: the link's folder cannot be used.
     """
 
-    def __init__(
-        self,
-        role: str,
-        run_dir: str,
-        settings: ExchangeSettings,
-        identity: dict[str, Any],
-        fs: Fs | None = None,
-        process: ProcessId | None = None,
-    ) -> None:
-        if role not in PARTNER:
-            raise UsageError(f"role {role!r}: expected one of {', '.join(PARTNER)}")
-        self.role, self.partner = role, PARTNER[role]
+    def __init__(self, membership: Membership, link: Link, settings: ExchangeSettings) -> None:
+        membership.check_open()
+        self.link, self.piece = link, membership.piece
+        self.neighbour = link.other(membership.piece)
         self.counters = Counters()
+        self.membership: Membership = membership
         self._settings = settings
-        self._fs = fs = fs or Fs()
-        self._paths = paths = ExchangePaths.of_run(run_dir)
-        self._process = process or ProcessId.current()
-        self._care = care_for(run_dir, settings)
-        room = partial(wait_for_room, timeout_s=settings.storage_timeout_s, fs=fs)
-        self._manifest = manifest = room(
-            lambda: join_run(fs, paths, role, {**identity, "digest": settings.digest})
-        )
-        run = manifest.run_id.hex()
-        self._lock = room(lambda: NodeLock(fs, settings.lock_dir, run, role))
-        try:
-            self._lease = room(
-                lambda: Lease.take(
-                    fs, paths, manifest, role, self._process, settings.dead_after_s, LOGGER.info
-                )
-            )
-        except BaseException:
-            self._lock.release()
-            raise
-        epoch = self._lease.epoch
-        self._heartbeat = Heartbeat(
-            fs, paths.heartbeat(role, epoch), manifest.key, Pulse(run, role, epoch),
-            settings.beat_s, self._care.network,
-        )  # fmt: skip
+        self._fs = fs = membership.fs
+        self._paths = paths = membership.paths.link(link)
+        self._manifest = membership.manifest
+        self._codec = Codec.of(settings)
         self._storage = Storage(
-            fs, paths.root, settings.storage_timeout_s, self.counters, self._heartbeat.set_state
-        )
-        self._hasher = Hasher(settings.hash_threads, settings.digest)
-        self._kept = Kept(fs, paths, settings.disk_budget_bytes)
-        self._outbox = Outbox(
-            fs, paths, manifest, Publisher(fs, paths, role, epoch), self._storage, self._hasher,
-            StageRecord(run, role, epoch), self._kept, self._care.network,
+            fs, paths.root, settings.storage_timeout_s, self.counters,
+            membership.heartbeat.set_state,
         )  # fmt: skip
-        self._passages: deque[Passage] = deque()
-        self._closed = False
+        self._storage.attempt("make", paths.root, partial(make_folder, fs, paths.root))
+        self._hasher = Hasher(settings.hash_threads, settings.digest)
+        self._retained = RetainedMessages(fs, paths, settings.disk_budget_bytes)
+        self._outbox = Outbox(membership, link, self._storage, self._hasher, self._retained)
+        self._marks: deque[CheckpointMark] = deque()
 
-    def _open(self, beat: bool = True) -> None:
-        """Show that this half is there, and connect; what fails takes it out of the run again.
-
-        Args:
-            beat: beat from a thread; tests that own the clock beat themselves.
-        """
-        fs, paths, role, epoch = self._fs, self._paths, self.role, self.epoch
+    def _open(self) -> None:
+        """Write the status record, connect, and join the membership; what fails is undone."""
+        piece, epoch, paths = self.piece, self.epoch, self._paths
         try:
             self._storage.attempt(
-                "list", paths.root, lambda: remove_temporaries(fs, paths, role, epoch)
+                "list", paths.root, lambda: remove_temporaries(self._fs, paths, piece, epoch)
             )
-            self._heartbeat.set_state("running", now=True)
-            if beat:
-                self._heartbeat.start()
+            self._outbox.begin()
             self._connect()
+            self.membership.add(self)
         except BaseException as error:
-            self.close(f"failed: {error}")
+            self.disconnect(f"failed: {error}")
             raise
 
     @property
     def epoch(self) -> int:
-        """How many times this role has been started in this run."""
-        return self._lease.epoch
+        """How many times this piece has been started in this run."""
+        return self.membership.epoch
+
+    # Messages.
+
+    def send(self, message: Message) -> None:
+        """See `Messages.send`."""
+        self._begin()
+        coded = self._codec.encode(message)
+        layout = MessageLayout.of(coded)
+        check_size(layout, self._settings.max_message_bytes)
+        self.membership.check_lease()
+        self._send(coded, layout)
+        self._codec.sent()
+        counters = self.counters
+        counters.bytes_sent += layout.nbytes
+        counters.saved_sent += message.nbytes - layout.nbytes
+        counters.messages_sent += 1
+
+    def receive(self, kind: str, iteration: int) -> Message:
+        """See `Messages.receive`."""
+        self._begin()
+        with self._waiting_for(f"{kind} {iteration}"):
+            coded = self._receive(kind, iteration)
+        message = self._codec.decode(coded, self.neighbour)
+        counters = self.counters
+        counters.bytes_received += coded.nbytes
+        counters.saved_received += message.nbytes - coded.nbytes
+        counters.messages_received += 1
+        return message
+
+    def _begin(self) -> None:
+        """Before the first message or checkpoint: start from nothing unless `resume` was called."""
+        self.membership.check_open()
+        if self._outbox.record.base < 0:
+            self.resume(0, 0)
+
+    # Restart.
+
+    def state(self) -> dict[str, np.ndarray]:
+        """See `Restart.state`."""
+        return self._codec.state()
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """See `Restart.restore`."""
+        self._codec.restore(state)
+
+    def resume(self, seq_sent: int, seq_received: int) -> None:
+        """See `Restart.resume`."""
+        self.membership.check_open()
+        if self._outbox.record.base >= 0:
+            raise UsageError("resume: too late, messages were sent or received already")
+        self._outbox.find_recorded()
+        self._check_resume(seq_received)
+        self._outbox.update(base=seq_sent, seq=seq_sent, received=seq_received)
+        self.membership.count(self.link, seq_sent, seq_received)
+        self._resume(seq_sent, seq_received)
 
     def checkpoint_passed(self, iteration: int) -> None:
-        """See `Channel.checkpoint_passed`."""
+        """See `Restart.checkpoint_passed`."""
         self._begin()
-        self._passages.append(Passage(iteration, self.seq_sent, self.seq_received))
-        while len(self._passages) > max(self._settings.retain, 1):
-            self._passages.popleft()
+        self._marks.append(CheckpointMark(iteration, self.seq_sent, self.seq_received))
+        while len(self._marks) > max(self._settings.retain, 1):
+            self._marks.popleft()
         changes: dict[str, Any] = {"checkpoint": iteration, "received": self.seq_received}
-        if len(self._passages) >= self._settings.retain:
-            oldest = self._passages[0]
-            changes.update(passed_sent=oldest.sent, passed_received=oldest.received)
-            self._tell_passed(oldest)
+        if len(self._marks) >= self._settings.retain:
+            oldest = self._marks[0]
+            changes.update(checkpointed_sent=oldest.sent, checkpointed_received=oldest.received)
+            self._acknowledge(oldest)
         self._outbox.update(**changes)
         self._delete()
 
     def reserve(self, iteration_bytes: int, iterations: int) -> None:
-        """See `Channel.reserve`."""
-        kept = iteration_bytes * iterations * max(self._settings.retain, 1)
-        self._storage.attempt("look at", self._paths.root, lambda: self._kept.check_disk(kept))
-        self._kept.check_room(kept)
+        """See `Restart.reserve`; with a codec it is what float32 would take, which is the most."""
+        nbytes = iteration_bytes * iterations * max(self._settings.retain, 1)
+        self._storage.attempt(
+            "inspect", self._paths.root, lambda: self._retained.check_disk(nbytes)
+        )
+        self._retained.check_room(nbytes)
 
-    def report(self, state: str) -> None:
-        """See `Channel.report`."""
-        if not self._closed:  # how it ended is the last word
-            self._heartbeat.set_state(state, now=True)
+    # The end.
 
     def drain(self) -> None:
         """See `Channel.drain`."""
-        self._check_open()
-        self._drain()
-
-    def close(self, state: str = "done", wait: bool = True) -> None:
-        """See `Channel.close`."""
-        if self._closed:
-            return
-        try:
-            if state == "done" and wait:
+        if self.seq_sent > max(self._outbox.record.base, 0):
+            with self._waiting_for(f"{self.neighbour} to read the rest"):
                 self._drain()
-        except Exception as error:
-            state = f"failed: {type(error).__name__}: {error}"
-            raise
-        except BaseException:
-            state = "stopped"  # by a signal, while it waited
-            raise
-        finally:
-            self._closed = True
+            self._delete()
+
+    def disconnect(self, state: str) -> None:
+        """Close the connection; `state` is the final state. Called by the membership."""
+        try:
             self._disconnect(state)
-            self._heartbeat.close(state)
+        finally:
             self._hasher.close()
-            self._lock.release()
 
-    def _begin(self) -> None:
-        """Before the first message or checkpoint: start from nothing unless told otherwise."""
-        self._check_open()
-        if self._outbox.record.base < 0:
-            self.resume(0, 0)
+    @contextmanager
+    def _waiting_for(self, awaited: str) -> Iterator[None]:
+        """Show what is waited for: here, and in the heartbeat from whom."""
+        self.awaited = awaited
+        try:
+            with self.membership.waiting_for(self.neighbour):
+                yield
+        finally:
+            self.awaited = ""
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise UsageError(f"channel of {self.role}: closed already")
+    def _detector(self, neighbour: Watched, what: str, where: str = "") -> FailureDetector:
+        """Makes the failure detector of one wait."""
+        membership = self.membership
+        return FailureDetector(
+            self._fs, neighbour, self.piece, membership.process, self._settings,
+            where or self._paths.root, what,
+        )  # fmt: skip
+
+    def _left(self, neighbour: Watched) -> str:
+        """Why the neighbour does not run, "" if it does or that cannot be told."""
+        pulse, process = neighbour.pulse(), neighbour.process()
+        if pulse is not None and pulse.ended:
+            return pulse.state
+        is_dead = process is not None and process.alive(self.membership.process) is False
+        return "it was killed" if is_dead else ""
+
+    def _files_of(self, piece: str) -> Neighbour:
+        """What a piece of this link has published, this one included."""
+        return Neighbour(self.membership, self.link, piece)
 
     # What each carrier has of its own.
 
-    def _connect(self) -> None:
-        """Begin to listen to the other half; a directory needs no connection."""
+    @abstractmethod
+    def _send(self, message: Message, layout: MessageLayout) -> None:
+        """Send the next message."""
 
-    def _disconnect(self, state: str) -> None:
-        """Stop that, and say how this half ended."""
+    @abstractmethod
+    def _receive(self, kind: str, iteration: int) -> Message:
+        """Wait for the next message and verify it."""
 
-    def _tell_passed(self, oldest: Passage) -> None:
-        """Tell the partner what it need not keep; one that reads our record knows it by that.
+    @abstractmethod
+    def _check_resume(self, seq_received: int) -> None:
+        """Raise DamagedMessage where a message after number `seq_received` is known to be gone."""
 
-        Args:
-            oldest: the oldest checkpoint that is kept.
-        """
+    @abstractmethod
+    def _resume(self, seq_sent: int, seq_received: int) -> None:
+        """Continue from these counts, which the record has by now."""
 
     @abstractmethod
     def _drain(self) -> None:
-        """Stay until the partner has all that was sent."""
+        """Wait until the neighbour has received all that was sent."""
 
     @abstractmethod
     def _delete(self) -> None:
         """Delete messages that nobody can need any more."""
+
+    @abstractmethod
+    def housekeeping(self) -> None:
+        """Answer the neighbour's requests and delete what nobody needs; called in each wait."""
+
+    def _connect(self) -> None:
+        """Connect to the neighbour."""
+
+    def _disconnect(self, state: str) -> None:
+        """Close the connection; `state` is the final state."""
+
+    def _acknowledge(self, oldest: CheckpointMark) -> None:
+        """Tell the neighbour which of our messages and checkpoints it may forget.
+
+        The files carrier does nothing: its neighbour reads the status record.
+
+        Args:
+            oldest: the oldest checkpoint that is retained.
+        """

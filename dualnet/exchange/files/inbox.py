@@ -1,4 +1,4 @@
-"""The receiving side of a file channel: the partner's next message, verified."""
+"""The receiving side of a file channel: the neighbour's next message, verified."""
 
 from __future__ import annotations
 
@@ -9,103 +9,101 @@ from dualnet.exchange.channel import Message
 from dualnet.exchange.digest import Hasher
 from dualnet.exchange.disk.safefile import Damaged, open_regular
 from dualnet.exchange.files.layout import MessageLayout
-from dualnet.exchange.files.neighbour import Partner
+from dualnet.exchange.files.neighbour import Neighbour
 from dualnet.exchange.files.npy import HEADER_BYTES, TRAILER_BYTES, ArrayLayout, Trailer, read_array
 from dualnet.exchange.files.outbox import message_digest
 from dualnet.exchange.files.retention import find_messages
-from dualnet.exchange.files.status_record import StageRecord
-from dualnet.exchange.paths import DataName, ExchangePaths
-from dualnet.exchange.run.manifest import Manifest
-from dualnet.fs import Fs
+from dualnet.exchange.files.status_record import StatusRecord
+from dualnet.exchange.link import Link
+from dualnet.exchange.paths import DataName
+from dualnet.exchange.run.membership import Membership
+from dualnet.exchange.settings import ExchangeSettings
 
 __all__ = ["Inbox"]
 
 
 class Inbox:
-    """Reads messages of one partner.
+    """Reads messages of one neighbour.
 
     Args:
-        fs, paths, manifest, hasher, partner: see their classes.
-        verify: compare digests of the data.
-        limit_bytes: the largest message to accept.
+        membership, link, hasher, neighbour: see their classes.
+        settings: `verify` and `max_message_bytes` are used.
     """
 
     def __init__(
         self,
-        fs: Fs,
-        paths: ExchangePaths,
-        manifest: Manifest,
+        membership: Membership,
+        link: Link,
         hasher: Hasher,
-        partner: Partner,
-        verify: bool,
-        limit_bytes: int,
+        neighbour: Neighbour,
+        settings: ExchangeSettings,
     ) -> None:
-        self._fs = fs
-        self._paths = paths
-        self._manifest = manifest
+        self._fs = membership.fs
+        self._paths = membership.paths.link(link)
+        self._manifest = membership.manifest
         self._hasher = hasher
-        self._partner = partner
-        self._verify = verify
-        self._limit_bytes = limit_bytes
+        self._neighbour = neighbour
+        self._verify = settings.verify
+        self._limit_bytes = settings.max_message_bytes
 
-    def read(self, source: StageRecord, seq: int, stage: str, iteration: int) -> Message:
+    def read(self, source: StatusRecord, seq: int, kind: str, iteration: int) -> Message:
         """Read message `seq`, which `source` counts.
 
         Raises:
-            Damaged: not readable, or not what was announced; it may be a moment later.
+            Damaged: unreadable, or different from what was announced; a later retry may succeed.
             ManifestMismatch: the message is another one than the caller expects.
             DamagedMessage: it is larger than we accept.
             OSError: from the file system.
         """
-        if source.seq == seq and (source.stage, source.iteration) != (stage, iteration):
-            self._out_of_step(seq, stage, iteration, source.stage, source.iteration)
-        layout = self._partner.layouts(source).find(seq, stage)
+        if source.seq == seq and (source.kind, source.iteration) != (kind, iteration):
+            self._out_of_step(seq, kind, iteration, source.kind, source.iteration)
+        layout = self._neighbour.layouts(source).find(seq, kind)
         if layout is None:
-            self._partner.forget_layouts(source.epoch)
-            self.check_step(seq, stage, iteration)
-            raise Damaged(f"no layout of stage {stage!r} for message {seq}")
+            self._neighbour.forget_layouts(source.epoch)
+            self.check_step(seq, kind, iteration)
+            raise Damaged(f"no layout of kind {kind!r} for message {seq}")
         if layout.nbytes > self._limit_bytes:
             raise DamagedMessage(
-                f"{source.role} announces {layout.nbytes} bytes for {stage} {iteration}, "
-                f"exchange.max_message_bytes is {self._limit_bytes}; raise it for both halves"
+                f"{source.piece} announces {layout.nbytes} bytes for {kind} {iteration}, "
+                f"exchange.max_message_bytes is {self._limit_bytes}; raise it for all pieces"
             )
         attempt = source.resent_attempt if source.resent_seq == seq else 0
         arrays, digests = self._read_arrays(source, layout, seq, iteration, attempt)
         if source.seq == seq and message_digest(digests) != source.digest:
-            raise Damaged("digest differs from that of the stage record")
-        return Message(stage, iteration, arrays)
+            raise Damaged("digest differs from that of the status record")
+        return Message(kind, iteration, arrays)
 
-    def check_step(self, seq: int, stage: str, iteration: int) -> None:
-        """Look whether message `seq` is there as something else than expected.
+    def check_step(self, seq: int, kind: str, iteration: int) -> None:
+        """Check that the files of message `seq`, if any, are of the expected kind and iteration.
 
         Raises:
-            ManifestMismatch: it is.
+            ManifestMismatch: they carry another kind or iteration.
             OSError: from the file system.
         """
-        found = find_messages(self._fs, self._paths, self._partner.role).get(seq, [])
-        steps = {(name.stage, name.iteration) for name in found}
-        if steps and (stage, iteration) not in steps:
-            self._out_of_step(seq, stage, iteration, *sorted(steps)[-1])
+        found = find_messages(self._fs, self._paths, self._neighbour.piece).get(seq, [])
+        steps = {(name.kind, name.iteration) for name in found}
+        if steps and (kind, iteration) not in steps:
+            self._out_of_step(seq, kind, iteration, *sorted(steps)[-1])
 
     def _out_of_step(
-        self, seq: int, stage: str, iteration: int, their_stage: str, their_iteration: int
+        self, seq: int, kind: str, iteration: int, their_kind: str, their_iteration: int
     ) -> None:
         raise ManifestMismatch(
-            f"the halves are out of step: message {seq} of {self._partner.role} is {their_stage} "
-            f"{their_iteration}, expected {stage} {iteration}; run both halves with the same "
+            f"the pieces are out of step: message {seq} of {self._neighbour.piece} is {their_kind} "
+            f"{their_iteration}, expected {kind} {iteration}; run all pieces with the same "
             f"version and configuration"
         )
 
     def _read_arrays(
-        self, source: StageRecord, layout: MessageLayout, seq: int, iteration: int, attempt: int
+        self, source: StatusRecord, layout: MessageLayout, seq: int, iteration: int, attempt: int
     ) -> tuple[dict[str, np.ndarray], list[bytes]]:
         arrays = {}
         digests = []
         for index, array in enumerate(layout.arrays):
             name = DataName(
-                role=source.role,
+                piece=source.piece,
                 iteration=iteration,
-                stage=layout.stage,
+                kind=layout.kind,
                 array=array.name,
                 seq=seq,
                 epoch=source.epoch,
@@ -121,11 +119,12 @@ class Inbox:
         path = self._paths.data(name)
         expected = Trailer(
             run_id=self._manifest.run_id,
-            role=name.role,
+            link=self._paths.link,
+            piece=name.piece,
             epoch=name.epoch,
             seq=name.seq,
             iteration=name.iteration,
-            stage=name.stage,
+            kind=name.kind,
             index=index,
             name=name.array,
             nbytes=layout.nbytes,

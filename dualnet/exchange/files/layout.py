@@ -1,7 +1,7 @@
 """Dtypes and shapes of messages, told before the first message that has them.
 
 The reader takes memory only for what a layout states. A layout is a sealed record in a file of its
-own, written once per stage, and again when the shapes of that stage change; the stage record says
+own, written once per kind, and again when the shapes of that kind change; the status record says
 how many there are. Where batches or images change their size that is one for nearly every message;
 they go with the messages.
 """
@@ -17,7 +17,8 @@ from dualnet.errors import UsageError
 from dualnet.exchange.channel import Message
 from dualnet.exchange.disk.records import BadRecord, seal, unseal
 from dualnet.exchange.files.npy import ArrayLayout
-from dualnet.exchange.paths import check_stage_name
+from dualnet.exchange.link import Link
+from dualnet.exchange.paths import check_kind
 
 __all__ = ["LAYOUT_LIMIT", "LayoutBook", "MessageLayout", "seal_layout", "unseal_layout"]
 
@@ -27,14 +28,14 @@ MOST_ARRAYS = 255
 
 @dataclass(frozen=True)
 class MessageLayout:
-    """The arrays of a stage's messages, in order.
+    """The arrays of a kind's messages, in order.
 
     Args:
-        stage: the stage.
+        kind: the kind.
         arrays: one layout per array.
     """
 
-    stage: str
+    kind: str
     arrays: tuple[ArrayLayout, ...]
 
     @classmethod
@@ -44,24 +45,24 @@ class MessageLayout:
         Raises:
             UsageError: a name or an array that cannot travel.
         """
-        check_stage_name(message.stage)
+        check_kind(message.kind)
         if not 0 <= message.iteration < 10**12:
             raise UsageError(
-                f"message {message.stage}: iteration {message.iteration} is not within 0 and 10^12"
+                f"message {message.kind}: iteration {message.iteration} is not within 0 and 10^12"
             )
         if not 1 <= len(message.arrays) <= MOST_ARRAYS:
             raise UsageError(
-                f"message {message.stage}: 1 to {MOST_ARRAYS} arrays allowed, got "
+                f"message {message.kind}: 1 to {MOST_ARRAYS} arrays allowed, got "
                 f"{len(message.arrays)}"
             )
         for name, array in message.arrays.items():
             if not isinstance(array, np.ndarray):
                 raise UsageError(
-                    f"message {message.stage}, array {name!r}: expected a NumPy array, got "
+                    f"message {message.kind}, array {name!r}: expected a NumPy array, got "
                     f"{type(array).__name__}; use numpy.asarray"
                 )
         return cls(
-            message.stage,
+            message.kind,
             tuple(ArrayLayout.of(name, array) for name, array in message.arrays.items()),
         )
 
@@ -82,19 +83,19 @@ class LayoutBook:
         self.next_number = 1
 
     def is_current(self, layout: MessageLayout) -> bool:
-        """Whether messages of this stage are announced to have this layout already."""
-        return self._current.get(layout.stage) == layout
+        """Whether messages of this kind are announced to have this layout already."""
+        return self._current.get(layout.kind) == layout
 
     def add(self, first_seq: int, layout: MessageLayout) -> None:
-        """Note that from message `first_seq` on, a stage has this layout."""
+        """Note that from message `first_seq` on, a kind has this layout."""
         self._entries.append((self.next_number, first_seq, layout))
-        self._current[layout.stage] = layout
+        self._current[layout.kind] = layout
         self.next_number += 1
 
-    def find(self, seq: int, stage: str) -> MessageLayout | None:
-        """The layout that message `seq` has if it is of `stage`, or None."""
+    def find(self, seq: int, kind: str) -> MessageLayout | None:
+        """The layout that message `seq` has if it is of `kind`, or None."""
         for _, first_seq, layout in reversed(self._entries):
-            if first_seq <= seq and layout.stage == stage:
+            if first_seq <= seq and layout.kind == kind:
                 return layout
         return None
 
@@ -107,18 +108,18 @@ class LayoutBook:
         kept, forgotten, covered = [], [], set()
         for entry in reversed(self._entries):
             number, first_seq, layout = entry
-            if layout.stage in covered:
+            if layout.kind in covered:
                 forgotten.append(number)
                 continue
             kept.append(entry)
             if first_seq <= seq + 1:
-                covered.add(layout.stage)
+                covered.add(layout.kind)
         self._entries = kept[::-1]
         return forgotten
 
 
 def seal_layout(
-    key: bytes, run: str, role: str, epoch: int, seq: int, layout: MessageLayout
+    key: bytes, link: Link, run: str, piece: str, epoch: int, seq: int, layout: MessageLayout
 ) -> bytes:
     """The bytes of a layout file.
 
@@ -130,33 +131,33 @@ def seal_layout(
     """
     fields = {
         "run": run,
-        "role": role,
+        "piece": piece,
         "epoch": epoch,
         "seq": seq,
-        "stage": layout.stage,
+        "kind": layout.kind,
         "arrays": [[array.name, array.dtype, list(array.shape)] for array in layout.arrays],
     }
     try:
-        return seal(key, "layout", fields, LAYOUT_LIMIT)
+        return seal(key, link.kind("layout"), fields, LAYOUT_LIMIT)
     except ValueError as error:
-        raise UsageError(f"message {layout.stage}: {error}; send fewer arrays at once") from error
+        raise UsageError(f"message {layout.kind}: {error}; send fewer arrays at once") from error
 
 
 def unseal_layout(
-    key: bytes, run: str, role: str, epoch: int, data: bytes
+    key: bytes, link: Link, run: str, piece: str, epoch: int, data: bytes
 ) -> tuple[int, MessageLayout]:
     """The first message number and the layout in a layout file.
 
     Raises:
-        BadRecord: none of this run, role and epoch.
+        BadRecord: none of this run, link, piece and epoch.
     """
-    fields: dict[str, Any] = unseal(key, "layout", data, LAYOUT_LIMIT)
+    fields: dict[str, Any] = unseal(key, link.kind("layout"), data, LAYOUT_LIMIT)
     try:
-        if (fields["run"], fields["role"], fields["epoch"]) != (run, role, epoch):
-            raise BadRecord("layout record: of another run, role or epoch")
+        if (fields["run"], fields["piece"], fields["epoch"]) != (run, piece, epoch):
+            raise BadRecord("layout record: of another run, piece or epoch")
         arrays = tuple(
             ArrayLayout(name, dtype, tuple(shape)) for name, dtype, shape in fields["arrays"]
         )
-        return int(fields["seq"]), MessageLayout(fields["stage"], arrays)
+        return int(fields["seq"]), MessageLayout(fields["kind"], arrays)
     except (KeyError, TypeError, ValueError, UsageError) as error:
         raise BadRecord(f"layout record: {error}") from error

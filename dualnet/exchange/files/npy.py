@@ -12,8 +12,8 @@ Trailer, little-endian (offset, length):
     24   8  iteration
     32   8  sequence number of the message
     40   8  bytes of data
-    48   4  index of the role, index of the array in the message, two zero bytes
-    52  12  first bytes of SHA-256("<stage>/<array name>")
+    48   4  end of the writer (0 lower, 1 upper), index of the array in the message, two zero bytes
+    52  12  first bytes of SHA-256("<link>/<kind>/<array name>")
     64  32  digest of header and data (`dualnet.exchange.digest`); does not depend on the epoch
     96  32  HMAC of the 96 bytes before
 """
@@ -28,10 +28,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from dualnet.errors import UsageError
-from dualnet.exchange.channel import ROLES
 from dualnet.exchange.digest import LEAF_BYTES, Hasher, StreamDigest
 from dualnet.exchange.disk.records import mac
 from dualnet.exchange.disk.safefile import Damaged, open_regular, read_exactly, write_all
+from dualnet.exchange.link import ENDS, Link
 from dualnet.fs import Fs
 
 __all__ = [
@@ -137,19 +137,20 @@ class Trailer:
 
     Attributes:
         run_id: 16 bytes.
-        role: who wrote it.
-        epoch, seq, iteration, stage: which message of the run.
+        link, piece: over which link it was sent, and by whom.
+        epoch, seq, iteration, kind: which message of the run.
         index, name: which array of the message.
         nbytes: bytes of data.
         digest: 32 bytes, see the module's head.
     """
 
     run_id: bytes
-    role: str
+    link: Link
+    piece: str
     epoch: int
     seq: int
     iteration: int
-    stage: str
+    kind: str
     index: int
     name: str
     nbytes: int
@@ -157,7 +158,7 @@ class Trailer:
 
     def pack(self, key: bytes) -> bytes:
         """The 128 bytes."""
-        tag = hashlib.sha256(f"{self.stage}/{self.name}".encode()).digest()[:12]
+        tag = hashlib.sha256(f"{self.link.name}/{self.kind}/{self.name}".encode()).digest()[:12]
         body = _FIELDS.pack(
             _MAGIC,
             self.run_id,
@@ -165,7 +166,7 @@ class Trailer:
             self.iteration,
             self.seq,
             self.nbytes,
-            ROLES.index(self.role),
+            ENDS.index(self.link.end(self.piece)),
             self.index,
             tag,
             self.digest,
@@ -249,7 +250,7 @@ def check_trailer(trailer: bytes, expected: Trailer, key: bytes) -> bytes:
     """Check a trailer against what is expected, its digest excepted, and return its digest.
 
     Raises:
-        Damaged: a wrong HMAC, or another run, role, epoch, iteration, stage, array or length.
+        Damaged: a wrong HMAC, or another run, link, piece, epoch, iteration, kind, array or length.
     """
     digest = trailer[64:96]
     body = trailer[:96]

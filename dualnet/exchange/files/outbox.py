@@ -1,4 +1,4 @@
-"""The sending side of a file channel: one half's messages and its stage-status record."""
+"""The sending side of a link's end: its messages and its status record."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from dualnet.exchange.files.npy import (
     read_trailer,
     write_array,
 )
-from dualnet.exchange.files.retention import Kept, find_messages, superfluous
-from dualnet.exchange.files.status_record import StageRecord
-from dualnet.exchange.paths import DataName, ExchangePaths
-from dualnet.exchange.run.manifest import Manifest
-from dualnet.fs import Fs
+from dualnet.exchange.files.retention import RetainedMessages, find_messages, superfluous
+from dualnet.exchange.files.status_record import StatusRecord
+from dualnet.exchange.link import Link
+from dualnet.exchange.paths import DataName
+from dualnet.exchange.run.membership import Membership
 
 __all__ = ["Outbox", "check_size", "message_digest"]
 
@@ -55,69 +55,70 @@ class Outbox:
     """Publishes messages and the record that commits them.
 
     Args:
-        fs, paths, manifest, publisher, storage, hasher: see their classes.
-        record: the initial record of this epoch.
-        kept: what is on disk.
-        sync: bring each message to stable storage.
+        membership, link, storage, hasher: see their classes.
+        retained: this piece's messages that are on disk.
 
     Attributes:
-        record: the stage record as last published.
+        record: the status record as last published.
         replays_verified: messages sent again that equalled the recorded ones.
     """
 
     def __init__(
         self,
-        fs: Fs,
-        paths: ExchangePaths,
-        manifest: Manifest,
-        publisher: Publisher,
+        membership: Membership,
+        link: Link,
         storage: Storage,
         hasher: Hasher,
-        record: StageRecord,
-        kept: Kept,
-        sync: bool,
+        retained: RetainedMessages,
     ) -> None:
-        self.record = record
+        piece, epoch = membership.piece, membership.epoch
+        self.record = StatusRecord(link, membership.run_id, piece, epoch)
         self.replays_verified = 0
-        self._fs = fs
-        self._paths = paths
-        self._manifest = manifest
-        self._publisher = publisher
+        self._fs = membership.fs
+        self._paths = membership.paths.link(link)
+        self._manifest = membership.manifest
+        self._publisher = Publisher(self._fs, self._paths, piece, epoch)
         self._storage = storage
         self._hasher = hasher
-        self._kept = kept
-        self._sync = sync
+        self._retained = retained
+        # Whether each message is brought to stable storage.
+        self._sync = membership.policy.network
         self._book = LayoutBook()
         self._copy: _Copy | None = None
         self._attempt = 0
         # Messages that earlier epochs left, to compare replayed ones with.
         self._recorded: dict[int, list[DataName]] = {}
 
+    def begin(self) -> None:
+        """Write this epoch's first record."""
+        content, path = self.record.seal(self._manifest.key), self._path()
+        self._storage.attempt("write", path, lambda: self._publisher.replace(path, content, True))
+
     def find_recorded(self) -> None:
-        """List what earlier epochs of this half have sent, one copy of each message."""
-        root, role = self._paths.root, self.record.role
-        records: dict[int, StageRecord | None] = {}
+        """List what earlier epochs of this piece have sent, one copy of each message."""
+        root, piece = self._paths.root, self.record.piece
+        records: dict[int, StatusRecord | None] = {}
         found = self._storage.attempt(
-            "list", root, lambda: find_messages(self._fs, self._paths, role)
+            "list", root, lambda: find_messages(self._fs, self._paths, piece)
         )
         for seq in sorted(found):
             earlier = [name for name in found[seq] if name.epoch < self.record.epoch]
             if not earlier:
                 continue
             for name in earlier:
-                self._kept.add(seq, self._paths.data(name), self._size(name))
+                self._retained.add(seq, self._paths.data(name), self._size(name))
             for epoch in {name.epoch for name in earlier} - set(records):
                 records[epoch] = self._storage.attempt(
-                    "read", self._paths.stage(role, epoch), partial(self._read_record, epoch)
+                    "read", self._paths.status(piece, epoch), partial(self._read_record, epoch)
                 )
             for name in superfluous(earlier, records):
                 self._discard(name)
                 earlier.remove(name)
             self._recorded[seq] = earlier
 
-    def _read_record(self, epoch: int) -> StageRecord | None:
-        role = self.record.role
-        return read_record(self._fs, self._paths, self._manifest, role, epoch)
+    def _read_record(self, epoch: int) -> StatusRecord | None:
+        piece = self.record.piece
+        return read_record(self._fs, self._paths, self._manifest, piece, epoch)
 
     def _size(self, name: DataName) -> int:
         try:
@@ -126,19 +127,23 @@ class Outbox:
             return 0
 
     def _discard(self, name: DataName) -> None:
-        self._kept.discard(name.seq, self._paths.data(name), self._size(name))
+        self._retained.discard(name.seq, self._paths.data(name), self._size(name))
 
     def update(self, **changes: Any) -> None:
         """Publish the record with some fields changed."""
         record = replace(self.record, **changes)
         content = record.seal(self._manifest.key)
-        path = self._paths.stage(record.role, record.epoch)
+        path = self._path()
         self._storage.attempt("write", path, lambda: self._put(path, content))
         self.record = record
 
+    def _path(self) -> str:
+        return self._paths.status(self.record.piece, self.record.epoch)
+
     def _put(self, path: str, content: bytes) -> None:
         if self._sync:
-            # Another machine's cache must never join two states of one file.
+            # On a network file system a client may see a mix of old and new pages of a file that is
+            # overwritten in place: replace it by rename instead.
             self._publisher.replace(path, content, True)
         else:
             self._publisher.overwrite(path, content)
@@ -161,11 +166,13 @@ class Outbox:
         digests = self._write(contiguous, layout, seq, attempt=0)
         self.update(
             seq=seq,
-            stage=message.stage,
+            kind=message.kind,
             iteration=message.iteration,
             digest=message_digest(digests),
             layouts=self._book.next_number - 1,
             received=received,
+            # receive() returns only when the requested message has arrived, so no resend request
+            # of ours is pending here.
             want=0,
         )
         recorded = self._recorded.pop(seq, None)
@@ -176,7 +183,7 @@ class Outbox:
         self._remember(seq, contiguous)
 
     def resend(self, seq: int) -> bool:
-        """Publish message `seq` anew, under new names, from memory or from our own file.
+        """Publish message `seq` again, under new names, from memory or from our own file.
 
         Returns:
             False if neither has it any more.
@@ -187,9 +194,9 @@ class Outbox:
         else:
             message, layout = self._read_own(seq)
         if layout is None:
-            LOGGER.warning("message %d is wanted anew, but neither memory nor disk has it", seq)
+            LOGGER.warning("message %d cannot be resent: neither memory nor disk has it", seq)
             return False
-        LOGGER.warning("sending message %d (%s %d) anew", seq, message.stage, message.iteration)
+        LOGGER.warning("resending message %d (%s %d)", seq, message.kind, message.iteration)
         self._attempt += 1
         self._write(message, layout, seq, self._attempt)
         self.update(resent_seq=seq, resent_attempt=self._attempt)
@@ -197,22 +204,23 @@ class Outbox:
 
     def delete_through(self, seq: int) -> None:
         """Delete messages up to number `seq`, and the layouts that only they have."""
-        self._kept.delete_through(seq)
+        self._retained.delete_through(seq)
         for number in self._book.forget_through(seq):
             try:
-                self._fs.unlink(self._paths.layout(self.record.role, self.record.epoch, number))
+                self._fs.unlink(self._paths.layout(self.record.piece, self.record.epoch, number))
             except OSError:
-                continue  # left: it does no harm but to the disk
+                continue  # a file that cannot be deleted only takes disk space
 
     def trailer(self, name: DataName, array: ArrayLayout, index: int, digest: bytes) -> Trailer:
         """What the end of one of our files states."""
         return Trailer(
             run_id=self._manifest.run_id,
-            role=name.role,
+            link=self._paths.link,
+            piece=name.piece,
             epoch=name.epoch,
             seq=name.seq,
             iteration=name.iteration,
-            stage=name.stage,
+            kind=name.kind,
             index=index,
             name=name.array,
             nbytes=array.nbytes,
@@ -222,9 +230,9 @@ class Outbox:
     def _announce(self, seq: int, layout: MessageLayout) -> None:
         record = self.record
         content = seal_layout(
-            self._manifest.key, record.run, record.role, record.epoch, seq, layout
+            self._manifest.key, record.link, record.run, record.piece, record.epoch, seq, layout
         )
-        path = self._paths.layout(record.role, record.epoch, self._book.next_number)
+        path = self._paths.layout(record.piece, record.epoch, self._book.next_number)
         self._storage.attempt(
             "write", path, lambda: self._publisher.replace(path, content, self._sync)
         )
@@ -237,9 +245,9 @@ class Outbox:
         digests = []
         for index, array in enumerate(layout.arrays):
             name = DataName(
-                role=self.record.role,
+                piece=self.record.piece,
                 iteration=message.iteration,
-                stage=message.stage,
+                kind=message.kind,
                 array=array.name,
                 seq=seq,
                 epoch=self.record.epoch,
@@ -265,18 +273,22 @@ class Outbox:
         self._storage.attempt(
             "write", path, lambda: self._publisher.replace_with(path, write, self._sync)
         )
-        self._kept.add(name.seq, path, HEADER_BYTES + layout.nbytes + TRAILER_BYTES)
+        self._retained.add(name.seq, path, HEADER_BYTES + layout.nbytes + TRAILER_BYTES)
         return digest
 
     def _compare(self, name: DataName, layout: ArrayLayout, index: int, digest: bytes) -> None:
-        """Check an array against what an earlier epoch sent in its place."""
+        """Check an array against what an earlier epoch sent in its place.
+
+        Raises:
+            DeterminismViolated: it differs.
+        """
         recorded = self._recorded.get(name.seq, [])
         if not recorded:
             return
-        what = f"message {name.seq} of {name.role}"
-        if not any((r.stage, r.iteration) == (name.stage, name.iteration) for r in recorded):
+        what = f"message {name.seq} of {name.piece}"
+        if not any((r.kind, r.iteration) == (name.kind, name.iteration) for r in recorded):
             raise DeterminismViolated(
-                f"{what} is {name.stage} {name.iteration} now and was {recorded[0].stage} "
+                f"{what} is {name.kind} {name.iteration} now and was {recorded[0].kind} "
                 f"{recorded[0].iteration} before the restart; start with a new run directory"
             )
         for before in recorded:
@@ -287,19 +299,19 @@ class Outbox:
             try:
                 stated = read_trailer(self._fs, path, expected, self._manifest.key)
             except FileNotFoundError:
-                continue  # lost with the node's memory; there is nothing to compare with
+                continue  # missing (a crash before fsync): nothing to compare with
             except Damaged:
                 size = self._recorded_size(path, expected)
                 if size in (None, layout.nbytes):
-                    continue  # lost likewise
+                    continue  # damaged likewise
                 raise DeterminismViolated(
-                    f"{what} ({name.stage} {name.iteration}, {name.array}) has {layout.nbytes} "
+                    f"{what} ({name.kind} {name.iteration}, {name.array}) has {layout.nbytes} "
                     f"bytes now and had {size} before the restart; let the data layer give the "
                     "same sizes each time it is built (seed it), or use a new run directory"
                 ) from None
             if stated != digest:
                 raise DeterminismViolated(
-                    f"{what} ({name.stage} {name.iteration}, {name.array}) has digest "
+                    f"{what} ({name.kind} {name.iteration}, {name.array}) has digest "
                     f"{digest.hex()[:16]} now and had {stated.hex()[:16]} before the restart; use "
                     f"the same machine type, threads and libraries, or a new run directory"
                 )
@@ -316,7 +328,10 @@ class Outbox:
         return size
 
     def _remember(self, seq: int, message: Message) -> None:
-        """Copy a message that is on its way; the partner is working meanwhile."""
+        """Copy the arrays into reused buffers, for a resend.
+
+        The copy costs no wall time: the neighbour already works on the published message.
+        """
         old = self._copy.message.arrays if self._copy is not None else {}
         arrays = {}
         for name, array in message.arrays.items():
@@ -333,13 +348,13 @@ class Outbox:
         found = self._storage.attempt(
             "list",
             self._paths.root,
-            lambda: find_messages(self._fs, self._paths, self.record.role).get(seq, []),
+            lambda: find_messages(self._fs, self._paths, self.record.piece).get(seq, []),
         )
         names = {name.array: name for name in found if name.epoch == self.record.epoch}
         if not names:
             return nothing, None
         any_name = next(iter(names.values()))
-        layout = self._book.find(seq, any_name.stage)
+        layout = self._book.find(seq, any_name.kind)
         if layout is None:
             return nothing, None
         arrays = {}
@@ -357,17 +372,17 @@ class Outbox:
                     self._fs.close(fd)
             except (OSError, Damaged):
                 return nothing, None
-        return Message(any_name.stage, any_name.iteration, arrays), layout
+        return Message(any_name.kind, any_name.iteration, arrays), layout
 
 
 def check_size(layout: MessageLayout, limit: int) -> None:
-    """Refuse a message that the partner would refuse.
+    """Refuse a message that the neighbour would refuse.
 
     Raises:
         UsageError: it is larger than `limit`.
     """
     if layout.nbytes > limit:
         raise UsageError(
-            f"message {layout.stage}: {layout.nbytes} bytes, exchange.max_message_bytes is "
-            f"{limit}; raise it for both halves"
+            f"message {layout.kind}: {layout.nbytes} bytes, exchange.max_message_bytes is "
+            f"{limit}; raise it for all pieces"
         )

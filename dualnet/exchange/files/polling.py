@@ -1,4 +1,4 @@
-"""How long to sleep between two looks at the shared directory."""
+"""How long to sleep between two polls of the shared directory."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ _SHARE = 0.05
 
 
 class Poller:
-    """Sleeps a twentieth of the time waited so far: a look comes late by 5 % of the wait at most.
+    """Poll interval: 5 % of the time waited so far, at least 0.2 ms, at most `cap_s`.
+
+    So a message is noticed at most 5 % of the wait late.
 
     Args:
         fs: the clock.
-        cap_s: longest sleep; bounds what an idle half costs the file server.
+        cap_s: longest sleep; bounds what an idle piece costs the file server.
     """
 
     def __init__(self, fs: Fs, cap_s: float) -> None:
@@ -29,5 +31,5 @@ class Poller:
         return self._fs.monotonic() - self._started_s
 
     def sleep(self) -> None:
-        """Wait before the next look."""
+        """Sleep before the next poll."""
         self._fs.sleep(min(max(_SHARE * self.waited_s, _SHORTEST_S), self._cap_s))

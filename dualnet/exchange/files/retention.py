@@ -1,13 +1,13 @@
 """Which messages may be deleted, and how much room those that may not take.
 
 A message is needed again when either half restarts from a checkpoint that lies before it: the
-sender proves by it that its replay is right, the receiver reads it. So it goes when the oldest
-checkpoint that each half keeps has it behind itself.
+sender proves by it that its replay is right, the receiver reads it. It is deleted once it is older
+than the oldest checkpoint that each end of the link retains.
 
-A start that replays sends messages anew, under its own epoch. Of each message one copy stays: the
-older one goes when the new one is announced, and what several starts have left is cleared up by the
-next. So the messages never take more than one copy of each and the one being sent, however often a
-half is started before its next checkpoint.
+A start that replays sends messages again, under its own epoch. Of each message one copy stays: the
+older one is deleted when the new one is announced, and what several starts have left is deleted by
+the next. So the messages never take more than one copy of each and the one being sent, however
+often a piece is started before its next checkpoint.
 """
 
 from __future__ import annotations
@@ -19,39 +19,38 @@ from dataclasses import dataclass
 
 from dualnet.errors import StorageFailed
 from dualnet.exchange.files.npy import HEADER_BYTES, TRAILER_BYTES
-from dualnet.exchange.files.status_record import StageRecord
-from dualnet.exchange.paths import DataName, ExchangePaths
+from dualnet.exchange.files.status_record import StatusRecord
+from dualnet.exchange.paths import DataName, LinkPaths
 from dualnet.fs import Fs
 
 __all__ = [
-    "Kept",
-    "Passage",
+    "RetainedMessages",
+    "CheckpointMark",
     "find_messages",
     "message_bytes",
-    "remove_temporaries",
     "superfluous",
 ]
 
 
 @dataclass(frozen=True)
-class Passage:
-    """A durable checkpoint: its iteration, and the messages that it has behind it."""
+class CheckpointMark:
+    """Message counts at a durable checkpoint: iteration, messages sent, messages received."""
 
     iteration: int
     sent: int
     received: int
 
 
-class Kept:
-    """The messages of one half that are still on disk.
+class RetainedMessages:
+    """The messages of one piece, sent over one link, that are still on disk.
 
     Args:
         fs: all I/O.
-        paths: the exchange directory.
+        paths: the link's folder.
         budget_bytes: the most that they may take.
     """
 
-    def __init__(self, fs: Fs, paths: ExchangePaths, budget_bytes: int) -> None:
+    def __init__(self, fs: Fs, paths: LinkPaths, budget_bytes: int) -> None:
         self._fs = fs
         self._paths = paths
         self._budget_bytes = budget_bytes
@@ -69,7 +68,7 @@ class Kept:
     def discard(self, seq: int, path: str, nbytes: int) -> None:
         """Delete one file of a message, which another one has taken the place of.
 
-        One that cannot be deleted now is left, and tried again with the rest of the message.
+        One that cannot be deleted now is skipped, and tried again with the rest of the message.
         """
         try:
             self._fs.unlink(path)
@@ -85,7 +84,7 @@ class Kept:
     def delete_through(self, seq: int) -> None:
         """Delete messages up to number `seq`.
 
-        A file that cannot be deleted now is left: it does no harm but to the disk.
+        A file that cannot be deleted is skipped; it only takes disk space.
         """
         while self._deleted_through < seq:
             self._deleted_through += 1
@@ -139,27 +138,27 @@ def message_bytes(data_bytes: int, arrays: int) -> int:
     return data_bytes + arrays * (HEADER_BYTES + TRAILER_BYTES)
 
 
-def find_messages(fs: Fs, paths: ExchangePaths, role: str) -> dict[int, list[DataName]]:
-    """All data files of a role by message number."""
+def find_messages(fs: Fs, paths: LinkPaths, piece: str) -> dict[int, list[DataName]]:
+    """All data files of a piece by message number."""
     found: dict[int, list[DataName]] = {}
     for name in fs.listdir(paths.root):
         entry = DataName.parse(name)
-        if entry is not None and entry.role == role:
+        if entry is not None and entry.piece == piece:
             found.setdefault(entry.seq, []).append(entry)
     return found
 
 
 def superfluous(
-    names: Sequence[DataName], records: Mapping[int, StageRecord | None]
+    names: Sequence[DataName], records: Mapping[int, StatusRecord | None]
 ) -> list[DataName]:
     """Which of one message's files, of several starts, nobody can need.
 
-    Of all copies one stays: that which `Partner.locate` finds, of the latest start that has
-    announced it. What a start was killed over is none, unless there is no other.
+    One copy stays: the one that `Neighbour.locate` finds, of the latest start that announced it.
+    A copy that a start was killed while writing does not count, unless there is no other.
 
     Args:
         names: one message's files, at least one.
-        records: the stage record of each of their epochs, None for one that cannot be read.
+        records: the status record of each of their epochs, None for one that cannot be read.
 
     Returns:
         Those; none where a record cannot be read.
@@ -174,22 +173,3 @@ def superfluous(
             announced.append(epoch)
     stays = (announced or epochs)[0]
     return [name for name in names if name.epoch != stays]
-
-
-def remove_temporaries(fs: Fs, paths: ExchangePaths, role: str, epoch: int) -> None:
-    """Remove what other starts of a role left half-written; never another role's files.
-
-    Call it as `epoch`'s holder, before anything is written. One that was killed while it took the
-    role left files of the very epoch that is ours now; a rival that is still trying finds its own
-    gone, and knows that it has lost.
-
-    Raises:
-        OSError: the directory cannot be listed.
-    """
-    for name in fs.listdir(paths.root):
-        whose = paths.parse_temporary(name)
-        if whose is not None and whose[0] == role and whose[1] <= epoch:
-            try:
-                fs.unlink(os.path.join(paths.root, name))
-            except OSError:
-                continue  # gone already, or the next start's business

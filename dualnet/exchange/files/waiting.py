@@ -1,4 +1,4 @@
-"""The one loop in which a half waits for its partner."""
+"""Poll loop of the files carrier."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Callable, TypeVar
 
 from dualnet.exchange.channel import Counters
 from dualnet.exchange.disk.storage import Storage
-from dualnet.exchange.files.neighbour import Watch
 from dualnet.exchange.files.polling import Poller
-from dualnet.fs import Fs
+from dualnet.exchange.run.membership import Membership
+from dualnet.exchange.run.watch import FailureDetector
 
 __all__ = ["Waiting"]
 
@@ -16,50 +16,49 @@ T = TypeVar("T")
 
 
 class Waiting:
-    """Looks for something again and again, and looks after the channel meanwhile.
+    """Poll loop: call `look` until it returns a result.
+
+    Between polls it calls `Membership.attend` (lease check, resend requests, on_wait) and the
+    failure detector.
 
     Args:
-        fs: the clock.
-        root: the exchange directory, for messages.
-        storage: looks go through it.
+        membership: ours.
+        storage: polls go through it.
+        root: the link's folder, for messages.
         counters: `wait_s` is counted.
-        poll_cap_s: longest sleep between two looks.
-        meanwhile: called after each look that found nothing; raises what ends the wait.
-
-    Attributes:
-        meanwhile: as given.
     """
 
     def __init__(
-        self,
-        fs: Fs,
-        root: str,
-        storage: Storage,
-        counters: Counters,
-        poll_cap_s: float,
-        meanwhile: Callable[[], None],
+        self, membership: Membership, storage: Storage, root: str, counters: Counters
     ) -> None:
-        self._fs = fs
-        self._root = root
+        self._membership = membership
         self._storage = storage
+        self._root = root
         self._counters = counters
-        self._poll_cap_s = poll_cap_s
-        self.meanwhile = meanwhile
 
     def poller(self) -> Poller:
         """The sleeps of one wait."""
-        return Poller(self._fs, self._poll_cap_s)
+        return Poller(self._membership.fs, self._membership.policy.poll_cap_s)
 
-    def until(self, look: Callable[[], T | None], watch: Watch, limit_s: float = float("inf")) -> T:
-        """Look until there is something, the partner is given up, or `limit_s` is over.
+    def attend(self) -> None:
+        """See `Membership.attend`."""
+        self._membership.attend()
+
+    def until(
+        self,
+        look: Callable[[], T | None],
+        detector: FailureDetector,
+        limit_s: float = float("inf"),
+    ) -> T:
+        """Poll until there is a result, the neighbour is given up, or `limit_s` is over.
 
         Args:
             look: returns what is waited for, or None.
-            watch: judges the partner.
+            detector: judges the neighbour.
 
         Raises:
             TimeoutError: `limit_s` is over.
-            DualnetError: `watch` gave the partner up, or `meanwhile` raised it.
+            DualnetError: `detector` gave the neighbour up, or `attend` raised it.
         """
         poller = self.poller()
         try:
@@ -67,12 +66,13 @@ class Waiting:
                 result = self._look(look)
                 if result is not None:
                     return result
-                self.meanwhile()
-                error: Exception | None = watch.look()
+                self.attend()
+                error: Exception | None = detector.poll()
                 if error is None and poller.waited_s > limit_s:
                     error = TimeoutError()
                 if error is not None:
-                    # It may have come just before the partner went.
+                    # The message may have been published just before the neighbour ended: check
+                    # once more.
                     result = self._look(look)
                     if result is not None:
                         return result

@@ -1,7 +1,7 @@
-"""A half's sign of life, written every few seconds by a thread of its own.
+"""Heartbeat file of a piece, rewritten in place by a thread every few seconds.
 
-The file is made once at its full size and rewritten in place, so a full disk cannot silence a half.
-A torn read fails its HMAC and counts as "nothing new".
+The file is made once at its full size, so a full disk cannot keep a piece from beating. A torn read
+fails its HMAC and counts as "nothing new".
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from dualnet.exchange.disk.records import BadRecord, seal, unseal
 from dualnet.exchange.disk.safefile import Damaged, read_small
-from dualnet.exchange.paths import ExchangePaths
+from dualnet.exchange.paths import RunPaths
 from dualnet.fs import Fs
 
 __all__ = ["HEARTBEAT_BYTES", "Heartbeat", "Pulse", "read_pulse"]
@@ -22,7 +24,8 @@ LOGGER = logging.getLogger(__name__)
 
 HEARTBEAT_BYTES = 1024
 _LONGEST_STATE = 500
-_HURRY_S = 0.5
+# Time between two heartbeats while a neighbour needs to see soon that we are alive.
+_FAST_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -30,30 +33,34 @@ class Pulse:
     """One heartbeat.
 
     Attributes:
-        run, role, epoch: whose.
-        nonce: another one each time; that it changes proves life, whatever the clocks say.
-        progress: grows whenever the half gets something done.
+        run, piece, epoch: whose.
+        nonce: differs in every heartbeat; a change proves that the process is alive, independent of
+            clocks.
+        progress: grows whenever the piece gets something done.
         state: "starting", "running", "blocked:<errno>", "done", "stopped" or "failed: <why>".
-        seq, received: messages sent and received.
+        waits_for: the piece whose message this one waits for; "" while it works.
+        links: link name to messages sent and received. That a link is named here announces its
+            status record: nobody looks for that file before.
     """
 
     run: str
-    role: str
+    piece: str
     epoch: int
     nonce: str = ""
     progress: int = 0
     state: str = "starting"
-    seq: int = 0
-    received: int = 0
+    waits_for: str = ""
+    links: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:
-        """Whether the half said itself that it is no longer there."""
+        """Whether the piece itself wrote that it has left the run."""
         return self.state in ("done", "stopped") or self.state.startswith("failed")
 
     def seal(self, key: bytes) -> bytes:
         """The bytes of the file, always HEARTBEAT_BYTES long."""
-        return seal(key, "heartbeat", asdict(self), HEARTBEAT_BYTES).ljust(HEARTBEAT_BYTES)
+        fields = {**asdict(self), "links": dict(self.links)}
+        return seal(key, "heartbeat", fields, HEARTBEAT_BYTES).ljust(HEARTBEAT_BYTES)
 
     @classmethod
     def unseal(cls, key: bytes, data: bytes) -> Pulse:
@@ -62,32 +69,46 @@ class Pulse:
         Raises:
             BadRecord: torn, or none of this run.
         """
+        return cls.from_fields(unseal(key, "heartbeat", data, HEARTBEAT_BYTES))
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Pulse:
+        """The heartbeat with these fields of JSON.
+
+        Raises:
+            BadRecord: they are not those of one.
+        """
         try:
-            return cls(**unseal(key, "heartbeat", data, HEARTBEAT_BYTES))
-        except TypeError as error:
+            links = {name: (int(s), int(r)) for name, (s, r) in dict(fields["links"]).items()}
+            return cls(**{**fields, "links": links})
+        except (KeyError, TypeError, ValueError) as error:
             raise BadRecord(f"heartbeat record: {error}") from error
+
+    def counts(self, link: str) -> tuple[int, int]:
+        """Messages sent and received over a link."""
+        return self.links.get(link, (0, 0))
 
 
 def read_pulse(
-    fs: Fs, paths: ExchangePaths, key: bytes, run: str, role: str, epoch: int
+    fs: Fs, paths: RunPaths, key: bytes, run: str, piece: str, epoch: int
 ) -> Pulse | None:
-    """A half's last heartbeat, or None if there is none to be read now."""
+    """A piece's last heartbeat, or None if there is none to be read now."""
     try:
-        data = read_small(fs, paths.heartbeat(role, epoch), HEARTBEAT_BYTES)
+        data = read_small(fs, paths.heartbeat(piece, epoch), HEARTBEAT_BYTES)
         pulse = Pulse.unseal(key, data)
     except (OSError, Damaged, BadRecord):
         return None
-    return pulse if (pulse.run, pulse.role, pulse.epoch) == (run, role, epoch) else None
+    return pulse if (pulse.run, pulse.piece, pulse.epoch) == (run, piece, epoch) else None
 
 
 class Heartbeat:
-    """Writes one half's heartbeat; the file must exist.
+    """Writes one piece's heartbeat; the file must exist.
 
     Args:
         fs: all I/O.
         path: the file.
         key: the run's secret.
-        pulse: run, role and epoch.
+        pulse: run, piece and epoch.
         beat_s: time between two heartbeats.
         sync: bring each to stable storage.
     """
@@ -114,15 +135,28 @@ class Heartbeat:
         self._thread = thread
         thread.start()
 
-    def hurry(self, hurry: bool) -> None:
-        """Beat twice a second while the partner needs to see that we are alive."""
-        self._pause_s = min(self._beat_s, _HURRY_S) if hurry else self._beat_s
+    @property
+    def pulse(self) -> Pulse:
+        """What the next heartbeat will hold, but for its nonce."""
+        return self._pulse
+
+    def beat_fast(self, fast: bool) -> None:
+        """Beat twice a second while a neighbour needs to see soon that we are alive."""
+        self._pause_s = min(self._beat_s, _FAST_S) if fast else self._beat_s
         self._wake.set()
 
-    def note(self, seq: int, received: int) -> None:
-        """Say how far this half is; counts as progress."""
-        progress = self._pulse.progress + 1
-        self._pulse = replace(self._pulse, progress=progress, seq=seq, received=received)
+    def progress(self) -> None:
+        """Count progress."""
+        self._pulse = replace(self._pulse, progress=self._pulse.progress + 1)
+
+    def count(self, link: str, sent: int, received: int) -> None:
+        """Set the message counts of a link; counts as progress."""
+        links = {**self._pulse.links, link: (sent, received)}
+        self._pulse = replace(self._pulse, progress=self._pulse.progress + 1, links=links)
+
+    def wait_for(self, piece: str) -> None:
+        """Set whose message is waited for, "" for nobody's."""
+        self._pulse = replace(self._pulse, waits_for=piece)
 
     def set_state(self, state: str, now: bool = False) -> None:
         """Change the state; "running" after "blocked:…" and so on.
@@ -136,7 +170,7 @@ class Heartbeat:
             self.beat()
 
     def beat(self) -> None:
-        """Write one heartbeat; a failure is logged, not raised: the next one may work."""
+        """Write one heartbeat; a failure is not raised: the next one may work."""
         with self._lock:
             self._beats += 1
             pulse = replace(self._pulse, nonce=f"{self._life}.{self._beats}")
@@ -160,8 +194,7 @@ class Heartbeat:
                 return pulse.seal(self._key)
             except ValueError:
                 # Characters beyond ASCII take six bytes each; say less.
-                half = pulse.state[: len(pulse.state) // 2]
-                pulse = replace(pulse, state=half)
+                pulse = replace(pulse, state=pulse.state[: len(pulse.state) // 2])
 
     def _write(self, data: bytes) -> None:
         fd = self._fs.open(self._path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)

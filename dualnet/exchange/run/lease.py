@@ -1,4 +1,4 @@
-"""One process per role, and proof of it.
+"""One process per piece, and proof of it.
 
 Two fences. A lock on the node's own disk refuses a second copy on the same node at once; the kernel
 frees it when the process dies. For copies on different nodes, each start makes the next *generation
@@ -20,21 +20,21 @@ from dualnet.exchange.disk.publish import Publisher
 from dualnet.exchange.disk.records import BadRecord, seal, unseal
 from dualnet.exchange.disk.safefile import Damaged, read_small
 from dualnet.exchange.disk.storage import remedy
-from dualnet.exchange.files.status_record import StageRecord
-from dualnet.exchange.paths import ExchangePaths
+from dualnet.exchange.paths import RunPaths
 from dualnet.exchange.run.heartbeat import Heartbeat, Pulse, read_pulse
 from dualnet.exchange.run.host import ProcessId
 from dualnet.exchange.run.manifest import Manifest
 from dualnet.fs import Fs
 
 __all__ = [
-    "GENERATION_LIMIT", "Lease", "NodeLock", "describe_holder", "highest_epoch", "read_generation",
-    "taken",
+    "GENERATION_LIMIT", "Lease", "NodeLock", "describe_holder", "epochs", "highest_epoch",
+    "read_generation", "taken",
 ]  # fmt: skip
 
 GENERATION_LIMIT = 1024
-# How often a process looks whether it was superseded, and a starting one at the holder's heartbeat.
-_LOOK_S = 1.0
+# Time between two checks whether this process was superseded, and between two reads of the
+# heartbeat of the process that a starting one would replace.
+_POLL_S = 1.0
 # Anybody may make any name in /tmp, so that one that is taken must not keep us from working.
 _DEFAULT_FOLDERS = ("/tmp/dualnet-{uid}", *(f"/tmp/dualnet-{{uid}}-{n}" for n in range(2, 10)))
 
@@ -47,21 +47,21 @@ class NodeLock:
         folder: on the node's own disk; made if missing; "" means /tmp/dualnet-<uid>, or where
             another user has taken that name, the first of -2 to -9 behind it that is free or ours.
         run: run id in hex.
-        role: the role.
+        piece: the piece.
 
     Raises:
         Superseded: another process of this node holds it.
         StorageFailed: the folder cannot be used.
     """
 
-    def __init__(self, fs: Fs, folder: str, run: str, role: str) -> None:
+    def __init__(self, fs: Fs, folder: str, run: str, piece: str) -> None:
         self._fs = fs
         self._path = folder or _DEFAULT_FOLDERS[0].format(uid=os.geteuid())
         self._fd: int | None = None
         undo_in_children(self._leave_to_parent)
         try:
-            self._path = os.path.join(self._folder(folder), f"{run}.{role}.lock")
-            self._take(role)
+            self._path = os.path.join(self._folder(folder), f"{run}.{piece}.lock")
+            self._take(piece)
         except OSError as error:
             raise StorageFailed(
                 f"cannot lock {self._path}: {error.strerror}; set exchange.lock_dir to a folder on "
@@ -85,7 +85,7 @@ class NodeLock:
             f"exchange.lock_dir to a folder of your own on this node's disk"
         )
 
-    def _take(self, role: str) -> None:
+    def _take(self, piece: str) -> None:
         fs = self._fs
         while True:
             fd = fs.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -97,8 +97,8 @@ class NodeLock:
             except BlockingIOError:
                 fs.close(fd)
                 raise Superseded(
-                    f"another {role} of this run is running on this node (lock {self._path}); stop "
-                    f"it first, or use another run directory"
+                    f"another {piece} of this run is running on this node (lock {self._path}); "
+                    f"stop it first, or use another run directory"
                 ) from None
             except BaseException:
                 fs.close(fd)
@@ -135,7 +135,7 @@ class NodeLock:
 
 
 def read_generation(
-    fs: Fs, paths: ExchangePaths, manifest: Manifest, role: str, epoch: int
+    fs: Fs, paths: RunPaths, manifest: Manifest, piece: str, epoch: int
 ) -> ProcessId | None:
     """The process behind a generation file; None if the file does not say it credibly.
 
@@ -143,107 +143,108 @@ def read_generation(
         OSError: from the file system; FileNotFoundError if there is no such generation.
     """
     try:
-        data = read_small(fs, paths.generation(role, epoch), GENERATION_LIMIT)
+        data = read_small(fs, paths.generation(piece, epoch), GENERATION_LIMIT)
         fields = unseal(manifest.key, "generation", data, GENERATION_LIMIT)
     except (Damaged, BadRecord):
         return None
-    named = (fields.get("run"), fields.get("role"), fields.get("epoch"))
-    if named != (manifest.run_id.hex(), role, epoch):
+    named = (fields.get("run"), fields.get("piece"), fields.get("epoch"))
+    if named != (manifest.run_id.hex(), piece, epoch):
         return None
     return ProcessId.from_fields(fields)
 
 
 def describe_holder(holder: ProcessId | None) -> str:
-    """The process behind a generation, for messages; `read_generation` says None if none can."""
+    """The process behind a generation, for messages; None is one that cannot be identified."""
     return str(holder) if holder is not None else "a process that cannot be identified"
 
 
-def taken(role: str, epoch: int, holder: ProcessId | None) -> Superseded:
-    """The error of whoever finds a role's latest process alive."""
+def taken(piece: str, epoch: int, holder: ProcessId | None) -> Superseded:
+    """The error of whoever finds a piece's latest process alive."""
     return Superseded(
-        f"{role} of this run is running already: {describe_holder(holder)}, epoch {epoch}; stop it "
-        "first, or use another run directory"
+        f"{piece} of this run is running already: {describe_holder(holder)}, epoch {epoch}; stop "
+        "it first, or use another run directory"
     )
 
 
 class Lease:
-    """The right to be `role` in a run, with its epoch; made by `Lease.take`.
+    """The right to be `piece` in a run, with its epoch; made by `Lease.take`.
 
     Attributes:
         epoch: the fencing token.
     """
 
-    def __init__(self, fs: Fs, paths: ExchangePaths, role: str, epoch: int) -> None:
+    def __init__(self, fs: Fs, paths: RunPaths, piece: str, epoch: int) -> None:
         self._fs = fs
         self._paths = paths
-        self._role = role
+        self._piece = piece
         self.epoch = epoch
-        self._looked_s = fs.monotonic()
+        self._checked_s = fs.monotonic()
 
     @classmethod
     def take(
         cls,
         fs: Fs,
-        paths: ExchangePaths,
+        paths: RunPaths,
         manifest: Manifest,
-        role: str,
+        piece: str,
         process: ProcessId,
         dead_after_s: float,
         on_wait: Callable[[str], None] = lambda text: None,
     ) -> Lease:
-        """Become the next generation of `role`.
+        """Become the next generation of `piece`.
 
         The holder before must have left or be dead: provably, if it ran on this machine, or because
-        its heartbeat stands still for `dead_after_s` on our clock.
+        its heartbeat is unchanged for `dead_after_s` on our clock.
 
         Args:
             on_wait: told what is waited for.
 
         Raises:
-            Superseded: the role is taken.
+            Superseded: the piece is taken.
             StorageFailed: the directory cannot be read or written.
         """
         while True:
             try:
-                epoch = highest_epoch(fs, paths, role)
+                epoch = highest_epoch(fs, paths, piece)
                 if epoch:
-                    _await_end(fs, paths, manifest, role, epoch, process, dead_after_s, on_wait)
-                if _create(fs, paths, manifest, role, epoch + 1, process):
-                    return cls(fs, paths, role, epoch + 1)
+                    _await_end(fs, paths, manifest, piece, epoch, process, dead_after_s, on_wait)
+                if _create(fs, paths, manifest, piece, epoch + 1, process):
+                    return cls(fs, paths, piece, epoch + 1)
             except OSError as error:
                 code = errno.errorcode.get(error.errno or 0, "EIO")
                 raise StorageFailed(
-                    f"cannot become {role} in {paths.root}: {code} ({error.strerror}); "
+                    f"cannot become {piece} in {paths.root}: {code} ({error.strerror}); "
                     f"{remedy(error)}"
                 ) from error
-            # Another copy was faster. Look at it: if it is alive, it stays.
+            # Another process created this generation first: retry, which raises Superseded if it
+            # is alive.
 
     def check(self, now: bool = False) -> None:
-        """Look, at most once a second, whether a successor has come.
+        """Check, at most once a second, whether a successor has started.
 
         Args:
-            now: look in any case.
+            now: check in any case.
 
         Raises:
             Superseded: it has.
             StorageFailed: the directory was removed, or another one put in its place.
         """
         time_s = self._fs.monotonic()
-        if not now and time_s - self._looked_s < _LOOK_S:
+        if not now and time_s - self._checked_s < _POLL_S:
             return
-        self._looked_s = time_s
+        self._checked_s = time_s
         try:
             _refresh(self._fs, self._paths.root)
-            if _exists(self._fs, self._paths.generation(self._role, self.epoch + 1)):
+            if _exists(self._fs, self._paths.generation(self._piece, self.epoch + 1)):
                 raise Superseded(
-                    f"{self._role}: epoch {self.epoch + 1} has taken over from this process (epoch "
-                    f"{self.epoch}); nothing to do, the run goes on without it"
+                    f"{self._piece}: epoch {self.epoch + 1} has taken over from this process "
+                    f"(epoch {self.epoch}); nothing to do, the run goes on without it"
                 )
-            if not _exists(self._fs, self._paths.generation(self._role, self.epoch)):
+            if not _exists(self._fs, self._paths.generation(self._piece, self.epoch)):
                 raise FileNotFoundError(errno.ENOENT, "generation file")
         except (FileNotFoundError, NotADirectoryError) as error:
             raise StorageFailed(
-                f"{self._paths.root}: removed or replaced while {self._role} was running; restore "
+                f"{self._paths.root}: removed or replaced while {self._piece} was running; restore "
                 f"it and start again"
             ) from error
         except OSError:
@@ -263,88 +264,97 @@ def _exists(fs: Fs, path: str) -> bool:
     return True
 
 
-def highest_epoch(fs: Fs, paths: ExchangePaths, role: str) -> int:
-    """How often a role has been started, 0 for never.
+def highest_epoch(fs: Fs, paths: RunPaths, piece: str) -> int:
+    """How often a piece has been started, 0 for never.
+
+    Raises:
+        OSError: from the file system; FileNotFoundError if there is no exchange directory.
+    """
+    return epochs(fs, paths).get(piece, 0)
+
+
+def epochs(fs: Fs, paths: RunPaths) -> dict[str, int]:
+    """Pieces that have been started, and how often.
 
     Raises:
         OSError: from the file system; FileNotFoundError if there is no exchange directory.
     """
     _refresh(fs, paths.root)
-    found = [paths.parse_generation(name) for name in fs.listdir(paths.root)]
-    return max((entry[1] for entry in found if entry and entry[0] == role), default=0)
+    found = [entry for entry in map(paths.parse_generation, fs.listdir(paths.root)) if entry]
+    return dict(sorted(found))
 
 
 def _await_end(
     fs: Fs,
-    paths: ExchangePaths,
+    paths: RunPaths,
     manifest: Manifest,
-    role: str,
+    piece: str,
     epoch: int,
     process: ProcessId,
     dead_after_s: float,
     on_wait: Callable[[str], None],
 ) -> None:
     """Return when the holder of `epoch` is gone; raise Superseded if it is not."""
-    holder = read_generation(fs, paths, manifest, role, epoch)
+    holder = read_generation(fs, paths, manifest, piece, epoch)
     alive = holder.alive(process) if holder is not None else None
     if alive is False:
         return
     run = manifest.run_id.hex()
-    first = read_pulse(fs, paths, manifest.key, run, role, epoch)
+    first = read_pulse(fs, paths, manifest.key, run, piece, epoch)
     if first is not None and first.ended:
         return
     if alive:
-        raise taken(role, epoch, holder)
+        raise taken(piece, epoch, holder)
     who = describe_holder(holder)
-    on_wait(f"{role} epoch {epoch} ({who}) may be alive; watching its heartbeat {dead_after_s:g} s")
-    # Only the time between our looks counts: while we or the server stood still, so did its
-    # heartbeat.
-    still_s = 0.0
-    while still_s < dead_after_s:
+    on_wait(
+        f"{piece} epoch {epoch} ({who}) may be alive; watching its heartbeat {dead_after_s:g} s"
+    )
+    # Count at most two poll intervals per poll: if this process or the server was suspended, the
+    # missing heartbeat proves nothing.
+    unchanged_s = 0.0
+    while unchanged_s < dead_after_s:
         before_s = fs.monotonic()
-        fs.sleep(min(_LOOK_S, dead_after_s / 4))
+        fs.sleep(min(_POLL_S, dead_after_s / 4))
         _refresh(fs, paths.root)
-        pulse = read_pulse(fs, paths, manifest.key, run, role, epoch)
+        pulse = read_pulse(fs, paths, manifest.key, run, piece, epoch)
         if pulse is not None and pulse.ended:
             return
         if pulse is not None and (first is None or pulse.nonce != first.nonce):
-            raise taken(role, epoch, holder)
-        still_s += min(fs.monotonic() - before_s, 2 * _LOOK_S)
+            raise taken(piece, epoch, holder)
+        unchanged_s += min(fs.monotonic() - before_s, 2 * _POLL_S)
 
 
 def _create(
     fs: Fs,
-    paths: ExchangePaths,
+    paths: RunPaths,
     manifest: Manifest,
-    role: str,
+    piece: str,
     epoch: int,
     process: ProcessId,
 ) -> bool:
     """Make the files of a new epoch, the generation file last; False if another copy did."""
     run = manifest.run_id.hex()
     # Unchanged until the generation file exists, and made only if absent: whichever of several
-    # competitors makes these two, they are the same, and no late loser can overwrite the winner's.
-    initial_pulse = Pulse(run, role, epoch).seal(manifest.key)
-    initial_stage = StageRecord(run, role, epoch).seal(manifest.key)
-    fields = {"run": run, "role": role, "epoch": epoch, "nonce": fs.random(8).hex()}
+    # competitors makes it, it is the same, and no late loser can overwrite the winner's.
+    initial_pulse = Pulse(run, piece, epoch).seal(manifest.key)
+    fields = {"run": run, "piece": piece, "epoch": epoch, "nonce": fs.random(8).hex()}
     content = seal(manifest.key, "generation", {**process.fields(), **fields}, GENERATION_LIMIT)
-    publisher = Publisher(fs, paths, role, epoch)
+    publisher = Publisher(fs, paths, piece, epoch)
     try:
-        publisher.create(paths.heartbeat(role, epoch), initial_pulse)
-        publisher.create(paths.stage(role, epoch), initial_stage)
-        return publisher.create(paths.generation(role, epoch), content)
+        publisher.create(paths.heartbeat(piece, epoch), initial_pulse)
+        return publisher.create(paths.generation(piece, epoch), content)
     except FileNotFoundError:
         if _exists(fs, paths.root):
             return False  # the winner has cleaned our temporary file away
         raise
     except OSError as error:
         try:
-            ours = read_small(fs, paths.generation(role, epoch), GENERATION_LIMIT) == content
+            ours = read_small(fs, paths.generation(piece, epoch), GENERATION_LIMIT) == content
         except (OSError, Damaged):
             ours = False
         if ours:
-            # We hold the role but cannot go on: say so, or the next start would wait for us.
-            path = paths.heartbeat(role, epoch)
-            pulse = Pulse(run, role, epoch)
+            # We hold the lease but cannot continue: say so, or the next start would wait for us.
+            path = paths.heartbeat(piece, epoch)
+            pulse = Pulse(run, piece, epoch)
             Heartbeat(fs, path, manifest.key, pulse, 1.0, sync=False).close(f"failed: {error}")
         raise

@@ -1,7 +1,7 @@
-"""What is run in this directory: agreed before anything else is written.
+"""Run manifest: run id, secret and configuration hash.
 
-Whichever half starts first makes the exchange directory, the run's secret and the manifest; the
-other half, and every later start, compares and refuses if anything differs.
+Written by the piece that starts first, compared by every later start, which refuses before it
+writes anything if something differs.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from dataclasses import dataclass
 from typing import Any, Callable, TypeVar
 
 from dualnet.errors import ManifestMismatch, StorageFailed
-from dualnet.exchange.disk.publish import Publisher
+from dualnet.exchange.disk.publish import Publisher, make_folder
 from dualnet.exchange.disk.records import mac
 from dualnet.exchange.disk.safefile import Damaged, read_small
 from dualnet.exchange.disk.storage import remedy
-from dualnet.exchange.paths import ExchangePaths
+from dualnet.exchange.paths import RunPaths
 from dualnet.fs import Fs
 
 __all__ = ["PROTOCOL_VERSION", "Manifest", "join_run", "make_key", "read_key", "read_manifest"]
 
 T = TypeVar("T")
 
-PROTOCOL_VERSION = 2
+#: 3: a folder for each link (2: one flat folder for net1 and net2).
+PROTOCOL_VERSION = 3
 MANIFEST_LIMIT = 1 << 20
 _SECRET_BYTES = 32
 # The secret, 64 hexadecimal digits and a newline.
@@ -43,7 +44,7 @@ class Manifest:
     Attributes:
         run_id: 16 random bytes.
         key: the run's secret, 32 random bytes.
-        identity: what both halves must agree on.
+        identity: what all pieces must agree on.
     """
 
     run_id: bytes
@@ -51,14 +52,14 @@ class Manifest:
     identity: dict[str, Any]
 
 
-def join_run(fs: Fs, paths: ExchangePaths, role: str, identity: dict[str, Any]) -> Manifest:
+def join_run(fs: Fs, paths: RunPaths, piece: str, identity: dict[str, Any]) -> Manifest:
     """Make the exchange directory, or join the run that it holds.
 
     Args:
         fs: all I/O.
         paths: the exchange directory; its parent must exist.
-        role: who asks.
-        identity: what both halves must agree on: JSON-able, for example the configuration's hash.
+        piece: who asks.
+        identity: what all pieces must agree on: JSON-able, for example the configuration's hash.
 
     Raises:
         ManifestMismatch: the directory holds a run of another identity or protocol version.
@@ -66,12 +67,12 @@ def join_run(fs: Fs, paths: ExchangePaths, role: str, identity: dict[str, Any]) 
     """
     canonical = json.loads(json.dumps(identity, sort_keys=True))
     try:
-        return _again_if_gone(lambda: _join(fs, paths, role, canonical))
+        return _again_if_gone(lambda: _join(fs, paths, piece, canonical))
     except OSError as error:
         raise _not_prepared(paths, error) from error
 
 
-def make_key(fs: Fs, paths: ExchangePaths, role: str) -> bytes:
+def make_key(fs: Fs, paths: RunPaths, piece: str) -> bytes:
     """The run's secret, made with its directory where there is none; arguments as of `join_run`.
 
     Raises:
@@ -81,19 +82,19 @@ def make_key(fs: Fs, paths: ExchangePaths, role: str) -> bytes:
     """
     is_new = not os.path.lexists(paths.root)
     try:
-        return _again_if_gone(lambda: _make_key(fs, paths, role))
+        return _again_if_gone(lambda: _make_key(fs, paths, piece))
     except OSError as error:
         if is_new:
             try:
                 os.rmdir(paths.root)
             except OSError:
-                pass  # the other half uses it already
+                pass  # another piece uses it already
         if error.errno in _NO_LINKS:
             raise _not_prepared(paths, error) from error
         raise
 
 
-def _not_prepared(paths: ExchangePaths, error: OSError) -> StorageFailed:
+def _not_prepared(paths: RunPaths, error: OSError) -> StorageFailed:
     code = errno.errorcode.get(error.errno or 0, "EIO")
     is_linkless = error.errno in _NO_LINKS
     hint = "the exchange needs a file system with hard links" if is_linkless else remedy(error)
@@ -104,32 +105,29 @@ def _again_if_gone(attempt: Callable[[], T]) -> T:
     try:
         return attempt()
     except FileNotFoundError:
-        # Another copy of this role was faster, and has cleaned our temporary file away: by now
+        # Another copy of this piece was faster, and has cleaned our temporary file away: by now
         # there is a run to join. If the directory itself is gone, this fails once more.
         return attempt()
 
 
-def _make_key(fs: Fs, paths: ExchangePaths, role: str) -> bytes:
-    try:
-        fs.mkdir(paths.root, 0o700)
-    except FileExistsError:
-        _check_directory(fs, paths.root)
+def _make_key(fs: Fs, paths: RunPaths, piece: str) -> bytes:
+    make_folder(fs, paths.root)
     key = read_key(fs, paths)
     if key is None:
         secret = fs.random(_SECRET_BYTES).hex().encode("ascii") + b"\n"
-        Publisher(fs, paths, role).create(paths.secret, secret)
+        Publisher(fs, paths, piece).create(paths.secret, secret)
         key = read_key(fs, paths)
         if key is None:
             raise StorageFailed(f"{paths.secret}: vanished as soon as it was made")
     return key
 
 
-def _join(fs: Fs, paths: ExchangePaths, role: str, identity: dict[str, Any]) -> Manifest:
-    key = _make_key(fs, paths, role)
+def _join(fs: Fs, paths: RunPaths, piece: str, identity: dict[str, Any]) -> Manifest:
+    key = _make_key(fs, paths, piece)
     manifest = read_manifest(fs, paths, key)
     if manifest is None:
         content = _compose(fs.random(16).hex(), identity, key)
-        Publisher(fs, paths, role).create(paths.manifest, content)
+        Publisher(fs, paths, piece).create(paths.manifest, content)
         manifest = read_manifest(fs, paths, key)
         if manifest is None:
             raise StorageFailed(f"{paths.manifest}: vanished as soon as it was made")
@@ -137,22 +135,7 @@ def _join(fs: Fs, paths: ExchangePaths, role: str, identity: dict[str, Any]) -> 
     return manifest
 
 
-def _check_directory(fs: Fs, root: str) -> None:
-    status = fs.lstat(root)
-    if not stat.S_ISDIR(status.st_mode):
-        raise StorageFailed(f"{root}: not a directory; remove it or choose another run directory")
-    if status.st_uid != os.geteuid():
-        raise StorageFailed(
-            f"{root}: belongs to user {status.st_uid}, this is user {os.geteuid()}; choose another "
-            f"run directory"
-        )
-    if status.st_mode & 0o022:
-        raise StorageFailed(
-            f"{root}: mode {stat.S_IMODE(status.st_mode):04o} lets others write; chmod 700 it"
-        )
-
-
-def read_key(fs: Fs, paths: ExchangePaths) -> bytes | None:
+def read_key(fs: Fs, paths: RunPaths) -> bytes | None:
     """The run's secret, or None if there is none yet.
 
     Raises:
@@ -183,7 +166,7 @@ def _canonical(fields: dict[str, Any]) -> bytes:
     return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 
-def read_manifest(fs: Fs, paths: ExchangePaths, key: bytes) -> Manifest | None:
+def read_manifest(fs: Fs, paths: RunPaths, key: bytes) -> Manifest | None:
     """The run's manifest, or None if there is none yet.
 
     Raises:
@@ -206,12 +189,13 @@ def read_manifest(fs: Fs, paths: ExchangePaths, key: bytes) -> Manifest | None:
     if protocol != PROTOCOL_VERSION:
         raise ManifestMismatch(
             f"{paths.manifest}: exchange protocol {protocol}, this program speaks "
-            f"{PROTOCOL_VERSION}; run both halves with one version of dualnet"
+            f"{PROTOCOL_VERSION}; run all pieces with the version of dualnet that began this run, "
+            f"or choose another run directory"
         )
     return Manifest(bytes.fromhex(fields["run_id"]), key, fields["identity"])
 
 
-def _compare(paths: ExchangePaths, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+def _compare(paths: RunPaths, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
     differing = [
         f"{name} is {theirs.get(name)!r} there and {ours.get(name)!r} here"
         for name in sorted(set(theirs) | set(ours))
@@ -220,5 +204,5 @@ def _compare(paths: ExchangePaths, theirs: dict[str, Any], ours: dict[str, Any])
     if differing:
         raise ManifestMismatch(
             f"{paths.manifest}: another run: {'; '.join(differing)}; use the same configuration "
-            f"for both halves, or a new run directory"
+            f"for all pieces, or a new run directory"
         )

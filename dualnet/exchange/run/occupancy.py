@@ -1,8 +1,8 @@
-"""Is a run's directory in use? Found out from outside, before anything there is touched.
+"""Is a run's directory in use? Checked from outside, before anything there is touched.
 
-The halves themselves are kept apart by their leases (lease.py). Who starts both, or trains without
-an exchange, asks here first: a start that will be refused must not have written over the output of
-those that run.
+The copies of one piece are kept apart by their leases (lease.py). Who starts all pieces, or trains
+without an exchange, asks here first: a start that will be refused must not have written over the
+output of those that run.
 """
 
 from __future__ import annotations
@@ -15,21 +15,20 @@ from contextlib import contextmanager
 from typing import Optional
 
 from dualnet.errors import StorageFailed
-from dualnet.exchange.channel import ROLES
 from dualnet.exchange.disk.storage import remedy, wait_for_room
-from dualnet.exchange.paths import ExchangePaths
+from dualnet.exchange.paths import RunPaths
 from dualnet.exchange.run.heartbeat import read_pulse
 from dualnet.exchange.run.host import ProcessId
-from dualnet.exchange.run.lease import NodeLock, highest_epoch, read_generation, taken
+from dualnet.exchange.run.lease import NodeLock, epochs, highest_epoch, read_generation, taken
 from dualnet.exchange.run.manifest import Manifest, read_key, read_manifest
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.fs import SYSTEM, Fs
 
 __all__ = ["check_vacant", "sole"]
 
-# So many heartbeats a half elsewhere may leave out and count as alive.
+# A piece elsewhere may miss so many heartbeats and still count as alive.
 _BEATS = 3
-#: Role to its latest epoch and the process behind that.
+#: Piece to its latest epoch and the process behind that.
 Doubtful = dict[str, tuple[int, Optional[ProcessId]]]
 
 
@@ -60,32 +59,32 @@ def sole(run_dir: str, what: str, settings: ExchangeSettings, fs: Fs = SYSTEM) -
 def check_vacant(
     run_dir: str,
     settings: ExchangeSettings,
-    roles: Sequence[str] = ROLES,
+    pieces: Sequence[str] | None = None,
     fs: Fs = SYSTEM,
     process: ProcessId | None = None,
 ) -> None:
-    """Look whether any of the roles is taken; nothing is written.
+    """Check whether any of the pieces is taken; nothing is written.
 
     What this machine can tell, it tells at once; for a process elsewhere it watches the heartbeat.
-    One that stands still for three beats may be dead: whoever wants to follow it finds that out.
+    One that is unchanged for three beats may be dead: whoever takes its place finds that out.
 
     Args:
         run_dir: The run's directory.
-        settings: `dead_after_s`, and how often halves beat.
-        roles: Whom to look for.
+        settings: `dead_after_s`, and how often pieces beat.
+        pieces: Which to check; default all that were ever started here.
         fs: All I/O.
-        process: Who we are.
+        process: This process.
 
     Raises:
-        Superseded: A role is taken.
+        Superseded: A piece is taken.
         StorageFailed, ManifestMismatch: The directory cannot be read, or is damaged.
     """
-    paths = ExchangePaths.of_run(run_dir)
+    paths = RunPaths.of_run(run_dir)
     try:
         key = read_key(fs, paths)
         manifest = read_manifest(fs, paths, key) if key is not None else None
         if manifest is not None:
-            doubtful = _taken_or_doubtful(fs, paths, manifest, roles, process)
+            doubtful = _taken_or_doubtful(fs, paths, manifest, pieces, process)
             _watch(fs, paths, manifest, doubtful, settings)
     except FileNotFoundError:
         return  # nobody has been here
@@ -98,31 +97,30 @@ def check_vacant(
 
 def _taken_or_doubtful(
     fs: Fs,
-    paths: ExchangePaths,
+    paths: RunPaths,
     manifest: Manifest,
-    roles: Sequence[str],
+    pieces: Sequence[str] | None,
     process: ProcessId | None,
 ) -> Doubtful:
-    """Those whose life cannot be told from here."""
+    """Those of which this machine cannot tell whether they are alive."""
     doubtful: Doubtful = {}
-    for role in roles:
-        epoch = highest_epoch(fs, paths, role)
-        if not epoch:
+    for piece, epoch in epochs(fs, paths).items():
+        if pieces is not None and piece not in pieces:
             continue
-        holder = read_generation(fs, paths, manifest, role, epoch)
+        holder = read_generation(fs, paths, manifest, piece, epoch)
         alive = holder.alive(process or ProcessId.current()) if holder is not None else None
-        pulse = read_pulse(fs, paths, manifest.key, manifest.run_id.hex(), role, epoch)
+        pulse = read_pulse(fs, paths, manifest.key, manifest.run_id.hex(), piece, epoch)
         if alive is False or (pulse is not None and pulse.ended):
             continue
         if alive:
-            raise taken(role, epoch, holder)
-        doubtful[role] = (epoch, holder)
+            raise taken(piece, epoch, holder)
+        doubtful[piece] = (epoch, holder)
     return doubtful
 
 
 def _watch(
     fs: Fs,
-    paths: ExchangePaths,
+    paths: RunPaths,
     manifest: Manifest,
     doubtful: Doubtful,
     settings: ExchangeSettings,
@@ -131,13 +129,13 @@ def _watch(
     first: dict[str, str] = {}
     until_s = fs.monotonic() + min(settings.dead_after_s, _BEATS * settings.beat_s)
     while doubtful:
-        for role, (epoch, holder) in list(doubtful.items()):
-            highest_epoch(fs, paths, role)  # makes an NFS client ask the server
-            pulse = read_pulse(fs, paths, manifest.key, run, role, epoch)
+        for piece, (epoch, holder) in list(doubtful.items()):
+            highest_epoch(fs, paths, piece)  # makes an NFS client ask the server
+            pulse = read_pulse(fs, paths, manifest.key, run, piece, epoch)
             if pulse is not None and pulse.ended:
-                del doubtful[role]
-            elif pulse is not None and first.setdefault(role, pulse.nonce) != pulse.nonce:
-                raise taken(role, epoch, holder)
+                del doubtful[piece]
+            elif pulse is not None and first.setdefault(piece, pulse.nonce) != pulse.nonce:
+                raise taken(piece, epoch, holder)
         if not doubtful or fs.monotonic() >= until_s:
             return
         fs.sleep(min(1.0, settings.beat_s / 4))

@@ -1,8 +1,11 @@
-"""Where net1 listens, and how net2 finds out.
+"""Where the lower end of a link listens, and how the upper end finds out.
 
-Without `exchange.address`, net1 takes any free port and leaves a sealed record of it in the
-exchange directory, one for each start. With an address, net2 needs no directory in common with net1
-but the run's secret.
+Without `exchange.address`, the lower end takes any free port and leaves a sealed record of it in
+the link's folder, one for each start. With an address, the upper end needs no directory in common
+with it but the run's secret.
+
+A chain of several links has an address for each, in the order of the links, separated by commas:
+"node1:29400,node2:29400" are those of net1, which net2 calls, and of net2, which net3 calls.
 """
 
 from __future__ import annotations
@@ -16,17 +19,18 @@ from dualnet.errors import ConfigError, StorageFailed
 from dualnet.exchange.disk.publish import Publisher
 from dualnet.exchange.disk.records import BadRecord, seal, unseal
 from dualnet.exchange.disk.safefile import Damaged, read_small
-from dualnet.exchange.paths import ExchangePaths
+from dualnet.exchange.link import Link
 from dualnet.exchange.run.host import ProcessId
-from dualnet.exchange.run.manifest import Manifest
-from dualnet.fs import Fs
+from dualnet.exchange.run.lease import highest_epoch
+from dualnet.exchange.run.membership import Membership
 
-__all__ = ["Address", "find_addresses", "listen", "parse_address", "publish_address"]
+__all__ = ["Address", "address_of", "find_addresses", "listen", "parse_address", "publish_address"]
 
 _LIMIT = 4096
-# Calls that the system keeps until we take them: strangers' among them.
+# Calls that the system queues until we accept them, strangers' among them.
 _BACKLOG = 1024
-# A network of the documentation (RFC 5737): asking for the way there sends nothing.
+# Documentation address (RFC 5737). Connecting a UDP socket to it sends nothing but selects the
+# outgoing interface.
 _ANYWHERE = ("192.0.2.1", 9)
 
 
@@ -41,8 +45,25 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def address_of(link: Link, setting: str) -> Address | None:
+    """The address of a link that `exchange.address` names, None where it is empty.
+
+    Raises:
+        ConfigError: it names none for this link, or what it names is no address.
+    """
+    if not setting:
+        return None
+    listed = [text.strip() for text in setting.split(",")]
+    if link.index >= len(listed):
+        raise ConfigError(
+            f"exchange.address: {setting!r} names {len(listed)} address(es), and none for link "
+            f"{link.name}; name one for each link, in order, separated by commas, or none at all"
+        )
+    return parse_address(listed[link.index])
+
+
 def parse_address(text: str) -> Address:
-    """The address that `exchange.address` names.
+    """An address as `exchange.address` has it.
 
     Raises:
         ConfigError: it names none.
@@ -56,59 +77,59 @@ def parse_address(text: str) -> Address:
     return Address(host, int(port))
 
 
-def listen(address: str) -> socket.socket:
-    """A socket that listens at an address, "" at any free port of all interfaces.
+def listen(piece: str, address: Address | None) -> socket.socket:
+    """A socket that listens at an address, or at any free port of all interfaces.
 
     Raises:
         StorageFailed: nobody can listen there.
     """
-    where = parse_address(address) if address else Address("", 0)
+    where = address or Address("", 0)
     family = socket.AF_INET6 if ":" in where.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # A half that is started again takes the port that its predecessor has just left.
+        # A piece that is started again takes the port that its predecessor has just left.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((where.host, where.port))
         sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
         raise StorageFailed(
-            f"net1 cannot listen at {address or 'any port'}: {error.strerror or error}; set "
-            "exchange.address to an address of net1's node and a port that is free"
+            f"{piece} cannot listen at {address or 'any port'}: {error.strerror or error}; set "
+            f"exchange.address to an address of {piece}'s node and a port that is free"
         ) from error
     return sock
 
 
-def publish_address(
-    fs: Fs, paths: ExchangePaths, manifest: Manifest, role: str, epoch: int, port: int
-) -> None:
+def publish_address(membership: Membership, link: Link, port: int) -> None:
     """Leave a record of where this process listens.
 
     Raises:
         OSError: from the file system.
     """
+    piece, epoch, fs = membership.piece, membership.epoch, membership.fs
+    paths = membership.paths.link(link)
     fields: dict[str, Any] = {
-        "run": manifest.run_id.hex(),
-        "role": role,
+        "run": membership.run_id,
+        "piece": piece,
         "epoch": epoch,
         "boot_id": ProcessId.current().boot_id,
         "hosts": _own_names(),
         "port": port,
     }
-    content = seal(manifest.key, "address", fields, _LIMIT)
-    Publisher(fs, paths, role, epoch).replace(paths.address(role, epoch), content, sync=True)
+    content = seal(membership.manifest.key, link.kind("address"), fields, _LIMIT)
+    Publisher(fs, paths, piece, epoch).replace(paths.address(piece, epoch), content, sync=True)
 
 
-def find_addresses(fs: Fs, paths: ExchangePaths, manifest: Manifest, role: str) -> list[Address]:
-    """Where the latest start of `role` may be reached, best first; [] if that is not known yet."""
+def find_addresses(membership: Membership, link: Link) -> list[Address]:
+    """Where the latest start of the lower end may be reached, best first; [] if not known yet."""
+    fs, piece, paths = membership.fs, link.lower, membership.paths.link(link)
     try:
-        # Opening the directory makes an NFS client ask the server what is in it now.
+        epoch = highest_epoch(fs, membership.paths, piece)
+        # Opening the folder makes an NFS client ask the server what is in it now.
         fs.close(fs.open(paths.root, os.O_RDONLY | os.O_DIRECTORY))
-        found = [paths.parse_generation(name) for name in fs.listdir(paths.root)]
-        epoch = max((entry[1] for entry in found if entry and entry[0] == role), default=0)
-        data = read_small(fs, paths.address(role, epoch), _LIMIT)
-        fields = unseal(manifest.key, "address", data, _LIMIT)
-        if (fields["run"], fields["role"]) != (manifest.run_id.hex(), role):
+        data = read_small(fs, paths.address(piece, epoch), _LIMIT)
+        fields = unseal(membership.manifest.key, link.kind("address"), data, _LIMIT)
+        if (fields["run"], fields["piece"]) != (membership.run_id, piece):
             return []
         hosts = [str(host) for host in fields["hosts"]]
         if fields["boot_id"] and fields["boot_id"] == ProcessId.current().boot_id:
@@ -119,13 +140,13 @@ def find_addresses(fs: Fs, paths: ExchangePaths, manifest: Manifest, role: str) 
 
 
 def _own_names() -> list[str]:
-    """How others may reach this machine: the number that it uses towards others, and its name."""
+    """How others may reach this machine: the address of its outgoing interface, and its name."""
     names = []
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect(_ANYWHERE)
             names.append(str(probe.getsockname()[0]))
     except OSError:
-        pass  # no way to anywhere
+        pass  # no network
     names.append(socket.gethostname())
     return names

@@ -1,301 +1,296 @@
-"""What a training loop sees of the exchange over TCP."""
+"""What a training loop sees of a link over TCP."""
 
 from __future__ import annotations
 
 import socket
 from dataclasses import replace
+from functools import partial
 from typing import Any, Callable
 
 import numpy as np
 
-from dualnet.errors import ManifestMismatch, UsageError
+from dualnet.errors import ManifestMismatch
 from dualnet.exchange.channel import Message
-from dualnet.exchange.files.end import Member
+from dualnet.exchange.files.end import End
+from dualnet.exchange.files.hello import seal_hello
 from dualnet.exchange.files.layout import MessageLayout
-from dualnet.exchange.files.neighbour import Watch
-from dualnet.exchange.files.outbox import check_size
-from dualnet.exchange.files.retention import Passage, find_messages, message_bytes
-from dualnet.exchange.run.hello import seal_hello
-from dualnet.exchange.run.host import ProcessId
+from dualnet.exchange.files.retention import CheckpointMark, find_messages, message_bytes
+from dualnet.exchange.link import Link
 from dualnet.exchange.run.lease import highest_epoch
+from dualnet.exchange.run.membership import Membership
+from dualnet.exchange.run.watch import FailureDetector
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.tcp.address import (
     Address,
+    address_of,
     find_addresses,
     listen,
-    parse_address,
     publish_address,
 )
 from dualnet.exchange.tcp.arrivals import Arrival
-from dualnet.exchange.tcp.dial import Dialer, Link, Listener
+from dualnet.exchange.tcp.dial import Connector, Dialer, Listener
 from dualnet.exchange.tcp.frames import Keys, SocketConnection
 from dualnet.exchange.tcp.message import layout_digest
-from dualnet.exchange.tcp.message_files import Shelf
-from dualnet.exchange.tcp.neighbour import RemoteHalf
+from dualnet.exchange.tcp.message_files import MessageFiles
+from dualnet.exchange.tcp.neighbour import TcpNeighbour
 from dualnet.exchange.tcp.store import Store
 from dualnet.exchange.tcp.waiting import Waiting
 from dualnet.exchange.tcp.wire import Wire
-from dualnet.fs import Fs
 
 __all__ = ["TcpChannel"]
 
-# Time between two looks for the partner's files, and between two stage records for `status`.
-_LOOK_S = 0.5
+# Time between two searches for the neighbour's files, and between two status records for `status`.
+_POLL_S = 0.5
 _SHOW_S = 1.0
-#: Sent, not yet arrived and only in memory: more makes the sender wait.
+#: Bytes sent, not yet arrived and only in memory, at which the sender waits.
 _UNDER_WAY_BYTES = 256 << 20
 
 
-class TcpChannel(Member):
-    """One half's end of an exchange over TCP; opening it joins the run and takes the role.
+class TcpChannel(End):
+    """One end of a link over TCP: the lower end listens, the upper end calls.
 
     Args:
-        role: "net1", which listens, or "net2", which calls.
-        run_dir: an existing folder.
-        settings: waits and care.
-        identity: JSON-able; what both halves must agree on.
-        fs: all I/O on files, and the clock.
-        process: who we are.
-        addresses: where net2 calls; default: `exchange.address`, or what net1 left in the folder.
+        membership: this process in its run.
+        link: the link; this piece is at one of its ends.
+        settings: timeouts, retention, digest and dtypes.
+        addresses: where the upper end calls; default: `exchange.address`, or what the lower end has
+            left in the link's folder.
 
     Raises:
-        UsageError: no such role or folder.
-        ConfigError: `exchange.address` is none.
-        ManifestMismatch: the directory holds another run.
-        Superseded: the role is taken.
-        StorageFailed: the directory cannot be used, or nobody can listen at the address.
+        UsageError: this piece is at neither end.
+        ConfigError: `exchange.address` has none for this link.
+        StorageFailed: the link's folder cannot be used, or nobody can listen at the address.
     """
 
-    #: How long `close` waits for the thread that makes connections.
+    #: How long `disconnect` waits for the thread that makes connections.
     join_s = 3.0
 
     def __init__(
         self,
-        role: str,
-        run_dir: str,
+        membership: Membership,
+        link: Link,
         settings: ExchangeSettings,
-        identity: dict[str, Any],
-        fs: Fs | None = None,
-        process: ProcessId | None = None,
         addresses: Callable[[], list[Address]] | None = None,
     ) -> None:
-        if settings.address:
-            parse_address(settings.address)
-        super().__init__(role, run_dir, settings, identity, fs, process)
-        fs, manifest = self._fs, self._manifest
-        limit = settings.max_message_bytes
+        self._address = address_of(link, settings.address)
+        super().__init__(membership, link, settings)
+        checked = replace(settings, verify=True)
         own, theirs = (
-            Shelf(fs, self._paths, manifest, self._hasher, self._care, whose, limit)
-            for whose in (role, self.partner)
+            MessageFiles(membership, link, self._hasher, checked, whose)
+            for whose in (self.piece, self.neighbour)
         )
         self._theirs = theirs
         self._store = Store(own.read)
-        self._remote = RemoteHalf(self.partner, theirs.last_words)
+        self._remote = TcpNeighbour(self.neighbour, link.name, theirs.final_heartbeat)
         introduction = {
             "epoch": self.epoch,
-            "life": fs.random(8).hex(),
-            "process": self._process.fields(),
-            "identity": manifest.identity,
+            "life": self._fs.random(8).hex(),
+            "process": membership.process.fields(),
+            "identity": self._manifest.identity,
         }
-        self._wire = Wire(introduction, self._remote, self._store, settings, self._hasher)
-        self._waiting = Waiting(
-            fs, self._wire, self._remote, self.counters, self._trouble, self._look_after
-        )
+        self._wire = Wire(
+            introduction, self._remote, self._store, settings, self._hasher,
+            lambda: membership.heartbeat.pulse,
+        )  # fmt: skip
+        self._waiting = Waiting(membership, self._wire, self._remote, self.counters, self._trouble)
         self._recorded_through = 0
-        self._looked_s = self._shown_s = -float("inf")
+        self._polled_s = self._shown_s = -float("inf")
         self._addresses = addresses or self._find_addresses
-        self._link: Link | None = None
+        self._connector: Connector | None = None
         self._open()
 
     def _connect(self) -> None:
         self._wire.start()
-        self._link = self._make_link()
-        self._link.start()
+        self._connector = self._make_connector()
+        self._connector.start()
 
     def _disconnect(self, state: str) -> None:
-        if self._link is not None:
-            self._link.close()
+        if self._connector is not None:
+            self._connector.close()
         self._wire.close(state)
-        if self._link is not None:
-            # A thread that is left within a library would meet the interpreter's end there.
-            self._link.join(self.join_s)
+        if self._connector is not None:
+            # A thread still inside a C library at interpreter shutdown can abort the process.
+            self._connector.join(self.join_s)
 
-    def _make_link(self) -> Link:
+    def _make_connector(self) -> Connector:
         """What makes the connections."""
-        fs, paths, manifest = self._fs, self._paths, self._manifest
+        link, piece, key = self.link, self.piece, self._manifest.key
         limit, verify = self._settings.max_message_bytes, self._settings.verify
 
         def serve(sock: socket.socket, keys: Keys) -> None:
             self._wire.serve(SocketConnection(sock, keys, self._hasher, limit, verify))
 
-        if self.role == "net1":
-            sock = listen(self._settings.address)
-            port = sock.getsockname()[1]
-            self._storage.attempt(
-                "write",
-                paths.address(self.role, self.epoch),
-                lambda: publish_address(fs, paths, manifest, self.role, self.epoch, port),
-            )
-            return Listener(self.role, manifest.key, serve, sock)
-        return Dialer(self.role, manifest.key, serve, self._addresses, self._wrong_secret)
+        if link.end(piece) == "upper":
+            return Dialer(link, piece, key, serve, self._addresses, self._wrong_secret)
+        sock = listen(piece, self._address)
+        self._publish(sock.getsockname()[1])
+        return Listener(link, piece, key, serve, sock)
+
+    def _publish(self, port: int) -> None:
+        """Leave a record of where this process listens."""
+        self._storage.attempt(
+            "write",
+            self._paths.address(self.piece, self.epoch),
+            partial(publish_address, self.membership, self.link, port),
+        )
 
     def _wrong_secret(self, address: Address) -> None:
-        """Whoever answers has another secret: wait for no partner, unless it shares this folder."""
+        """What answers has another secret: wait for no neighbour, unless it shares this folder."""
         try:
-            if highest_epoch(self._fs, self._paths, self.partner):
-                return  # it has this secret, too, and somebody else answers
+            if highest_epoch(self._fs, self.membership.paths, self.neighbour):
+                return  # the neighbour has this secret, too, and something else answers
         except OSError:
             return
         self._wire.fail(
             ManifestMismatch(
-                f"the half that answers at {address} has another secret than {self._paths.secret}; "
-                f"copy {self.partner}'s exchange/secret to this node's run directory, or correct "
-                "exchange.address"
+                f"the process that answers at {address} has another secret than "
+                f"{self.membership.paths.secret}; copy {self.neighbour}'s exchange/secret to this "
+                "node's run directory, or correct exchange.address"
             )
         )
 
     def _find_addresses(self) -> list[Address]:
-        if self._settings.address:
-            return [parse_address(self._settings.address)]
-        return find_addresses(self._fs, self._paths, self._manifest, self.partner)
+        if self._address is not None:
+            return [self._address]
+        return find_addresses(self.membership, self.link)
 
     @property
     def seq_sent(self) -> int:
         """Messages sent, counted over all restarts."""
-        return self._wire.standing.sent
+        return self._wire.status.sent
 
     @property
     def seq_received(self) -> int:
         """Messages received, counted over all restarts."""
-        return self._wire.standing.received
+        return self._wire.status.received
 
     def handshake(self, hello: dict[str, Any]) -> dict[str, Any]:
         """See `Channel.handshake`."""
-        self._check_open()
-        seal_hello(self._manifest, self.role, self.epoch, hello)  # refuses what is too long
-        self._wire.say(hello)
-        self.awaited = "the handshake"
-        try:
+        self.membership.check_open()
+        # Refuses what is too long.
+        seal_hello(self._manifest, self.link, self.piece, self.epoch, hello)
+        self._wire.set_hello(hello)
+        with self._waiting_for("the handshake"):
             return self._waiting.until(
                 lambda: self._remote.hello, self._watch("handshake"), is_handshake=True
             )
-        finally:
-            self.awaited = ""
 
-    def resume(self, seq_sent: int, seq_received: int) -> None:
-        """See `Channel.resume`; a message that is no longer there shows when it is awaited."""
-        self._check_open()
-        if self._wire.base >= 0:
-            raise UsageError("resume: too late, messages were sent or received already")
-        self._outbox.find_recorded()
+    def neighbour_left(self) -> str:
+        """See `Channel.neighbour_left`."""
+        if self._remote.epoch:
+            return self._left(self._remote)
+        last = self._theirs.final_heartbeat()
+        return last.state if last is not None else ""
+
+    def reserve(self, iteration_bytes: int, iterations: int) -> None:
+        """See `Restart.reserve`; without checkpoints nothing is kept on disk."""
+        if self._settings.retain:
+            super().reserve(iteration_bytes, iterations)
+
+    # See `End`.
+
+    def _begin(self) -> None:
+        self.membership.check_open()
+        self._raise_fatal()
+        super()._begin()
+
+    def _check_resume(self, seq_received: int) -> None:
+        """A message that is no longer there shows when it is awaited."""
         recorded = self._storage.attempt(
-            "list", self._paths.root, lambda: find_messages(self._fs, self._paths, self.role)
+            "list", self._paths.root, lambda: find_messages(self._fs, self._paths, self.piece)
         )
         self._recorded_through = max(recorded, default=0)
-        self._outbox.update(base=seq_sent, seq=seq_sent, received=seq_received)
-        self._heartbeat.note(seq_sent, seq_received)
+
+    def _resume(self, seq_sent: int, seq_received: int) -> None:
         self._wire.resume(seq_sent, seq_received)
 
-    def send(self, message: Message) -> None:
-        """See `Channel.send`."""
-        self._begin()
-        layout = MessageLayout.of(message)
-        check_size(layout, self._settings.max_message_bytes)
-        self._lease.check()
+    def _send(self, message: Message, layout: MessageLayout) -> None:
         self._make_room(layout)
         started_s = self._fs.monotonic()
         seq = self.seq_sent + 1
         arrays = {name: np.asarray(a, order="C") for name, a in message.arrays.items()}
-        whole = replace(message, arrays=arrays)
-        self._store.hold(seq, whole)
+        contiguous = replace(message, arrays=arrays)
+        self._store.hold(seq, contiguous)
         # What an earlier process may have sent is compared with its file before it goes out.
         if seq <= self._recorded_through:
-            self._put_on_disk(whole, layout)
+            self._put_on_disk(contiguous, layout)
         self._wire.push(seq)
         if seq > self._recorded_through:
-            self._put_on_disk(whole, layout)
+            self._put_on_disk(contiguous, layout)
         self._store.settle(seq, bool(self._settings.retain))
-        counters = self.counters
-        counters.exchange_s += self._fs.monotonic() - started_s
-        counters.bytes_sent += layout.nbytes
-        counters.messages_sent += 1
-        counters.resends = self._wire.resends
-        self._heartbeat.note(seq, self.seq_received)
+        self.counters.exchange_s += self._fs.monotonic() - started_s
+        self.counters.resends = self._wire.resends
+        self.membership.count(self.link, seq, self.seq_received)
         self._await_verdict(seq)
         self._delete()
 
-    def receive(self, stage: str, iteration: int) -> Message:
-        """See `Channel.receive`."""
-        self._begin()
+    def _receive(self, kind: str, iteration: int) -> Message:
         seq = self.seq_received + 1
         started_s = self._fs.monotonic()
-        self.awaited = f"{stage} {iteration}"
-        what = f"{stage} {iteration} (message {seq})"
+        what = f"{kind} {iteration} (message {seq})"
         arrival = self._waiting.until(lambda: self._find(seq), self._watch(what), is_counted=False)
-        self.awaited = ""
         message, counters = arrival.message, self.counters
-        if (message.stage, message.iteration) != (stage, iteration):
+        if (message.kind, message.iteration) != (kind, iteration):
             raise ManifestMismatch(
-                f"the halves are out of step: message {seq} of {self.partner} is {message.stage} "
-                f"{message.iteration}, expected {stage} {iteration}; run both halves with the same "
+                f"the pieces are out of step: message {seq} of {self.neighbour} is {message.kind} "
+                f"{message.iteration}, expected {kind} {iteration}; run all pieces with the same "
                 f"version and configuration"
             )
         counters.wait_s += max(0.0, min(arrival.began_s, self._fs.monotonic()) - started_s)
         counters.exchange_s += max(0.0, arrival.ended_s - max(started_s, arrival.began_s))
-        counters.bytes_received += message.nbytes
-        counters.messages_received += 1
-        counters.damaged_reads = self._wire.spoiled
+        counters.damaged_reads = self._wire.corrupt
         self._wire.take(seq)
-        self._heartbeat.note(self.seq_sent, seq)
+        self.membership.count(self.link, self.seq_sent, seq)
         return message
 
-    def _tell_passed(self, oldest: Passage) -> None:
+    def _drain(self) -> None:
+        self._wire.wake()
+
+        def look() -> bool | None:
+            status, pulse = self._remote.status, self._remote.pulse()
+            is_done = pulse is not None and pulse.state == "done"
+            return True if status.received >= self.seq_sent or is_done else None
+
+        self._waiting.until(look, self._watch("the end"))
+
+    def _acknowledge(self, oldest: CheckpointMark) -> None:
         with self._wire.cond:
-            self._wire.standing.passed_sent = oldest.sent
-            self._wire.standing.passed_received = oldest.received
-        self._wire.tell()
+            self._wire.status.checkpointed_sent = oldest.sent
+            self._wire.status.checkpointed_received = oldest.received
+        self._wire.wake()
 
-    def reserve(self, iteration_bytes: int, iterations: int) -> None:
-        """See `Channel.reserve`; without checkpoints nothing is kept on disk."""
-        if self._settings.retain:
-            super().reserve(iteration_bytes, iterations)
-
-    def progress(self) -> None:
-        """See `Channel.progress`."""
-        self._lease.check()
+    def housekeeping(self) -> None:
+        """See `End.housekeeping`; resends are the sender thread's."""
         self._raise_fatal()
-        with self._wire.cond:
-            self._wire.standing.progress += 1
-        self._heartbeat.note(self.seq_sent, self.seq_received)
         self._delete()
+
+    def _delete(self) -> None:
+        if self._settings.retain:
+            mine = self._outbox.record.checkpointed_sent
+            self._outbox.delete_through(min(mine, self._remote.status.checkpointed_received))
 
     # Waiting.
 
-    def _watch(self, what: str) -> Watch:
-        where = self._settings.address or self._paths.root
-        return Watch(self._fs, self._remote, self._process, self._settings, where, what)
+    def _watch(self, what: str) -> FailureDetector:
+        return self._detector(self._remote, what, self._settings.address)
 
     def _trouble(self) -> str:
-        return self._link.trouble if self._link is not None else ""
-
-    def _look_after(self) -> None:
-        self._raise_fatal()
-        self._lease.check()
-        self._delete()
-        if self.on_wait is not None:
-            self.on_wait()
+        return self._connector.trouble if self._connector is not None else ""
 
     def _raise_fatal(self) -> None:
         if self._wire.fatal is not None:
             raise self._wire.fatal
 
     def _find(self, seq: int) -> Arrival | None:
-        """Message `seq`: it has come, or its sender has left and its file is there."""
+        """Message `seq` from memory; without a connection, from the neighbour's files.
+
+        None if neither has it.
+        """
         found = self._wire.peek(seq)
         now_s = self._fs.monotonic()
-        if found is not None or self._remote.is_connected or now_s - self._looked_s < _LOOK_S:
+        if found is not None or self._remote.is_connected or now_s - self._polled_s < _POLL_S:
             return found
-        self._looked_s = now_s
+        self._polled_s = now_s
         message = self._theirs.read(seq)
         if message is None:
             return None
@@ -304,42 +299,19 @@ class TcpChannel(Member):
         return self._wire.peek(seq)
 
     def _await_verdict(self, seq: int) -> None:
-        """While replaying, go on only when the partner has said that it got the same."""
+        """During a replay, wait for the neighbour's verdict on this message before the next one."""
         if self._wire.is_claimed(seq):
-            self.awaited = f"{self.partner} to compare message {seq}"
-            self._waiting.until(
-                lambda: None if self._wire.is_claimed(seq) else True,
-                self._watch(f"proof of {seq}"),
-            )
-            self.awaited = ""
+            with self._waiting_for(f"{self.neighbour} to compare message {seq}"):
+                self._waiting.until(
+                    lambda: None if self._wire.is_claimed(seq) else True,
+                    self._watch(f"proof of {seq}"),
+                )
         self._raise_fatal()
         compared = self._outbox.replays_verified
         self.counters.replays_verified = max(compared, len(self._wire.verified))
 
-    def _drain(self) -> None:
-        """Stay until the partner has all that was sent."""
-        if self.seq_sent <= max(self._wire.base, 0):
-            return
-        self.awaited = f"{self.partner} to read the rest"
-        self._wire.tell()
-
-        def look() -> bool | None:
-            told, pulse = self._remote.standing, self._remote.pulse()
-            is_done = pulse is not None and pulse.state == "done"
-            return True if told.received >= self.seq_sent or is_done else None
-
-        self._waiting.until(look, self._watch("the end"))
-        self._delete()
-
-    # What is done in passing.
-
-    def _begin(self) -> None:
-        self._check_open()
-        self._raise_fatal()
-        super()._begin()
-
     def _put_on_disk(self, message: Message, layout: MessageLayout) -> None:
-        """Keep a message for a restart; without checkpoints only say how far we are."""
+        """Keep a message for a restart; without checkpoints only update the record for status."""
         if self._settings.retain:
             self._outbox.send(message, layout, self.seq_received)
             return
@@ -348,7 +320,7 @@ class TcpChannel(Member):
             self._shown_s = now_s
             self._outbox.update(
                 seq=self.seq_sent,
-                stage=message.stage,
+                kind=message.kind,
                 iteration=message.iteration,
                 received=self.seq_received,
             )
@@ -356,19 +328,14 @@ class TcpChannel(Member):
     def _make_room(self, layout: MessageLayout) -> None:
         """Wait, or refuse, where the next message would exceed what may be kept."""
         if self._settings.retain:
-            before = self._kept.bytes_of(self.seq_sent + 1)
+            before = self._retained.bytes_of(self.seq_sent + 1)
             nbytes = max(0, message_bytes(layout.nbytes, len(layout.arrays)) - before)
-            if not self._kept.fits(nbytes):
+            if not self._retained.fits(nbytes):
                 self._delete()
-                self._kept.check_room(nbytes)
+                self._retained.check_room(nbytes)
         elif self._store.nbytes > _UNDER_WAY_BYTES:
-            self._waiting.until(
-                lambda: True if self._store.nbytes <= _UNDER_WAY_BYTES else None,
-                self._watch("room for the next message"),
-            )
-
-    def _delete(self) -> None:
-        """Delete messages that nobody can need any more."""
-        if self._settings.retain:
-            mine = self._outbox.record.passed_sent
-            self._outbox.delete_through(min(mine, self._remote.standing.passed_received))
+            with self._waiting_for(f"{self.neighbour} to make room"):
+                self._waiting.until(
+                    lambda: True if self._store.nbytes <= _UNDER_WAY_BYTES else None,
+                    self._watch("room for the next message"),
+                )

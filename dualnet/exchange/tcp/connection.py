@@ -1,4 +1,4 @@
-"""A connection between two halves, as the wire needs it: what it carries, and how it ends."""
+"""A connection between two pieces, as the wire needs it: what it carries, and how it ends."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Any, Callable, Protocol
 from dualnet.exchange.channel import Message
 from dualnet.exchange.files.layout import MessageLayout
 
-__all__ = ["CONTROL_LIMIT", "Broken", "Connection", "Left", "Spoiled"]
+__all__ = ["CONTROL_LIMIT", "ConnectionLost", "Connection", "PeerClosing", "CorruptMessage"]
 
 #: Longest JSON of an object, bytes.
 CONTROL_LIMIT = 1 << 17
 
 
-class Broken(Exception):
-    """The connection is of no use any more; says why."""
+class ConnectionLost(Exception):
+    """The connection failed: reconnect."""
 
 
-class Spoiled(Broken):
-    """A message that has come fails a check; another copy of it may pass."""
+class CorruptMessage(ConnectionLost):
+    """A received message failed its digest or MAC; reconnecting gets another copy."""
 
 
-class Left(Broken):
-    """The other side has said that it leaves, and waits to hear that we have read it."""
+class PeerClosing(ConnectionLost):
+    """The peer is closing and waits until we have read everything."""
 
 
 class Connection(Protocol):
@@ -42,7 +42,7 @@ class Connection(Protocol):
         """Send an object.
 
         Raises:
-            Broken: the connection is gone.
+            ConnectionLost: the connection is gone.
             UsageError: it is too long, or no JSON.
         """
 
@@ -50,24 +50,24 @@ class Connection(Protocol):
         """Send a message with C-contiguous arrays; returns its digest in hex.
 
         Raises:
-            Broken: the connection is gone.
+            ConnectionLost: the connection is gone.
         """
 
     def read(self) -> dict[str, Any] | tuple[int, Message, str]:
         """The next object, or the next message with its number and digest.
 
         Raises:
-            Broken: the connection is gone, or what came is not what the partner would send.
-            Spoiled: a message fails a check.
+            ConnectionLost: the connection is gone, or what came is no object or message of ours.
+            CorruptMessage: a message fails a check.
             DamagedMessage: it is larger than we accept.
         """
 
     def finish(self) -> bool:
-        """Nothing more will be written; what was written still arrives.
+        """Close the write side; data already written is still delivered.
 
         Returns:
-            Whether the other side has yet to take it.
+            True if the caller should wait for the peer to read it.
         """
 
     def close(self) -> None:
-        """Break it off; a thread that reads or writes finds it broken."""
+        """Close it; a thread that reads or writes gets ConnectionLost."""

@@ -1,12 +1,12 @@
-"""Making the connection, and making it again.
+"""Connecting, and connecting again.
 
-net1 listens, net2 calls. Callers prove themselves in reception.py, where strangers and silent ones
-delay nobody; a connection that is proved is handed to `serve`, in a thread of its own, which
-returns when it is broken.
+The lower end of a link listens, the upper end calls. Callers prove themselves in reception.py,
+where strangers and silent ones delay nobody; an authenticated connection is handed to `serve`, in a
+thread of its own, which returns when the connection is lost.
 
-Another secret is said aloud at once, by whoever finds it. It ends nobody who listens, for any
-stranger can have one; only a half that calls, and has never met its partner, takes the answer of
-the address that it was given for its partner's, and gives up.
+Whoever finds that the other side has another secret logs a warning at once. It never ends a process
+that listens, for any stranger can connect; only a process that calls, and has never reached its
+neighbour, takes what answers at the configured address for its neighbour, and gives up.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ import time
 from typing import Callable
 
 from dualnet.children import close_in_children
+from dualnet.exchange.link import Link
 from dualnet.exchange.tcp.address import Address
-from dualnet.exchange.tcp.auth import WrongSecret, ask
-from dualnet.exchange.tcp.connection import Broken
+from dualnet.exchange.tcp.auth import WrongSecret, authenticate_client
+from dualnet.exchange.tcp.connection import ConnectionLost
 from dualnet.exchange.tcp.frames import Keys
 from dualnet.exchange.tcp.reception import Reception
 
-__all__ = ["Dialer", "Link", "Listener"]
+__all__ = ["Connector", "Dialer", "Listener"]
 
 LOGGER = logging.getLogger(__name__)
 
-#: Time between two looks whether this is over, without calls.
-_LOOK_S = 0.5
+#: Without calls: time between two checks whether this is closed.
+_POLL_S = 0.5
 #: Time between two warnings.
 _WARN_S = 60.0
-#: So long another secret answers before it is taken for the partner's.
+#: How long another secret must answer before it is taken for the neighbour's.
 _SURE_S = 1.0
 _CONNECT_TIMEOUT_S = 5.0
 _SHORTEST_PAUSE_S = 0.05
@@ -41,20 +42,21 @@ _LONGEST_PAUSE_S = 2.0
 Serve = Callable[[socket.socket, Keys], None]
 
 
-class Link:
-    """Provides connections to one half until it is closed.
+class Connector:
+    """Provides connections to one neighbour until it is closed.
 
     Args:
-        role: ours.
+        link: the link.
+        piece: ours, at one end of it.
         secret: the run's.
-        serve: uses a connection and returns when it is broken.
+        serve: uses a connection and returns when it is lost.
 
     Attributes:
         trouble: why the last attempt failed, "" if none did.
     """
 
-    def __init__(self, role: str, secret: bytes, serve: Serve) -> None:
-        self._role = role
+    def __init__(self, link: Link, piece: str, secret: bytes, serve: Serve) -> None:
+        self._link, self._piece, self._end = link, piece, link.end(piece)
         self._secret = secret
         self._serve = serve
         self._closed = threading.Event()
@@ -68,7 +70,7 @@ class Link:
         self._thread.start()
 
     def close(self) -> None:
-        """No more connections; those there are stay."""
+        """Make no more connections; those that there are stay."""
         self._closed.set()
 
     def join(self, timeout_s: float) -> None:
@@ -80,7 +82,7 @@ class Link:
         raise NotImplementedError
 
     def _use(self, sock: socket.socket, keys: Keys) -> None:
-        """Hand a connection over that is authenticated."""
+        """Hand an authenticated connection over."""
         close_in_children(sock)
         try:
             self.trouble = ""
@@ -91,19 +93,19 @@ class Link:
 
     def _note(self, trouble: str) -> None:
         if trouble != self.trouble:
-            LOGGER.info("%s: %s", self._role, trouble)
+            LOGGER.info("%s: %s", self._piece, trouble)
         self.trouble = trouble
 
     def _warn(self, trouble: str) -> None:
-        """Say aloud what a person has to mend, now and then: strangers can be the cause of it."""
+        """Log what a person has to mend, once a minute at most: strangers can cause it."""
         now_s = time.monotonic()
         if now_s - self._warned_s >= _WARN_S:
             self._warned_s = now_s
-            LOGGER.warning("%s: %s", self._role, trouble)
+            LOGGER.warning("%s: %s", self._piece, trouble)
 
 
-class Listener(Link):
-    """Takes calls.
+class Listener(Connector):
+    """Accepts connections.
 
     Args:
         sock: listens.
@@ -112,16 +114,18 @@ class Listener(Link):
         OSError: as the system says.
     """
 
-    def __init__(self, role: str, secret: bytes, serve: Serve, sock: socket.socket) -> None:
-        super().__init__(role, secret, serve)
+    def __init__(
+        self, link: Link, piece: str, secret: bytes, serve: Serve, sock: socket.socket
+    ) -> None:
+        super().__init__(link, piece, secret, serve)
         self._sock = sock
         close_in_children(sock)
-        #: Where callers wait that have not proved themselves. Made here and not in the thread: a
-        #: process that may open no more files says so instead of waiting for nobody.
-        self.reception = Reception(sock, secret, role, self._turned_away)
+        #: Holds callers that have not proved themselves. Made here and not in the thread, so that a
+        #: process that may open no more files fails at once.
+        self.reception = Reception(sock, secret, link, self._end, self._turned_away)
 
     def close(self) -> None:
-        """See `Link.close`; callers in the queue are turned away at once."""
+        """See `Connector.close`; callers in the queue are turned away at once."""
         super().close()
         try:
             self._sock.shutdown(socket.SHUT_RDWR)  # wakes accept()
@@ -136,7 +140,7 @@ class Listener(Link):
         try:
             while not self._closed.is_set():
                 try:
-                    for sock, keys in reception.look(_LOOK_S):
+                    for sock, keys in reception.poll(_POLL_S):
                         self._let_in(sock, keys)
                 except OSError as error:
                     if not self._closed.wait(_SHORTEST_PAUSE_S):
@@ -155,14 +159,17 @@ class Listener(Link):
             sock.close()
             self._note(str(error))
 
-    def _turned_away(self, error: Broken) -> None:
+    def _turned_away(self, error: ConnectionLost) -> None:
         if isinstance(error, WrongSecret):
-            self._warn(f"{error}; if that is net2, copy net1's exchange/secret to its node")
+            self._warn(
+                f"{error}; if that is {self._link.upper}, copy {self._piece}'s exchange/secret to "
+                "its node"
+            )
         self._note(str(error))
 
 
-class Dialer(Link):
-    """Calls until somebody answers, and again when the connection is broken.
+class Dialer(Connector):
+    """Calls until somebody answers, and again when the connection is lost.
 
     Args:
         addresses: where to try, best first; asked before each round.
@@ -172,13 +179,14 @@ class Dialer(Link):
 
     def __init__(
         self,
-        role: str,
+        link: Link,
+        piece: str,
         secret: bytes,
         serve: Serve,
         addresses: Callable[[], list[Address]],
         on_wrong_secret: Callable[[Address], None] = lambda address: None,
     ) -> None:
-        super().__init__(role, secret, serve)
+        super().__init__(link, piece, secret, serve)
         self._addresses = addresses
         self._on_wrong_secret = on_wrong_secret
         self._has_met = False
@@ -199,12 +207,12 @@ class Dialer(Link):
     def _call(self, address: Address) -> None:
         try:
             sock = socket.create_connection((address.host, address.port), _CONNECT_TIMEOUT_S)
-        except (OSError, UnicodeError) as error:  # the latter for what can be no host's name
+        except (OSError, UnicodeError) as error:  # the latter: no host name
             self._note(f"cannot reach {address}: {getattr(error, 'strerror', None) or error}")
             return
         try:
-            keys = ask(sock, self._secret, self._role)
-        except Broken as error:
+            keys = authenticate_client(sock, self._secret, self._link, self._end)
+        except ConnectionLost as error:
             sock.close()
             self._note(str(error))
             if isinstance(error, WrongSecret):
@@ -215,7 +223,7 @@ class Dialer(Link):
         self._use(sock, keys)
 
     def _wrong_secret(self, error: WrongSecret, address: Address) -> None:
-        self._warn(f"{error} ({address}); copy net1's exchange/secret to this node")
+        self._warn(f"{error} ({address}); copy {self._link.lower}'s exchange/secret to this node")
         now_s = time.monotonic()
         if self._wrong_since_s is None:
             self._wrong_since_s = now_s

@@ -3,7 +3,7 @@
 A frame on the wire, little-endian:
 
     24  magic "DNF1", kind, three zero bytes, number of the frame, bytes of the body
-    32  MAC of these 24 bytes: the length is believed, and memory taken, only after this
+    32  MAC of these 24 bytes: the length is trusted, and memory allocated, only after this check
      …  body
     32  digest of the body
     32  MAC of the 24 bytes and the digest
@@ -35,21 +35,21 @@ from dualnet.exchange.disk.records import MAC_BYTES, mac
 from dualnet.exchange.files.layout import MessageLayout
 from dualnet.exchange.files.npy import ArrayLayout
 from dualnet.exchange.files.outbox import message_digest
-from dualnet.exchange.tcp.connection import CONTROL_LIMIT, Broken, Spoiled
+from dualnet.exchange.tcp.connection import CONTROL_LIMIT, ConnectionLost, CorruptMessage
 from dualnet.exchange.tcp.message import announced_layout, announcement, bytes_of
 
 __all__ = ["Keys", "SocketConnection"]
 
-#: Objects, the hello among them, are digested alike whatever the halves are set to, so that halves
-#: with different settings can tell each other.
+#: Objects, the hello among them, always have the same digest, so that pieces with different
+#: settings can tell each other so.
 _CONTROLS = Hasher(0)
 _HEADER = struct.Struct("<4sBxxxQQ")
 _MAGIC = b"DNF1"
 _CONTROL, _ARRAY = 1, 2
 _DIGEST_BYTES = 32
-# A blocked read or write looks this often whether it still makes sense.
+# A blocked read or write checks this often whether the connection is idle.
 _TICK_S = 0.5
-# Sent at once with what follows, where the system can.
+# MSG_MORE: the kernel may combine this with the next send.
 _MORE = getattr(socket, "MSG_MORE", 0)
 
 
@@ -61,7 +61,7 @@ class Keys:
     receiving: bytes
 
 
-class _Wrong(Broken):
+class _Wrong(ConnectionLost):
     """A frame fails a check."""
 
 
@@ -148,7 +148,7 @@ class SocketConnection:
             except socket.timeout:
                 self._check_idle()
             except OSError as error:
-                raise Broken(f"cannot send: {error.strerror or error}") from error
+                raise ConnectionLost(f"cannot send: {error.strerror or error}") from error
 
     # Reading.
 
@@ -157,7 +157,9 @@ class SocketConnection:
         header, kind, length = self._read_header()
         self.began_s = time.monotonic()
         if kind != _CONTROL or length > CONTROL_LIMIT:
-            raise Broken(f"a frame of kind {kind} and {length} bytes where an object was due")
+            raise ConnectionLost(
+                f"a frame of kind {kind} and {length} bytes where an object was due"
+            )
         body = bytearray(length)
         stream = _CONTROLS.stream(b"")
         self._receive(memoryview(body))
@@ -169,7 +171,7 @@ class SocketConnection:
                 return dict(fields)
             return self._read_message(fields)
         except (KeyError, TypeError, ValueError, RecursionError, UsageError) as error:
-            raise Broken(f"not an object of ours: {error}") from error
+            raise ConnectionLost(f"not an object of ours: {error}") from error
 
     def _read_message(self, fields: dict[str, Any]) -> tuple[int, Message, str]:
         layout = announced_layout(fields, self._limit_bytes)
@@ -178,16 +180,18 @@ class SocketConnection:
             try:
                 arrays[array.name], digest = self._read_array(array)
             except _Wrong as error:
-                what = f"{layout.stage} {fields['iteration']}, {array.name}"
-                raise Spoiled(f"{what}: {error}") from error
+                what = f"{layout.kind} {fields['iteration']}, {array.name}"
+                raise CorruptMessage(f"{what}: {error}") from error
             digests.append(digest)
-        message = Message(layout.stage, int(fields["iteration"]), arrays)
+        message = Message(layout.kind, int(fields["iteration"]), arrays)
         return int(fields["seq"]), message, message_digest(digests)
 
     def _read_array(self, layout: ArrayLayout) -> tuple[np.ndarray, bytes]:
         header, kind, length = self._read_header()
         if kind != _ARRAY or length != layout.nbytes:
-            raise Broken(f"{layout.name}: {length} bytes where {layout.nbytes} were announced")
+            raise ConnectionLost(
+                f"{layout.name}: {length} bytes where {layout.nbytes} were announced"
+            )
         array = np.empty(layout.shape, layout.dtype)
         stream = self._hasher.stream(layout.header())
         data = bytes_of(array)
@@ -206,7 +210,7 @@ class SocketConnection:
             raise _Wrong("a frame's header has a wrong MAC")
         magic, kind, number, length = _HEADER.unpack(header)
         if magic != _MAGIC or number != self._read:
-            raise Broken(f"frame {number} where frame {self._read} was due")
+            raise ConnectionLost(f"frame {number} where frame {self._read} was due")
         self._read += 1
         return header, kind, length
 
@@ -230,15 +234,15 @@ class SocketConnection:
                 self._check_idle()
                 continue
             except OSError as error:
-                raise Broken(f"cannot receive: {error.strerror or error}") from error
+                raise ConnectionLost(f"cannot receive: {error.strerror or error}") from error
             if count == 0:
-                raise Broken("closed by the other side")
+                raise ConnectionLost("closed by the other side")
             self.on_heard()
             buffer = buffer[count:]
 
     def _check_idle(self) -> None:
         if self.is_idle():
-            raise Broken("nothing has been heard for too long")
+            raise ConnectionLost("nothing has been heard for too long")
 
     # The end.
 

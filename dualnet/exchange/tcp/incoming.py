@@ -1,7 +1,7 @@
-"""What comes over the wire, in order and only once, and whether it is what came before.
+"""Messages that come over the wire, in order and only once, and whether they equal earlier ones.
 
-A half that continues from a checkpoint sends messages again. The other one has them already: it
-compares digests, and says what it found.
+A piece that continues from a checkpoint sends messages again. Its neighbour has them already: it
+compares digests and sends the verdict.
 """
 
 from __future__ import annotations
@@ -14,106 +14,119 @@ from typing import Any
 from dualnet.errors import DamagedMessage, DeterminismViolated, DualnetError
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.tcp.arrivals import Arrival, Arrivals
-from dualnet.exchange.tcp.connection import Broken, Spoiled
-from dualnet.exchange.tcp.neighbour import RemoteHalf, Standing
+from dualnet.exchange.tcp.connection import ConnectionLost, CorruptMessage
+from dualnet.exchange.tcp.neighbour import PeerStatus, TcpNeighbour
 from dualnet.exchange.tcp.sender import Sender
 
 __all__ = ["Incoming"]
 
 LOGGER = logging.getLogger(__name__)
 
-# Digests that are remembered where no half can be started again.
+# Digests that are remembered where no piece can be started again.
 _FEW = 64
 
 
 class Incoming:
-    """One half's side of it; the reader's thread and the training's use it.
+    """Shared by the reader thread and the training thread.
 
     Args:
-        standing: where this half stands.
-        partner: who sends.
-        sender: takes what there is to answer.
+        status: this end's.
+        neighbour: who sends.
+        sender: sends the replies.
         settings: limits.
 
     Attributes:
-        cond: guards all that is here, `standing` too; notified when anything has come or changed.
-        arrivals: what has come and was not taken yet.
-        fatal: what ends the exchange.
+        cond: guards all that is here, `status` too; notified when anything has arrived or changed.
+        arrivals: messages that have arrived and are not consumed yet.
+        fatal: the error that ends the exchange.
         verified: numbers of messages that equalled those of an earlier process of ours.
     """
 
     def __init__(
-        self, standing: Standing, partner: RemoteHalf, sender: Sender, settings: ExchangeSettings
+        self,
+        status: PeerStatus,
+        neighbour: TcpNeighbour,
+        sender: Sender,
+        settings: ExchangeSettings,
     ) -> None:
         self.cond = threading.Condition()
         self.arrivals = Arrivals()
         self.fatal: DualnetError | None = None
         self.verified: set[int] = set()
-        self.standing = standing
-        self._partner = partner
+        self.status = status
+        self._neighbour = neighbour
         self._sender = sender
         self._settings = settings
 
     def peek(self, seq: int) -> Arrival | None:
-        """Message `seq`, if it has come."""
+        """Message `seq`, if it has arrived."""
         return self.arrivals.peek(seq)
 
     def take(self, seq: int) -> None:
-        """Message `seq` has been read."""
+        """Mark message `seq` as consumed by the training loop and release its memory."""
         with self.cond:
             self.arrivals.take(seq)
-            self.standing.received = seq
-            self.standing.progress += 1
+            self.status.received = seq
             self.cond.notify_all()
 
     def put(self, seq: int, arrival: Arrival) -> None:
-        """A message has come, by whatever way; one that is there already must be the same.
+        """Store an arrived message (from the socket or from the directory).
+
+        A duplicate with another digest is answered with the verdict "different".
 
         Raises:
-            Broken: one before it is missing.
+            ConnectionLost: one before it is missing.
         """
         with self.cond:
-            if seq > self.standing.arrived + 1 or self.standing.arrived < 0:
-                raise Broken(f"message {seq} where {self.standing.arrived + 1} was due")
-            if seq <= self.standing.arrived:
+            if seq > self.status.arrived + 1 or self.status.arrived < 0:
+                raise ConnectionLost(f"message {seq} where {self.status.arrived + 1} was due")
+            if seq <= self.status.arrived:
                 if self.arrivals.judge(seq, arrival.digest) == "different":
                     self._sender.reply(_verdict(seq, "different"))
                 return
             self.arrivals.add(seq, arrival)
-            self.standing.arrived = seq
+            self.status.arrived = seq
             self.arrivals.forget(self._proved_through())
             self.cond.notify_all()
-        self._sender.tell()
+        self._sender.wake()
 
-    def bear(self, error: Spoiled) -> None:
-        """Have a message sent anew by a new connection, unless that has been in vain for long."""
-        role = self._partner.role
+    def request_resend(self, error: CorruptMessage) -> None:
+        """Handle a corrupt message: the resend comes over the next connection.
+
+        After `resend_timeout_s` without a good copy, end the exchange with DamagedMessage.
+        """
+        piece = self._neighbour.piece
         with self.cond:
-            spent_s = self.arrivals.spoil(time.monotonic())
-            seq = self.standing.arrived + 1
+            spent_s = self.arrivals.note_corrupt(time.monotonic())
+            seq = self.status.arrived + 1
         if spent_s == 0:
-            LOGGER.warning("message %d of %s is damaged: %s; asking for it anew", seq, role, error)
+            LOGGER.warning(
+                "message %d of %s is damaged: %s; requesting a resend", seq, piece, error
+            )
         elif spent_s > self._settings.resend_timeout_s:
             self.fail(
                 DamagedMessage(
-                    f"message {seq} of {role}: damaged even when sent anew for {spent_s:.0f} s "
+                    f"message {seq} of {piece}: damaged even when resent for {spent_s:.0f} s "
                     f"({error}); check the memory of both nodes and what lies between them"
                 )
             )
 
     def judge(self, seq: int, digest: str) -> None:
-        """Tell the partner whether a message of its is the one that came before."""
+        """Compare the digest that the neighbour claims for a replayed message; send the verdict."""
         with self.cond:
             verdict = self.arrivals.judge(seq, digest)
         self._sender.reply(_verdict(seq, verdict))
 
     def accept(self, seq: int, verdict: str) -> None:
-        """What the partner says of message `seq` of ours: same, different, unknown."""
+        """Handle the neighbour's verdict on our replayed message: same, different, unknown.
+
+        "different" ends the run with DeterminismViolated.
+        """
         if verdict == "different":
             self.fail(
                 DeterminismViolated(
-                    f"message {seq} differs from the one that {self._partner.role} got before the "
-                    f"restart; use the same machine type, threads and libraries, or a new run "
+                    f"message {seq} differs from the one that {self._neighbour.piece} got before "
+                    f"the restart; use the same machine type, threads and libraries, or a new run "
                     f"directory"
                 )
             )
@@ -130,10 +143,10 @@ class Incoming:
             self.cond.notify_all()
 
     def _proved_through(self) -> int:
-        """The last message that the partner will not have to prove any more."""
+        """Number of the last message that the neighbour will not have to prove any more."""
         if self._settings.retain:
-            return self._partner.standing.passed_sent
-        return self.standing.arrived - _FEW
+            return self._neighbour.status.checkpointed_sent
+        return self.status.arrived - _FEW
 
 
 def _verdict(seq: int, verdict: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def announcement(seq: int, message: Message, layout: MessageLayout) -> dict[str,
     return {
         "type": "message",
         "seq": seq,
-        "stage": message.stage,
+        "kind": message.kind,
         "iteration": message.iteration,
         "arrays": [[a.name, a.dtype, list(a.shape)] for a in layout.arrays],
     }
@@ -52,12 +52,12 @@ def announced_layout(fields: dict[str, Any], limit_bytes: int) -> MessageLayout:
         KeyError, TypeError, ValueError, UsageError: the object is none of ours.
     """
     arrays = tuple(ArrayLayout(n, d, tuple(s)) for n, d, s in fields["arrays"])
-    layout = MessageLayout(str(fields["stage"]), arrays)
+    layout = MessageLayout(str(fields["kind"]), arrays)
     if layout.nbytes > limit_bytes:
         raise DamagedMessage(
-            f"the partner announces {layout.nbytes} bytes for {layout.stage} "
+            f"the neighbour announces {layout.nbytes} bytes for {layout.kind} "
             f"{fields['iteration']}, exchange.max_message_bytes is {limit_bytes}; raise "
-            f"it for both halves"
+            f"it for all pieces"
         )
     if not 1 <= len(arrays) <= MOST_ARRAYS:
         raise ValueError(f"{len(arrays)} arrays")

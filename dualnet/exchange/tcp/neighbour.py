@@ -1,4 +1,4 @@
-"""The other half as heard over TCP: who it is, how far it is, and whether it is alive."""
+"""The neighbour as heard over TCP: who it is, how far it is, and whether it is alive."""
 
 from __future__ import annotations
 
@@ -8,102 +8,108 @@ from typing import Any, Callable
 from dualnet.exchange.run.heartbeat import Pulse
 from dualnet.exchange.run.host import ProcessId
 
-__all__ = ["RemoteHalf", "Standing"]
+__all__ = ["TcpNeighbour", "PeerStatus"]
 
 
 @dataclass
-class Standing:
-    """Where a half stands, as it tells its partner.
+class PeerStatus:
+    """Status that each end sends to its peer.
 
     Attributes:
-        progress: grows whenever it gets something done.
-        state: as a heartbeat has it.
+        progress, state, waits_for: as in a heartbeat.
         sent: messages sent.
-        arrived: messages that have come, read or not; -1 until it knows where it continues.
-        received: messages that its training has taken.
-        passed_sent, passed_received: messages that the oldest checkpoint kept has behind it.
+        arrived: messages that have arrived, read or not; -1 until it knows where it continues.
+        received: messages that its training loop has consumed.
+        checkpointed_sent, checkpointed_received: message counts at the oldest checkpoint that is
+            retained.
     """
 
     progress: int = 0
     state: str = "running"
+    waits_for: str = ""
     sent: int = 0
     arrived: int = -1
     received: int = 0
-    passed_sent: int = 0
-    passed_received: int = 0
+    checkpointed_sent: int = 0
+    checkpointed_received: int = 0
 
     def fields(self) -> dict[str, Any]:
         """For a control frame."""
         return asdict(self)
 
-    def take(self, fields: dict[str, Any]) -> None:
-        """The opposite; what is missing stays, what has another type is refused.
+    def update(self, fields: dict[str, Any]) -> None:
+        """Update from a received status; missing fields keep their value.
 
         Raises:
             ValueError: a field has another type.
         """
         for name, value in vars(self).items():
-            told = fields.get(name, value)
-            if type(told) is not type(value):
-                raise ValueError(f"{name} is {told!r}")
-            setattr(self, name, told)
+            received = fields.get(name, value)
+            if type(received) is not type(value):
+                raise ValueError(f"{name} is {received!r}")
+            setattr(self, name, received)
 
 
-class RemoteHalf:
-    """What has been heard of the partner; `Watch` judges it by this.
+class TcpNeighbour:
+    """What has been heard of the neighbour; `FailureDetector` judges it by this.
 
     Args:
-        role: the partner's.
-        last_words: how it ended, as its heartbeat file says; asked while there is no connection.
+        piece: the neighbour.
+        link: the link's name.
+        final_heartbeat: reads how it ended from its heartbeat file; called without a connection.
 
     Attributes:
-        epoch: starts of the partner that we have met, at least as many as it counts itself.
-        told_epoch: its own count.
-        life: another one in each process.
-        standing: as it said last.
+        epoch: number of its processes seen, never below the epoch that it reports.
+        told_epoch: the epoch that it reports.
+        life: random id of its process, new at every start.
+        status: as it sent it last.
         hello: what it said in the handshake, None until then.
         is_connected: whether there is a connection.
     """
 
-    def __init__(self, role: str, last_words: Callable[[], Pulse | None]) -> None:
-        self.role = role
+    def __init__(self, piece: str, link: str, final_heartbeat: Callable[[], Pulse | None]) -> None:
+        self.piece, self._link = piece, link
         self.epoch = self.told_epoch = 0
         self.life = ""
-        self.standing = Standing()
+        self.status = PeerStatus()
         self.hello: dict[str, Any] | None = None
         self.is_connected = False
         self._heard = 0
         self._process: ProcessId | None = None
-        self._last_words = last_words
+        self._final_heartbeat = final_heartbeat
 
-    def meet(self, epoch: int, life: str, process: dict[str, Any]) -> None:
-        """A process of the partner is there that was not before."""
+    def accept(self, epoch: int, life: str, process: dict[str, Any]) -> None:
+        """Take up a process of the neighbour that has not been seen before."""
         self.epoch = max(epoch, self.epoch + 1)
         self.told_epoch, self.life = epoch, life
-        self.standing, self.hello = Standing(), None
+        self.status, self.hello = PeerStatus(), None
         self._process = ProcessId.from_fields(process)
 
-    def look_for_last_words(self) -> None:
-        """One that came and went before there was a connection has been there all the same."""
-        last = self._last_words() if self.epoch == 0 else None
+    def adopt_final_heartbeat(self) -> None:
+        """Take the epoch of a neighbour that started and ended before we ever connected.
+
+        So the wait reports its end instead of PartnerNeverCame.
+        """
+        last = self._final_heartbeat() if self.epoch == 0 else None
         if last is not None:
             self.epoch = self.told_epoch = last.epoch
 
-    def hear(self) -> None:
-        """Bytes have come: it lives."""
+    def note_alive(self) -> None:
+        """Bytes have arrived: it is alive."""
         self._heard += 1
 
     def pulse(self) -> Pulse | None:
-        """What its heartbeat would say."""
-        told = self.standing
-        state = told.state
+        """What its heartbeat would hold."""
+        status = self.status
+        state = status.state
         if not self.is_connected:
-            last = self._last_words()
+            last = self._final_heartbeat()
             if last is not None and last.epoch >= self.told_epoch:
                 state = last.state
         nonce = f"{self.life}.{self._heard}"
+        counts = {self._link: (status.sent, status.received)}
         return Pulse(
-            "", self.role, self.epoch, nonce, told.progress, state, told.sent, told.received
+            "", self.piece, self.epoch, nonce, status.progress, state, status.waits_for, counts
         )
 
     def process(self) -> ProcessId | None:

@@ -1,10 +1,11 @@
-"""Where calls come in: who proves to know the run's secret is let through, strangers wait or go.
+"""Where connections come in: those that prove to know the run's secret pass, strangers are closed.
 
 There is no queue that strangers can fill. The place for callers that have not proved themselves is
 small, and when it is full, the next one takes the place of another: of the address with most of
-them, the one that came first. So strangers from one address never drive out a partner at another
-one. Those at the partner's own address do only where they fill the whole place in the time of the
-partner's proof, two messages; it then calls again. Strangers cost no thread, and a few bytes each.
+them, the one that came first. So strangers from one address never drive out a neighbour at another
+one. Those at the neighbour's own address do only where they fill the whole place in the time of the
+neighbour's proof, two messages; it then calls again. Strangers cost no thread, and a few bytes
+each.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import socket
 import time
 from typing import Callable
 
+from dualnet.exchange.link import Link
 from dualnet.exchange.tcp import auth
-from dualnet.exchange.tcp.auth import Answer
-from dualnet.exchange.tcp.connection import Broken
+from dualnet.exchange.tcp.auth import ServerProof
+from dualnet.exchange.tcp.connection import ConnectionLost
 from dualnet.exchange.tcp.frames import Keys
 
 __all__ = ["Reception"]
@@ -37,12 +39,12 @@ class _Caller:
     Args:
         sock: it.
         host: where it comes from.
-        answer: what it has proved so far.
+        proof: what it has proved so far.
         until_s: by when it has to have proved itself.
     """
 
-    def __init__(self, sock: socket.socket, host: str, answer: Answer, until_s: float) -> None:
-        self.sock, self.host, self.answer, self.until_s = sock, host, answer, until_s
+    def __init__(self, sock: socket.socket, host: str, proof: ServerProof, until_s: float) -> None:
+        self.sock, self.host, self.proof, self.until_s = sock, host, proof, until_s
 
 
 class Reception:
@@ -51,7 +53,7 @@ class Reception:
     Args:
         sock: listens; it stays the caller's to close.
         secret: the run's.
-        role: ours.
+        link, end: which link, and our end of it.
         on_trouble: told why callers were sent away.
     """
 
@@ -59,10 +61,11 @@ class Reception:
         self,
         sock: socket.socket,
         secret: bytes,
-        role: str,
-        on_trouble: Callable[[Broken], None] = lambda error: None,
+        link: Link,
+        end: str,
+        on_trouble: Callable[[ConnectionLost], None] = lambda error: None,
     ) -> None:
-        self._sock, self._secret, self._role = sock, secret, role
+        self._sock, self._secret, self._link, self._end = sock, secret, link, end
         self._on_trouble = on_trouble
         #: In the order in which they came, which is that of their deadlines, too.
         self._callers: dict[socket.socket, _Caller] = {}
@@ -81,7 +84,7 @@ class Reception:
             self._send_away(caller)
         self._selector.close()
 
-    def look(self, timeout_s: float) -> list[tuple[socket.socket, Keys]]:
+    def poll(self, timeout_s: float) -> list[tuple[socket.socket, Keys]]:
         """Wait for something to happen, `timeout_s` at most.
 
         Returns:
@@ -108,21 +111,21 @@ class Reception:
         """Read what a caller says; its keys once it has proved itself."""
         try:
             try:
-                data = caller.sock.recv(caller.answer.wanted)
+                data = caller.sock.recv(caller.proof.wanted)
                 if not data:
-                    raise Broken("closed by the other side")
-                reply = caller.answer.take(data)
+                    raise ConnectionLost("closed by the other side")
+                reply = caller.proof.take(data)
                 if reply and caller.sock.send(reply) != len(reply):
-                    raise Broken("does not listen to the answer")
+                    raise ConnectionLost("does not listen to the answer")
             except (BlockingIOError, InterruptedError):
                 return None
             except OSError as error:
-                raise Broken(f"{error.strerror or error}") from error
-        except Broken as error:
+                raise ConnectionLost(f"{error.strerror or error}") from error
+        except ConnectionLost as error:
             self._on_trouble(error)
             self._send_away(caller)
             return None
-        return caller.answer.keys
+        return caller.proof.keys
 
     def _end_the_slow(self) -> None:
         now_s = time.monotonic()
@@ -130,7 +133,9 @@ class Reception:
             first = next(iter(self._callers.values()))
             if first.until_s > now_s:
                 return
-            self._on_trouble(Broken(f"did not prove itself within {auth.AUTH_DEADLINE_S:g} s"))
+            self._on_trouble(
+                ConnectionLost(f"did not prove itself within {auth.AUTH_DEADLINE_S:g} s")
+            )
             self._send_away(first)
 
     def _take_calls(self) -> None:
@@ -148,7 +153,8 @@ class Reception:
                 self._make_place()
             sock.setblocking(False)
             until_s = time.monotonic() + auth.AUTH_DEADLINE_S
-            caller = _Caller(sock, str(address[0]), Answer(self._secret, self._role), until_s)
+            proof = ServerProof(self._secret, self._link, self._end)
+            caller = _Caller(sock, str(address[0]), proof, until_s)
             self._callers[sock] = caller
             self._by_host.setdefault(caller.host, {})[sock] = None
             self._selector.register(sock, selectors.EVENT_READ)

@@ -1,7 +1,7 @@
-"""What goes out on the wire: messages, and every few seconds where this half stands.
+"""What goes out on the wire: messages, and every few seconds this end's status.
 
-The training's thread sends its messages itself (`push`). A beating thread says where this half
-stands, also after each arrival, and after a new connection sends what the partner lacks.
+The training thread sends its messages itself (`push`). The sender thread sends the status, also
+after each arrival, and after a new connection the messages that the neighbour lacks.
 """
 
 from __future__ import annotations
@@ -14,60 +14,73 @@ from functools import partial
 from typing import Any, Callable
 
 from dualnet.exchange.digest import Hasher
-from dualnet.exchange.tcp.connection import Broken, Connection
+from dualnet.exchange.run.heartbeat import Pulse
+from dualnet.exchange.tcp.connection import Connection, ConnectionLost
 from dualnet.exchange.tcp.message import layout_digest
-from dualnet.exchange.tcp.neighbour import Standing
+from dualnet.exchange.tcp.neighbour import PeerStatus
 from dualnet.exchange.tcp.store import Store
 
-__all__ = ["Flow", "Sender"]
+__all__ = ["ConnectionState", "Sender"]
 
 LOGGER = logging.getLogger(__name__)
 
 
 @dataclass
-class Flow:
-    """What goes out on one connection.
+class ConnectionState:
+    """How far one connection is.
 
     Attributes:
-        there: messages that the partner had when it first said so here, -1 before.
-        next: the next message to send or claim, 0 until that is known.
-        is_introduced: whether it was told our hello.
+        there: messages that the neighbour already had when this connection began; -1 until its
+            first status.
+        next: number of the next message to send or claim, 0 until that is known.
+        has_hello: whether our hello was sent over it.
     """
 
     connection: Connection
     there: int = -1
     next: int = 0
-    is_introduced: bool = False
+    has_hello: bool = False
 
 
 class Sender:
-    """Writes to the present connection, one thread at a time.
+    """Writes to the current connection, one thread at a time.
 
     Args:
-        standing: where this half stands.
-        store: what has been sent.
+        status: this end's.
+        store: messages that have been sent.
         hasher: makes digests.
-        beat_s: so often it says where this half stands.
+        beat_s: time between two statuses.
+        pulse: what the heartbeat holds, for the status.
 
     Attributes:
-        flow: the present connection's; None without one.
+        flow: the current connection's; None without one.
         base: messages sent by earlier processes; -1 until that is known.
-        proved: messages that this process has sent or proved.
-        resends: messages sent again because they did not arrive.
-        is_pushing: whether the training's thread is sending.
+        proved: highest message number that this process has sent or whose replay was confirmed.
+        resends: messages resent because they did not arrive.
+        is_pushing: whether the training thread is sending.
+        final_state: how this piece ends, "" before.
     """
 
-    def __init__(self, standing: Standing, store: Store, hasher: Hasher, beat_s: float) -> None:
-        self.flow: Flow | None = None
+    def __init__(
+        self,
+        status: PeerStatus,
+        store: Store,
+        hasher: Hasher,
+        beat_s: float,
+        pulse: Callable[[], Pulse],
+    ) -> None:
+        self.flow: ConnectionState | None = None
         self.base = -1
         self.proved = 0
         self.resends = 0
         self.is_pushing = False
-        self._standing = standing
+        self.final_state = ""
+        self._status = status
+        self._pulse = pulse
         self._store = store
         self._hasher = hasher
         self._beat_s = beat_s
-        self._said: dict[str, Any] | None = None
+        self._hello: dict[str, Any] | None = None
         self._replies: deque[dict[str, Any]] = deque()
         self._write_lock = threading.Lock()
         self._wake = threading.Event()
@@ -75,44 +88,44 @@ class Sender:
         self._beater = threading.Thread(target=self._run, name="dualnet-tcp-beat", daemon=True)
 
     def start(self) -> None:
-        """Begin to beat."""
+        """Start the sender thread."""
         self._beater.start()
 
     def stop(self, timeout_s: float) -> None:
-        """Beat no more; wait so long for the thread's end."""
+        """End the sender thread; wait so long for it."""
         self._is_leaving = True
         self._wake.set()
         if self._beater.is_alive():
             self._beater.join(timeout_s)
 
-    def say(self, hello: dict[str, Any]) -> None:
-        """Tell the partner soon, once on each connection, what we say in the handshake."""
-        self._said = hello
+    def set_hello(self, hello: dict[str, Any]) -> None:
+        """Set the handshake payload; it is sent once per connection."""
+        self._hello = hello
         self._wake.set()
 
     def reply(self, fields: dict[str, Any]) -> None:
-        """Send the partner an object soon."""
+        """Send the neighbour an object from the sender thread."""
         self._replies.append(fields)
         self._wake.set()
 
-    def tell(self) -> None:
-        """Tell the partner soon where we stand."""
+    def wake(self) -> None:
+        """Wake the sender thread so that it sends a status now."""
         self._wake.set()
 
     def push(self) -> None:
-        """Send all messages up to where we stand, as far as there is a connection."""
+        """Send all messages that the status counts, as far as there is a connection."""
         self.is_pushing = True
         try:
             with self._write_lock:
-                self._write(partial(self._pump, is_pushing=True))
+                self._write(partial(self._send_pending, is_pushing=True))
         finally:
             self.is_pushing = False
 
     def beat(self) -> None:
-        """Say where we stand, answer, and send what the partner lacks."""
+        """Send status, pending replies and missing messages."""
         with self._write_lock:
             self._write(self._report)
-            self._write(self._pump)
+            self._write(self._send_pending)
 
     def finish(self, connection: Connection) -> None:
         """Write no more on a connection."""
@@ -120,7 +133,7 @@ class Sender:
             connection.finish()
 
     def is_claimed(self, seq: int) -> bool:
-        """Whether the partner has yet to say what it thinks of message `seq`."""
+        """Whether message `seq` was claimed by digest only and its verdict is pending."""
         flow = self.flow
         return flow is not None and flow.next > 0 and self.proved < seq <= flow.there
 
@@ -130,41 +143,45 @@ class Sender:
             self._wake.clear()
             try:
                 self.beat()
-            except Exception:  # the next one may work, and nothing may silence a half
-                LOGGER.exception("heartbeat over TCP")
+            except Exception:  # the next one may work, and nothing may stop a piece from beating
+                LOGGER.exception("status over TCP")
 
-    def _write(self, what: Callable[[Flow], None]) -> None:
+    def _write(self, what: Callable[[ConnectionState], None]) -> None:
         """Do something with the connection, if there is one."""
         flow = self.flow
         if flow is None:
             return
         try:
             what(flow)
-        except Broken as error:
+        except ConnectionLost as error:
             LOGGER.info("%s", error)
             flow.connection.close()  # the reader notices
         except BaseException:
-            # A signal, say, in the midst of a frame: nothing can follow it.
+            # An exception (for example Stopped from a signal handler) may have cut a frame in two;
+            # the stream cannot continue.
             flow.connection.close()
             raise
 
-    def _report(self, flow: Flow) -> None:
+    def _report(self, flow: ConnectionState) -> None:
         while self._replies:
             flow.connection.write_control(self._replies[0])
             self._replies.popleft()
-        fields = {"type": "standing", **self._standing.fields()}
-        if self._said is not None and not flow.is_introduced:
-            fields["hello"] = self._said
-            flow.is_introduced = True
+        pulse, status = self._pulse(), self._status
+        status.progress, status.waits_for = pulse.progress, pulse.waits_for
+        status.state = self.final_state or pulse.state
+        fields = {"type": "status", **status.fields()}
+        if self._hello is not None and not flow.has_hello:
+            fields["hello"] = self._hello
+            flow.has_hello = True
         flow.connection.write_control(fields)
 
-    def _pump(self, flow: Flow, is_pushing: bool = False) -> None:
+    def _send_pending(self, flow: ConnectionState, is_pushing: bool = False) -> None:
         connection = flow.connection
         if self.base < 0 or flow.there < 0:
-            return  # one of us does not know yet where it continues
+            return  # one end does not know yet where it continues
         if not flow.next:
             flow.next = min(flow.there, self.proved) + 1
-        while flow.next <= self._standing.sent:
+        while flow.next <= self._status.sent:
             seq = flow.next
             found = self._store.load(seq, is_live=is_pushing)
             if found is None:

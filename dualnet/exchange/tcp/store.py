@@ -1,4 +1,4 @@
-"""What has been sent and may have to be sent again: in memory until it has come, then on disk."""
+"""Messages that may have to be sent again: in memory until they have arrived, then on disk."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class Store:
             self.nbytes += message.nbytes
 
     def settle(self, seq: int, is_on_disk: bool) -> None:
-        """From now on the arrays of message `seq` may change.
+        """Let the caller reuse the arrays of message `seq`.
 
         Args:
-            is_on_disk: it can be read back; else it is copied, unless it has come already.
+            is_on_disk: it can be read back; else it is copied, unless it has arrived already.
         """
         with self._lock:
             message = self._messages.get(seq)
@@ -54,7 +54,7 @@ class Store:
                 self._messages[seq] = replace(message, arrays=copies)
 
     def arrived(self, seq: int) -> None:
-        """The partner has all messages up to `seq`."""
+        """The neighbour has all messages up to `seq`."""
         self._arrived = seq
         with self._lock:
             old = [number for number in self._messages if number <= seq]

@@ -1,4 +1,4 @@
-"""The one loop in which a half on a wire waits for its partner."""
+"""Wait loop of the carrier tcp."""
 
 from __future__ import annotations
 
@@ -6,77 +6,79 @@ from typing import Callable, TypeVar
 
 from dualnet.errors import PartnerNeverCame
 from dualnet.exchange.channel import Counters
-from dualnet.exchange.files.neighbour import Watch
-from dualnet.exchange.tcp.neighbour import RemoteHalf
+from dualnet.exchange.run.membership import Membership
+from dualnet.exchange.run.watch import FailureDetector
+from dualnet.exchange.tcp.neighbour import TcpNeighbour
 from dualnet.exchange.tcp.wire import Wire
-from dualnet.fs import Fs
 
 __all__ = ["Waiting"]
 
 T = TypeVar("T")
 
-# A wait is woken by what it waits for; so often it looks after everything else.
+# A wait is woken by what it waits for; everything else is attended to so often.
 _TICK_S = 0.05
 
 
 class Waiting:
-    """Looks for something whenever anything has come, and looks after the channel meanwhile.
+    """Wait loop: call `look` whenever anything has arrived until it returns a result.
+
+    In between it calls `Membership.attend` (lease check, other links, on_wait) and the failure
+    detector.
 
     Args:
-        fs: the clock.
-        wire: tells when anything has come.
-        partner: who is waited for.
+        membership: ours.
+        wire: notifies when anything has arrived.
+        neighbour: who is waited for.
         counters: `wait_s` is counted.
         trouble: why there is no connection, "" if nothing is known to be wrong.
-        meanwhile: called now and then; raises what ends the wait.
     """
 
     def __init__(
         self,
-        fs: Fs,
+        membership: Membership,
         wire: Wire,
-        partner: RemoteHalf,
+        neighbour: TcpNeighbour,
         counters: Counters,
         trouble: Callable[[], str],
-        meanwhile: Callable[[], None],
     ) -> None:
-        self._fs = fs
+        self._membership = membership
         self._wire = wire
-        self._partner = partner
+        self._neighbour = neighbour
         self._counters = counters
         self._trouble = trouble
-        self._meanwhile = meanwhile
 
     def until(
         self,
         look: Callable[[], T | None],
-        watch: Watch,
+        detector: FailureDetector,
         is_counted: bool = True,
         is_handshake: bool = False,
     ) -> T:
-        """Look until there is something, or the partner is given up.
+        """Wait until there is a result, or the neighbour is given up.
 
         Args:
             look: returns what is waited for, or None.
-            watch: judges the partner.
+            detector: judges the neighbour.
             is_counted: whether the time counts as waiting.
-            is_handshake: whether the partner need not have been there yet.
+            is_handshake: the neighbour may not have started yet, so old heartbeat files are
+                ignored.
 
         Raises:
-            DualnetError: `watch` gave the partner up, or `meanwhile` raised it.
+            DualnetError: `detector` gave the neighbour up, or `attend` raised it.
         """
-        started_s = self._fs.monotonic()
+        fs = self._membership.fs
+        started_s = fs.monotonic()
         try:
             while True:
                 result = self._look(look)
                 if result is not None:
                     return result
-                self._meanwhile()
-                if not is_handshake:  # before it, what is there may be what a dead one left
-                    self._partner.look_for_last_words()
-                error = watch.look()
+                self._membership.attend()
+                if not is_handshake:
+                    self._neighbour.adopt_final_heartbeat()
+                error = detector.poll()
                 if error is not None:
-                    # It may have come just before the partner went.
+                    # The message may have arrived just before the neighbour ended: check once more.
                     result = look()
                     if result is not None:
                         return result
@@ -86,10 +88,10 @@ class Waiting:
                     raise error
         finally:
             if is_counted:
-                self._counters.wait_s += self._fs.monotonic() - started_s
+                self._counters.wait_s += fs.monotonic() - started_s
 
     def _look(self, look: Callable[[], T | None]) -> T | None:
-        """Look now, and if there is nothing when next anything has come."""
+        """Look now, and if there is nothing, once more when anything has arrived."""
         with self._wire.cond:
             result = look()
             if result is None and self._wire.fatal is None:

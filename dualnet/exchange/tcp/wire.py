@@ -1,21 +1,21 @@
 """The two directions of a TCP exchange, whatever happens to the connection.
 
-Three threads share a half's end of the wire. The training's thread sends messages (`push`) and
-takes those that have come (`take`). A reader, one for each connection, takes frames in as they
-come; it never writes, so two halves that send at the same time cannot block each other. The third
-is the sender's (sender.py).
+Three threads share this end of the wire. The training thread sends messages (`push`) and consumes
+those that have arrived (`take`). A reader, one for each connection, reads frames as they come; it
+never writes, so two pieces that send at the same time cannot block each other. The third is the
+sender (sender.py).
 
-A connection begins with a `hello` from each side. The partner's `arrived` says where to go on: what
-it lacks is sent, from memory or from disk; what it has already from an earlier process of ours is
-claimed by digest alone (`claim`), and it answers whether that is what it got (`verdict`).
-What comes is put in order and compared in incoming.py.
+A connection begins with a `hello` from each side. The neighbour's `arrived` tells where to
+continue: messages that it lacks are sent, from memory or from disk; those that it has already from
+an earlier process of ours are claimed by digest alone (`claim`), and it answers whether they are
+equal (`verdict`). What arrives is put in order and compared in incoming.py.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from typing import Any
+from typing import Any, Callable
 
 from dualnet.errors import (
     DamagedMessage,
@@ -24,56 +24,59 @@ from dualnet.errors import (
     Superseded,
 )
 from dualnet.exchange.digest import Hasher
+from dualnet.exchange.run.heartbeat import Pulse
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.tcp.arrivals import Arrival
-from dualnet.exchange.tcp.connection import Broken, Connection, Left, Spoiled
+from dualnet.exchange.tcp.connection import Connection, ConnectionLost, CorruptMessage, PeerClosing
 from dualnet.exchange.tcp.incoming import Incoming
-from dualnet.exchange.tcp.neighbour import RemoteHalf, Standing
-from dualnet.exchange.tcp.sender import Flow, Sender
+from dualnet.exchange.tcp.neighbour import PeerStatus, TcpNeighbour
+from dualnet.exchange.tcp.sender import ConnectionState, Sender
 from dualnet.exchange.tcp.store import Store
 
 __all__ = ["Wire"]
 
 LOGGER = logging.getLogger(__name__)
 
-#: What may lie here unread before the reader takes a rest.
+#: Bytes of unread messages at which the reader stops.
 _WINDOW_BYTES = 256 << 20
-# A half that leaves gives its last words this long.
+# Seconds allowed for delivering the final status on close.
 _LEAVE_S = 3.0
 
 
 class Wire:
-    """One half's end.
+    """One end of a link over TCP.
 
     Args:
         introduction: what the hello says about this process: epoch, life, process, identity.
-        partner: what is heard is noted there.
-        store: what has been sent.
+        neighbour: updated by what is received.
+        store: messages that have been sent.
         settings: limits.
         hasher: makes digests.
+        pulse: what the heartbeat holds, for the status.
 
     Attributes:
-        cond: notified when anything has come or changed.
-        standing: where this half stands; change it under `cond`.
+        cond: notified when anything has arrived or changed.
+        status: this end's; change it under `cond`.
     """
 
     def __init__(
         self,
         introduction: dict[str, Any],
-        partner: RemoteHalf,
+        neighbour: TcpNeighbour,
         store: Store,
         settings: ExchangeSettings,
         hasher: Hasher,
+        pulse: Callable[[], Pulse],
     ) -> None:
-        self.standing = Standing()
+        self.status = PeerStatus()
         self._introduction = introduction
-        self._partner = partner
+        self._neighbour = neighbour
         self._store = store
         self._settings = settings
-        self._sender = Sender(self.standing, store, hasher, settings.beat_s)
-        self._incoming = Incoming(self.standing, partner, self._sender, settings)
+        self._sender = Sender(self.status, store, hasher, settings.beat_s, pulse)
+        self._incoming = Incoming(self.status, neighbour, self._sender, settings)
         self.cond = self._incoming.cond
-        self._heard_s = 0.0
+        self._note_alived_s = 0.0
         self._leave_at_s = float("inf")
 
     @property
@@ -83,17 +86,17 @@ class Wire:
 
     @property
     def resends(self) -> int:
-        """Messages sent again because they did not arrive."""
+        """Messages resent because they did not arrive."""
         return self._sender.resends
 
     @property
-    def spoiled(self) -> int:
-        """Copies of messages that came and failed a check."""
-        return self._incoming.arrivals.spoiled
+    def corrupt(self) -> int:
+        """Copies of messages that failed a check."""
+        return self._incoming.arrivals.corrupt
 
     @property
     def fatal(self) -> DualnetError | None:
-        """What ends the exchange."""
+        """The error that ends the exchange."""
         return self._incoming.fatal
 
     @property
@@ -102,40 +105,39 @@ class Wire:
         return self._incoming.verified
 
     def start(self) -> None:
-        """Begin to beat."""
+        """Start the sender thread."""
         self._sender.start()
 
-    # For the training's thread.
+    # For the training thread.
 
-    def say(self, hello: dict[str, Any]) -> None:
-        """Tell the partner what this half has to say in the handshake."""
-        self._sender.say(hello)
+    def set_hello(self, hello: dict[str, Any]) -> None:
+        """Set the handshake payload."""
+        self._sender.set_hello(hello)
 
     def resume(self, sent: int, received: int) -> None:
         """Continue from these counts."""
         with self.cond:
             self._sender.base = self._sender.proved = sent
-            self.standing.sent = sent
-            self.standing.arrived = self.standing.received = received
-        self._sender.tell()
+            self.status.sent = sent
+            self.status.arrived = self.status.received = received
+        self._sender.wake()
 
     def push(self, seq: int) -> None:
         """Send all messages up to `seq`, which the store holds, as far as there is a connection."""
         with self.cond:
-            self.standing.sent = seq
-            self.standing.progress += 1
+            self.status.sent = seq
         self._sender.push()
 
     def is_claimed(self, seq: int) -> bool:
-        """Whether the partner has yet to say what it thinks of message `seq`."""
+        """Whether message `seq` was claimed by digest only and its verdict is pending."""
         return self._sender.is_claimed(seq)
 
     def peek(self, seq: int) -> Arrival | None:
-        """Message `seq`, if it has come."""
+        """Message `seq`, if it has arrived."""
         return self._incoming.peek(seq)
 
     def take(self, seq: int) -> None:
-        """Message `seq` has been read."""
+        """Mark message `seq` as consumed by the training loop and release its memory."""
         self._incoming.take(seq)
 
     def put(self, seq: int, arrival: Arrival) -> None:
@@ -146,37 +148,37 @@ class Wire:
         """End the exchange; the first error counts."""
         self._incoming.fail(error)
 
-    def tell(self) -> None:
-        """Tell the partner soon where we stand."""
-        self._sender.tell()
+    def wake(self) -> None:
+        """Send a status now, from the sender thread."""
+        self._sender.wake()
 
     def close(self, state: str) -> None:
-        """Leave; the partner is told how if it can be reached."""
+        """Leave, and tell the neighbour the final state if it can be reached."""
         self._leave_at_s = time.monotonic() + _LEAVE_S
-        with self.cond:
-            self.standing.state = state
+        self._sender.final_state = state
         self._sender.beat()
         self._sender.stop(_LEAVE_S)
         flow = self._sender.flow
         if flow is not None:
             if flow.connection.finish():
                 with self.cond:
-                    # Closing with bytes unread would destroy our last words on their way.
+                    # close() on a socket with unread input sends RST, which can discard our final
+                    # status at the peer: let the reader drain the connection first.
                     self.cond.wait_for(lambda: self._sender.flow is not flow, _LEAVE_S)
             flow.connection.close()
 
     # Reading.
 
     def serve(self, connection: Connection) -> None:
-        """Use a connection until it is broken; runs in a thread of the link."""
+        """Use a connection until it is lost; runs in a thread of the connector."""
         if self._leave_at_s < float("inf"):
             return  # too late for a new one
-        self._heard_s = time.monotonic()
+        self._note_alived_s = time.monotonic()
         connection.is_idle = self._is_idle
-        connection.on_heard = self._hear
+        connection.on_heard = self._note_alive
         try:
             connection.write_control({"type": "hello", **self._introduction})
-            refusal = self._meet(connection, connection.read())
+            refusal = self._check_hello(connection, connection.read())
             if refusal is not None:
                 connection.write_control({"type": "refused", **refusal})
                 connection.finish()
@@ -184,13 +186,13 @@ class Wire:
                     connection.read()  # until the other side has read it and leaves
             flow = self._begin(connection)
             while True:
-                self._take_in(flow, connection.read())
-        except Left:
+                self._receive(flow, connection.read())
+        except PeerClosing:
             self._sender.finish(connection)
-        except Spoiled as error:
-            self._incoming.bear(error)
-        except Broken as error:
-            LOGGER.info("%s of %s", error, self._partner.role)
+        except CorruptMessage as error:
+            self._incoming.request_resend(error)
+        except ConnectionLost as error:
+            LOGGER.info("%s of %s", error, self._neighbour.piece)
         except DualnetError as error:
             self._incoming.fail(error)
         finally:
@@ -198,52 +200,58 @@ class Wire:
 
     def _is_idle(self) -> bool:
         now_s = time.monotonic()
-        silent = now_s - self._heard_s > self._settings.dead_after_s
+        silent = now_s - self._note_alived_s > self._settings.dead_after_s
         return silent or now_s > self._leave_at_s
 
-    def _hear(self) -> None:
-        self._heard_s = time.monotonic()
-        self._partner.hear()
+    def _note_alive(self) -> None:
+        self._note_alived_s = time.monotonic()
+        self._neighbour.note_alive()
 
-    def _meet(self, connection: Connection, hello: Any) -> dict[str, str] | None:
-        """Take up a connection, or say why not."""
+    def _check_hello(self, connection: Connection, hello: Any) -> dict[str, str] | None:
+        """Check the peer's hello.
+
+        Returns:
+            None to accept it, or the fields of a `refused` reply for an old epoch or a second
+            process of the same epoch. A different configuration ends the exchange with
+            ManifestMismatch.
+        """
         if not isinstance(hello, dict) or hello.get("type") != "hello":
-            raise Broken("the connection did not begin with a hello")
-        partner = self._partner
+            raise ConnectionLost("the connection did not begin with a hello")
+        neighbour = self._neighbour
         try:
             identity, life = hello["identity"], str(hello["life"])
             epoch, process = int(hello["epoch"]), dict(hello["process"])
         except (KeyError, TypeError, ValueError) as error:
-            raise Broken(f"not a hello of ours: {error}") from error
+            raise ConnectionLost(f"not a hello of ours: {error}") from error
         if identity != self._introduction["identity"]:
             ours = self._introduction["identity"]
             self._incoming.fail(
                 ManifestMismatch(
-                    f"{partner.role} runs {identity} and this half {ours}; use the same "
-                    f"configuration for both halves"
+                    f"{neighbour.piece} runs {identity} and this piece {ours}; use the same "
+                    f"configuration for all pieces"
                 )
             )
         with self.cond:
-            if life != partner.life:
-                taken = epoch == partner.told_epoch and self._sender.flow is not None
-                if epoch < partner.told_epoch or taken:
+            if life != neighbour.life:
+                taken = epoch == neighbour.told_epoch and self._sender.flow is not None
+                if epoch < neighbour.told_epoch or taken:
                     return {
-                        "why": f"{partner.role} epoch {partner.told_epoch} has taken over from "
-                        f"epoch {epoch}"
+                        "why": f"{neighbour.piece} epoch {neighbour.told_epoch} has taken over "
+                        f"from epoch {epoch}"
                     }
-                partner.meet(epoch, life, process)
+                neighbour.accept(epoch, life, process)
         return None
 
-    def _begin(self, connection: Connection) -> Flow:
-        """From here on this is the connection."""
-        flow = Flow(connection)
+    def _begin(self, connection: Connection) -> ConnectionState:
+        """Make this the current connection and close the previous one."""
+        flow = ConnectionState(connection)
         with self.cond:
             before, self._sender.flow = self._sender.flow, flow
-            self._partner.is_connected = True
+            self._neighbour.is_connected = True
             self.cond.notify_all()
         if before is not None:
             before.connection.close()
-        self._sender.tell()
+        self._sender.wake()
         return flow
 
     def _lose(self, connection: Connection) -> None:
@@ -251,23 +259,27 @@ class Wire:
         with self.cond:
             if self._sender.flow is not None and self._sender.flow.connection is connection:
                 self._sender.flow = None
-                self._partner.is_connected = False
+                self._neighbour.is_connected = False
             self.cond.notify_all()
 
-    def _take_in(self, flow: Flow, item: Any) -> None:
+    def _receive(self, flow: ConnectionState, item: Any) -> None:
         if not isinstance(item, dict):
             seq, message, digest = item
             now_s = time.monotonic()
             self._incoming.put(seq, Arrival(message, digest, flow.connection.began_s, now_s))
-            self._rest(flow)
+            self._apply_backpressure(flow)
             return
         try:
-            self._obey(flow, item)
+            self._handle_control(flow, item)
         except (KeyError, TypeError, ValueError) as error:
-            raise Broken(f"not an object of ours: {error}") from error
+            raise ConnectionLost(f"not an object of ours: {error}") from error
 
-    def _rest(self, flow: Flow) -> None:
-        """Read no further while there is much unread, unless we are sending ourselves."""
+    def _apply_backpressure(self, flow: ConnectionState) -> None:
+        """Stop reading while more than _WINDOW_BYTES are unread.
+
+        Keep reading while the training thread sends: two pieces that both send and do not read
+        would deadlock.
+        """
         sender = self._sender
         with self.cond:
             while (
@@ -276,20 +288,21 @@ class Wire:
                 and sender.flow is flow
             ):
                 self.cond.wait(0.1)
-                self._heard_s = time.monotonic()
+                self._note_alived_s = time.monotonic()
 
-    def _obey(self, flow: Flow, item: dict[str, Any]) -> None:
+    def _handle_control(self, flow: ConnectionState, item: dict[str, Any]) -> None:
+        """Dispatch a control object by its type: status, claim, verdict, lost, refused."""
         kind = item["type"]
-        if kind == "standing":
+        if kind == "status":
             with self.cond:
-                self._partner.standing.take(item)
-                self._partner.hello = item.get("hello", self._partner.hello)
+                self._neighbour.status.update(item)
+                self._neighbour.hello = item.get("hello", self._neighbour.hello)
                 self.cond.notify_all()
-            there = self._partner.standing.arrived
+            there = self._neighbour.status.arrived
             self._store.arrived(there)
             if flow.there < 0 <= there:
                 flow.there = there
-                self._sender.tell()
+                self._sender.wake()
         elif kind == "claim":
             self._incoming.judge(int(item["seq"]), str(item["digest"]))
         elif kind == "verdict":
@@ -297,9 +310,9 @@ class Wire:
         elif kind == "lost":
             self._incoming.fail(
                 DamagedMessage(
-                    f"message {item['seq']} of {self._partner.role} was deleted, this half would "
-                    f"need it to continue; stop both halves and start them again: they go "
-                    f"back together to a checkpoint that both have"
+                    f"message {item['seq']} of {self._neighbour.piece} was deleted, this piece "
+                    f"would need it to continue; stop all pieces and start them again: they go "
+                    f"back together to a checkpoint that all have"
                 )
             )
         elif kind == "refused":

@@ -16,8 +16,8 @@ from collections.abc import Collection
 from typing import Callable, Optional
 
 from dualnet.errors import UsageError
-from dualnet.exchange.channel import PARTNER, ROLES
-from dualnet.exchange.paths import DataName
+from dualnet.exchange.link import Link
+from dualnet.exchange.paths import DataName, RunPaths
 from dualnet.exchange.peek import peek
 from dualnet.fs import SYSTEM, Fs
 from dualnet.rundir import PieceDir
@@ -28,6 +28,8 @@ __all__ = ["go_back", "is_over"]
 
 #: Seconds after which a heartbeat from another machine counts as that of a dead process.
 _SILENT_S = 60.0
+_LINK = Link("net1", "net2")
+ROLES = (_LINK.lower, _LINK.upper)
 #: Each piece to its latest whole checkpoint.
 Latest = dict[PieceDir, Optional[Commit]]
 
@@ -107,7 +109,7 @@ def go_back(
 
 
 def _other(piece: PieceDir) -> PieceDir:
-    return piece.run.piece(PARTNER[piece.name])
+    return piece.run.piece(_LINK.other(piece.name))
 
 
 def _iteration(found: Optional[Commit]) -> int:
@@ -118,14 +120,14 @@ def _is_apart(latest: Latest, fs: Fs) -> bool:
     """Whether a piece needs a message that nobody has or will send."""
     run = next(iter(latest)).run
     try:
-        names = fs.listdir(run.exchange)
+        names = fs.listdir(RunPaths(run.exchange).link(_LINK).root)
     except FileNotFoundError:
         names = []
     except OSError:
         return False  # opening the exchange will report it
     kept: dict[str, set[int]] = {role: set() for role in ROLES}
     for entry in filter(None, map(DataName.parse, names)):
-        kept[entry.role].add(entry.seq)
+        kept[entry.piece].add(entry.seq)
     for reader, own in latest.items():
         writer = _other(reader)
         theirs = latest[writer]
@@ -148,7 +150,7 @@ def _is_shared(partner: PieceDir, fs: Fs) -> bool:
 
 def _is_at_work(piece: PieceDir) -> bool:
     """Whether a piece is training, as far as its heartbeat shows; not one that has just started."""
-    view = peek(piece.run.path).halves[piece.name]
+    view = peek(piece.run.path).piece(piece.name)
     if view.state.startswith(("done", "stopped", "failed")) or view.alive is False:
         return False
     is_heard = view.heartbeat_age_s is not None and view.heartbeat_age_s < _SILENT_S

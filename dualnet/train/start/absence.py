@@ -103,7 +103,7 @@ def unless_complete(
 
 def _has_left(piece: PieceDir) -> str:
     """Why a half does not run, "" if it does or that cannot be told."""
-    view = peek(piece.run.path).halves[piece.name]
+    view = peek(piece.run.path).piece(piece.name)
     if view.state.startswith(("stopped", "done", "failed")):
         return view.state
     return "it was killed" if view.alive is False else ""

@@ -15,7 +15,7 @@ from dualnet.engine.formats.regular_file import regular_only
 from dualnet.errors import ManifestMismatch, StorageFailed, UsageError
 from dualnet.exchange import ExchangeSettings
 from dualnet.exchange.disk.storage import remedy, wait_for_room
-from dualnet.exchange.paths import ExchangePaths
+from dualnet.exchange.paths import RunPaths
 from dualnet.exchange.run.occupancy import check_vacant, sole
 from dualnet.fs import SYSTEM, Fs
 from dualnet.rundir import PieceDir, RunDir
@@ -148,7 +148,7 @@ def _check_unclaimed(run: RunDir) -> None:
         for piece in map(run.piece, ("single", "net1", "net2"))
         for iteration in commit.iterations(piece)
     ]
-    manifest = ExchangePaths(run.exchange).manifest
+    manifest = RunPaths(run.exchange).manifest
     if os.path.exists(manifest):
         left.append(manifest)
     if left:

@@ -24,7 +24,7 @@ from dualnet.atomic import create_atomically, write_atomically
 from dualnet.engine.formats.regular_file import read_at_most
 from dualnet.errors import ManifestMismatch
 from dualnet.exchange.disk.records import mac
-from dualnet.exchange.paths import ExchangePaths
+from dualnet.exchange.paths import RunPaths
 from dualnet.exchange.run.manifest import make_key
 from dualnet.fs import SYSTEM, Fs
 from dualnet.recorded import seal
@@ -109,7 +109,7 @@ def begin(piece: PieceDir, kind: str, fs: Fs = SYSTEM) -> None:
 
 def _number_of(piece: PieceDir, fs: Fs) -> bytes:
     """A dual run's number, from its secret: halves without a directory in common have only that."""
-    return mac(make_key(fs, ExchangePaths(piece.run.exchange), piece.name), "run", b"")[:16]
+    return mac(make_key(fs, RunPaths(piece.run.exchange), piece.name), "run", b"")[:16]
 
 
 def read_inputs(piece: PieceDir) -> Optional[Inputs]:

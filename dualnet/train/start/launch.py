@@ -289,7 +289,7 @@ def _end(processes: Processes, grace_s: float) -> None:
 
 def _last_words(piece: PieceDir) -> str:
     """What a piece's heartbeat says of its end; a full disk has room for that, not for output."""
-    state = peek(piece.run.path).halves[piece.name].state
+    state = peek(piece.run.path).piece(piece.name).state
     return state if state.startswith("failed") else ""
 
 

@@ -193,7 +193,7 @@ def _set_up(
 ) -> Session:
     """Build a role's nets with the weights that they begin with, and the session of their run."""
     piece = resolved.dir
-    epoch = peek(piece.run.path).halves[piece.name].epoch if channel is not None else 1
+    epoch = peek(piece.run.path).piece(piece.name).epoch if channel is not None else 1
     caffe_files.clean(piece)
     caffe_files.set_apart(resolved, epoch if channel is not None else os.getpid())
     report = channel.report if channel is not None else lambda state: None

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Optional
 
 from dualnet.config import CutEnd
-from dualnet.exchange.channel import ROLES
-from dualnet.exchange.paths import DataName, ExchangePaths
+from dualnet.exchange.link import Link
+from dualnet.exchange.paths import DataName, RunPaths
 from dualnet.fs import Fs
 from dualnet.rundir import PieceDir, RunDir
 from dualnet.train.checkpoint import commit
@@ -16,6 +16,8 @@ from dualnet.train.loop.session import Session
 from dualnet.train.net.nets import Nets
 
 __all__ = ["iteration_bytes", "remove_tests_after", "remove_when_over"]
+
+_LINK = Link("net1", "net2")
 
 
 def iteration_bytes(nets: Nets, session: Session, end: CutEnd) -> int:
@@ -60,7 +62,7 @@ def remove_when_over(run: RunDir, max_iter: Optional[int] = None) -> None:
         run: The run.
         max_iter: See `commit.complete`.
     """
-    for piece in map(run.piece, ROLES):
+    for piece in map(run.piece, (_LINK.lower, _LINK.upper)):
         is_complete = commit.complete(piece, max_iter)
         last = commit.latest(piece) if is_complete else None
         if last is None or not commit.is_end(last, max_iter):
@@ -80,14 +82,14 @@ def remove_tests_after(piece: PieceDir, iteration: int, sent: int) -> None:
     """
 
     def is_last_test(name: DataName) -> bool:
-        is_own = (name.role, name.iteration) == (piece.name, iteration)
-        return is_own and name.seq > sent and name.stage.startswith("test")
+        is_own = (name.piece, name.iteration) == (piece.name, iteration)
+        return is_own and name.seq > sent and name.kind.startswith("test")
 
     _remove(piece.run, is_last_test)
 
 
 def _remove(run: RunDir, condition: Callable[[DataName], bool]) -> None:
-    fs, paths = Fs(), ExchangePaths(run.exchange)
+    fs, paths = Fs(), RunPaths(run.exchange).link(_LINK)
     try:
         names = fs.listdir(paths.root)
     except OSError:

@@ -33,7 +33,7 @@ class Recorder(Fabricated):
 
     def send(self, message):
         super().send(message)
-        self.sent.append((message.stage, message.iteration, shapes(message.arrays)))
+        self.sent.append((message.kind, message.iteration, shapes(message.arrays)))
 
 
 def shapes(arrays):
@@ -58,9 +58,9 @@ def test_messages_are_those_of_a_real_partner(workdir, role, rule):
     session.log.close()
     by_sender = {"net1": [], "net2": []}
     for sender, message in real.line.sent:
-        if (message.stage, message.iteration) != ("tie", 0):  # before the first iteration
+        if (message.kind, message.iteration) != ("tie", 0):  # before the first iteration
             told = shapes(message.arrays)
-            by_sender[sender].append((message.stage, message.iteration, told))
+            by_sender[sender].append((message.kind, message.iteration, told))
     assert channel.sent == by_sender[role]
     assert channel.received == by_sender[channel.partner]
 

@@ -12,12 +12,16 @@ import numpy as np
 
 from dualnet.exchange.channel import Message
 from dualnet.exchange.files.channel import FileChannel
+from dualnet.exchange.link import Link
 from dualnet.exchange.run.host import ProcessId
+from dualnet.exchange.run.membership import Membership
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.fs import Fs
 from tests.exchange.fakes import VirtualFs
 
-__all__ = ["CASES", "Bench", "Case", "assert_same", "batch", "case"]
+__all__ = ["CASES", "LINK", "Bench", "Case", "assert_same", "batch", "case"]
+
+LINK = Link("net1", "net2")
 
 Run = Callable[["Bench", random.Random], None]
 
@@ -78,16 +82,21 @@ class Bench:
         self.run_dir = folder / 'a run\'s "dir" 100%'
         self.run_dir.mkdir(parents=True)
         self.folder = folder
-        self._opened: list[FileChannel] = []
+        self._opened: list[Membership] = []
 
     @property
-    def root(self) -> Path:
+    def exchange(self) -> Path:
         """The exchange directory."""
         return self.run_dir / "exchange"
 
+    @property
+    def root(self) -> Path:
+        """The link's folder."""
+        return self.exchange / LINK.name
+
     def half(
         self,
-        role: str,
+        piece: str,
         fs: Fs | None = None,
         process: ProcessId | None = None,
         identity: dict[str, Any] | None = None,
@@ -99,18 +108,19 @@ class Bench:
         Args:
             locks: the node; halves with other locks run on other nodes.
         """
-        settings = {"lock_dir": str(self.folder / locks), "hash_threads": 0, **settings}
-        half = FileChannel(
-            role,
-            str(self.run_dir),
-            ExchangeSettings(**settings),
-            identity or {"config": "c0ffee"},
-            fs=fs or VirtualFs(),
-            process=process,
-            beat=False,
+        made = ExchangeSettings(
+            **{"lock_dir": str(self.folder / locks), "hash_threads": 0, **settings}
         )
-        self._opened.append(half)
-        return half
+        identity = identity or {"config": "c0ffee"}
+        membership = Membership(
+            piece, str(self.run_dir), made, identity, fs or VirtualFs(), process, beat=False
+        )
+        self._opened.append(membership)
+        try:
+            return FileChannel(membership, LINK, made)
+        except BaseException as error:
+            membership.close(f"failed: {error}")
+            raise
 
     def pair(
         self, below: VirtualFs | None = None, above: VirtualFs | None = None
@@ -128,7 +138,7 @@ class Bench:
 
         def net1_moves() -> None:
             lower.now_s = max(lower.now_s, clock.now_s)
-            net1._heartbeat.beat()
+            net1.membership.heartbeat.beat()
             net1.progress()
 
         clock.on_sleep = net1_moves
@@ -141,8 +151,8 @@ class Bench:
 
     def close(self) -> None:
         """Close all halves and remove the files."""
-        for half in self._opened:
-            half.close("stopped")
+        for membership in self._opened:
+            membership.close("stopped")
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -157,7 +167,7 @@ def batch(iteration: int, chance: random.Random | None = None) -> Message:
 
 def assert_same(sent: Message, received: Message) -> None:
     """Check every byte of a message."""
-    assert (sent.stage, sent.iteration) == (received.stage, received.iteration)
+    assert (sent.kind, sent.iteration) == (received.kind, received.iteration)
     assert list(sent.arrays) == list(received.arrays)
     for name, array in sent.arrays.items():
         assert received.arrays[name].dtype == array.dtype

@@ -72,15 +72,15 @@ def flipped_trailer(bench: Bench, chance: random.Random) -> None:
     is_sent_anew(bench, chance, damage)
 
 
-@case(9, "one bit of the stage-status record flipped", "not believed; the next one is")
+@case(9, "one bit of the status record flipped", "not believed; the next one is")
 def flipped_record(bench: Bench, chance: random.Random) -> None:
     net1, net2, clock = bench.pair()
     net1.send(batch(0))
-    path = Path(net1._paths.stage("net1", 1))
+    path = Path(net1._paths.status("net1", 1))
     good = path.read_bytes()
     flip(path, chance, 0, len(good))
-    net2._partner.poll()
-    assert net2._partner.locate(1) is None
+    net2._neighbour.poll()
+    assert net2._neighbour.locate(1) is None
     clock.on_sleep = lambda: path.write_bytes(good) and None
     assert_same(batch(0), net2.receive("train", 0))
 
@@ -115,7 +115,7 @@ def lying_write(bench: Bench, chance: random.Random) -> None:
     assert net1.counters.resends == 1
 
 
-@case(11, "a valid file of another iteration, role or run", "refused; sent anew")
+@case(11, "a valid file of another iteration, piece or run", "refused; sent anew")
 def foreign_file(bench: Bench, chance: random.Random) -> None:
     net1, net2, _ = bench.pair()
     net1.send(batch(0))
@@ -174,9 +174,9 @@ def pickled(bench: Bench, chance: random.Random) -> None:
     canary = bench.folder / "canary"
     paths = [
         bench.files("pool2")[0],
-        Path(net1._paths.stage("net1", 1)),
+        Path(net1._paths.status("net1", 1)),
         Path(net1._paths.layout("net1", 1, 1)),
-        Path(net1._paths.heartbeat("net1", 1)),
+        Path(net1.membership.paths.heartbeat("net1", 1)),
     ]
     path = chance.choice(paths)
     good = path.read_bytes()

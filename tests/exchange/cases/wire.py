@@ -14,11 +14,12 @@ import pytest
 
 from dualnet.errors import DamagedMessage, PartnerNeverCame
 from dualnet.exchange.channel import Message
+from dualnet.exchange.run.membership import Membership
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.tcp import TcpChannel
 from dualnet.exchange.tcp.address import Address
 from tests.exchange.carriers import QUICK
-from tests.exchange.cases.bench import Bench, assert_same, batch, case
+from tests.exchange.cases.bench import LINK, Bench, assert_same, batch, case
 from tests.exchange.proxy import Proxy
 
 #: Longest wait for what has to happen.
@@ -31,27 +32,28 @@ class Line:
     def __init__(self, bench: Bench, **settings: Any) -> None:
         self._bench = bench
         self.net1 = self.half("net1", "here", [])
-        self.port = int(self.net1._link._sock.getsockname()[1])
+        self.port = int(self.net1._connector._sock.getsockname()[1])
         self.proxy = Proxy(lambda: self.port)
         self.net2 = self.half("net2", "here", [Address("127.0.0.1", self.proxy.port)], **settings)
         self._next = 0
 
-    def half(self, role: str, node: str, addresses: list[Address], **settings: Any) -> TcpChannel:
+    def half(self, piece: str, node: str, addresses: list[Address], **settings: Any) -> TcpChannel:
         """A half; those of one node share a run directory."""
         run_dir = self._bench.folder / node
         run_dir.mkdir(exist_ok=True)
-        locks = str(self._bench.folder / f"locks-{node}-{role}")
+        locks = str(self._bench.folder / f"locks-{node}-{piece}")
         made = ExchangeSettings(**{**QUICK, "retain": 0, "lock_dir": locks, **settings})
-        return TcpChannel(role, str(run_dir), made, {"config": "c"}, addresses=lambda: addresses)
+        membership = Membership(piece, str(run_dir), made, {"config": "c"})
+        return TcpChannel(membership, LINK, made, lambda: addresses)
 
     def pass_on(self, times: int = 1) -> None:
         """Messages up and down, every byte compared."""
         for _ in range(times):
             up, down = batch(self._next), batch(self._next + 1)
             self.net1.send(up)
-            assert_same(up, self.net2.receive(up.stage, up.iteration))
+            assert_same(up, self.net2.receive(up.kind, up.iteration))
             self.net2.send(down)
-            assert_same(down, self.net1.receive(down.stage, down.iteration))
+            assert_same(down, self.net1.receive(down.kind, down.iteration))
             self._next += 2
 
     def close(self) -> None:
@@ -186,7 +188,7 @@ def spoiled(bench: Bench, chance: random.Random) -> None:
     try:
         line.proxy.change = change
         line.net1.send(Message("train", 0, {"x": array}))
-        why = r"^message 1 of net1: damaged even when sent anew for \d+ s \(train 0, x: a frame"
+        why = r"^message 1 of net1: damaged even when resent for \d+ s \(train 0, x: a frame"
         with pytest.raises(DamagedMessage, match=why) as caught:
             line.net2.receive("train", 0)
         assert caught.value.exit_code == 73

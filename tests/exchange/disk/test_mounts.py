@@ -1,4 +1,4 @@
-"""Which file systems are treated with care."""
+"""Which file systems are treated with policy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from dualnet.errors import ConfigError
-from dualnet.exchange.disk.mounts import care_for, find_mount
+from dualnet.exchange.disk.mounts import find_mount, policy_for
 from dualnet.exchange.settings import ExchangeSettings
 
 MOUNTS = """\
@@ -39,24 +39,24 @@ def test_find_mount(path: str, kind: str) -> None:
 
 def test_care() -> None:
     settings = ExchangeSettings()
-    local, network = care_for("/tmp", settings, MOUNTS), care_for("/home/me", settings, MOUNTS)
+    local, network = policy_for("/tmp", settings, MOUNTS), policy_for("/home/me", settings, MOUNTS)
     assert (local.network, local.poll_cap_s) == (False, 0.02)
     assert (network.network, network.poll_cap_s) == (True, 0.05)
-    assert care_for("/my scratch", settings, MOUNTS).network
-    assert care_for("/tmp", settings, "").network, "the unknown is treated with care"
+    assert policy_for("/my scratch", settings, MOUNTS).network
+    assert policy_for("/tmp", settings, "").network, "the unknown is treated with care"
 
 
 def test_settings_win() -> None:
     forced = ExchangeSettings(filesystem="nfs", poll_cap_s=0.1)
-    assert care_for("/tmp", forced, MOUNTS).network
-    assert care_for("/tmp", forced, MOUNTS).poll_cap_s == 0.1
-    assert not care_for("/home/me", ExchangeSettings(filesystem="local"), MOUNTS).network
+    assert policy_for("/tmp", forced, MOUNTS).network
+    assert policy_for("/tmp", forced, MOUNTS).poll_cap_s == 0.1
+    assert not policy_for("/home/me", ExchangeSettings(filesystem="local"), MOUNTS).network
 
 
 def test_impossible_and_doubtful_mounts(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(ConfigError, match="nocto"):
-        care_for("/bad/run", ExchangeSettings(), MOUNTS)
+        policy_for("/bad/run", ExchangeSettings(), MOUNTS)
     with caplog.at_level(logging.WARNING):
-        care_for("/old/run", ExchangeSettings(), MOUNTS)
+        policy_for("/old/run", ExchangeSettings(), MOUNTS)
     text = caplog.text
     assert "vers=3" in text and "soft" in text and "nolock" in text

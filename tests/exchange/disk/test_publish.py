@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dualnet.exchange.disk.publish import Publisher
-from dualnet.exchange.paths import ExchangePaths
+from dualnet.exchange.paths import RunPaths
 from tests.exchange.fakes import FaultyFs, ShortFs, VirtualFs
 
 OLD = b"old" * 30
@@ -21,7 +21,7 @@ def names(path: Path) -> list[str]:
 
 
 def test_replace_and_create(tmp_path: Path) -> None:
-    publisher = Publisher(VirtualFs(), ExchangePaths(str(tmp_path)), "net1", 1)
+    publisher = Publisher(VirtualFs(), RunPaths(str(tmp_path)), "net1", 1)
     target = tmp_path / "target"
     publisher.replace(str(target), OLD, sync=True)
     publisher.replace(str(target), NEW, sync=False)
@@ -34,7 +34,7 @@ def test_replace_and_create(tmp_path: Path) -> None:
 
 
 def test_short_writes(tmp_path: Path) -> None:
-    publisher = Publisher(ShortFs(), ExchangePaths(str(tmp_path)), "net1", 1)
+    publisher = Publisher(ShortFs(), RunPaths(str(tmp_path)), "net1", 1)
     publisher.replace(str(tmp_path / "target"), NEW, sync=True)
     assert (tmp_path / "target").read_bytes() == NEW
 
@@ -44,7 +44,7 @@ def test_a_write_that_takes_nothing_is_an_error(tmp_path: Path) -> None:
         def write(self, fd: int, data: object) -> int:
             return 0
 
-    publisher = Publisher(Lazy(), ExchangePaths(str(tmp_path)), "net1", 1)
+    publisher = Publisher(Lazy(), RunPaths(str(tmp_path)), "net1", 1)
     with pytest.raises(OSError, match="no bytes"):
         publisher.replace(str(tmp_path / "target"), NEW, sync=True)
     assert names(tmp_path) == []
@@ -58,7 +58,7 @@ def test_fault_at_each_operation(tmp_path: Path, verb: str, sync: bool, error: i
     root = tmp_path / "exchange"
     root.mkdir()
     fs = FaultyFs()
-    publisher = Publisher(fs, ExchangePaths(str(root)), "net1", 1)
+    publisher = Publisher(fs, RunPaths(str(root)), "net1", 1)
     target = root / "target"
     fail_at = 0
     while True:
@@ -92,7 +92,7 @@ def test_fault_at_each_operation(tmp_path: Path, verb: str, sync: bool, error: i
 
 def test_fsync_is_never_repeated_on_one_file(tmp_path: Path) -> None:
     fs = FaultyFs()
-    publisher = Publisher(fs, ExchangePaths(str(tmp_path)), "net1", 1)
+    publisher = Publisher(fs, RunPaths(str(tmp_path)), "net1", 1)
     fs.arm(0, errno.EIO, only="fsync")
     with pytest.raises(OSError):
         publisher.replace(str(tmp_path / "target"), NEW, sync=True)
@@ -106,18 +106,18 @@ def test_rename_done_but_reported_as_failed(tmp_path: Path) -> None:
             super().rename(source, target)
             raise FileNotFoundError(errno.ENOENT, "lost reply")
 
-    publisher = Publisher(LostReply(), ExchangePaths(str(tmp_path)), "net1", 1)
+    publisher = Publisher(LostReply(), RunPaths(str(tmp_path)), "net1", 1)
     publisher.replace(str(tmp_path / "target"), NEW, sync=True)
     assert (tmp_path / "target").read_bytes() == NEW
 
 
 def test_rename_reported_as_failed_over_other_content(tmp_path: Path) -> None:
-    class Broken(VirtualFs):
+    class ConnectionLost(VirtualFs):
         def rename(self, source: str, target: str) -> None:
             raise FileNotFoundError(errno.ENOENT, "really failed")
 
     (tmp_path / "target").write_bytes(OLD)
-    publisher = Publisher(Broken(), ExchangePaths(str(tmp_path)), "net1", 1)
+    publisher = Publisher(ConnectionLost(), RunPaths(str(tmp_path)), "net1", 1)
     with pytest.raises(FileNotFoundError):
         publisher.replace(str(tmp_path / "target"), NEW, sync=True)
     assert names(tmp_path) == ["target"]
@@ -130,14 +130,14 @@ def test_link_done_but_reported_as_failed(tmp_path: Path, error: int) -> None:
             super().link(source, target)
             raise OSError(error, "lost reply")
 
-    publisher = Publisher(LostReply(), ExchangePaths(str(tmp_path)), "net1", 1)
+    publisher = Publisher(LostReply(), RunPaths(str(tmp_path)), "net1", 1)
     assert publisher.create(str(tmp_path / "target"), NEW) is True
     assert names(tmp_path) == ["target"]
 
 
 def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     fs = FaultyFs()
-    publisher = Publisher(fs, ExchangePaths(str(tmp_path)), "net1", 1)
+    publisher = Publisher(fs, RunPaths(str(tmp_path)), "net1", 1)
     before = len(os.listdir("/proc/self/fd"))
     for fail_at in range(12):
         fs.arm(fail_at, errno.EIO)

@@ -18,7 +18,7 @@ VALUES = st.recursive(
 
 @given(st.dictionaries(st.text(max_size=8), VALUES, max_size=4))
 def test_round_trip(fields: dict) -> None:
-    assert unseal(KEY, "stage", seal(KEY, "stage", fields, 100_000), 100_000) == fields
+    assert unseal(KEY, "kind", seal(KEY, "kind", fields, 100_000), 100_000) == fields
 
 
 def test_padding_is_ignored() -> None:
@@ -27,34 +27,34 @@ def test_padding_is_ignored() -> None:
 
 
 def test_every_flipped_bit_is_noticed() -> None:
-    data = seal(KEY, "stage", {"seq": 12, "st": "train"}, 512)
+    data = seal(KEY, "kind", {"seq": 12, "st": "train"}, 512)
     for position in range(8 * (len(data) - 1)):  # the newline means nothing
         damaged = bytearray(data)
         damaged[position // 8] ^= 1 << position % 8
         with pytest.raises(BadRecord):
-            unseal(KEY, "stage", bytes(damaged), 512)
+            unseal(KEY, "kind", bytes(damaged), 512)
 
 
 def test_every_truncation_is_noticed() -> None:
-    data = seal(KEY, "stage", {"seq": 12, "st": "train"}, 512)
+    data = seal(KEY, "kind", {"seq": 12, "st": "train"}, 512)
     for length in range(len(data) - 1):
         with pytest.raises(BadRecord):
-            unseal(KEY, "stage", data[:length], 512)
+            unseal(KEY, "kind", data[:length], 512)
 
 
 def test_other_key_or_kind_is_refused() -> None:
-    data = seal(KEY, "stage", {"seq": 1}, 512)
+    data = seal(KEY, "kind", {"seq": 1}, 512)
     with pytest.raises(BadRecord, match="HMAC"):
-        unseal(bytes(32), "stage", data, 512)
+        unseal(bytes(32), "kind", data, 512)
     with pytest.raises(BadRecord, match="HMAC"):
         unseal(KEY, "heartbeat", data, 512)
 
 
 def test_lengths_are_bounded() -> None:
     with pytest.raises(ValueError, match="512"):
-        seal(KEY, "stage", {"text": "x" * 600}, 512)
+        seal(KEY, "kind", {"text": "x" * 600}, 512)
     with pytest.raises(BadRecord, match="512"):
-        unseal(KEY, "stage", b"x" * 513, 512)
+        unseal(KEY, "kind", b"x" * 513, 512)
 
 
 def test_unsealed_json_is_never_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,4 +63,4 @@ def test_unsealed_json_is_never_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("dualnet.exchange.disk.records.json.loads", refuse)
     with pytest.raises(BadRecord):
-        unseal(KEY, "stage", b"0" * 64 + b' {"seq":1}', 512)
+        unseal(KEY, "kind", b"0" * 64 + b' {"seq":1}', 512)

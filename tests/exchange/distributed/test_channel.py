@@ -12,7 +12,7 @@ import pytest
 
 from dualnet.errors import ConfigError
 from tests.exchange import half_process
-from tests.exchange.carriers import stage
+from tests.exchange.carriers import playing
 
 pytest.importorskip("torch.distributed")
 ROOT = Path(__file__).parents[3]
@@ -24,12 +24,12 @@ def test_two_ranks_with_a_master(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     running = []
-    for rank, role in ((1, "net2"), (0, "net1")):
+    for rank, piece in ((1, "net2"), (0, "net1")):
         command = [sys.executable, "-m", half_process.__name__]
         ranks = {"RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         running.append(
             subprocess.Popen(
-                [*command, role, str(tmp_path), str(tmp_path / "locks"), "", "torch"],
+                [*command, piece, str(tmp_path), str(tmp_path / "locks"), "", "torch"],
                 cwd=ROOT,
                 env={**os.environ, **ranks, "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"},
                 stdout=subprocess.PIPE,
@@ -48,5 +48,5 @@ def test_two_ranks_with_a_master(tmp_path: Path) -> None:
 
 def test_a_rank_that_is_another_half_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
-    with stage("torch", tmp_path) as made, pytest.raises(ConfigError, match="RANK=1 for net1"):
+    with playing("torch", tmp_path) as made, pytest.raises(ConfigError, match="RANK=1 for net1"):
         made.open("net1")

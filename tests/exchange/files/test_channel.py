@@ -22,16 +22,16 @@ from tests.exchange.conftest import OpenHalf
 from tests.exchange.fakes import ShortFs, VirtualFs
 
 
-def batch(iteration: int, stage: str = "train") -> Message:
+def batch(iteration: int, kind: str = "train") -> Message:
     """What net1 sends: pool2 (4, 3, 2, 2) float32 and its labels."""
     random = np.random.RandomState(iteration)
     pool2 = random.rand(4, 3, 2, 2).astype(np.float32)
     label = random.randint(0, 10, 4).astype(np.float32)
-    return Message(stage, iteration, {"pool2": pool2, "label": label})
+    return Message(kind, iteration, {"pool2": pool2, "label": label})
 
 
 def assert_same(ours: Message, theirs: Message) -> None:
-    assert (ours.stage, ours.iteration) == (theirs.stage, theirs.iteration)
+    assert (ours.kind, ours.iteration) == (theirs.kind, theirs.iteration)
     assert list(ours.arrays) == list(theirs.arrays)
     for name, array in ours.arrays.items():
         assert theirs.arrays[name].dtype == array.dtype
@@ -40,7 +40,7 @@ def assert_same(ours: Message, theirs: Message) -> None:
 
 def data_files(run_dir: Path, *parts: str) -> list[Path]:
     """Data files whose names hold all `parts`, oldest first."""
-    found = (run_dir / "exchange").glob("*.npy")
+    found = (run_dir / "exchange/net1-net2").glob("*.npy")
     return sorted(path for path in found if all(part in path.name for part in parts))
 
 
@@ -74,7 +74,7 @@ def test_several_messages_under_way(pair: tuple[FileChannel, FileChannel, Virtua
     for message in sent:
         net1.send(message)
     for message in sent:
-        assert_same(message, net2.receive(message.stage, message.iteration))
+        assert_same(message, net2.receive(message.kind, message.iteration))
 
 
 def test_shapes_may_change(pair: tuple[FileChannel, FileChannel, VirtualFs]) -> None:
@@ -155,8 +155,8 @@ def test_network_file_system(open_half: OpenHalf) -> None:
     net2 = open_half("net2", filesystem="nfs", fs=fs)
     for iteration in range(2):
         assert_same(batch(iteration), net2.receive("train", iteration))
-    stage = fs.opened.index(net1._paths.stage("net1", 1))
-    assert net1._paths.root in fs.opened[:stage]
+    kind = fs.opened.index(net1._paths.status("net1", 1))
+    assert net1._paths.root in fs.opened[:kind]
 
 
 def test_handshake(open_half: OpenHalf) -> None:
@@ -166,18 +166,18 @@ def test_handshake(open_half: OpenHalf) -> None:
 
     def start_net2() -> None:
         if fs.now_s > 1003 and not answers:
-            answers.append(open_half("net2").handshake({"role": "net2", "have": [100, 200]}))
+            answers.append(open_half("net2").handshake({"piece": "net2", "have": [100, 200]}))
 
     fs.on_sleep = start_net2
-    assert net1.handshake({"role": "net1"}) == {"role": "net2", "have": [100, 200]}
-    assert answers == [{"role": "net1"}]
+    assert net1.handshake({"piece": "net1"}) == {"piece": "net2", "have": [100, 200]}
+    assert answers == [{"piece": "net1"}]
 
 
 def test_what_cannot_be_sent(pair: tuple[FileChannel, FileChannel, VirtualFs]) -> None:
     net1, _, _ = pair
     ones = np.ones(3)
     for message, complaint in [
-        (Message("Train", 0, {"x": ones}), "stage 'Train'"),
+        (Message("Train", 0, {"x": ones}), "kind 'Train'"),
         (Message("train", -1, {"x": ones}), "iteration -1"),
         (Message("train", 0, {}), "got 0"),
         (Message("train", 0, {"x": [1, 2]}), "list"),  # type: ignore[dict-item]
@@ -300,7 +300,7 @@ def test_damage_that_nobody_repairs(open_half: OpenHalf, run_dir: Path) -> None:
     net1, net2 = open_half("net1"), open_half("net2", fs=fs, resend_timeout_s=40.0)
     net1.send(batch(0))
     truncate(data_files(run_dir, "label")[0])
-    with pytest.raises(DamagedMessage, match=r"label.*did not send it anew within 40 s") as caught:
+    with pytest.raises(DamagedMessage, match=r"label.*did not resend it within 40 s") as caught:
         net2.receive("train", 0)
     assert caught.value.exit_code == 73
     assert 45 < fs.now_s - 1000.0 < 48
@@ -319,7 +319,7 @@ def test_disk_that_damages_everything(
     net1.send(batch(0))
     wreck()
     fs.on_sleep = wreck
-    with pytest.raises(DamagedMessage, match="even when sent anew"):
+    with pytest.raises(DamagedMessage, match="even when resent"):
         net2.receive("train", 0)
     assert net1.counters.resends == 1
 
@@ -328,15 +328,15 @@ def test_damaged_stage_record_is_not_believed(
     pair: tuple[FileChannel, FileChannel, VirtualFs],
 ) -> None:
     net1, net2, fs = pair
-    path = Path(net1._paths.stage("net1", 1))
+    path = Path(net1._paths.status("net1", 1))
     before = path.read_bytes()
     net1.send(batch(0))
     good = path.read_bytes()
     forged = good.replace(b'"seq":1', b'"seq":2')
     for bad in (b"", good.rstrip()[:-40], before, forged, b"x" * 10_000):
         path.write_bytes(bad)
-        net2._partner.poll()
-        assert net2._partner.locate(1) is None
+        net2._neighbour.poll()
+        assert net2._neighbour.locate(1) is None
     fs.on_sleep = lambda: path.write_bytes(good) and None
     assert_same(batch(0), net2.receive("train", 0))
 
@@ -346,17 +346,16 @@ def test_record_of_another_run_is_not_believed(
 ) -> None:
     net1, net2 = open_half("net1"), open_half("net2")
     net1.send(batch(0))
-    record = Path(net1._paths.stage("net1", 1))
+    record = Path(net1._paths.status("net1", 1))
     foreign = record.read_bytes()
-    for path in sorted((run_dir / "exchange").iterdir()):
-        path.rename(tmp_path / path.name)
+    (run_dir / "exchange").rename(tmp_path / "moved")
     for half in (net1, net2):
         half.close("stopped")
     open_half("net1")
     record.write_bytes(foreign)
     reader = open_half("net2")
-    reader._partner.poll()
-    assert reader._partner.latest is None
+    reader._neighbour.poll()
+    assert reader._neighbour.latest is None
 
 
 def test_vanished_directory(
@@ -365,12 +364,12 @@ def test_vanished_directory(
     net1, net2, fs = pair
     net1.send(batch(0))
     fs.on_sleep = lambda: None
-    (run_dir / "exchange").rename(run_dir / "moved")
+    (run_dir / "exchange/net1-net2").rename(run_dir / "moved")
     with pytest.raises(StorageFailed, match="removed"):
         net1.send(batch(1))
     with pytest.raises(StorageFailed, match="removed"):
         net2.receive("train", 0)
-    assert not (run_dir / "exchange").exists()
+    assert not (run_dir / "exchange/net1-net2").exists()
     assert fs.now_s - 1000.0 < 3.0
 
 
@@ -383,8 +382,8 @@ def test_done_means_that_the_partner_has_all(open_half: OpenHalf, run_dir: Path)
     flip(data_files(run_dir, "pool2", "i000000000001")[0])
 
     def net1_stays() -> None:
-        net1._partner.poll()
-        net1._look_after()
+        net1._neighbour.poll()
+        net1.housekeeping()
 
     fs2.on_sleep = net1_stays
     received = []
@@ -392,7 +391,7 @@ def test_done_means_that_the_partner_has_all(open_half: OpenHalf, run_dir: Path)
     def net2_reads() -> None:
         if fs1.now_s > 1000.0 + 3 * (len(received) + 1):
             received.append(net2.receive("train", len(received)))
-            net2._heartbeat.beat()
+            net2.membership.heartbeat.beat()
 
     fs1.on_sleep = net2_reads
     net1.close("done")
@@ -407,7 +406,7 @@ def test_done_is_not_said_if_the_partner_is_gone(open_half: OpenHalf) -> None:
     with pytest.raises(PartnerDied, match="failed: MemoryError"), net1:
         net1.send(batch(0))
         net2.close("failed: MemoryError")
-    assert net1._heartbeat._pulse.state.startswith("failed: PartnerDied")
+    assert net1.membership.heartbeat._pulse.state.startswith("failed: PartnerDied")
 
 
 def test_a_partner_that_is_done_needs_nothing_more(open_half: OpenHalf) -> None:

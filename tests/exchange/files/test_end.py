@@ -40,8 +40,10 @@ def test_second_copy_is_refused_at_once(open_half: OpenHalf) -> None:
 
 
 def test_role_and_run_dir(open_half: OpenHalf, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="net3"):
+    with pytest.raises(UsageError, match="net1-net2: net3 is at neither end"):
         open_half("net3")
+    with pytest.raises(UsageError, match="'single': expected net1, net2"):
+        open_half("single")
 
 
 def test_closed(open_half: OpenHalf) -> None:
@@ -53,13 +55,15 @@ def test_closed(open_half: OpenHalf) -> None:
 
 def test_half_written_files_of_a_dead_start_are_removed(open_half: OpenHalf, run_dir: Path) -> None:
     open_half("net1").close("failed: killed")
-    root = run_dir / "exchange"
-    for name in (".tmp.net1.e000001.1.ab", ".tmp.net2.e000001.1.ab", "notes.txt"):
-        (root / name).write_text("x")
+    folders = run_dir / "exchange", run_dir / "exchange/net1-net2"
+    for folder in folders:
+        for name in (".tmp.net1.e000001.1.ab", ".tmp.net2.e000001.1.ab", "notes.txt"):
+            (folder / name).write_text("x")
     open_half("net1")
-    left = {path.name for path in root.iterdir()}
-    assert ".tmp.net1.e000001.1.ab" not in left
-    assert {".tmp.net2.e000001.1.ab", "notes.txt"} <= left
+    for folder in folders:
+        left = {path.name for path in folder.iterdir()}
+        assert ".tmp.net1.e000001.1.ab" not in left
+        assert {".tmp.net2.e000001.1.ab", "notes.txt"} <= left
 
 
 def test_how_it_ended_is_the_last_word(open_half: OpenHalf) -> None:
@@ -74,12 +78,12 @@ def test_how_it_ended_is_the_last_word(open_half: OpenHalf) -> None:
 
 def state_of(half: object) -> str:
     """What its heartbeat file says."""
-    path = Path(half._paths.heartbeat(half.role, half.epoch))  # type: ignore[attr-defined]
+    path = Path(half.membership.paths.heartbeat(half.piece, half.epoch))  # type: ignore[attr-defined]
     return Pulse.unseal(half._manifest.key, path.read_bytes()).state  # type: ignore[attr-defined]
 
 
 def test_a_role_is_free_again_when_opening_fails(open_half: OpenHalf, run_dir: Path) -> None:
-    """A half that took its role and could not go on leaves it, and says so."""
+    """A half that took its piece and could not go on leaves it, and says so."""
 
     class NoList(VirtualFs):
         def listdir(self, path: str) -> list[str]:
@@ -101,7 +105,7 @@ def test_only_what_the_oldest_kept_checkpoint_has_passed_may_go(
         net1.checkpoint_passed(iteration)
         record = net1._outbox.record
         assert record.checkpoint == iteration
-        assert record.passed_sent == max(0, iteration + 1 - retain)
+        assert record.checkpointed_sent == max(0, iteration + 1 - retain)
 
 
 def test_room_is_checked_before_it_is_needed(open_half: OpenHalf) -> None:
@@ -134,7 +138,7 @@ class FullFs(VirtualFs):
 
 @pytest.mark.parametrize("room", range(6))
 def test_a_start_waits_until_there_is_room(open_half: OpenHalf, room: int) -> None:
-    """Secret, manifest, lock, heartbeat, record, generation: each may be the one without room."""
+    """Secret, manifest, lock, heartbeat, generation, record: each may be the one without room."""
     for start in (1, 2):
         fs = FullFs()
         fs.room, fs.free_s = room, fs.now_s + 100.0
@@ -147,11 +151,11 @@ def test_a_start_waits_until_there_is_room(open_half: OpenHalf, room: int) -> No
 
 
 #: Files that starts find room for, one after the other; secret and manifest stay from those before.
-@pytest.mark.parametrize(("start", "rooms"), [(1, (0, 1, 1, 1, 2, 3)), (2, (0, 1, 2, 3))])
+@pytest.mark.parametrize(("start", "rooms"), [(1, (0, 1, 1, 1, 2)), (2, (0, 1, 2))])
 def test_a_start_without_room_leaves_nothing_half_done(
     open_half: OpenHalf, run_dir: Path, tmp_path: Path, start: int, rooms: tuple[int, ...]
 ) -> None:
-    """The one without room is in turn secret, manifest, lock, heartbeat, record and generation."""
+    """The one without room is in turn secret, manifest, lock, heartbeat and generation."""
     if start == 2:
         open_half("net1").close("stopped")
     root = run_dir / "exchange"
@@ -165,9 +169,27 @@ def test_a_start_without_room_leaves_nothing_half_done(
         assert not [path.name for path in root.iterdir() if path.name.startswith(".tmp")]
         assert all(path.stat().st_size for path in root.iterdir())
         assert not list((tmp_path / "locks").glob("*"))
-    assert (root / f"net1.e{start:06d}.stage").exists(), "only the generation file was missing"
+    assert (root / f"net1.e{start:06d}.heartbeat").exists(), "only the generation file was missing"
     half = open_half("net1")
     assert half.epoch == start
+    half.send(batch(0))
+
+
+def test_a_start_without_room_for_its_record_leaves_again(
+    open_half: OpenHalf, run_dir: Path
+) -> None:
+    """By then it has its epoch; the next start need not wait for it."""
+    fs = FullFs()
+    fs.room = 5
+    with pytest.raises(StorageFailed, match="ENOSPC"):
+        open_half("net1", fs=fs, storage_timeout_s=60.0)
+    assert 30 < sum(fs.slept_s) <= 60
+    assert peek(str(run_dir)).piece("net1").state.startswith("failed: cannot write")
+    folder = run_dir / "exchange/net1-net2"
+    assert not list(folder.iterdir())
+    fs = VirtualFs()
+    half = open_half("net1", fs=fs)
+    assert half.epoch == 2 and fs.slept_s == []
     half.send(batch(0))
 
 
@@ -195,5 +217,5 @@ def test_a_role_is_free_again_when_no_thread_can_be_started(
         patch.setattr(threading.Thread, "start", start)
         with pytest.raises(RuntimeError, match="can't start new thread"):
             open_channel(carrier, "net1", str(run_dir), settings, {"config": "c"})
-    assert peek(str(run_dir)).halves["net1"].state == "failed: can't start new thread"
+    assert peek(str(run_dir)).piece("net1").state == "failed: can't start new thread"
     open_channel(carrier, "net1", str(run_dir), settings, {"config": "c"}).close("stopped")

@@ -27,12 +27,14 @@ from dualnet.exchange.files.npy import (
     read_trailer,
     write_array,
 )
+from dualnet.exchange.link import Link
 from dualnet.fs import Fs
 from tests.exchange.fakes import ShortFs
 
 KEY = bytes(range(32))
 HASHER = Hasher(0)
-NAME = Trailer(b"r" * 16, "net1", 3, 42, 41, "train", 0, "pool2", 0, bytes(32))
+LINK = Link("net1", "net2")
+NAME = Trailer(b"r" * 16, LINK, "net1", 3, 42, 41, "train", 0, "pool2", 0, bytes(32))
 
 
 def write(path: Path, array: np.ndarray, fs: Fs | None = None, name: Trailer = NAME) -> Trailer:
@@ -187,11 +189,11 @@ def test_without_verify_all_but_the_data_is_checked(
     "change",
     [
         {"run_id": b"s" * 16},
-        {"role": "net2"},
+        {"piece": "net2"},
         {"epoch": 4},
         {"seq": 43},
         {"iteration": 42},
-        {"stage": "test"},
+        {"kind": "test"},
         {"index": 1},
         {"name": "label"},
     ],

@@ -1,4 +1,4 @@
-"""One process per role: second copies, dead holders, zombies and races."""
+"""One process per piece: second copies, dead holders, zombies and races."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from dualnet.config import load
 from dualnet.errors import StorageFailed, Superseded
-from dualnet.exchange.paths import ExchangePaths
+from dualnet.exchange.paths import RunPaths
 from dualnet.exchange.run.heartbeat import Heartbeat, Pulse
 from dualnet.exchange.run.host import ProcessId
 from dualnet.exchange.run.lease import Lease, NodeLock, read_generation
@@ -24,24 +24,22 @@ US = ProcessId.current()
 
 
 @pytest.fixture
-def paths(tmp_path: Path) -> ExchangePaths:
+def paths(tmp_path: Path) -> RunPaths:
     """A run's exchange directory."""
-    return ExchangePaths.of_run(str(tmp_path))
+    return RunPaths.of_run(str(tmp_path))
 
 
 @pytest.fixture
-def manifest(paths: ExchangePaths) -> Manifest:
+def manifest(paths: RunPaths) -> Manifest:
     """The run."""
     return join_run(VirtualFs(), paths, "net1", {})
 
 
-def take(
-    paths: ExchangePaths, manifest: Manifest, process: ProcessId, fs: Fs | None = None
-) -> Lease:
+def take(paths: RunPaths, manifest: Manifest, process: ProcessId, fs: Fs | None = None) -> Lease:
     return Lease.take(fs or VirtualFs(), paths, manifest, "net1", process, 60.0)
 
 
-def beating(fs: Fs, paths: ExchangePaths, manifest: Manifest, epoch: int) -> Heartbeat:
+def beating(fs: Fs, paths: RunPaths, manifest: Manifest, epoch: int) -> Heartbeat:
     pulse = Pulse(manifest.run_id.hex(), "net1", epoch, state="running")
     path = paths.heartbeat("net1", epoch)
     return Heartbeat(fs, path, manifest.key, pulse, 5.0, sync=False)
@@ -125,17 +123,17 @@ def test_a_lock_on_a_removed_file_is_taken_again(tmp_path: Path) -> None:
     lock.release()
 
 
-def test_first_lease(paths: ExchangePaths, manifest: Manifest) -> None:
+def test_first_lease(paths: RunPaths, manifest: Manifest) -> None:
     lease = take(paths, manifest, US)
     assert lease.epoch == 1
     assert read_generation(Fs(), paths, manifest, "net1", 1) == US
     names = set(os.listdir(paths.root))
-    assert {"net1.gen.000001", "net1.e000001.stage", "net1.e000001.heartbeat"} <= names
+    assert {"net1.gen.000001", "net1.e000001.heartbeat"} <= names
     assert not [name for name in names if name.startswith(".tmp")]
 
 
 def test_live_process_on_this_machine_is_refused_at_once(
-    paths: ExchangePaths, manifest: Manifest
+    paths: RunPaths, manifest: Manifest
 ) -> None:
     take(paths, manifest, US)
     fs = VirtualFs()
@@ -145,7 +143,7 @@ def test_live_process_on_this_machine_is_refused_at_once(
 
 
 def test_dead_process_on_this_machine_is_followed_at_once(
-    paths: ExchangePaths, manifest: Manifest
+    paths: RunPaths, manifest: Manifest
 ) -> None:
     # Process numbers are reused: the start time tells that it is another process.
     take(paths, manifest, replace(US, start="1"))
@@ -155,7 +153,7 @@ def test_dead_process_on_this_machine_is_followed_at_once(
 
 
 def test_another_container_on_this_machine_proves_nothing(
-    paths: ExchangePaths, manifest: Manifest
+    paths: RunPaths, manifest: Manifest
 ) -> None:
     take(paths, manifest, replace(US, pid=2**22 + 1, pid_ns="pid:[1]"))
     fs = VirtualFs()
@@ -164,7 +162,7 @@ def test_another_container_on_this_machine_proves_nothing(
 
 
 def test_silent_process_elsewhere_is_followed_after_a_minute(
-    paths: ExchangePaths, manifest: Manifest
+    paths: RunPaths, manifest: Manifest
 ) -> None:
     take(paths, manifest, ELSEWHERE)
     fs = VirtualFs()
@@ -173,7 +171,7 @@ def test_silent_process_elsewhere_is_followed_after_a_minute(
 
 
 def test_beating_process_elsewhere_is_refused_after_one_heartbeat(
-    paths: ExchangePaths, manifest: Manifest
+    paths: RunPaths, manifest: Manifest
 ) -> None:
     take(paths, manifest, ELSEWHERE)
     fs = VirtualFs()
@@ -192,7 +190,7 @@ def test_beating_process_elsewhere_is_refused_after_one_heartbeat(
 
 @pytest.mark.parametrize("state", ["done", "stopped", "failed: MemoryError"])
 def test_a_process_that_left_is_followed_at_once(
-    paths: ExchangePaths, manifest: Manifest, state: str
+    paths: RunPaths, manifest: Manifest, state: str
 ) -> None:
     take(paths, manifest, ELSEWHERE)
     fs = VirtualFs()
@@ -201,7 +199,7 @@ def test_a_process_that_left_is_followed_at_once(
     assert fs.slept_s == []
 
 
-def test_a_standstill_of_the_server_is_no_death(paths: ExchangePaths, manifest: Manifest) -> None:
+def test_a_standstill_of_the_server_is_no_death(paths: RunPaths, manifest: Manifest) -> None:
     """A look that takes two minutes counts as two seconds."""
     take(paths, manifest, ELSEWHERE)
     fs = VirtualFs()
@@ -223,7 +221,7 @@ def test_a_standstill_of_the_server_is_no_death(paths: ExchangePaths, manifest: 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"x" * 5000])
 def test_garbage_generation_fails_closed(
-    paths: ExchangePaths, manifest: Manifest, content: bytes
+    paths: RunPaths, manifest: Manifest, content: bytes
 ) -> None:
     take(paths, manifest, ELSEWHERE)
     Path(paths.generation("net1", 1)).write_bytes(content)
@@ -236,7 +234,7 @@ def test_garbage_generation_fails_closed(
 
 
 def test_a_crash_before_the_generation_file_harms_nobody(
-    paths: ExchangePaths, manifest: Manifest
+    paths: RunPaths, manifest: Manifest
 ) -> None:
     class Crashing(VirtualFs):
         def link(self, source: str, target: str) -> None:
@@ -246,11 +244,10 @@ def test_a_crash_before_the_generation_file_harms_nobody(
 
     with pytest.raises(KeyboardInterrupt):
         take(paths, manifest, US, Crashing())
-    assert os.path.exists(paths.stage("net1", 1))
     assert take(paths, manifest, US).epoch == 1
 
 
-def test_a_zombie_notices_its_successor(paths: ExchangePaths, manifest: Manifest) -> None:
+def test_a_zombie_notices_its_successor(paths: RunPaths, manifest: Manifest) -> None:
     fs = VirtualFs()
     zombie = take(paths, manifest, ELSEWHERE, fs)
     zombie.check(now=True)
@@ -262,9 +259,7 @@ def test_a_zombie_notices_its_successor(paths: ExchangePaths, manifest: Manifest
     assert caught.value.exit_code == 75
 
 
-def test_a_removed_or_replaced_directory_is_noticed(
-    paths: ExchangePaths, manifest: Manifest
-) -> None:
+def test_a_removed_or_replaced_directory_is_noticed(paths: RunPaths, manifest: Manifest) -> None:
     lease = take(paths, manifest, US)
     os.rename(paths.root, paths.root + ".moved")
     with pytest.raises(StorageFailed, match="removed or replaced"):
@@ -276,7 +271,7 @@ def test_a_removed_or_replaced_directory_is_noticed(
     assert os.listdir(paths.root) == []
 
 
-def test_exactly_one_of_eight_wins(paths: ExchangePaths, manifest: Manifest) -> None:
+def test_exactly_one_of_eight_wins(paths: RunPaths, manifest: Manifest) -> None:
     """Eight copies on eight nodes follow the same dead process at the same moment."""
     take(paths, manifest, ELSEWHERE)
     beating(VirtualFs(), paths, manifest, 1).close("failed: node lost")
@@ -302,7 +297,7 @@ def test_exactly_one_of_eight_wins(paths: ExchangePaths, manifest: Manifest) -> 
     assert not [name for name in os.listdir(paths.root) if name.startswith(".tmp")]
 
 
-def beat_latest(paths: ExchangePaths, manifest: Manifest) -> None:
+def beat_latest(paths: RunPaths, manifest: Manifest) -> None:
     """Beat for whoever holds the latest generation."""
     found = [paths.parse_generation(name) for name in os.listdir(paths.root)]
     epoch = max(entry[1] for entry in found if entry)

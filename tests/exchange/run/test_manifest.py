@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 
 from dualnet.errors import ManifestMismatch, StorageFailed
-from dualnet.exchange.files.retention import remove_temporaries
-from dualnet.exchange.paths import ExchangePaths
+from dualnet.exchange.disk.publish import remove_temporaries
+from dualnet.exchange.paths import RunPaths
 from dualnet.exchange.run.manifest import Manifest, join_run
 from tests.exchange.fakes import FaultyFs, VirtualFs
 
 
 @pytest.fixture
-def paths(tmp_path: Path) -> ExchangePaths:
+def paths(tmp_path: Path) -> RunPaths:
     """An exchange directory yet to be made."""
-    return ExchangePaths.of_run(str(tmp_path))
+    return RunPaths.of_run(str(tmp_path))
 
 
-def test_both_halves_find_the_same_run(paths: ExchangePaths) -> None:
+def test_both_halves_find_the_same_run(paths: RunPaths) -> None:
     first = join_run(VirtualFs(), paths, "net1", {"config": "a", "rate": 0.1})
     second = join_run(VirtualFs(), paths, "net2", {"rate": 0.1, "config": "a"})
     assert first == second
@@ -36,11 +36,11 @@ def test_two_runs_differ(tmp_path: Path) -> None:
     runs = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        runs.append(join_run(VirtualFs(), ExchangePaths.of_run(str(tmp_path / name)), "net1", {}))
+        runs.append(join_run(VirtualFs(), RunPaths.of_run(str(tmp_path / name)), "net1", {}))
     assert runs[0].run_id != runs[1].run_id and runs[0].key != runs[1].key
 
 
-def test_mismatch_names_both_values_and_writes_nothing(paths: ExchangePaths) -> None:
+def test_mismatch_names_both_values_and_writes_nothing(paths: RunPaths) -> None:
     join_run(VirtualFs(), paths, "net1", {"config": "a", "batch": 64})
     before = {name: os.stat(os.path.join(paths.root, name)) for name in os.listdir(paths.root)}
     with pytest.raises(ManifestMismatch, match="batch is 64 there and 128 here") as caught:
@@ -51,7 +51,7 @@ def test_mismatch_names_both_values_and_writes_nothing(paths: ExchangePaths) -> 
 
 
 @pytest.mark.parametrize("damage", ["text", "mac", "run_id", "empty"])
-def test_damaged_manifest(paths: ExchangePaths, damage: str) -> None:
+def test_damaged_manifest(paths: RunPaths, damage: str) -> None:
     join_run(VirtualFs(), paths, "net1", {})
     path = Path(paths.manifest)
     fields = json.loads(path.read_text())
@@ -66,14 +66,14 @@ def test_damaged_manifest(paths: ExchangePaths, damage: str) -> None:
         join_run(VirtualFs(), paths, "net2", {})
 
 
-def test_other_protocol_version(paths: ExchangePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_protocol_version(paths: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     join_run(VirtualFs(), paths, "net1", {})
-    monkeypatch.setattr("dualnet.exchange.run.manifest.PROTOCOL_VERSION", 3)
-    with pytest.raises(ManifestMismatch, match="protocol 2, this program speaks 3"):
+    monkeypatch.setattr("dualnet.exchange.run.manifest.PROTOCOL_VERSION", 4)
+    with pytest.raises(ManifestMismatch, match="protocol 3, this program speaks 4"):
         join_run(VirtualFs(), paths, "net2", {})
 
 
-def test_open_doors_are_refused(paths: ExchangePaths) -> None:
+def test_open_doors_are_refused(paths: RunPaths) -> None:
     join_run(VirtualFs(), paths, "net1", {})
     os.chmod(paths.secret, 0o640)
     with pytest.raises(StorageFailed, match="chmod 600"):
@@ -84,7 +84,7 @@ def test_open_doors_are_refused(paths: ExchangePaths) -> None:
         join_run(VirtualFs(), paths, "net2", {})
 
 
-def test_other_users_directory(paths: ExchangePaths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_users_directory(paths: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     join_run(VirtualFs(), paths, "net1", {})
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
     with pytest.raises(StorageFailed, match="this is user 12345"):
@@ -93,7 +93,7 @@ def test_other_users_directory(paths: ExchangePaths, monkeypatch: pytest.MonkeyP
 
 def test_missing_run_directory(tmp_path: Path) -> None:
     with pytest.raises(StorageFailed, match="ENOENT"):
-        join_run(VirtualFs(), ExchangePaths.of_run(str(tmp_path / "missing")), "net1", {})
+        join_run(VirtualFs(), RunPaths.of_run(str(tmp_path / "missing")), "net1", {})
 
 
 def test_a_crash_at_any_operation_leaves_a_usable_directory(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_crash_at_any_operation_leaves_a_usable_directory(tmp_path: Path) -> N
     while True:
         folder = tmp_path / str(fail_at)
         folder.mkdir()
-        paths = ExchangePaths.of_run(str(folder))
+        paths = RunPaths.of_run(str(folder))
         fs = FaultyFs()
         fs.arm(fail_at, 28)
         try:
@@ -120,7 +120,7 @@ def test_a_crash_at_any_operation_leaves_a_usable_directory(tmp_path: Path) -> N
 
 def test_a_faster_copy_cleans_up_behind_a_slow_one(tmp_path: Path) -> None:
     """It removes what looks like the leftover of a dead start; the slow one finds its run."""
-    paths = ExchangePaths.of_run(str(tmp_path))
+    paths = RunPaths.of_run(str(tmp_path))
     made: list[Manifest] = []
 
     class Overtaken(VirtualFs):

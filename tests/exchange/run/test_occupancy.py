@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dualnet.errors import StorageFailed, Superseded
-from dualnet.exchange.paths import ExchangePaths
+from dualnet.exchange.paths import RunPaths
 from dualnet.exchange.run.heartbeat import Heartbeat, Pulse
 from dualnet.exchange.run.host import ProcessId
 from dualnet.exchange.run.lease import Lease
@@ -24,25 +24,25 @@ SETTINGS = ExchangeSettings()
 
 
 @pytest.fixture
-def paths(tmp_path: Path) -> ExchangePaths:
+def paths(tmp_path: Path) -> RunPaths:
     """A run's exchange directory, with a run."""
-    paths = ExchangePaths.of_run(str(tmp_path))
+    paths = RunPaths.of_run(str(tmp_path))
     join_run(VirtualFs(), paths, "net1", {})
     return paths
 
 
 @pytest.fixture
-def manifest(paths: ExchangePaths) -> Manifest:
+def manifest(paths: RunPaths) -> Manifest:
     """The run."""
     return join_run(VirtualFs(), paths, "net1", {})
 
 
-def hold(paths: ExchangePaths, manifest: Manifest, role: str, process: ProcessId) -> Heartbeat:
-    """Let a process take a role; returns its heart."""
+def hold(paths: RunPaths, manifest: Manifest, piece: str, process: ProcessId) -> Heartbeat:
+    """Let a process take a piece; returns its heart."""
     fs = VirtualFs()
-    Lease.take(fs, paths, manifest, role, process, 60.0)
-    pulse = Pulse(manifest.run_id.hex(), role, 1, state="running")
-    heart = Heartbeat(fs, paths.heartbeat(role, 1), manifest.key, pulse, 5.0, sync=False)
+    Lease.take(fs, paths, manifest, piece, process, 60.0)
+    pulse = Pulse(manifest.run_id.hex(), piece, 1, state="running")
+    heart = Heartbeat(fs, paths.heartbeat(piece, 1), manifest.key, pulse, 5.0, sync=False)
     heart.beat()
     return heart
 
@@ -66,34 +66,32 @@ def test_where_nobody_has_been(tmp_path: Path) -> None:
     assert look(tmp_path).slept_s == []
 
 
-@pytest.mark.parametrize("role", ["net1", "net2"])
+@pytest.mark.parametrize("piece", ["net1", "net2"])
 def test_a_half_on_this_machine_is_seen_at_once(
-    tmp_path: Path, paths: ExchangePaths, manifest: Manifest, role: str
+    tmp_path: Path, paths: RunPaths, manifest: Manifest, piece: str
 ) -> None:
-    hold(paths, manifest, role, US)
+    hold(paths, manifest, piece, US)
     fs = VirtualFs()
-    with pytest.raises(Superseded, match=f"{role} of this run is running already: process"):
+    with pytest.raises(Superseded, match=f"{piece} of this run is running already: process"):
         look(tmp_path, fs)
     assert fs.slept_s == []
 
 
 @pytest.mark.parametrize("process", [US, ELSEWHERE])
 def test_one_that_has_left_is_gone(
-    tmp_path: Path, paths: ExchangePaths, manifest: Manifest, process: ProcessId
+    tmp_path: Path, paths: RunPaths, manifest: Manifest, process: ProcessId
 ) -> None:
     hold(paths, manifest, "net2", process).close("stopped")
     assert look(tmp_path).slept_s == []
 
 
-def test_one_that_died_here_is_gone(
-    tmp_path: Path, paths: ExchangePaths, manifest: Manifest
-) -> None:
+def test_one_that_died_here_is_gone(tmp_path: Path, paths: RunPaths, manifest: Manifest) -> None:
     hold(paths, manifest, "net1", DEAD)
     assert look(tmp_path).slept_s == []
 
 
 def test_a_beating_half_elsewhere_is_seen_with_its_next_beat(
-    tmp_path: Path, paths: ExchangePaths, manifest: Manifest
+    tmp_path: Path, paths: RunPaths, manifest: Manifest
 ) -> None:
     hold(paths, manifest, "net1", ELSEWHERE)  # silent
     heart = hold(paths, manifest, "net2", ELSEWHERE)
@@ -104,20 +102,20 @@ def test_a_beating_half_elsewhere_is_seen_with_its_next_beat(
 
 
 def test_silent_ones_elsewhere_are_left_to_who_wants_to_follow_them(
-    tmp_path: Path, paths: ExchangePaths, manifest: Manifest
+    tmp_path: Path, paths: RunPaths, manifest: Manifest
 ) -> None:
-    for role in ("net1", "net2"):
-        hold(paths, manifest, role, ELSEWHERE)
+    for piece in ("net1", "net2"):
+        hold(paths, manifest, piece, ELSEWHERE)
     assert 15 <= sum(look(tmp_path).slept_s) < 17
 
 
-def test_a_directory_that_cannot_be_read(tmp_path: Path, paths: ExchangePaths) -> None:
-    class Broken(VirtualFs):
+def test_a_directory_that_cannot_be_read(tmp_path: Path, paths: RunPaths) -> None:
+    class ConnectionLost(VirtualFs):
         def listdir(self, path: str) -> list[str]:
             raise OSError(5, os.strerror(5), path)
 
     with pytest.raises(StorageFailed, match=r"cannot read .*exchange: EIO \(Input/output error\)"):
-        look(tmp_path, Broken())
+        look(tmp_path, ConnectionLost())
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:

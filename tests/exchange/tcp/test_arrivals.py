@@ -28,10 +28,10 @@ def test_bytes_are_counted_until_they_are_taken() -> None:
 
 def test_bad_copies_are_timed_from_the_first_since_a_good_one() -> None:
     arrivals = Arrivals()
-    assert [arrivals.spoil(now_s) for now_s in (5.0, 6.0, 9.0)] == [0.0, 1.0, 4.0]
+    assert [arrivals.note_corrupt(now_s) for now_s in (5.0, 6.0, 9.0)] == [0.0, 1.0, 4.0]
     arrivals.add(1, arrival(1))
-    assert [arrivals.spoil(now_s) for now_s in (100.0, 102.0)] == [0.0, 2.0]
-    assert arrivals.spoiled == 5
+    assert [arrivals.note_corrupt(now_s) for now_s in (100.0, 102.0)] == [0.0, 2.0]
+    assert arrivals.corrupt == 5
 
 
 def test_a_digest_outlives_its_message() -> None:

@@ -21,45 +21,44 @@ from dualnet.errors import (
     Superseded,
 )
 from dualnet.exchange.channel import Message
+from dualnet.exchange.factory import open_channel
+from dualnet.exchange.run.membership import Membership
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.tcp import TcpChannel, auth
 from dualnet.exchange.tcp.address import Address
-from tests.exchange.carriers import QUICK, Stage, stage
+from tests.exchange.carriers import LINK, QUICK, Play, playing
 from tests.exchange.proxy import Proxy
 from tests.exchange.test_carriers import answer, assert_same, batch, lockstep
 
 
 @pytest.fixture
-def play(tmp_path: Path) -> Iterator[Stage]:
+def play(tmp_path: Path) -> Iterator[Play]:
     """Halves over TCP."""
-    with stage("tcp", tmp_path) as made:
+    with playing("tcp", tmp_path) as made:
         yield made
 
 
 def port_of(net1: Any) -> int:
     """Where a half listens."""
-    return int(net1._link._sock.getsockname()[1])
+    return int(net1._connector._sock.getsockname()[1])
 
 
 class Line:
     """net1 and net2 with a proxy between them."""
 
-    def __init__(self, play: Stage, **settings: Any) -> None:
+    def __init__(self, play: Play, **settings: Any) -> None:
         self.net1 = play.open("net1", **settings)
         self.proxy = Proxy(lambda: port_of(self.net1))
         made = ExchangeSettings(**{**QUICK, "lock_dir": str(play.run_dir / "locks2"), **settings})
+        membership = play.join("net2", made)
         self.net2 = TcpChannel(
-            "net2",
-            str(play.run_dir),
-            made,
-            {"config": "c"},
-            addresses=lambda: [Address("127.0.0.1", self.proxy.port)],
+            membership, LINK, made, lambda: [Address("127.0.0.1", self.proxy.port)]
         )
         play._opened.append(self.net2)
 
 
 @pytest.fixture
-def line(play: Stage) -> Iterator[Line]:
+def line(play: Play) -> Iterator[Line]:
     """A pair whose wire is ours."""
     made = Line(play, retain=0)
     yield made
@@ -124,7 +123,7 @@ def test_every_flipped_bit_is_found(line: Line) -> None:
 
 
 @pytest.mark.parametrize("way", ["up", "down"])
-def test_a_damaged_copy_counts_only_until_a_good_one_comes(play: Stage, way: str) -> None:
+def test_a_damaged_copy_counts_only_until_a_good_one_comes(play: Play, way: str) -> None:
     """With no time for a second bad copy in a row, one bad copy of each message does no harm."""
     line = Line(play, retain=0, resend_timeout_s=0.0)
     array = np.random.RandomState(2).rand(1 << 18)
@@ -174,7 +173,7 @@ def test_recorded_bytes_prove_nothing(line: Line) -> None:
     assert line.proxy.connections == 1, "nobody was disturbed"
 
 
-def test_partition(play: Stage) -> None:
+def test_partition(play: Play) -> None:
     """Nobody gets through for a while; then all is well again."""
     line = Line(play, retain=0)
     lockstep(line.net1, line.net2, 0, 2)
@@ -194,7 +193,7 @@ def test_partition(play: Stage) -> None:
     line.proxy.close()
 
 
-def test_a_connection_that_only_seems_open_is_given_up(play: Stage) -> None:
+def test_a_connection_that_only_seems_open_is_given_up(play: Play) -> None:
     """The wire swallows everything: no error, no byte. The silence decides."""
     line = Line(play, retain=0, dead_after_s=1.0)
     lockstep(line.net1, line.net2, 0, 1)
@@ -221,13 +220,13 @@ def was_turned_away(sock: socket.socket) -> bool:
 
 @pytest.mark.parametrize("kind", ["silent", "dripping", "greeting", "garbage", "closing"])
 def test_a_partner_gets_in_past_strangers_that_come_again_and_again(
-    play: Stage, monkeypatch: pytest.MonkeyPatch, kind: str
+    play: Play, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """From its own address, more of them than there are places, and no deadline helps it."""
     monkeypatch.setattr(auth, "AUTH_DEADLINE_S", 60.0)
     net1 = play.open("net1")
     port, over = port_of(net1), threading.Event()
-    greeting = b"DNTCP\x01\x01" + bytes(32)
+    greeting = b"DNTCP\x02\x01" + bytes(32)
 
     def crowd() -> None:
         held: list[socket.socket] = []
@@ -253,7 +252,7 @@ def test_a_partner_gets_in_past_strangers_that_come_again_and_again(
     for thread in strangers:
         thread.start()
     try:
-        while net1._link.reception is None or len(net1._link.reception) < 20:
+        while net1._connector.reception is None or len(net1._connector.reception) < 20:
             if kind in ("garbage", "closing", "dripping"):
                 break
             over.wait(0.005)
@@ -265,7 +264,7 @@ def test_a_partner_gets_in_past_strangers_that_come_again_and_again(
             thread.join()
 
 
-def test_strangers_do_not_disturb(play: Stage) -> None:
+def test_strangers_do_not_disturb(play: Play) -> None:
     """Silent ones, loud ones, and more of both than are let in at a time."""
     net1, net2 = play.pair()
     lockstep(net1, net2, 0, 1)
@@ -291,19 +290,17 @@ def test_strangers_do_not_disturb(play: Stage) -> None:
         sock.close()
 
 
-def calling(play: Stage, folder: Path, **settings: Any) -> TcpChannel:
+def calling(play: Play, folder: Path, **settings: Any) -> TcpChannel:
     """A net2 in another folder, with a secret of its own, that calls net1."""
     port = port_of(play._opened[0])
     folder.mkdir(exist_ok=True)
     made = ExchangeSettings(**{**QUICK, "lock_dir": str(folder / "locks"), **settings})
-    return TcpChannel(
-        "net2", str(folder), made, {"config": "c"},
-        addresses=lambda: [Address("127.0.0.1", port)],
-    )  # fmt: skip
+    membership = Membership("net2", str(folder), made, {"config": "c"})
+    return TcpChannel(membership, LINK, made, lambda: [Address("127.0.0.1", port)])
 
 
 def test_another_secret_is_said_at_once_and_refused(
-    play: Stage, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    play: Play, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     net1 = play.open("net1")
     net2 = calling(play, tmp_path / "elsewhere")
@@ -313,18 +310,18 @@ def test_another_secret_is_said_at_once_and_refused(
     assert [r.levelname for r in caplog.records if "has another secret" in r.getMessage()] == [
         "WARNING"
     ]
-    # The one that listens is not ended by it: its own partner still comes.
+    # The one that listens is not ended by it: its own neighbour still comes.
     lockstep(net1, play.open("net2"), 0, 2)
 
 
 def test_another_secret_ends_nobody_who_shares_a_folder_with_its_partner(
-    play: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Then somebody else sits at the address: the partner is waited for."""
+    """Then somebody else sits at the address: the neighbour is waited for."""
     monkeypatch.setattr("dualnet.exchange.tcp.dial._SURE_S", 0.0)
     play.open("net1")
     (tmp_path / "elsewhere").mkdir()
-    with stage("tcp", tmp_path / "elsewhere") as elsewhere:
+    with playing("tcp", tmp_path / "elsewhere") as elsewhere:
         elsewhere.open("net1").close("stopped")
         net2 = calling(play, elsewhere.run_dir, partner_timeout_s=1.0)
         with pytest.raises(PartnerNeverCame, match="has another secret"):
@@ -333,7 +330,7 @@ def test_another_secret_ends_nobody_who_shares_a_folder_with_its_partner(
 
 
 def test_without_room_for_a_thread_a_caller_comes_again(
-    play: Stage, monkeypatch: pytest.MonkeyPatch
+    play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, refused = threading.Thread.start, []
 
@@ -352,7 +349,7 @@ def test_without_room_for_a_thread_a_caller_comes_again(
 # Directories that are not shared.
 
 
-def test_halves_without_a_common_directory(play: Stage, tmp_path: Path) -> None:
+def test_halves_without_a_common_directory(play: Play, tmp_path: Path) -> None:
     """An address and a copy of the secret are enough; what differs in the runs is found."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -364,25 +361,23 @@ def test_halves_without_a_common_directory(play: Stage, tmp_path: Path) -> None:
     settings = ExchangeSettings(
         **{**QUICK, "lock_dir": str(tmp_path / "locks3"), "address": address}
     )
-    net2 = TcpChannel("net2", str(there / "same"), settings, {"config": "c"})
+    net2 = open_channel("tcp", "net2", str(there / "same"), settings, {"config": "c"})
     lockstep(net1, net2, 0, 3)
     net2.close("stopped")
-    stranger = TcpChannel("net2", str(there / "other"), settings, {"config": "d"})
+    stranger = open_channel("tcp", "net2", str(there / "other"), settings, {"config": "d"})
     with pytest.raises(ManifestMismatch, match="same configuration"):
         stranger.handshake({})
     stranger.close("stopped")
 
 
-def test_a_second_net2_elsewhere_is_refused(play: Stage, tmp_path: Path) -> None:
+def test_a_second_net2_elsewhere_is_refused(play: Play, tmp_path: Path) -> None:
     net1, net2 = play.pair()
     lockstep(net1, net2, 0, 1)
     (tmp_path / "there/exchange").mkdir(parents=True, mode=0o700)
     shutil.copy(play.run_dir / "exchange/secret", tmp_path / "there/exchange/secret")
     settings = ExchangeSettings(**{**QUICK, "lock_dir": str(tmp_path / "locks3")})
-    second = TcpChannel(
-        "net2", str(tmp_path / "there"), settings, {"config": "c"},
-        addresses=lambda: [Address("127.0.0.1", port_of(net1))],
-    )  # fmt: skip
+    membership = Membership("net2", str(tmp_path / "there"), settings, {"config": "c"})
+    second = TcpChannel(membership, LINK, settings, lambda: [Address("127.0.0.1", port_of(net1))])
     with pytest.raises(Superseded, match="has taken over"):
         second.receive("up", 0)
     second.close("stopped")
@@ -390,23 +385,23 @@ def test_a_second_net2_elsewhere_is_refused(play: Stage, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("address", ["localhost", "host:0", ":80", "host:70000", "host:x"])
-def test_what_is_no_address(play: Stage, address: str) -> None:
+def test_what_is_no_address(play: Play, address: str) -> None:
     with pytest.raises(ConfigError, match="expected host:port"):
         play.open("net1", address=address)
 
 
-def test_an_address_that_is_taken(play: Stage) -> None:
+def test_an_address_that_is_taken(play: Play) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(StorageFailed, match="cannot listen at"):
             play.open("net1", address=address)
 
 
-def test_memory_is_given_back(play: Stage) -> None:
+def test_memory_is_given_back(play: Play) -> None:
     """Without retention nothing is on disk, and what has arrived is forgotten."""
     net1, net2 = play.pair(retain=0)
     for iteration in range(30):
         lockstep(net1, net2, iteration, iteration + 1)
     net1.close()
     assert net1._store.nbytes == 0
-    assert not list((play.run_dir / "exchange").glob("*.npy"))
+    assert not list((play.run_dir / "exchange/net1-net2").glob("*.npy"))

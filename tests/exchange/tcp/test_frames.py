@@ -14,7 +14,7 @@ from dualnet.errors import DamagedMessage, UsageError
 from dualnet.exchange.channel import Message
 from dualnet.exchange.digest import Hasher
 from dualnet.exchange.files.layout import MessageLayout
-from dualnet.exchange.tcp.connection import CONTROL_LIMIT, Broken
+from dualnet.exchange.tcp.connection import CONTROL_LIMIT, ConnectionLost
 from dualnet.exchange.tcp.frames import Keys, SocketConnection
 from dualnet.exchange.tcp.message import layout_digest
 
@@ -49,7 +49,7 @@ def test_objects_and_messages(wire: Any) -> None:
     digest = writer.write_message(5, message(), MessageLayout.of(message()))
     assert reader.read() == {"type": "claim", "seq": 7}
     seq, got, stated = reader.read()
-    assert (seq, got.stage, got.iteration) == (5, "up", 3)
+    assert (seq, got.kind, got.iteration) == (5, "up", 3)
     for name, array in message().arrays.items():
         np.testing.assert_array_equal(got.arrays[name], array)
     assert stated == digest == layout_digest(message(), MessageLayout.of(message()), HASHER)
@@ -77,7 +77,7 @@ def fate(wire: Any, data: bytes) -> str:
     wire[0].sendall(data)
     wire[0].shutdown(socket.SHUT_WR)
     reader = SocketConnection(wire[1], TWO, HASHER, 1 << 20)
-    with pytest.raises(Broken) as caught:
+    with pytest.raises(ConnectionLost) as caught:
         while True:
             reader.read()
     return str(caught.value)
@@ -93,7 +93,7 @@ def test_each_flipped_bit_is_found() -> None:
         with one, two:
             one.sendall(changed)
             one.shutdown(socket.SHUT_WR)
-            with pytest.raises(Broken):
+            with pytest.raises(ConnectionLost):
                 SocketConnection(two, TWO, HASHER, 1 << 20).read()
 
 
@@ -116,7 +116,7 @@ def test_reflected(wire: Any) -> None:
     writer.write_control({"type": "x"})
     echo = wire[1].recv(1 << 16)
     wire[1].sendall(echo)
-    with pytest.raises(Broken, match="wrong MAC"):
+    with pytest.raises(ConnectionLost, match="wrong MAC"):
         writer.read()
 
 
@@ -125,7 +125,7 @@ def test_a_huge_message_takes_no_memory(wire: Any) -> None:
     writer, reader = ends(wire)
     arrays = [["x", "<f4", [1 << 30, 1 << 30]]]
     writer.write_control(
-        {"type": "message", "seq": 1, "stage": "up", "iteration": 0, "arrays": arrays}
+        {"type": "message", "seq": 1, "kind": "up", "iteration": 0, "arrays": arrays}
     )
     tracemalloc.start()
     with pytest.raises(DamagedMessage, match="max_message_bytes"):
@@ -138,16 +138,16 @@ def test_a_huge_message_takes_no_memory(wire: Any) -> None:
     "fields",
     [
         {"type": "message"},
-        {"type": "message", "seq": 1, "stage": "up", "iteration": 0, "arrays": [["x", "|O", [1]]]},
-        {"type": "message", "seq": 1, "stage": "up", "iteration": 0, "arrays": []},
-        {"type": "message", "seq": 1, "stage": "up", "iteration": 0, "arrays": [[1, 2, 3]]},
+        {"type": "message", "seq": 1, "kind": "up", "iteration": 0, "arrays": [["x", "|O", [1]]]},
+        {"type": "message", "seq": 1, "kind": "up", "iteration": 0, "arrays": []},
+        {"type": "message", "seq": 1, "kind": "up", "iteration": 0, "arrays": [[1, 2, 3]]},
         {"no": "type"},
     ],
 )
 def test_what_is_no_object_of_ours(wire: Any, fields: dict[str, Any]) -> None:
     writer, reader = ends(wire)
     writer.write_control(fields)
-    with pytest.raises(Broken, match="not an object of ours"):
+    with pytest.raises(ConnectionLost, match="not an object of ours"):
         reader.read()
 
 

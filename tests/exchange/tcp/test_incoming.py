@@ -10,9 +10,9 @@ import pytest
 from dualnet.errors import DamagedMessage, DeterminismViolated
 from dualnet.exchange.channel import Message
 from dualnet.exchange.tcp.arrivals import Arrival
-from dualnet.exchange.tcp.connection import Broken, Spoiled
+from dualnet.exchange.tcp.connection import ConnectionLost, CorruptMessage
 from dualnet.exchange.tcp.incoming import Incoming
-from dualnet.exchange.tcp.neighbour import Standing
+from dualnet.exchange.tcp.neighbour import PeerStatus
 
 
 def arrival(digest):
@@ -21,12 +21,12 @@ def arrival(digest):
 
 @pytest.fixture
 def incoming():
-    """Of a half that continues after message 3; what it answers is in `replies`."""
+    """Of a piece that continues after message 3; what it answers is in `replies`."""
     replies = []
-    sender = SimpleNamespace(proved=0, reply=replies.append, tell=lambda: None)
-    partner = SimpleNamespace(role="net1", standing=Standing())
+    sender = SimpleNamespace(proved=0, reply=replies.append, wake=lambda: None)
+    neighbour = SimpleNamespace(piece="net1", status=PeerStatus())
     settings = SimpleNamespace(retain=2, resend_timeout_s=10.0)
-    made = Incoming(Standing(arrived=3, received=3), partner, sender, settings)
+    made = Incoming(PeerStatus(arrived=3, received=3), neighbour, sender, settings)
     made.replies, made.sender = replies, sender
     return made
 
@@ -34,18 +34,18 @@ def incoming():
 def test_messages_come_in_order_and_are_taken_once(incoming):
     for seq in (4, 5):
         incoming.put(seq, arrival(f"{seq}"))
-    with pytest.raises(Broken, match="message 7 where 6 was due"):
+    with pytest.raises(ConnectionLost, match="message 7 where 6 was due"):
         incoming.put(7, arrival("7"))
-    assert incoming.standing.arrived == 5
+    assert incoming.status.arrived == 5
     assert incoming.arrivals.nbytes == 32
     incoming.take(4)
     assert incoming.peek(4) is None and incoming.peek(5).digest == "5"
-    assert (incoming.standing.received, incoming.arrivals.nbytes) == (4, 16)
+    assert (incoming.status.received, incoming.arrivals.nbytes) == (4, 16)
 
 
 def test_nothing_comes_before_it_is_known_where_to_continue(incoming):
-    incoming.standing.arrived = -1
-    with pytest.raises(Broken):
+    incoming.status.arrived = -1
+    with pytest.raises(ConnectionLost):
         incoming.put(0, arrival("0"))
 
 
@@ -65,7 +65,7 @@ def test_what_comes_again_must_be_the_same(incoming):
 def test_proofs_are_kept_as_long_as_a_restart_may_ask_for_them(incoming):
     for seq in (4, 5, 6):
         incoming.put(seq, arrival(f"{seq}"))
-    incoming._partner.standing.passed_sent = 5
+    incoming._neighbour.status.checkpointed_sent = 5
     incoming.put(7, arrival("7"))
     for seq in (4, 5, 6, 7):
         incoming.judge(seq, f"{seq}")
@@ -88,12 +88,12 @@ def test_damage_is_borne_for_a_while_and_forgotten_with_a_good_copy(incoming, mo
         "dualnet.exchange.tcp.incoming.time", SimpleNamespace(monotonic=lambda: now.s)
     )
     for now.s in (100.0, 109.0):
-        incoming.bear(Spoiled("digest"))
+        incoming.request_resend(CorruptMessage("digest"))
     incoming.put(4, arrival("4"))
     for now.s in (112.0, 121.0):
-        incoming.bear(Spoiled("digest"))
-    assert incoming.fatal is None and incoming.arrivals.spoiled == 4
+        incoming.request_resend(CorruptMessage("digest"))
+    assert incoming.fatal is None and incoming.arrivals.corrupt == 4
     now.s = 123.0
-    incoming.bear(Spoiled("digest"))
+    incoming.request_resend(CorruptMessage("digest"))
     assert isinstance(incoming.fatal, DamagedMessage)
-    assert "message 5 of net1: damaged even when sent anew for 11 s" in str(incoming.fatal)
+    assert "message 5 of net1: damaged even when resent for 11 s" in str(incoming.fatal)

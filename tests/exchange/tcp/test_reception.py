@@ -10,12 +10,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from dualnet.exchange.link import Link
 from dualnet.exchange.tcp import auth, reception
-from dualnet.exchange.tcp.auth import ask
-from dualnet.exchange.tcp.connection import Broken
+from dualnet.exchange.tcp.auth import authenticate_client
+from dualnet.exchange.tcp.connection import ConnectionLost
 from dualnet.exchange.tcp.reception import Reception
 
 SECRET = b"s" * 32
+LINK = Link("net1", "net2")
 
 
 class Door:
@@ -26,7 +28,7 @@ class Door:
         self.listening = socket.create_server(("127.0.0.1", 0), backlog=100)
         self.troubles: list[str] = []
         self.open = Reception(
-            self.listening, SECRET, "net1", lambda error: self.troubles.append(str(error))
+            self.listening, SECRET, LINK, "lower", lambda error: self.troubles.append(str(error))
         )
         self.callers: list[socket.socket] = []
 
@@ -34,7 +36,7 @@ class Door:
         """Call, and be taken in."""
         sock = socket.create_connection(self.listening.getsockname(), 5, source_address=(host, 0))
         self.callers.append(sock)
-        assert self.open.look(5) == []
+        assert self.open.poll(5) == []
         return sock
 
     def close(self) -> None:
@@ -70,19 +72,19 @@ def let_in(door: Door, host: str = "127.0.0.1") -> bool:
             door.listening.getsockname(), 5, source_address=(host, 0)
         ) as sock:
             try:
-                ask(sock, SECRET, "net2")
+                authenticate_client(sock, SECRET, LINK, "upper")
                 proved.append(True)
-            except Broken:
+            except ConnectionLost:
                 proved.append(False)
 
     thread = threading.Thread(target=call)
     thread.start()
     found = []
     while thread.is_alive() or not proved:
-        found += door.open.look(0.01)
+        found += door.open.poll(0.01)
     thread.join()
     for _ in range(3):
-        found += door.open.look(0.01)
+        found += door.open.poll(0.01)
     for sock, _ in found:
         sock.close()
     return proved == [True] and len(found) == 1
@@ -117,9 +119,9 @@ def test_the_slow_go_in_time_however_they_drip(door: Door, monkeypatch: pytest.M
     for byte in b"DNTCP":
         dripping.send(bytes([byte]))
         now_s[0] += auth.AUTH_DEADLINE_S / 6
-        assert door.open.look(5) == [] and len(door.open) == 2
+        assert door.open.poll(5) == [] and len(door.open) == 2
     now_s[0] += auth.AUTH_DEADLINE_S / 5
-    door.open.look(0)
+    door.open.poll(0)
     assert len(door.open) == 0 and not is_here(silent)
     assert door.troubles == [f"did not prove itself within {auth.AUTH_DEADLINE_S:g} s"] * 2
 
@@ -127,10 +129,10 @@ def test_the_slow_go_in_time_however_they_drip(door: Door, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("said", "why"),
     [
-        (b"GET / HTTP/1.1\r\n\r\n", "no half of a run"),
+        (b"GET / HTTP/1.1\r\n\r\n", "no piece of a run"),
         (b"DNTCP\x09\x01" + bytes(32), "speaks version 9 of the protocol"),
-        (b"DNTCP\x01\x00" + bytes(32), "not net2"),
-        (b"DNTCP\x01\x01" + bytes(64), "a caller does not know this run's secret"),
+        (b"DNTCP\x02\x00" + bytes(32), "not the upper end of link net1-net2"),
+        (b"DNTCP\x02\x01" + bytes(64), "a caller does not know this run's secret"),
         (b"", "closed by the other side"),
     ],
 )
@@ -143,7 +145,7 @@ def test_strangers_are_sent_away_as_soon_as_they_are_known(
     else:
         stranger.close()
     while len(door.open):
-        assert door.open.look(5) == []
+        assert door.open.poll(5) == []
     assert len(door.troubles) == 1 and why in door.troubles[0]
 
 

@@ -12,9 +12,11 @@ import pytest
 from dualnet.exchange.channel import Message
 from dualnet.exchange.digest import Hasher
 from dualnet.exchange.files.layout import MessageLayout
+from dualnet.exchange.link import Link
+from dualnet.exchange.run.heartbeat import Pulse
 from dualnet.exchange.tcp.dial import Listener
-from dualnet.exchange.tcp.neighbour import Standing
-from dualnet.exchange.tcp.sender import Flow, Sender
+from dualnet.exchange.tcp.neighbour import PeerStatus
+from dualnet.exchange.tcp.sender import ConnectionState, Sender
 from dualnet.exchange.tcp.store import Store
 
 
@@ -48,10 +50,10 @@ def store(blob: np.ndarray) -> Store:
 
 
 def sender_of(store: Store, wire: Wire) -> Sender:
-    """A half that has sent message 1 when the partner says that it has none."""
-    sender = Sender(Standing(sent=1), store, Hasher(0), 5.0)
+    """A half that has sent message 1 when the neighbour says that it has none."""
+    sender = Sender(PeerStatus(sent=1), store, Hasher(0), 5.0, lambda: Pulse("", "net1", 1))
     sender.base = 0
-    sender.flow = Flow(wire, there=0)  # type: ignore[arg-type]
+    sender.flow = ConnectionState(wire, there=0)  # type: ignore[arg-type]
     return sender
 
 
@@ -60,7 +62,7 @@ def test_a_message_that_the_beating_thread_sends_is_not_written_over(
     store: Store, blob: np.ndarray, is_on_disk: bool
 ) -> None:
     wire = Wire()
-    # The partner has come while the training's thread sent: the beating thread pumps, and while
+    # The neighbour has come while the training's thread sent: the beating thread pumps, and while
     # it is at it the training goes on.
     sender_of(store, wire).beat()
     store.settle(1, is_on_disk)
@@ -90,4 +92,4 @@ def test_a_process_that_may_open_no_more_files_does_not_listen_in_vain(
     monkeypatch.setattr("selectors.DefaultSelector", refuse)
     sock = socket.create_server(("127.0.0.1", 0))
     with sock, pytest.raises(OSError, match="Too many open files"):
-        Listener("net1", b"secret" * 6, lambda sock, keys: None, sock)
+        Listener(Link("net1", "net2"), "net1", b"secret" * 6, lambda sock, keys: None, sock)

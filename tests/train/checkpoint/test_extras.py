@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from dualnet.exchange.codec import CodecChannel
+from dualnet.exchange.codec import Codec
 from dualnet.rundir import RunDir, Snapshot
 from dualnet.train.checkpoint import commit, extras
-from tests.train.memory_channel import Line, MemoryChannel
 
 
-def channel() -> CodecChannel:
-    return CodecChannel(MemoryChannel("net1", Line()), {"up": "int8"}, error_feedback=True)
+def channel() -> Codec:
+    return Codec({"up": "int8"}, error_feedback=True)
 
 
 def at(folder: Path, iteration: int) -> Snapshot:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from dualnet.errors import ConfigError, UsageError
-from dualnet.exchange.paths import DataName, ExchangePaths
-from dualnet.exchange.peek import HalfView, RunView
+from dualnet.exchange.link import Link
+from dualnet.exchange.paths import DataName, RunPaths
+from dualnet.exchange.peek import LinkView, PieceView, RunView
 from dualnet.report.status import status
 from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import caffe_files, commit, rewind
@@ -133,7 +134,7 @@ def test_the_same_command_trains_on_from_what_is_whole(runs, name):
     for role in ROLES:
         assert commit.latest(RunDir("run").piece(role)).complete
         assert train_half(load(*SHORT), RunDir("run").piece(role)) is None
-    assert not list(Path("run/exchange").glob("*.npy"))
+    assert not list(Path("run/exchange").rglob("*.npy"))
     if spoil is replace_by_directory:
         (aside,) = Path("run").glob("*.aside")
         assert (aside / "precious").read_text() == "kept"
@@ -173,13 +174,14 @@ def test_the_half_that_starts_first_takes_the_other_back(runs):
 
 def test_a_half_that_is_at_work_is_not_taken_back(runs, monkeypatch):
     flip(runs / "net1_iter_6.caffemodel")
-    view = RunView("", halves={"net2": HalfView("net2", epoch=2, state="running", alive=True)})
+    link = LinkView(sent=8)
+    piece = PieceView("net2", epoch=2, state="running", alive=True, links={"net1-net2": link})
+    view = RunView("", pieces={"net2": piece})
     monkeypatch.setattr(rewind, "peek", lambda run_dir: view)
-    view.halves["net2"].sent = 8
     assert rewind.go_back(RunDir("run").piece("net1")).iteration == 4
     assert commit.latest(RunDir("run").piece("net2")).iteration == 6
     # One that has only just started, too, finds that it has to go back.
-    view.halves["net2"].sent = 0
+    link.sent = 0
     assert rewind.go_back(RunDir("run").piece("net1")).iteration == 4
     assert commit.latest(RunDir("run").piece("net2")).iteration == 4
 
@@ -212,10 +214,10 @@ def test_all_files_of_a_half_gone(runs):
 
 def message(run_dir, role, seq):
     """A file of a message that is still there."""
-    paths = ExchangePaths.of_run(str(run_dir))
+    paths = RunPaths.of_run(str(run_dir)).link(Link("net1", "net2"))
     os.makedirs(paths.root, exist_ok=True)
     name = DataName(
-        role=role, iteration=1, stage="up", array="pool2", seq=seq, epoch=1, attempt=0
+        piece=role, iteration=1, kind="up", array="pool2", seq=seq, epoch=1, attempt=0
     )  # fmt: skip
     Path(paths.data(name)).touch()
 

@@ -14,11 +14,11 @@ AHEAD = ("train.schedule=overlapped",)
 
 
 def stages(run):
-    return [(stage, iteration) for _, stage, iteration in run.line.stages()]
+    return [(stage, iteration) for _, stage, iteration in run.line.kinds()]
 
 
 def sent_by_net1(run):
-    return [(s, i) for role, s, i in run.line.stages() if role == "net1"]
+    return [(s, i) for role, s, i in run.line.kinds() if role == "net1"]
 
 
 def assert_equal(one, two):

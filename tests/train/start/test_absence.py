@@ -15,7 +15,7 @@ from dualnet.train.start import absence
 def wait(monkeypatch):
     """A wait for net2, of which a test says how it is: its state, and whether it lives."""
     view = SimpleNamespace(state="running", alive=True)
-    monkeypatch.setattr(absence, "peek", lambda run_dir: SimpleNamespace(halves={"net2": view}))
+    monkeypatch.setattr(absence, "peek", lambda run_dir: SimpleNamespace(piece={"net2": view}.get))
     monkeypatch.setattr(absence, "_LOOK_S", 0.0)
     monkeypatch.setattr(absence, "_QUIET_S", -1.0)
     lines, shown = [], []

@@ -83,7 +83,7 @@ def test_two_halves_that_are_complete_train_on(fixed, rule, interval):
     equal("whole", "run")
     for role in ("net1", "net2"):
         assert train_half(load(*LONG, *settings), RunDir("run").piece(role)) is None
-    assert not list(Path("run/exchange").glob("*.npy"))
+    assert not list(Path("run/exchange").rglob("*.npy"))
 
 
 @pytest.mark.parametrize("carrier", ["files", "tcp"])
@@ -152,7 +152,7 @@ def test_one_half_is_complete_and_the_other_is_not(fixed, monkeypatch):
     assert commit.complete(RunDir("run").piece("net1")) and not commit.complete(
         RunDir("run").piece("net2")
     )
-    assert list(Path("run/exchange").glob("net1.i000000000011.test*"))
+    assert list(Path("run/exchange").rglob("net1.i000000000011.test*"))
     run_both("run", *LONG, *settings)
     equal("whole", "run")
 

@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 
 from dualnet.errors import DualnetError, StorageFailed
-from dualnet.exchange.files.channel import FileChannel
-from dualnet.exchange.settings import ExchangeSettings
+from dualnet.exchange import ExchangeSettings, Membership
 from dualnet.process.stopping import Stopped, Stopper
 from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
@@ -149,7 +148,7 @@ def test_silent_failure(halves):
 
 def test_half_that_had_no_room_for_its_output_speaks_by_its_heartbeat(halves):
     settings = {"lock_dir": os.path.abspath("locks"), "hash_threads": 0}
-    FileChannel("net2", "run", ExchangeSettings(**settings), {}).close("failed: no room for it")
+    Membership("net2", "run", ExchangeSettings(**settings), {}).close("failed: no room for it")
     halves("pass", "sys.exit(74)")
     message, code = failure()
     assert code == 74

@@ -17,9 +17,9 @@ from dualnet.train.start import traffic
 
 @pytest.fixture
 def exchange(tmp_path):
-    """The exchange directory of a run, with a message of each half, the manifest and a stranger."""
-    folder = tmp_path / "exchange"
-    folder.mkdir()
+    """The folder of the link, with a message of each piece, and files that are none."""
+    folder = tmp_path / "exchange/net1-net2"
+    folder.mkdir(parents=True)
     for role, stage in (("net1", "up"), ("net2", "down")):
         (folder / str(DataName(role, 7, stage, "pool2", 8, 1))).write_bytes(b"message")
     for name in ("manifest.json", "mine.npy"):

@@ -19,7 +19,7 @@ from dualnet.errors import (
     Superseded,
 )
 from dualnet.exchange.files.channel import FileChannel
-from dualnet.exchange.paths import ExchangePaths
+from dualnet.exchange.paths import RunPaths
 from dualnet.exchange.run.heartbeat import Heartbeat, Pulse
 from dualnet.exchange.run.host import ProcessId
 from dualnet.exchange.run.lease import Lease
@@ -83,9 +83,9 @@ def older_epoch(bench: Bench, chance: random.Random) -> None:
     for name in (*leftovers, foreign):
         (bench.root / name).write_bytes(b"x" * 50)
     again = bench.half("net1")
-    assert [path.name for path in bench.root.glob(".tmp*")] == [foreign]
+    assert [path.name for path in bench.exchange.rglob(".tmp*")] == [foreign]
     net2 = bench.half("net2")
-    assert not list(bench.root.glob(".tmp*"))
+    assert not list(bench.exchange.rglob(".tmp*"))
     again.resume(0, 0)
     for iteration in range(kept):
         again.send(batch(iteration))
@@ -107,10 +107,10 @@ def another_manifest(bench: Bench, chance: random.Random) -> None:
 
 @case(19, "a second copy on the same node", "refused at once; the first goes on")
 def second_copy_here(bench: Bench, chance: random.Random) -> None:
-    role = chance.choice(["net1", "net2"])
-    first, fs = bench.half(role), VirtualFs()
+    piece = chance.choice(["net1", "net2"])
+    first, fs = bench.half(piece), VirtualFs()
     with pytest.raises(Superseded) as caught:
-        bench.half(role, fs=fs)
+        bench.half(piece, fs=fs)
     assert caught.value.exit_code == 75 and not fs.slept_s
     first.send(batch(0))
 
@@ -124,7 +124,7 @@ def second_copy_elsewhere(bench: Bench, chance: random.Random) -> None:
     def beat() -> None:
         if fs.now_s >= due_s + 5.0 * len(beats):
             beats.append(fs.now_s)
-            first._heartbeat.beat()
+            first.membership.heartbeat.beat()
 
     fs.on_sleep = beat
     with pytest.raises(Superseded):
@@ -136,7 +136,7 @@ def second_copy_elsewhere(bench: Bench, chance: random.Random) -> None:
 
 @case(21, "8 copies at once, on 8 nodes", "exactly one wins")
 def eight_at_once(bench: Bench, chance: random.Random) -> None:
-    paths = ExchangePaths.of_run(str(bench.run_dir))
+    paths = RunPaths.of_run(str(bench.run_dir))
     manifest = join_run(Fs(), paths, "net1", {})
     barrier = threading.Barrier(8)
 
@@ -162,8 +162,8 @@ def eight_at_once(bench: Bench, chance: random.Random) -> None:
     with ThreadPoolExecutor(8) as pool:
         won = [lease for lease in pool.map(start, range(8)) if lease is not None]
     assert [lease.epoch for lease in won] == [1]
-    assert len(list(bench.root.glob("net1.gen.*"))) == 1
-    assert not list(bench.root.glob(".tmp*"))
+    assert len(list(bench.exchange.glob("net1.gen.*"))) == 1
+    assert not list(bench.exchange.rglob(".tmp*"))
 
 
 @case(22, "a process number used again; an empty or garbage generation file", "start time; closed")
@@ -177,16 +177,16 @@ def reused_number(bench: Bench, chance: random.Random) -> None:
         assert not fs.slept_s
         return
     first = bench.half("net1", process=ELSEWHERE)
-    path = bench.root / "net1.gen.000001"
+    path = bench.exchange / "net1.gen.000001"
     path.write_bytes(b"" if kind == 1 else bytes(chance.randrange(256) for _ in range(300)))
     fs = VirtualFs()
-    fs.on_sleep = first._heartbeat.beat
-    # Nobody can tell who holds the role: while its heart beats, it is taken.
+    fs.on_sleep = first.membership.heartbeat.beat
+    # Nobody can tell who holds the piece: while its heart beats, it is taken.
     with pytest.raises(Superseded):
         bench.half("net1", fs=fs, locks="another node")
 
 
-@case(33, "the partner never starts, dies, fails, is slow, hangs", "four codes, four messages")
+@case(33, "the neighbour never starts, dies, fails, is slow, hangs", "four codes, four messages")
 def absent_partner(bench: Bench, chance: random.Random) -> None:
     kind = chance.choice(["never", "dead", "silent", "failed", "slow", "hung"])
     fs = VirtualFs()
@@ -199,7 +199,7 @@ def absent_partner(bench: Bench, chance: random.Random) -> None:
     if kind == "failed" and net1 is not None:
         net1.close("failed: MemoryError")
     moves: dict[str, Callable[[], None]] = {
-        "hung": lambda: net1._heartbeat.beat() if net1 is not None else None,
+        "hung": lambda: net1.membership.heartbeat.beat() if net1 is not None else None,
         "slow": lambda: _slowly(net1, fs),
     }
     fs.on_sleep = moves.get(kind, lambda: None)
@@ -211,7 +211,7 @@ def absent_partner(bench: Bench, chance: random.Random) -> None:
     kinds: dict[str, tuple[type[DualnetError], int, str, float]] = {
         "never": (PartnerNeverCame, 70, "did not start", 600.0),
         "dead": (PartnerDied, 71, "no longer exists", 0.5),
-        "silent": (PartnerDied, 71, "has stood still", 60.0),
+        "silent": (PartnerDied, 71, "has been unchanged", 60.0),
         "failed": (PartnerDied, 71, "MemoryError", 0.5),
         "hung": (PartnerHung, 72, "no progress", 1800.0),
     }
@@ -225,7 +225,7 @@ def absent_partner(bench: Bench, chance: random.Random) -> None:
 def _slowly(net1: FileChannel | None, fs: VirtualFs) -> None:
     """Ten times slower than the limit of a hang allows in one piece, but moving."""
     assert net1 is not None
-    net1._heartbeat.beat()
+    net1.membership.heartbeat.beat()
     if int(fs.now_s) % 400 == 0:
         net1.progress()
     if fs.now_s > 5100.0 and net1.seq_sent == 0:
@@ -244,7 +244,7 @@ def wall_clocks(bench: Bench, chance: random.Random) -> None:
     for iteration in range(3):
         net1.send(batch(iteration))
         assert_same(batch(iteration), net2.receive("train", iteration))
-    fs.on_sleep = net1._heartbeat.beat
+    fs.on_sleep = net1.membership.heartbeat.beat
     began_s = fs.now_s
     with pytest.raises(PartnerHung):
         net2.receive("train", 3)
