@@ -97,6 +97,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="of each piece")
     parser.add_argument("--batch", type=int)
+    parser.add_argument("--target", choices=("gradient", "backprop"), default="gradient")
     parser.add_argument("--carrier", choices=("files", "tcp", "torch"), default="files")
     parser.add_argument("-o", "--output", type=Path, default=Path("results/cut"))
     return parser
@@ -131,6 +132,7 @@ def asked(options: argparse.Namespace, scratch: Path) -> Request:
         batch=options.batch,
         exchange_dir=str(scratch),
         carrier=options.carrier,
+        target=options.target,
         processors=max(1, cores // options.threads),
         staleness=options.staleness,
         micro_batches=options.micro_batches,
@@ -161,7 +163,7 @@ def train(options: argparse.Namespace, case: Case, folder: Path) -> float:
     """The median time of an iteration of training."""
     nets = folder / "nets"
     words = [word for at, dual in case.cuts for word in ("--at", *at, "--dual", *dual)]
-    dualnet("split", options.net, *words, "-o", str(nets))
+    dualnet("split", options.net, *words, "--target", options.target, "-o", str(nets))
     train_keys: dict[str, object] = {
         "max_iter": WARM_UP + options.iterations, "display": 1, "test_interval": 0,
         "schedule": case.schedule,
@@ -172,6 +174,7 @@ def train(options: argparse.Namespace, case: Case, folder: Path) -> float:
         train_keys["staleness"] = options.staleness
     if case.schedule == "pipelined":
         train_keys["micro_batches"] = options.micro_batches
+        train_keys["micro_batch_order"] = options.order
     settings = [f"train.{key}={value}" for key, value in train_keys.items()]
     settings.append(f"exchange.carrier={options.carrier}")
     settings += [f"net{place + 1}.threads={options.threads}" for place in range(case.pieces)]
@@ -214,7 +217,7 @@ def summary(options: argparse.Namespace, rounds: Sequence[dict[Case, dict]]) -> 
         "net": options.net, "batch": options.batch, "threads": options.threads,
         "iterations": options.iterations, "rounds": len(rounds), "staleness": options.staleness,
         "micro_batches": options.micro_batches, "order": options.order,
-        "carrier": options.carrier,
+        "carrier": options.carrier, "target": options.target,
         "cores": len(os.sched_getaffinity(0)), "chains": rows,
     }  # fmt: skip
 
@@ -225,7 +228,8 @@ def table(record: dict) -> str:
         f"# Planned against measured: {record['net']}",
         "",
         f"{record['threads']} thread a piece on {record['cores']} cores, {record['rounds']} rounds "
-        f"of {record['iterations']} iterations a chain, carrier {record['carrier']}, "
+        f"of {record['iterations']} iterations a chain, target {record['target']}, "
+        f"carrier {record['carrier']}, "
         f"staleness {record['staleness']}, "
         f"{record['micro_batches']} micro-batches in the order {record['order']}; load is the "
         "machine's load average when a training began. Medians over the rounds; in brackets the "

@@ -77,6 +77,11 @@ def add(commands: Any) -> None:
         help="one sample of a data layer whose data is not on this machine",
     )  # fmt: skip
     command.add_argument(
+        "--target", choices=("gradient", "backprop"), default="gradient",
+        help="what the pieces answer: backprop computes no layer twice (default: gradient, which "
+        "stands for all that compare outputs once a batch)",
+    )  # fmt: skip
+    command.add_argument(
         "--schedule", choices=("alternating", "overlapped", "pipelined"), default="alternating",
         help="whose best chain is recommended (default: alternating); all three are shown",
     )  # fmt: skip
@@ -161,6 +166,7 @@ def _plan(options: argparse.Namespace) -> None:
             bytes_per_s=None if rate is None else rate * 1e6 / 8,
             shapes=dict(parse_shape(text) for text in options.shape),
             processors=processors,
+            target=options.target,
             schedule=options.schedule,
             staleness=options.staleness,
             micro_batches=options.micro_batches,
@@ -206,4 +212,5 @@ def _settings(found: CutPlan) -> str:
         keys["staleness"] = found.request.staleness
     else:
         keys["micro_batches"] = found.measured.micro_batches
+        keys["micro_batch_order"] = found.request.order
     return "".join(f" --set train.{key}={value}" for key, value in keys.items())

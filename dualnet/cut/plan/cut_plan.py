@@ -52,6 +52,8 @@ class Request:
         shapes: Blob of a data layer to the shape of one sample, for data that is not here.
         processors: How many pieces compute at a time, where all are on one machine; None: each
             has cores (or a GPU) of its own.
+        target: What pieces answer: `backprop`, or `gradient` for all rules that compare outputs
+            once a batch.
         schedule: Whose best chain is recommended, one of `SCHEDULES`.
         staleness: Of the overlapped schedule.
         micro_batches: Of the pipelined schedule; default 4, 3 or 2, as divides the batch.
@@ -72,6 +74,7 @@ class Request:
     bytes_per_s: Optional[float] = None
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     processors: Optional[int] = None
+    target: str = "gradient"
     schedule: str = "alternating"
     staleness: int = 1
     micro_batches: Optional[int] = None
@@ -222,7 +225,7 @@ def measure(
             size.dataflow, size.built, solver, request.device, request.shapes, request.repeats, told
         )
         memory = Memory(size.dataflow, size.built, solver.type or "SGD")
-        costs.append(Costs(size.dataflow, size.built, times, carrier, memory))
+        costs.append(Costs(size.dataflow, size.built, times, carrier, memory, request.target))
         grown.append(times.grown_bytes)
     return Measured(
         net.name or os.path.basename(request.net), whole.batch, int(solver.iter_size),

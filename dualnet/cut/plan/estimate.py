@@ -1,7 +1,8 @@
 """What the pieces and links of a chain cost, from the measured layers of the single net.
 
 A piece between two cuts has, from below: the dual layers of its lower cut, the layers between the
-cuts, and a copy of the dual layers of its upper cut, which the piece above has too. What crosses a
+cuts, and a copy of the dual layers of its upper cut, which the piece above has too. With target
+`backprop` that copy is there, but at rest: the gradient at the cut blobs comes down. What crosses a
 cut does not depend on where else the net is cut: blobs that pass over a piece are relayed by it,
 and are counted at each link.
 
@@ -89,6 +90,7 @@ class Costs:
         times: Of its layers.
         carrier: The way between neighbours.
         memory: Adds up blobs and weights, from `built`.
+        target: What the upper piece answers, `gradient` or `backprop`.
     """
 
     def __init__(
@@ -98,8 +100,10 @@ class Costs:
         times: LayerTimes,
         carrier: Carrier,
         memory: Memory,
+        target: str = "gradient",
     ) -> None:
         self.dataflow, self.times, self.carrier = dataflow, times, carrier
+        self._is_compared = target != "backprop"
         self._built, self._memory = built, memory
         self._training = dataflow.used["TRAIN"]
         self._update_s = times.update / max(1, memory.parameters(self._training))
@@ -122,7 +126,8 @@ class Costs:
         """The link at a cut."""
         if cut not in self._links:
             up = self._bytes([*cut.flow.blobs, *cut.flow.labels])
-            down = self._bytes(pair.version for pair in cut.flow.compared)
+            answered = [pair.version for pair in cut.flow.compared]
+            down = self._bytes(answered if self._is_compared else cut.flow.blobs)
             time = LinkTime(self.carrier.message(up), self.carrier.message(down))
             self._links[cut] = LinkCost(up, down, time)
         return self._links[cut]
@@ -136,13 +141,14 @@ class Costs:
             target = self.link(above).down_bytes
         if below:
             received, answered = self.link(below).up_bytes, self.link(below).down_bytes
-        touches = _LOSS_PASSES * target + answered
+        touches = _LOSS_PASSES * target + answered if self._is_compared else 0
+        run = layers if self._is_compared else own
         parameters = self._memory.parameters(layers)
         return PieceCost(
             parameters,
             _sum(own, self.times.forward),
-            _sum(copied, self.times.forward),
-            self._backward_s(below, layers) + self.times.touch_per_byte * touches,
+            _sum(copied, self.times.forward) if self._is_compared else 0.0,
+            self._backward_s(below, run) + self.times.touch_per_byte * touches,
             parameters * self._update_s,
             self._memory.fixed_bytes(layers) + target + answered,
             # A message is in memory beside the blobs that it fills (Memory.of).
@@ -164,10 +170,12 @@ class Costs:
     def _backward_s(self, below: Optional[Cut], layers: Sequence[int]) -> float:
         """Backward time: above a cut less than in the single net, as nothing goes down past it.
 
+        (With `backprop` the gradient goes down to the cut, and so does all of the time.)
+
         Layers with weights spend half on the gradient of their weights and half on that of their
         bottoms, which is left out where nothing below learns (net.cpp, bottom_need_backward).
         """
-        if below is None or below.flow.needs_force:
+        if below is None or below.flow.needs_force or not self._is_compared:
             return _sum(layers, self.times.backward)
         total, learnt = 0.0, set()
         for number in layers:

@@ -20,6 +20,7 @@ def to_record(plan: CutPlan) -> dict[str, Any]:
         "pieces": request.pieces,
         "batch": plan.measured.batch,
         "iter_size": plan.measured.iter_size,
+        "target": request.target,
         "device": request.device,
         "threads": request.threads,
         "processors": request.processors,

@@ -4,6 +4,7 @@ Every piece works through a fixed list of actions, one after the other; each wai
 
     up i       receive batch i from below, forward, send it up, forward of the dual layers
     down i     receive the answer to i from above, backward, send the answer down
+               (overlapped: forward of the dual layers here, before backward)
     update n   of the weights
 
 The lists differ only in how many batches go up before the answer to the first is taken (`ahead`),
@@ -44,7 +45,8 @@ class PieceTime(NamedTuple):
 
     Attributes:
         forward_s: Of a part, up to what is sent up.
-        dual_s: Forward of the layers that the piece above has too, after that.
+        dual_s: Forward of the layers that the piece above has too: after that, or where answers
+            come updates late, when the answer is there.
         backward_s: Of a part, with the losses and the target for the piece below.
         update_s: Of an update.
     """
@@ -106,12 +108,15 @@ class Schedule(NamedTuple):
         aheads: Of each piece, from the data's: how many parts go up before the first comes down.
         parts: Batches, or micro-batches, of an update.
         barrier: Whether an update waits for all that went up.
+        late: Whether answers come updates late, and the layers that the piece above has too are
+            put off until then, to have weights of the same age.
     """
 
     name: str
     aheads: tuple[int, ...]
     parts: int = 1
     barrier: bool = False
+    late: bool = False
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -151,7 +156,7 @@ def alternating(pieces: int, parts: int = 1) -> Schedule:
 def overlapped(pieces: int, staleness: int = 1, parts: int = 1) -> Schedule:
     """Each piece `staleness` updates further ahead than the one above it."""
     aheads = tuple(staleness * (pieces - place) * parts for place in range(1, pieces + 1))
-    return Schedule("overlapped", aheads, parts)
+    return Schedule("overlapped", aheads, parts, late=True)
 
 
 def pipelined(pieces: int, micro_batches: int, order: str = "1f1b") -> Schedule:
@@ -201,7 +206,7 @@ def play(
         actions(ahead, schedule.parts, counted + 2 * filling, schedule.barrier)
         for ahead in schedule.aheads
     ]
-    spans = simulate(pieces, links, orders, processors, polling)
+    spans = simulate(pieces, links, orders, processors, polling, schedule.late)
     ends = [span.end_s for span in spans if span.kind == "update" and span.piece == 0]
     first, last = filling - 1, filling - 1 + counted
     return Iteration((ends[last] - ends[first]) / counted, ends[first], spans)
@@ -213,6 +218,7 @@ def simulate(
     orders: Sequence[Iterator[Action]],
     processors: Optional[int] = None,
     polling: Polling = PROMPT,
+    late: bool = False,
 ) -> list[Span]:
     """Play lists of actions.
 
@@ -223,6 +229,7 @@ def simulate(
         processors: How many pieces compute at a time; None: all. They take turns in the order in
             which they are ready, an action at a time.
         polling: Of receivers that wait.
+        late: As of `Schedule`.
 
     Returns:
         What each piece did, in the order in which its actions began; of what takes no time, only
@@ -278,7 +285,7 @@ def simulate(
         if processors:
             now_s = max(now_s, heappop(slots))
         action = offered[place]
-        for kind, seconds in _steps(action[0], place, pieces, links):
+        for kind, seconds in _steps(action[0], place, pieces, links, late):
             if seconds or kind == "update":
                 spans.append(Span(place, kind, action[1], now_s, now_s + seconds))
                 now_s += seconds
@@ -296,7 +303,11 @@ def simulate(
 
 
 def _steps(
-    kind: str, place: int, pieces: Sequence[PieceTime], links: Sequence[LinkTime]
+    kind: str,
+    place: int,
+    pieces: Sequence[PieceTime],
+    links: Sequence[LinkTime],
+    late: bool,
 ) -> Iterator[tuple[str, float]]:
     """What an action consists of: (kind of the span, seconds)."""
     piece, top = pieces[place], len(pieces) - 1
@@ -306,10 +317,13 @@ def _steps(
         yield "forward", piece.forward_s
         if place < top:
             yield "send", links[place].up.send_s
-            yield "dual", piece.dual_s
+            if not late:
+                yield "dual", piece.dual_s
     elif kind == "down":
         if place < top:
             yield "receive", links[place].down.receive_s
+            if late:
+                yield "dual", piece.dual_s
         yield "backward", piece.backward_s
         if place > 0:
             yield "send", links[place - 1].down.send_s

@@ -56,7 +56,9 @@ def split_request(plan: CutPlan, chain: Chain, output: str) -> SplitRequest:
     """What makes a chain of the plan's net."""
     asked = plan.request
     cuts = [(cut.blobs, cut.dual) for cut in chain.cuts]
-    return SplitRequest(asked.net, cuts, output, solver=asked.solver, shapes=asked.shapes)
+    return SplitRequest(
+        asked.net, cuts, output, solver=asked.solver, target=asked.target, shapes=asked.shapes
+    )
 
 
 def split_command(plan: CutPlan, chain: Chain, output: str = "DIR") -> str:
@@ -177,6 +179,8 @@ def _piece_rows(plan: CutPlan, chain: Chain) -> list[tuple[str, ...]]:
 def _assumptions(plan: CutPlan) -> str:
     carrier, request = plan.measured.costs.carrier, plan.request
     columns = "Dual layers are counted in both pieces"
+    if request.target == "backprop":
+        columns += ", but computed in the upper one alone (target backprop)"
     if request.pieces == 2:
         columns += (
             "; limit: the uncut net's memory over the larger piece's; (+N): N more blobs cross"

@@ -53,10 +53,10 @@ def learning(dataflow, built=BUILT):
     return built.learning(dataflow)
 
 
-def costs(times=TIMES, text=NET):
+def costs(times=TIMES, text=NET, target="gradient"):
     """Of the small net's pieces."""
     dataflow = wired(text)
-    return Costs(dataflow, BUILT, times, CARRIER, Memory(dataflow, BUILT, "SGD"))
+    return Costs(dataflow, BUILT, times, CARRIER, Memory(dataflow, BUILT, "SGD"), target)
 
 
 def planned(**asked):

@@ -8,9 +8,9 @@ from dualnet.cut.plan.cuts import find_cuts
 from tests.cut.plan.planning import LAYERS, TIMES, costs, learning
 
 
-def found(*names, times=TIMES):
+def found(*names, times=TIMES, target="gradient"):
     """The pieces and links of a chain that is cut at some blobs."""
-    all_costs = costs(times)
+    all_costs = costs(times, target=target)
     known = {cut.at: cut for cut in find_cuts(all_costs.dataflow, learning(all_costs.dataflow))[0]}
     cuts = [known[name] for name in names]
     ends = [None, *cuts, None]
@@ -51,6 +51,18 @@ def test_an_upper_piece_passes_gradients_to_its_input_where_that_is_compared():
     # ip2 crosses and is compared, as the shortcut passes the dual layer ip3 by.
     (_, two), _, _ = found("ip2")
     assert two.backward_s == seconds(10, "ip3", "sum", "ip4", "loss")
+
+
+def test_with_backprop_no_layer_is_computed_twice():
+    touched = TIMES._replace(touch_per_byte=1.0)
+    pieces, links, all_costs = found("ip1", "ip2", times=touched, target="backprop")
+    assert [piece.dual_s for piece in pieces] == [0, 0, 0]
+    single = all_costs.single
+    assert sum(piece.forward_s for piece in pieces) == single.forward_s
+    assert sum(piece.backward_s for piece in pieces) == single.backward_s
+    # The copies' weights are there, and each cut blob's gradient comes down.
+    assert [piece.parameters for piece in pieces] == [54 + 35, 35 + 30, 30 + 18]
+    assert [link.down_bytes for link in links] == [4 * 24, 4 * 20]
 
 
 def test_a_shortcut_over_a_whole_piece_is_counted_at_each_link():

@@ -80,6 +80,15 @@ def test_dual_layers_are_computed_while_the_piece_above_works():
     assert seconds(shown, free(2), alternating(2)) == pytest.approx(11.0)
 
 
+def test_late_answers_are_compared_with_layers_of_then():
+    """The forward of the dual layers is part of the round trip, and not hidden in it."""
+    pieces = [PieceTime(1.0, 4.0, 1.0, 0.0), PieceTime(2.0, 0.0, 3.0, 0.0)]
+    far = [LinkTime(MessageTime(latency_s=20.0), MessageTime(latency_s=20.0))]
+    assert seconds(pieces, far, overlapped(2)) == pytest.approx((1 + 20 + 5 + 20 + 4 + 1) / 2)
+    kinds = [span.kind for span in play(pieces, far, overlapped(2)).spans if span.piece == 0]
+    assert kinds[-3:] == ["dual", "backward", "update"]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_overlapped_is_as_slow_as_its_slowest_piece(seed):
     pieces, _ = drawn(4, seed)
