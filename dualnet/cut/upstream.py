@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from dualnet.config import Cut
 from dualnet.cut.graph import NetGraph, batch_size_of
 
 __all__ = [
@@ -45,18 +46,17 @@ def data_layers(graph: NetGraph) -> list[int]:
     return [place for place in sources(graph) if graph.layers[place].type not in FEEDS]
 
 
-def beyond_cut(
-    graph: NetGraph, blobs: Iterable[str], dual: Iterable[str], inputs: Iterable[str]
-) -> list[int]:
+def beyond_cut(graph: NetGraph, cut: Cut) -> list[int]:
     """A piece's own layers after its cut blobs: those of an auxiliary loss, mostly none.
+
+    Neither the dual layers are among them nor the losses on what comes down, which only serve the
+    exchange.
 
     Args:
         graph: The piece's net.
-        blobs: The cut blobs above it.
-        dual: Its dual layers there.
-        inputs: What comes down to it: its losses on that, too, only serve the exchange.
+        cut: The cut above it.
     """
-    last, names, from_above = last_maker(graph, blobs), set(dual), set(inputs)
+    last, names, from_above = last_maker(graph, cut.blobs), set(cut.dual), set(cut.pairs.values())
     found = []
     for place, layer in enumerate(graph.layers):
         if layer.name in names or from_above.intersection((*layer.bottom, *layer.top)):

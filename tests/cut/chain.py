@@ -59,8 +59,7 @@ class Piece:
         self.graph = NetGraph(net, "TRAIN", path)
         self.net = NetDriver(caffe.Net(prepared, caffe.TRAIN), path)
         if above:
-            inputs = pairs(above, self.graph).values()
-            self.beyond = beyond_cut(self.graph, above.blobs, above.dual, inputs)
+            self.beyond = beyond_cut(self.graph, above)
 
     def forward(self, arrays):
         """Take what came up; returns what goes up."""

@@ -14,6 +14,7 @@ from dualnet import config as cfg
 from dualnet.errors import ManifestMismatch
 from dualnet.exchange.channel import Message
 from dualnet.report.log import CaffeLog
+from dualnet.rundir import RunDir
 from dualnet.train.loop.piece import PieceLoop
 from dualnet.train.loop.session import Session
 from dualnet.train.net.nets import Nets
@@ -88,7 +89,7 @@ def train_chain(config: cfg.Config, folder: str) -> Trained:
     os.makedirs(folder, exist_ok=True)
     nets: dict[str, Nets] = {}
     for name in config.names:
-        resolved = resolve(config, name, folder)
+        resolved = resolve(config, RunDir(folder).piece(name))
         write(resolved)
         nets[name] = Nets(config, resolved)
         nets[name].copy_weights()
@@ -103,8 +104,8 @@ def train_chain(config: cfg.Config, folder: str) -> Trained:
     sessions: dict[str, Session] = {}
     errors: list[BaseException] = []
     for name, net in nets.items():
-        log = CaffeLog(os.path.join(folder, f"{name}.log"), net.resolved.display)
-        sessions[name] = session = Session(net, log, folder)
+        log = CaffeLog(net.resolved.dir.log, net.resolved.display)
+        sessions[name] = session = Session(net, log)
         session.on_progress = lambda done, n=name: losses[n].append(sessions[n].loss)
 
     def run(name: str) -> None:

@@ -7,13 +7,15 @@ back-propagates it, then its own loss, and logs for its layers before the cut, e
     ratio   |own| / |true|                    1: the same length
 
 L is the labels' loss through conv3p; p, the cut blob, is the last point at which both gradients are
-defined. A piece in the middle passes on what the true gradient has become at its own inputs.
+defined. An auxiliary loss of the piece's own adds its part to both. A piece in the middle passes on
+what the true gradient has become at its own inputs.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from dualnet.cut.upstream import beyond_cut
 from dualnet.train.net.driver import NetDriver
 from dualnet.train.net.nets import Nets
 
@@ -46,6 +48,8 @@ class FidelityMeter:
         self.interval = interval
         #: Layers whose gradients are compared.
         self.layers = nets.learning_before_cut
+        end = nets.resolved.above
+        self.beyond = beyond_cut(nets.resolved.train, end.cut) if end else []
         self.inputs = nets.resolved.below.cut.blobs if nets.resolved.below else []
         self.at_inputs: Diffs = {}
         self._gradients: Diffs = {}
@@ -76,7 +80,7 @@ class FidelityMeter:
             return
         before = {} if is_first else net.parameter_diffs()
         net.net.clear_param_diffs()
-        net.backward_from(self._gradients)
+        net.backward_from(self._gradients, self.beyond)
         self.at_inputs = {blob: np.array(net.diff(blob)) for blob in self.inputs}
         found = self._before_cut(net)
         net.net.clear_param_diffs()

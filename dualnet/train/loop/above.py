@@ -15,7 +15,7 @@ import numpy as np
 from dualnet.config import CutEnd
 from dualnet.coupling import Multipliers, penalty
 from dualnet.cut.check import loss_layer
-from dualnet.cut.upstream import last_maker, sources
+from dualnet.cut.upstream import beyond_cut, last_maker, sources
 from dualnet.exchange.channel import Message
 from dualnet.train.gauge.convergence import relative_residual
 from dualnet.train.gauge.fidelity import FidelityMeter
@@ -321,17 +321,24 @@ class AdmmStep(LossStep):
 class BackpropStep(Above):
     """dL/dp itself, as plain model parallelism has it: the control `backprop`.
 
-    The answer has dL/d(blob) for each cut blob, of its shape, and the loss, (1,) float32.
+    The answer has dL/d(blob) for each cut blob, of its shape, and the loss, (1,) float32. Of the
+    layers beyond the cut only those of an auxiliary loss of this piece's own are run.
     """
+
+    def __init__(self, nets: Nets, end: CutEnd, channel: MessageChannel, session: Session) -> None:
+        super().__init__(nets, end, channel, session)
+        self.beyond = beyond_cut(nets.resolved.train, end.cut)
 
     def learn(self, net: NetDriver, batch: MicroBatch, loss: float) -> Iterator[NetDriver]:
         """Run backward from the gradients that came down."""
         arrays = self.receive("down", batch)
         loss += float(arrays.pop("loss")[0])
-        # The labels' loss: the layers beyond the cut, and this net's own loss among them, are not
-        # run.
+        if self.beyond:
+            self.nets.seed(batch.number)
+            loss += net.run(self.beyond)
+        # The loss of the chain from here up: this net's loss on its dual layers is not run.
         self.show(batch, loss, outputs=lambda: [("loss", np.array([loss]), 1.0)])
-        net.backward_from(arrays)
+        net.backward_from(arrays, self.beyond)
         yield from self.updating(net, self.holder(net, batch), batch)
 
 
