@@ -20,7 +20,7 @@ from dualnet.recorded import damage
 from dualnet.report.parse import SHOWN_LOSS
 from dualnet.rundir import PieceDir, RunDir
 
-__all__ = ["HalfStatus", "RunStatus", "describe", "status"]
+__all__ = ["PieceStatus", "RunStatus", "describe", "status"]
 
 #: Bytes of a log's end that are read.
 _TAIL_BYTES = 1 << 16
@@ -31,11 +31,11 @@ _SILENT_S = 60.0
 
 
 @dataclass
-class HalfStatus:
-    """One half, or the single net.
+class PieceStatus:
+    """The status of one piece.
 
     Attributes:
-        role: "net1", "net2" or "single".
+        role: its name, "single" for the uncut net.
         state: "not started", "starting", "running", "waiting", "blocked:<errno>", "stopped",
             "failed: <why>", "dead" (the process no longer exists and left no final state), "silent"
             (no heartbeat for 60 s, and the process runs on another machine), "done", "complete"
@@ -88,10 +88,10 @@ class HalfStatus:
 
 @dataclass
 class RunStatus:
-    """A run directory: its halves by role, and what is missing or wrong, one line each."""
+    """A run directory: its pieces by name, and what is missing or wrong, one line each."""
 
     run_dir: str
-    halves: dict[str, HalfStatus] = field(default_factory=dict)
+    pieces: dict[str, PieceStatus] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
@@ -113,66 +113,66 @@ def status(run: RunDir) -> RunStatus:
         names = []
     single = run.piece("single")
     if os.path.lexists(single.log) or os.path.lexists(single.solver):
-        found.halves["single"] = _single(single, names, found.problems)
-    if "single" not in found.halves or os.path.lexists(run.exchange):
+        found.pieces["single"] = _single(single, names, found.problems)
+    if "single" not in found.pieces or os.path.lexists(run.exchange):
         view = peek(run.path)
         found.problems += view.problems
-        for role in dict.fromkeys(("net1", "net2", *view.pieces)):
-            found.halves[role] = _half(run.piece(role), names, view.piece(role), found.problems)
+        for name in dict.fromkeys(("net1", "net2", *view.pieces)):
+            found.pieces[name] = _member(run.piece(name), names, view.piece(name), found.problems)
     return found
 
 
-def _single(piece: PieceDir, names: list[str], problems: list[str]) -> HalfStatus:
-    half = HalfStatus("single", state="running")
-    _add_facts(half, piece, names, problems)
-    half.heartbeat_age_s = _age_s(piece.status)
-    if half.heartbeat_age_s is None or half.heartbeat_age_s > _SILENT_S:
-        half.state = "silent"
+def _single(piece: PieceDir, names: list[str], problems: list[str]) -> PieceStatus:
+    entry = PieceStatus("single", state="running")
+    _add_facts(entry, piece, names, problems)
+    entry.heartbeat_age_s = _age_s(piece.status)
+    if entry.heartbeat_age_s is None or entry.heartbeat_age_s > _SILENT_S:
+        entry.state = "silent"
     tail = _tail(piece.log)
     end = max(tail.rfind("Solving "), tail.rfind("Restoring previous solver status"))
     if tail.rfind("Optimization Done.") > end:
-        half.state = "done"
+        entry.state = "done"
     elif tail.rfind("Optimization stopped early.") > end:
-        half.state = "stopped"
-    return _settled(half, piece, problems)
+        entry.state = "stopped"
+    return _settled(entry, piece, problems)
 
 
-def _half(piece: PieceDir, names: list[str], view: PieceView, problems: list[str]) -> HalfStatus:
-    half = HalfStatus(view.piece)
-    _add_facts(half, piece, names, problems)
-    half.process, half.restarts = view.process, max(0, view.epoch - 1)
-    half.heartbeat_age_s, half.kept_bytes = view.heartbeat_age_s, view.kept_bytes
-    half.sent, half.received = view.sent, view.received
-    half.checkpoint = max(half.checkpoint, view.checkpoint)
+def _member(piece: PieceDir, names: list[str], view: PieceView, problems: list[str]) -> PieceStatus:
+    entry = PieceStatus(view.piece)
+    _add_facts(entry, piece, names, problems)
+    entry.process, entry.restarts = view.process, max(0, view.epoch - 1)
+    entry.heartbeat_age_s, entry.kept_bytes = view.heartbeat_age_s, view.kept_bytes
+    entry.sent, entry.received = view.sent, view.received
+    entry.checkpoint = max(entry.checkpoint, view.checkpoint)
     if view.epoch:
-        half.state = view.state or "starting"
-        if not half.state.startswith(("done", "stopped", "failed")):
+        entry.state = view.state or "starting"
+        if not entry.state.startswith(("done", "stopped", "failed")):
             if view.alive is False:
-                half.state = "dead"
-            elif view.alive is None and (half.heartbeat_age_s or 0.0) > _SILENT_S:
-                half.state = "silent"
-            elif half.state == "running" and half.waits_for:
-                half.state = "waiting"
-    return _settled(half, piece, problems)
+                entry.state = "dead"
+            elif view.alive is None and (entry.heartbeat_age_s or 0.0) > _SILENT_S:
+                entry.state = "silent"
+            elif entry.state == "running" and entry.waits_for:
+                entry.state = "waiting"
+    return _settled(entry, piece, problems)
 
 
-def _settled(half: HalfStatus, piece: PieceDir, problems: list[str]) -> HalfStatus:
+def _settled(entry: PieceStatus, piece: PieceDir, problems: list[str]) -> PieceStatus:
     """Set the final state, and clear the waiting time and speed of what no longer runs."""
-    record = _last_record(half, piece)
+    record = _last_record(entry, piece)
     if record.get("complete") is True:
-        half.state, half.iteration = "complete", half.checkpoint
+        entry.state, entry.iteration = "complete", entry.checkpoint
         found = _damage(piece.run, record)
         if found:
-            half.state = "damaged"
+            entry.state = "damaged"
             problems.append(f"{found}; give the command that trained it again")
-    if half.state not in ("waiting", "running", "starting"):
-        half.waits_for, half.waits_s, half.iterations_per_s = "", 0.0, None
-    return half
+    if entry.state not in ("waiting", "running", "starting"):
+        entry.waits_for, entry.waits_s, entry.iterations_per_s = "", 0.0, None
+    return entry
 
 
-def _last_record(half: HalfStatus, piece: PieceDir) -> dict[str, Any]:
+def _last_record(entry: PieceStatus, piece: PieceDir) -> dict[str, Any]:
     """The record of the last checkpoint; {} if there is none to be read."""
-    return _json(piece.at(half.checkpoint).record, []) if half.checkpoint >= 0 else {}
+    return _json(piece.at(entry.checkpoint).record, []) if entry.checkpoint >= 0 else {}
 
 
 def _damage(run: RunDir, record: dict[str, Any]) -> str:
@@ -199,35 +199,35 @@ def _stamp(path: str) -> tuple[int, ...]:
     return (found.st_ino, found.st_size, found.st_mtime_ns)
 
 
-def _add_facts(half: HalfStatus, piece: PieceDir, names: list[str], problems: list[str]) -> None:
+def _add_facts(entry: PieceStatus, piece: PieceDir, names: list[str], problems: list[str]) -> None:
     """Add what its status file, log and checkpoints say."""
-    half.checkpoint = max(piece.recorded(names), default=-1)
+    entry.checkpoint = max(piece.recorded(names), default=-1)
     facts = _json(piece.status, problems) if os.path.lexists(piece.status) else {}
-    half.max_iter = _count(facts.get("max_iter"))
-    half.iterations_per_s = _number(facts.get("iterations_per_s"))
-    half.waits_for = str(facts.get("waits_for") or "")
-    if half.waits_for:
-        half.waits_s = (_number(facts.get("waits_s")) or 0.0) + (_age_s(piece.status) or 0.0)
+    entry.max_iter = _count(facts.get("max_iter"))
+    entry.iterations_per_s = _number(facts.get("iterations_per_s"))
+    entry.waits_for = str(facts.get("waits_for") or "")
+    if entry.waits_for:
+        entry.waits_s = (_number(facts.get("waits_s")) or 0.0) + (_age_s(piece.status) or 0.0)
     exchange = facts.get("exchange")
     counters = exchange if isinstance(exchange, dict) else {}
-    half.bytes_sent = _count(counters.get("bytes_sent")) or 0
-    half.bytes_received = _count(counters.get("bytes_received")) or 0
-    half.saved_sent = _count(counters.get("saved_sent")) or 0
-    half.saved_received = _count(counters.get("saved_received")) or 0
+    entry.bytes_sent = _count(counters.get("bytes_sent")) or 0
+    entry.bytes_received = _count(counters.get("bytes_received")) or 0
+    entry.saved_sent = _count(counters.get("saved_sent")) or 0
+    entry.saved_received = _count(counters.get("saved_received")) or 0
     done = _count(facts.get("done")) or 0
     if done > 0:
-        half.bytes_per_iteration = (half.bytes_sent + half.bytes_received) / done
-    half.retries = _count(counters.get("storage_retries")) or 0
-    half.resends = _count(counters.get("resends")) or 0
+        entry.bytes_per_iteration = (entry.bytes_sent + entry.bytes_received) / done
+    entry.retries = _count(counters.get("storage_retries")) or 0
+    entry.resends = _count(counters.get("resends")) or 0
     # Both may be late: the file by a second, the log by its display interval. The later one counts.
-    half.iteration, half.loss = _count(facts.get("iteration")), _loss(facts.get("loss"))
+    entry.iteration, entry.loss = _count(facts.get("iteration")), _loss(facts.get("loss"))
     shown = SHOWN_LOSS.findall(_tail(piece.log))
-    if shown and (half.iteration is None or int(shown[-1][0]) >= half.iteration):
-        half.iteration, half.loss = int(shown[-1][0]), _loss(shown[-1][1])
-    elif shown and half.loss is None:
-        half.loss = _loss(shown[-1][1])
-    if half.checkpoint > (half.iteration or 0):
-        half.iteration = half.checkpoint
+    if shown and (entry.iteration is None or int(shown[-1][0]) >= entry.iteration):
+        entry.iteration, entry.loss = int(shown[-1][0]), _loss(shown[-1][1])
+    elif shown and entry.loss is None:
+        entry.loss = _loss(shown[-1][1])
+    if entry.checkpoint > (entry.iteration or 0):
+        entry.iteration = entry.checkpoint
 
 
 def _json(path: str, problems: list[str]) -> dict[str, Any]:
@@ -277,42 +277,42 @@ def _tail(path: str) -> str:
 
 
 def describe(found: RunStatus) -> str:
-    """A status as text for people, a block of lines for each half."""
+    """A status as text for people, a block of lines for each entry."""
     lines = [found.run_dir]
-    for half in found.halves.values():
-        lines.append(f"  {half.role:6}  {half.state}{_waiting(half)}")
-        lines += [f"          {line}" for line in _details(half) if line]
+    for entry in found.pieces.values():
+        lines.append(f"  {entry.role:6}  {entry.state}{_waiting(entry)}")
+        lines += [f"          {line}" for line in _details(entry) if line]
     lines += [f"  problem: {problem}" for problem in found.problems]
     return "\n".join(lines) + "\n"
 
 
-def _waiting(half: HalfStatus) -> str:
-    return f" for {half.waits_for}, {half.waits_s:.0f} s" if half.waits_for else ""
+def _waiting(entry: PieceStatus) -> str:
+    return f" for {entry.waits_for}, {entry.waits_s:.0f} s" if entry.waits_for else ""
 
 
-def _details(half: HalfStatus) -> list[str]:
-    progress = [] if half.iteration is None else [f"iteration {half.iteration}"]
-    if progress and half.max_iter is not None:
-        progress[0] += f"/{half.max_iter}"
-    if half.iterations_per_s is not None:
-        progress.append(f"{half.iterations_per_s:.3g} iterations/s")
-    if half.loss is not None:
-        progress.append(f"loss {half.loss:.4g}")
-    if half.checkpoint >= 0:
-        progress.append(f"checkpoint at {half.checkpoint}")
-    life = [half.process] if half.process else []
-    if half.heartbeat_age_s is not None:
-        life.append(f"last heartbeat {half.heartbeat_age_s:.0f} s ago")
-    if half.restarts:
-        life.append(f"{half.restarts} restarts")
+def _details(entry: PieceStatus) -> list[str]:
+    progress = [] if entry.iteration is None else [f"iteration {entry.iteration}"]
+    if progress and entry.max_iter is not None:
+        progress[0] += f"/{entry.max_iter}"
+    if entry.iterations_per_s is not None:
+        progress.append(f"{entry.iterations_per_s:.3g} iterations/s")
+    if entry.loss is not None:
+        progress.append(f"loss {entry.loss:.4g}")
+    if entry.checkpoint >= 0:
+        progress.append(f"checkpoint at {entry.checkpoint}")
+    life = [entry.process] if entry.process else []
+    if entry.heartbeat_age_s is not None:
+        life.append(f"last heartbeat {entry.heartbeat_age_s:.0f} s ago")
+    if entry.restarts:
+        life.append(f"{entry.restarts} restarts")
     traffic = []
-    if half.sent or half.received:
-        traffic.append(f"{half.sent} messages sent ({half.bytes_sent / 1e6:.3g} MB)")
-        traffic.append(f"{half.received} received ({half.bytes_received / 1e6:.3g} MB)")
-        if half.bytes_per_iteration is not None:
-            saved = half.saved_sent + half.saved_received
+    if entry.sent or entry.received:
+        traffic.append(f"{entry.sent} messages sent ({entry.bytes_sent / 1e6:.3g} MB)")
+        traffic.append(f"{entry.received} received ({entry.bytes_received / 1e6:.3g} MB)")
+        if entry.bytes_per_iteration is not None:
+            saved = entry.saved_sent + entry.saved_received
             less = f", {saved / 1e6:.3g} MB saved" if saved else ""
-            traffic.append(f"{half.bytes_per_iteration / 1e6:.3g} MB an iteration{less}")
-        traffic.append(f"{half.kept_bytes / 1e6:.3g} MB kept")
-        traffic.append(f"{half.retries} retries, {half.resends} resends")
+            traffic.append(f"{entry.bytes_per_iteration / 1e6:.3g} MB an iteration{less}")
+        traffic.append(f"{entry.kept_bytes / 1e6:.3g} MB kept")
+        traffic.append(f"{entry.retries} retries, {entry.resends} resends")
     return [", ".join(progress), ", ".join(life), ", ".join(traffic)]

@@ -159,7 +159,7 @@ def _fail_once(lab: Lab, training: Training, role: str, lasting: bool) -> str:
     states = set()
     while training.running(role):
         if lasting:
-            states.add(status(RunDir(training.run_dir)).halves[role].state.partition(":")[0])
+            states.add(status(RunDir(training.run_dir)).pieces[role].state.partition(":")[0])
     code = training.first_code = training.wait(role)
     said = training.errors(role)
     if code not in _ANSWERS:

@@ -141,7 +141,7 @@ def _fill_once(lab: Lab, number: int, chance: random.Random) -> dict[str, Any] |
             _fill(disk, what)
             until_s = time.monotonic() + chance.uniform(1.0, 2.0)
             while time.monotonic() < until_s:
-                found = status(RunDir(training.run_dir)).halves
+                found = status(RunDir(training.run_dir)).pieces
                 states |= {found[role].state for role in ROLES}
                 time.sleep(0.05)
             for path in disk.glob("ballast*"):

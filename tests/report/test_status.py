@@ -16,7 +16,7 @@ from dualnet.report.status import describe, status
 from dualnet.rundir import RunDir
 from dualnet.strict_json import to_json
 from dualnet.train.checkpoint.commit import Commit, mark_complete, write
-from dualnet.train.gauge.status_file import Vitals
+from dualnet.train.gauge.status_file import StatusFile
 
 LINE = "I1122 15:47:14.839432  9521 x.py:8] Iteration {} (2 iter/s, 1s/1 iters), loss = {}\n"
 
@@ -50,7 +50,7 @@ def message():
     return Message("up", 7, {"pool2": np.zeros((2, 3), np.float32)})
 
 
-def vitals(path, **facts):
+def write_status(path, **facts):
     """What a half writes about itself."""
     defaults = {
         "iteration": 5, "max_iter": 9, "iterations_per_s": 2.5, "loss": 1.5, "waits_for": "",
@@ -67,12 +67,12 @@ def test_a_loss_that_is_not_finite_is_shown(tmp_path, written, logged, shown):
     """A half whose loss is no number looked like one that had shown none."""
     run = tmp_path / "run"
     run.mkdir()
-    vitals(run / "single.status.json", loss=written)
+    write_status(run / "single.status.json", loss=written)
     (run / "single.log").write_text(LINE.format(4, logged))
     found = status(RunDir(str(run)))
     assert shown in describe(found)
     record = json.loads(to_json(found.to_dict()), parse_constant=pytest.fail)
-    assert (record["halves"]["single"]["loss"] is None) == (written != 1.25)
+    assert (record["pieces"]["single"]["loss"] is None) == (written != 1.25)
     assert ("not_finite" in record) == (written != 1.25)
 
 
@@ -83,11 +83,11 @@ def test_running_and_waiting(open_half, tmp_path):
     net1.membership.heartbeat.beat()
     net2.membership.heartbeat.beat()
     run = tmp_path / "run"
-    vitals(run / "net1.status.json", waits_for="down 5", waits_s=4.0)
-    vitals(run / "net2.status.json")
+    write_status(run / "net1.status.json", waits_for="down 5", waits_s=4.0)
+    write_status(run / "net2.status.json")
     (run / "net2.log").write_text(LINE.format(6, 0.25))
     found = status(RunDir(str(run)))
-    one, two = found.halves["net1"], found.halves["net2"]
+    one, two = found.pieces["net1"], found.pieces["net2"]
     assert found.problems == []
     assert (one.state, one.waits_for, one.iteration, one.max_iter) == ("waiting", "down 5", 5, 9)
     assert one.waits_s >= 4.0 and one.iterations_per_s == 2.5
@@ -98,33 +98,33 @@ def test_running_and_waiting(open_half, tmp_path):
     assert (two.state, two.iteration, two.loss, two.received) == ("running", 6, 0.25, 1)
     text = describe(found)
     assert "net1    waiting for down 5, 4 s" in text and "iteration 5/9" in text
-    assert json.loads(json.dumps(found.to_dict()))["halves"]["net2"]["state"] == "running"
+    assert json.loads(json.dumps(found.to_dict()))["pieces"]["net2"]["state"] == "running"
 
 
 @pytest.mark.parametrize("state", ["stopped", "done", "failed: out of memory"])
 def test_half_that_left_is_not_waiting(open_half, tmp_path, state):
     open_half("net1").close(state)
-    vitals(tmp_path / "run/net1.status.json", waits_for="down 5")
-    half = status(RunDir(str(tmp_path / "run"))).halves["net1"]
-    assert (half.state, half.waits_for, half.iterations_per_s) == (state, "", None)
-    assert status(RunDir(str(tmp_path / "run"))).halves["net2"].state == "not started"
+    write_status(tmp_path / "run/net1.status.json", waits_for="down 5")
+    piece = status(RunDir(str(tmp_path / "run"))).pieces["net1"]
+    assert (piece.state, piece.waits_for, piece.iterations_per_s) == (state, "", None)
+    assert status(RunDir(str(tmp_path / "run"))).pieces["net2"].state == "not started"
 
 
 def test_half_that_was_killed_is_dead(open_half, tmp_path, monkeypatch):
     open_half("net1")
     monkeypatch.setattr("dualnet.exchange.run.host.ProcessId.alive", lambda self, observer: False)
-    assert status(RunDir(str(tmp_path / "run"))).halves["net1"].state == "dead"
+    assert status(RunDir(str(tmp_path / "run"))).pieces["net1"].state == "dead"
 
 
 def test_half_elsewhere_that_gives_no_sign_is_silent(open_half, tmp_path, monkeypatch):
     open_half("net1")
     monkeypatch.setattr("dualnet.exchange.run.host.ProcessId.alive", lambda self, observer: None)
     run = str(tmp_path / "run")
-    assert status(RunDir(run)).halves["net1"].state == "running"
+    assert status(RunDir(run)).pieces["net1"].state == "running"
     old = time.time() - 3600
     os.utime(tmp_path / "run/exchange/net1.e000001.heartbeat", (old, old))
-    half = status(RunDir(run)).halves["net1"]
-    assert half.state == "silent" and half.heartbeat_age_s > 3500
+    piece = status(RunDir(run)).pieces["net1"]
+    assert piece.state == "silent" and piece.heartbeat_age_s > 3500
 
 
 def test_restarts_and_checkpoints(open_half, tmp_path):
@@ -135,10 +135,10 @@ def test_restarts_and_checkpoints(open_half, tmp_path):
         path = tmp_path / "run" / f"net1_iter_{iteration}.caffemodel"
         path.write_bytes(b"weights")
         write(RunDir(run).piece("net1"), Commit("net1", iteration), str(path))
-    half = status(RunDir(run)).halves["net1"]
-    assert (half.restarts, half.checkpoint, half.iteration) == (1, 20, 20)
+    piece = status(RunDir(run)).pieces["net1"]
+    assert (piece.restarts, piece.checkpoint, piece.iteration) == (1, 20, 20)
     mark_complete(RunDir(run).piece("net1"), 20)
-    assert status(RunDir(run)).halves["net1"].state == "complete"
+    assert status(RunDir(run)).pieces["net1"].state == "complete"
 
 
 @pytest.mark.parametrize(
@@ -153,14 +153,14 @@ def test_restarts_and_checkpoints(open_half, tmp_path):
 def test_single_net(tmp_path, log, expected):
     (tmp_path / "single.log").write_text(log)
     found = status(RunDir(str(tmp_path)))
-    assert list(found.halves) == ["single"] and found.halves["single"].state == expected
+    assert list(found.pieces) == ["single"] and found.pieces["single"].state == expected
 
 
 def test_single_net_that_runs(tmp_path):
     (tmp_path / "single.log").write_text("Solving net\n")
-    vitals(tmp_path / "single.status.json")
-    half = status(RunDir(str(tmp_path))).halves["single"]
-    assert (half.state, half.iteration, half.loss) == ("running", 5, 1.5)
+    write_status(tmp_path / "single.status.json")
+    piece = status(RunDir(str(tmp_path))).pieces["single"]
+    assert (piece.state, piece.iteration, piece.loss) == ("running", 5, 1.5)
 
 
 # Broken.
@@ -168,7 +168,7 @@ def test_single_net_that_runs(tmp_path):
 
 def test_no_such_directory(tmp_path):
     found = status(RunDir(str(tmp_path / "nowhere")))
-    assert found.halves["net1"].state == found.halves["net2"].state == "not started"
+    assert found.pieces["net1"].state == found.pieces["net2"].state == "not started"
     assert any("No such file" in problem for problem in found.problems)
     assert "problem: " in describe(found)
 
@@ -207,10 +207,10 @@ def test_exchange_that_is_a_file(tmp_path):
 # What the halves write.
 
 
-def test_vitals_are_written_at_most_once_a_second(tmp_path, monkeypatch):
+def test_the_status_file_is_written_at_most_once_a_second(tmp_path, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    made = Vitals(RunDir(str(tmp_path)).piece("net1"), 50)
+    made = StatusFile(RunDir(str(tmp_path)).piece("net1"), 50)
     path = tmp_path / "net1.status.json"
     made.show(1, 0.5)
     assert not path.exists()
@@ -223,8 +223,8 @@ def test_vitals_are_written_at_most_once_a_second(tmp_path, monkeypatch):
     assert [name for name in os.listdir(tmp_path) if "tmp" in name] == []
 
 
-def test_vitals_that_cannot_be_written_are_no_error(tmp_path, monkeypatch):
-    made = Vitals(RunDir(str(tmp_path / "gone")).piece("net1"), 50)
+def test_a_status_file_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
+    made = StatusFile(RunDir(str(tmp_path / "gone")).piece("net1"), 50)
     monkeypatch.setattr(time, "monotonic", lambda: 1e9)
     made.show(1, 0.5)
     assert os.listdir(tmp_path) == []
@@ -238,7 +238,7 @@ def test_command_as_text_and_as_json(open_half, tmp_path, capsys):
     assert cli.main(["status", str(tmp_path / "run")]) == 0
     assert "net1    stopped" in capsys.readouterr().out
     assert cli.main(["status", str(tmp_path / "run"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["halves"]["net2"]["state"] == "not started"
+    assert json.loads(capsys.readouterr().out)["pieces"]["net2"]["state"] == "not started"
 
 
 def test_command_watches_until_interrupted(tmp_path, capsys, monkeypatch):

@@ -16,12 +16,12 @@ from dualnet.exchange import Channel
 from dualnet.rundir import PieceDir
 from dualnet.strict_json import to_text
 
-__all__ = ["Vitals"]
+__all__ = ["StatusFile"]
 
 _EVERY_S = 1.0
 
 
-class Vitals:
+class StatusFile:
     """Writes one piece's status file.
 
     Args:

@@ -22,7 +22,7 @@ from dualnet.report.log import CaffeLog
 from dualnet.train.checkpoint import commit
 from dualnet.train.checkpoint.checkpointer import Checkpointer
 from dualnet.train.gauge.convergence import has_converged
-from dualnet.train.gauge.status_file import Vitals
+from dualnet.train.gauge.status_file import StatusFile
 from dualnet.train.net.driver import Output
 from dualnet.train.net.nets import Nets
 from dualnet.train.net.resolve import NEVER
@@ -57,7 +57,7 @@ class Session:
         self.display = nets.resolved.display
         self.snapshot_interval: int = solver.snapshot
         self.stop_on_nan = nets.config.train.stop_on_nan
-        self.vitals = Vitals(self.dir, self.max_iter, channel)
+        self.status_file = StatusFile(self.dir, self.max_iter, channel)
         self.iteration = 0
         self.checkpoints = Checkpointer(nets, log, channel, self.stopper, self._report)
         log.attempt = partial(self.checkpoints.quiet_storage.attempt, "write", str(log.path))
@@ -149,14 +149,14 @@ class Session:
             self.snapshot()
         if self.on_progress is not None:
             self.on_progress(self.iteration)
-        self.vitals.show(self.iteration, self.loss)
+        self.status_file.show(self.iteration, self.loss)
         if self.stopper.requested and self.iteration < self.max_iter:
             raise self.stopper.error()
 
     def finish(self) -> None:
         """The last line of the log."""
         self.log.done(self.iteration)
-        self.vitals.show(self.iteration, self.loss, now=True)
+        self.status_file.show(self.iteration, self.loss, now=True)
 
     def _stand(self) -> None:
         """Between two iterations: note what a checkpoint made before the next one has to say."""
@@ -215,7 +215,7 @@ class Session:
         """Show what holds this half up, but for the log, which may be just that."""
         if self.channel is not None:
             self.channel.report(state)
-        self.vitals.show(self.iteration, self.loss, now=True)
+        self.status_file.show(self.iteration, self.loss, now=True)
 
     def stop(self) -> bool:
         """End before max_iter, with a checkpoint if the net stands between two iterations.
@@ -230,7 +230,7 @@ class Session:
         if is_whole and self.checkpoints.latest != self.iteration:
             self.snapshot()
         self.log.info("Optimization stopped early.")
-        self.vitals.show(self.iteration, self.loss, now=True)
+        self.status_file.show(self.iteration, self.loss, now=True)
         return self.checkpoints.latest == self.iteration
 
     # Training lines.

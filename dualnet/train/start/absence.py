@@ -36,7 +36,7 @@ def watch_waits(channel: Channel, session: Session) -> None:
     def on_wait() -> None:
         nonlocal awaited, told, since_s, looked_s
         stopper.check()
-        session.vitals.show(session.iteration, session.loss)
+        session.status_file.show(session.iteration, session.loss)
         now_s = time.monotonic()
         if channel.awaited != awaited:
             awaited, since_s = channel.awaited, now_s

@@ -25,7 +25,7 @@ def wait(monkeypatch):
         dir=RunDir("run").piece("net1"), iteration=4, loss=0.5, stopper=Stopper(0.0),
         nets=SimpleNamespace(config=SimpleNamespace(exchange=exchange)),
         log=SimpleNamespace(warning=lines.append),
-        vitals=SimpleNamespace(show=lambda iteration, loss: shown.append((iteration, loss))),
+        status_file=SimpleNamespace(show=lambda iteration, loss: shown.append((iteration, loss))),
     )  # fmt: skip
     absence.watch_waits(channel, session)
     return SimpleNamespace(
