@@ -1,4 +1,4 @@
-"""Training curves from logs: the losses of both halves, the test accuracy, and any other series.
+"""Training curves from logs: the losses of all pieces, the test accuracy, any other series.
 
 Curves keep to colours that colour-blind readers tell apart (Okabe and Ito, "Color Universal
 Design", 2008), with a line style of their own as well where there are more runs than colours.
@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dualnet.atomic import write_atomically
+from dualnet.config.chain import SINGLE, number_of
 from dualnet.errors import DualnetError, StorageFailed, UsageError
-from dualnet.report.runs import Run, read_runs
+from dualnet.report.runs import PLAIN, Run, read_runs
 
 __all__ = ["FORMATS", "moving_average", "plot_runs"]
 
@@ -26,11 +27,14 @@ _STYLES = ("-", "--", "-.", ":")
 _MOST_POINTS = 4000
 #: A loss that spans more than this factor is drawn on a logarithmic axis.
 _LOG_SPAN = 100.0
-#: What net1's meter has measured (dualnet/train/gauge/fidelity.py): drawn without being asked for.
+#: What a piece's meter has measured (dualnet/train/gauge/fidelity.py), drawn without being asked
+#: for: series to title.
 _FIDELITY = {
-    "net1:fidelity_cosine": "net1: cosine between its gradient and the back-propagated gradient",
-    "net1:fidelity_ratio": "net1: length of its gradient over the back-propagated one's",
+    "fidelity_cosine": "cosine between its gradient and the back-propagated gradient",
+    "fidelity_ratio": "length of its gradient over the back-propagated one's",
 }
+#: Height of a panel in inches; panels are low where a chain has more than two coupled pieces.
+_HEIGHT, _LOW = 2.1, 1.15
 _STYLE: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.titlesize": 10.0,
@@ -54,6 +58,7 @@ class _Panel(NamedTuple):
     curves: list[Any]
     is_loss: bool
     is_smoothed: bool = True
+    height: float = _HEIGHT
 
 
 def plot_runs(
@@ -67,9 +72,10 @@ def plot_runs(
 ) -> list[str]:
     """Draw the training of one or several runs into one figure.
 
-    Panels, one below the other: net1's loss; the loss of net2 or of the single net; the test
-    accuracy; how true net1's gradient is, where that was measured; then each of `series`. Panels
-    without data are left out.
+    Panels, one below the other: the loss of each piece that learns from the one above it; the loss
+    of the last piece, or of the single net; the test accuracy; how the gradients compare with the
+    back-propagated ones, where that was measured; then each of `series`. Panels without data are
+    left out.
 
     Args:
         run_dirs: Run directories, or single log files, BVLC Caffe's too.
@@ -113,26 +119,26 @@ def plot_runs(
 
 
 def _panels(runs: list[Run], series: Sequence[str]) -> list[_Panel]:
-    roles = {role for run in runs for role in run.logs} - {"net1"}
-    classifiers = {
-        frozenset({"net2"}): "net2: classification loss",
-        frozenset({"single"}): "Single net: classification loss",
-        frozenset({"net2", "single"}): "net2 and single net: classification loss",
-    }
+    coupled = sorted({name for run in runs for name in run.coupled()}, key=number_of)
+    height = _HEIGHT if len(coupled) <= 2 else _LOW
     panels = [
-        _Panel("net1: coupling loss", "loss", [run.coupling_loss() for run in runs], True),
         _Panel(
-            classifiers.get(frozenset(roles), "Training loss"),
-            "loss",
-            [run.classification_loss() for run in runs],
-            True,
-        ),
+            f"{name}: coupling loss", "loss", [run.coupling_loss(name) for run in runs], True,
+            height=height,
+        )
+        for name in coupled
+    ]  # fmt: skip
+    panels += [
+        _Panel(_loss_title(runs), "loss", [run.classification_loss() for run in runs], True),
         _Panel("Test accuracy", "accuracy", [run.accuracy() for run in runs], False, False),
     ]
-    for name, title in _FIDELITY.items():
-        if name not in series:
-            curves = [run.series(name) for run in runs]
-            panels.append(_Panel(title, name.split("_")[-1], curves, False, False))
+    for piece in coupled:
+        for output, title in _FIDELITY.items():
+            name = f"{piece}:{output}"
+            if name not in series:
+                curves = [run.series(name) for run in runs]
+                label = output.split("_")[-1]
+                panels.append(_Panel(f"{piece}: {title}", label, curves, False, False, height))
     for name in series:
         curves = [run.series(name) for run in runs]
         if not any(values.size for _, values in curves):
@@ -141,6 +147,16 @@ def _panels(runs: list[Run], series: Sequence[str]) -> list[_Panel]:
         is_test = "test" in name.split(":")[:-1]
         panels.append(_Panel(name, name.split(":")[-1], curves, "loss" in name, not is_test))
     return [panel for panel in panels if any(values.size for _, values in panel.curves)]
+
+
+def _loss_title(runs: list[Run]) -> str:
+    """Whose the classification losses are."""
+    names = {name for run in runs for name in run.logs if name not in run.coupled()}
+    if PLAIN in names or not names:
+        return "Training loss"
+    words = [*sorted(names - {SINGLE}, key=number_of), *(["single net"] if SINGLE in names else [])]
+    title = f"{' and '.join(words)}: classification loss"
+    return title[0].upper() + title[1:] if words == ["single net"] else title
 
 
 def _legend_label(run: Run) -> str:
@@ -203,9 +219,12 @@ def _draw(
     with matplotlib.rc_context(_STYLE):
         columns = max(1, min(len(labels), 100 // (max(map(len, labels)) + 8)))
         rows = -(-len(labels) // columns)
-        height = 0.7 + 0.19 * rows + 2.1 * len(panels)
+        heights = [panel.height for panel in panels]
+        height = 0.7 + 0.19 * rows + sum(heights)
         figure = Figure(figsize=(6.8, height), dpi=150, constrained_layout=True)
-        axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+        axes = figure.subplots(
+            len(panels), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
+        )[:, 0]
         for axis, panel in zip(axes, panels):
             for k, (iterations, values) in enumerate(panel.curves):
                 window = smooth if panel.is_smoothed else 1
@@ -220,7 +239,7 @@ def _draw(
                 axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %"))
         axes[-1].set_xlabel("iteration")
         axes[0].margins(x=0.01)
-        _draw_legend(axes[0], labels, columns)
+        _draw_legend(axes[0], labels, columns, heights[0])
         if title:
             figure.suptitle(title, fontsize=11)
         content = io.BytesIO()
@@ -266,12 +285,12 @@ def _wants_log(panel: _Panel, log_scale: bool | None) -> bool:
     return bool(np.log(positive.max()) - np.log(positive.min()) > np.log(_LOG_SPAN))
 
 
-def _draw_legend(axis: Any, labels: list[str], columns: int) -> None:
+def _draw_legend(axis: Any, labels: list[str], columns: int, height: float) -> None:
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], linewidth=2, label=name, **_look(k)) for k, name in enumerate(labels)]
     # Above the first panel and its title: nowhere does it hide a curve.
-    place = (0.0, 1.16)
+    place = (0.0, 1.0 + 0.34 / height)
     axis.legend(
         handles=handles, loc="lower left", bbox_to_anchor=place, borderaxespad=0.0, ncol=columns
     )

@@ -1,4 +1,4 @@
-"""The runs that a report is about: their logs by role, and what to call them."""
+"""The runs that a report is about: their logs by piece, and what to call them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from dualnet.config import Config, load_run
+from dualnet.config.chain import SINGLE, number_of
 from dualnet.errors import ConfigError, UsageError
 from dualnet.report.parse import ParsedLog, parse_log
 from dualnet.rundir import RunDir
 
-__all__ = ["ROLES", "Run", "read_runs"]
+__all__ = ["PLAIN", "Run", "read_runs"]
 
-#: Logs of a run directory, by role; PLAIN is any other log, as one of BVLC Caffe's.
-ROLES = ("net1", "net2", "single")
+#: What any log is called that is not a piece's, as one of BVLC Caffe's.
 PLAIN = "log"
 
 #: Iterations (K,) int64 and values (K,) float64.
@@ -31,20 +31,26 @@ class Run:
 
     path: Path
     label: str
-    #: Role to log: those of net1, net2 and single that are there, or "log" alone.
+    #: Piece to log: those of net1 to netK and single that are there, or "log" alone.
     logs: dict[str, ParsedLog]
+    #: The piece of the chain that has the labels' loss.
+    last: str = "net2"
 
-    def coupling_loss(self) -> Points:
-        """Return net1's training loss: iterations (K,) int64 and values (K,) float64."""
-        return _loss(self.logs, ["net1"])
+    def coupled(self) -> list[str]:
+        """The pieces that learn from the piece above them, of those that have a log."""
+        return [name for name in self.logs if name not in (self.last, SINGLE, PLAIN)]
+
+    def coupling_loss(self, piece: str = "net1") -> Points:
+        """Return such a piece's training loss: iterations (K,) int64 and values (K,) float64."""
+        return _loss(self.logs, [piece] if piece in self.coupled() else [])
 
     def classification_loss(self) -> Points:
         """Return the training loss of the net that classifies, as iterations and values."""
-        return _loss(self.logs, ["net2", "single", PLAIN])
+        return _loss(self.logs, [self.last, SINGLE, PLAIN])
 
     def accuracy(self) -> Points:
         """Return the first test output that is an accuracy, as iterations and values."""
-        for role in ("net2", "single", PLAIN):
+        for role in (self.last, SINGLE, PLAIN):
             if role in self.logs:
                 log = self.logs[role]
                 for name in sorted(log.names("test"), key=lambda name: name != "accuracy"):
@@ -56,22 +62,23 @@ class Run:
         """Return any series of the logs.
 
         Args:
-            name: An output, as "norm"; of one role's log, as "net1:norm"; of the test net, as
-                "test:loss" or "net2:test:loss". Without a role the first log that has it counts.
+            name: An output, as "norm"; of one piece's log, as "net1:norm"; of the test net, as
+                "test:loss" or "net2:test:loss". Without a piece the first log that has it counts.
 
         Returns:
             Iterations (K,) int64 and values (K,) float64; both empty if no log has it.
         """
         *qualifiers, output = name.split(":")
         phase = "test" if "test" in qualifiers else "train"
+        is_of_one = any(word == PLAIN or number_of(word) for word in qualifiers)
         for role, log in self.logs.items():
-            wanted = role in qualifiers or not set(qualifiers) & {*ROLES, PLAIN}
+            wanted = role in qualifiers or not is_of_one
             if wanted and output in log.names(phase):
                 return log.series(output, phase)
         return _nothing()
 
     def names(self) -> list[str]:
-        """Return what `series` knows, each with its role."""
+        """Return what `series` knows, each with its piece."""
         return [
             f"{role}:{prefix}{name}"
             for role, log in self.logs.items()
@@ -120,24 +127,27 @@ def read_runs(paths: Sequence[str | Path]) -> list[Run]:
 
 def _read_run(path: Path) -> Run:
     if path.is_file():
-        role = path.stem if path.stem in ROLES else PLAIN
-        return Run(path, path.name, {role: parse_log(path)})
+        name = path.stem if number_of(path.stem) else PLAIN
+        return Run(path, path.name, {name: parse_log(path)}, _last_of([name]))
     if not path.is_dir():
         raise UsageError(f"there is no {path}: give run directories or log files")
     run = RunDir(str(path))
     logs = {piece.name: piece.log for piece in run.logged() if os.path.isfile(piece.log)}
     if not logs:
-        wanted = ", ".join(os.path.basename(run.piece(role).log) for role in ROLES)
-        raise UsageError(f"{path} holds no log: expected one of {wanted} there")
-    return Run(path, _label(run, logs), {role: parse_log(log) for role, log in logs.items()})
-
-
-def _label(run: RunDir, roles: Iterable[str]) -> str:
+        wanted = [os.path.basename(run.piece(name).log) for name in ("net1", "net2", SINGLE)]
+        raise UsageError(f"{path} holds no log: expected one of {', '.join(wanted)} there")
+    parsed = {name: parse_log(log) for name, log in logs.items()}
     try:
         config = load_run(run)
     except ConfigError:  # none, or of another version; the logs can be drawn all the same
-        return _name(Path(run))
-    return describe(config, "net1" in roles or "net2" in roles)
+        return Run(path, _name(path), parsed, _last_of(logs))
+    label = describe(config, any(name != SINGLE for name in logs))
+    return Run(path, label, parsed, _last_of([*config.names, *logs]))
+
+
+def _last_of(names: Iterable[str]) -> str:
+    """The last piece of the chain that some of its pieces are known of; it has two at least."""
+    return f"net{max([2, *map(number_of, names)])}"
 
 
 def describe(config: Config, is_dual: bool) -> str:

@@ -36,7 +36,7 @@ def make_run(tmp_path):
                     if diverges_at is not None and k >= diverges_at:
                         loss = np.nan
                     log.training(k, loss, {"loss": loss, "norm": k / 7}, 0.01)
-                    if role != "net1" and k % 10 == 0:
+                    if (role == "single" or role == roles[-1] != "net1") and k % 10 == 0:
                         log.testing(k, {"accuracy": 1 - 1 / (k + 2), "loss": loss})
         return directory
 

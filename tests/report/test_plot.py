@@ -196,3 +196,15 @@ def test_a_missing_matplotlib_is_told(make_run, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(DualnetError, match="figures need matplotlib"):
         plot_runs([make_run("dual")], tmp_path / "a.png")
+
+
+def test_a_chain_has_a_low_panel_for_each_coupled_piece(figure, make_run, tmp_path):
+    chain = make_run("chain", roles=["net1", "net2", "net3", "net4"])
+    plot_runs([chain, make_run("dual"), make_run("one", roles=["single"])], tmp_path / "a.png")
+    assert _titles(figure()) == [
+        "net1: coupling loss", "net2: coupling loss", "net3: coupling loss",
+        "net2 and net4 and single net: classification loss", "Test accuracy",
+    ]  # fmt: skip
+    assert [len(axis.lines) for axis in figure().axes[:2]] == [2, 1]  # net2 is the dual run's last
+    low, high = (figure().axes[k].get_gridspec().get_height_ratios()[k] for k in (0, 3))
+    assert low < high

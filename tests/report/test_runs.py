@@ -107,3 +107,22 @@ def test_what_holds_no_log_is_named(tmp_path):
     (tmp_path / "net1.log").mkdir()
     with pytest.raises(UsageError, match="holds no log"):
         read_runs([tmp_path])
+
+
+def test_a_chain_has_a_coupling_loss_for_each_piece_but_the_last(make_run):
+    names = [f"net{n}" for n in range(1, 12)]
+    (run,) = read_runs([make_run("chain", roles=names)])
+    assert list(run.logs) == names and run.last == "net11" and run.coupled() == names[:-1]
+    assert run.coupling_loss("net10")[1].size == run.classification_loss()[1].size == 40
+    assert run.coupling_loss("net11")[1].size == run.coupling_loss("single")[1].size == 0
+    assert run.accuracy()[0].size and run.series("net11:test:loss")[0].size
+
+
+def test_a_chain_is_as_long_as_its_config_says(make_run):
+    """Over tcp each piece may have a directory, and a log, of its own."""
+    directory = make_run("middle", roles=["net2"])
+    pieces = {name: {"solver": f"{name}.prototxt"} for name in ("net1", "net2", "net3")}
+    config = from_dict({**pieces, "cut1": {}, "cut2": {}})
+    (directory / "config.yaml").write_text(config.to_yaml())
+    (run,) = read_runs([directory])
+    assert run.coupled() == ["net2"] and run.classification_loss()[1].size == 0
