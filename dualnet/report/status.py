@@ -14,7 +14,9 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, Optional
 
+from dualnet.config import load_run
 from dualnet.engine.formats.regular_file import read_at_most, regular_only
+from dualnet.errors import ConfigError
 from dualnet.exchange.peek import PieceView, peek
 from dualnet.recorded import damage
 from dualnet.report.parse import SHOWN_LOSS
@@ -117,9 +119,18 @@ def status(run: RunDir) -> RunStatus:
     if "single" not in found.pieces or os.path.lexists(run.exchange):
         view = peek(run.path)
         found.problems += view.problems
-        for name in dict.fromkeys(("net1", "net2", *view.pieces)):
+        for name in dict.fromkeys((*_chain(run), *view.pieces)):
             found.pieces[name] = _member(run.piece(name), names, view.piece(name), found.problems)
     return found
+
+
+def _chain(run: RunDir) -> tuple[str, ...]:
+    """The pieces that the run's config names; the thesis's two where it cannot be read."""
+    try:
+        names = load_run(run).names
+    except ConfigError:
+        return ("net1", "net2")
+    return names if len(names) > 1 else ()
 
 
 def _single(piece: PieceDir, names: list[str], problems: list[str]) -> PieceStatus:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dualnet import cli
+from dualnet.config import from_dict
 from dualnet.exchange import ExchangeSettings, Link, Membership, Message, open_link
 from dualnet.report.status import describe, status
 from dualnet.rundir import RunDir
@@ -252,3 +253,13 @@ def test_command_watches_until_interrupted(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(time, "sleep", sleep)
     assert cli.main(["status", str(tmp_path), "--watch", "--json"]) == 130
     assert len(capsys.readouterr().out.splitlines()) == 3 and naps == [2.0] * 3
+
+
+def test_every_piece_of_the_chain_is_listed_before_it_has_started(tmp_path):
+    pieces = {f"net{n}": {"solver": "solver.prototxt"} for n in (1, 2, 3)}
+    config = from_dict({**pieces, "cut1": {}, "cut2": {}})
+    (tmp_path / "config.yaml").write_text(config.to_yaml())
+    found = status(RunDir(str(tmp_path))).pieces
+    assert {name: piece.state for name, piece in found.items()} == dict.fromkeys(
+        ("net1", "net2", "net3"), "not started"
+    )
