@@ -12,7 +12,9 @@ from dualnet.coupling import make_target
 from dualnet.cut.graph import NetGraph, read_net, read_solver, set_batch_size
 from dualnet.cut.input_gradient import ask_for
 from dualnet.cut.prototxt import format_fields
+from dualnet.cut.split import Request, split, write
 from dualnet.cut.upstream import beyond_cut, last_maker
+from dualnet.data.lmdb import write_lmdb
 from dualnet.train.net.crossing import batch_of
 from dualnet.train.net.driver import NetDriver
 
@@ -168,3 +170,43 @@ class Chain:
 def gradient(net, layer):
     """All of a layer's parameters' gradients, (K,) float32."""
     return np.concatenate([np.array(blob.diff, np.float32).ravel() for blob in net.params[layer]])
+
+
+def cut_up(path, cuts, output="cut", **more):
+    """Split a net at `(blobs, layers)` in words; returns (path of the YAML, result)."""
+    request = Request(path, [(at.split(), dual.split()) for at, dual in cuts], output, **more)
+    result = split(request)
+    write(request, result)
+    return result.yaml, result
+
+
+def compare(path, yaml, target, batch=None):
+    """Two batches through the single net and through the chain: the largest differences."""
+    net = read_net(path)
+    for layer in net.layer if batch else ():
+        set_batch_size(layer, batch)
+    with open("whole.prototxt", "w", encoding="utf-8") as file:
+        file.write(format_fields(net))
+    caffe.set_random_seed(3)
+    single = caffe.Net("whole.prototxt", caffe.TRAIN)
+    chain = Chain(yaml, "run", f"coupling.target={target}", batch=batch)
+    chain.copy_weights(single)
+    for _ in range(2):  # what a batch leaves behind must not get into the next one
+        single.clear_param_diffs()
+        single.forward()
+        single.backward()
+        chain.step()
+        differences = chain.differences(single)
+        assert all(np.isfinite(list(differences.values()))), differences
+    return differences
+
+
+def write_images():
+    """A few images of noise where the CIFAR-10 nets look for theirs."""
+    images = np.random.RandomState(1).randint(0, 256, (16, 3, 32, 32)).astype(np.uint8)
+    for name in ("train", "test"):
+        write_lmdb(f"data/cifar10/{name}_lmdb", images, np.arange(16) % 10)
+    mean = caffe.proto.caffe_pb2.BlobProto(num=1, channels=3, height=32, width=32)
+    mean.data.extend([127.5] * 3072)
+    with open("data/cifar10/mean.binaryproto", "wb") as file:
+        file.write(mean.SerializeToString())

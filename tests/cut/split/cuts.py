@@ -23,7 +23,7 @@ from dualnet.train.outcome.evaluate import evaluate
 from dualnet.train.outcome.merge import merge
 from tests.cut.both import Reference, train_from_last_bits, train_like, train_single
 
-__all__ = ["NETS", "TOLERANCE", "Net", "run_net"]
+__all__ = ["NETS", "TOLERANCE", "Net", "prepare", "run_net"]
 
 TOLERANCE = 1e-4
 ITERATIONS, COMPARED_AT, TEST_BATCHES = 20, 10, 2
@@ -110,7 +110,7 @@ NETS = {
 
 def run_net(net: Net, scratch: str, caffe_dir: Optional[Path]) -> Iterator[dict[str, Any]]:
     """Split a net at all of its cuts; yields a row of the table for each."""
-    path = _prepare(net, scratch, caffe_dir)
+    path = prepare(net, scratch, caffe_dir)
     settings = [
         f"update.learning_rate={net.rate}",
         f"train.batch_size={net.batch}",
@@ -186,7 +186,7 @@ def _cuts_of_chain(path: str) -> list[tuple[str, str]]:
     return cuts
 
 
-def _prepare(net: Net, scratch: str, caffe_dir: Optional[Path]) -> str:
+def prepare(net: Net, scratch: str, caffe_dir: Optional[Path]) -> str:
     """A copy of the net that can be trained here; returns its path."""
     folder = Path(scratch) / "net"
     folder.mkdir()

@@ -12,10 +12,13 @@ import pytest
 
 from dualnet import config
 from dualnet.cut.dataflow import DataflowGraph
+from dualnet.cut.graph import read_net
 from dualnet.cut.split import Request, split, write
+from dualnet.cut.split.partition import has_loss
 from dualnet.rundir import RunDir
 from dualnet.train.net.resolve import resolve
-from tests.cut.split.cuts import NETS
+from tests.cut.chain import compare, cut_up, write_images
+from tests.cut.split.cuts import NETS, prepare
 
 pytestmark = pytest.mark.usefixtures("workdir")
 
@@ -30,11 +33,36 @@ CUTS = [
 
 @pytest.fixture
 def caffe_dir():
-    folder = os.environ.get("DUALNET_CAFFE_DIR", "")
-    path = Path(folder) / "share" / "caffe"
-    if not folder or not path.is_dir():
-        pytest.skip("DUALNET_CAFFE_DIR is unset or holds no share/caffe: scripts/install_caffe.sh")
+    """Caffe's examples/ and models/, which scripts/install_caffe.sh puts beside its interpreter."""
+    python = os.environ.get("DUALNET_BVLC_PYTHON", "")
+    path = Path(python).parent.parent / "share" / "caffe"
+    if not python or not path.is_dir():
+        pytest.skip("DUALNET_BVLC_PYTHON is unset or has no share/caffe: scripts/install_caffe.sh")
     return path
+
+
+#: GoogLeNet in five pieces: its first classifier on the third, its second on the fourth.
+FIVE = [
+    ("pool2/3x3_s2", "inception_3a/3x3_reduce"),
+    ("inception_4a/3x3_reduce", "inception_4a/3x3"),
+    ("inception_4d/3x3_reduce", "inception_4d/3x3"),
+    ("inception_4e/output", "pool4/3x3_s2"),
+]
+
+
+@pytest.mark.parametrize("target", ["gradient", "backprop"])
+def test_googlenet_in_five_pieces_gets_the_gradients_of_the_whole(caffe_dir, target):
+    write_images()
+    path = prepare(NETS["GoogLeNet"], ".", caffe_dir)
+    yaml, _ = cut_up(path, FIVE)
+    losses = {
+        number: sum(map(has_loss, read_net(f"cut/net{number}_train_test.prototxt").layer))
+        for number in range(1, 6)
+    }
+    compared = [len(cut.pairs) for cut in config.load(yaml).cuts] + [0]
+    assert [losses[n] - compared[n - 1] for n in losses] == [0, 0, 1, 1, 1]
+    differences = compare(path, yaml, target)
+    assert max(differences.values()) < 2e-5, differences
 
 
 @pytest.mark.parametrize(("name", "at", "dual"), CUTS)
@@ -49,7 +77,7 @@ def test_halves_fit_together(caffe_dir, name, at, dual):
     write(request, result)
     loaded = config.load(result.yaml)
     halves = {role: resolve(loaded, RunDir("run").piece(role)) for role in ("net1", "net2")}
-    assert set(halves["net1"].compared) == set(halves["net2"].compared)
+    assert set(halves["net1"].compared_above) == set(halves["net2"].compared_below)
     for role, half in halves.items():
         DataflowGraph(half.net, role)  # every blob is made by one layer before it is read
     single = {layer.name for layer in halves["net1"].net.layer}

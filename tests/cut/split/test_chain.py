@@ -5,17 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 
-import numpy as np
 import pytest
 
 from dualnet import config
 from dualnet.backend import caffe
-from dualnet.cut.graph import read_net, set_batch_size
-from dualnet.cut.prototxt import format_fields
-from dualnet.cut.split import Request, split, write
-from dualnet.data.lmdb import write_lmdb
+from dualnet.cut.split import Request, split
 from dualnet.errors import ConfigError
-from tests.cut.chain import Chain
+from tests.cut.chain import Chain, compare, cut_up, write_images
 from tests.cut.singles import CHAIN, write_single
 from tests.cut.split.chains import CHAINS, RESIDUAL, SHORTCUT
 
@@ -23,35 +19,6 @@ pytestmark = pytest.mark.usefixtures("workdir")
 
 #: Largest relative difference of a layer's gradient. A target rounds y - gamma g once at each cut.
 TOLERANCE = {"gradient": 2e-5, "backprop": 2e-6}
-
-
-def cut_up(path, cuts, output="cut", **more):
-    """Split a net at `(blobs, layers)` in words; returns (path of the YAML, result)."""
-    request = Request(path, [(at.split(), dual.split()) for at, dual in cuts], output, **more)
-    result = split(request)
-    write(request, result)
-    return result.yaml, result
-
-
-def compare(path, yaml, target, batch=None):
-    """Two batches through the single net and through the chain: the largest differences."""
-    net = read_net(path)
-    for layer in net.layer if batch else ():
-        set_batch_size(layer, batch)
-    with open("whole.prototxt", "w", encoding="utf-8") as file:
-        file.write(format_fields(net))
-    caffe.set_random_seed(3)
-    single = caffe.Net("whole.prototxt", caffe.TRAIN)
-    chain = Chain(yaml, "run", f"coupling.target={target}", batch=batch)
-    chain.copy_weights(single)
-    for _ in range(2):  # what a batch leaves behind must not get into the next one
-        single.clear_param_diffs()
-        single.forward()
-        single.backward()
-        chain.step()
-        differences = chain.differences(single)
-        assert all(np.isfinite(list(differences.values()))), differences
-    return differences
 
 
 @pytest.mark.parametrize("target", ["gradient", "backprop"])
@@ -98,17 +65,6 @@ def test_digits_net_in_pieces(target, pieces):
 
 CIFAR10 = "prototxt/cifar10/single_train_test.prototxt"
 CIFAR10_CUTS = [("pool1", "conv2"), ("pool2", "conv3"), ("relu3", "conv4")]
-
-
-def write_images():
-    """A few images of noise where the CIFAR-10 nets look for theirs."""
-    images = np.random.RandomState(1).randint(0, 256, (16, 3, 32, 32)).astype(np.uint8)
-    for name in ("train", "test"):
-        write_lmdb(f"data/cifar10/{name}_lmdb", images, np.arange(16) % 10)
-    mean = caffe.proto.caffe_pb2.BlobProto(num=1, channels=3, height=32, width=32)
-    mean.data.extend([127.5] * 3072)
-    with open("data/cifar10/mean.binaryproto", "wb") as file:
-        file.write(mean.SerializeToString())
 
 
 @pytest.mark.parametrize("target", ["gradient", "backprop"])
