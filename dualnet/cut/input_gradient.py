@@ -18,7 +18,7 @@ from typing import Any, Optional
 
 from dualnet.backend import caffe_pb2
 from dualnet.cut.graph import NetGraph
-from dualnet.cut.upstream import FEEDS, layers_below
+from dualnet.cut.upstream import FEEDS, upstream_layers
 
 __all__ = ["ask_for", "take_out"]
 
@@ -58,7 +58,7 @@ def ask_for(
         needing = {
             place
             for one in wanted
-            for place in layers_below(train, [one])
+            for place in upstream_layers(train, [one])
             if blob in train.layers[place].bottom
         }
         is_wanted = are_sent or blob in wanted
@@ -96,7 +96,7 @@ def _is_put_in(layer: Any) -> bool:
 
 def _learns_below(train: NetGraph, blob: str) -> bool:
     """Whether Caffe computes a blob's gradient because a layer that learns lies below it."""
-    return any(_learns(train.layers[place]) for place in layers_below(train, [blob]))
+    return any(_learns(train.layers[place]) for place in upstream_layers(train, [blob]))
 
 
 def _learns(layer: Any) -> bool:

@@ -16,16 +16,16 @@ __all__ = [
     "beyond_cut",
     "data_layers",
     "last_maker",
-    "layers_below",
+    "upstream_layers",
     "may_change_size",
-    "sources",
+    "layers_without_inputs",
 ]
 
 #: Layers that pycaffe programs can fill; MemoryData only as layer 0.
 FEEDS = ("MemoryData", "Input")
 
 
-def layers_below(graph: NetGraph, blobs: Iterable[str]) -> list[int]:
+def upstream_layers(graph: NetGraph, blobs: Iterable[str]) -> list[int]:
     """The layers that make the blobs, and those that these depend on, in the net's order."""
     wanted, found = set(blobs), []
     for place in reversed(range(len(graph.layers))):
@@ -36,14 +36,16 @@ def layers_below(graph: NetGraph, blobs: Iterable[str]) -> list[int]:
     return found[::-1]
 
 
-def sources(graph: NetGraph) -> list[int]:
-    """The layers that read no blob: running one again would fetch the next batch."""
+def layers_without_inputs(graph: NetGraph) -> list[int]:
+    """Layers without bottoms (data, Input, DummyData). Running a data layer again reads on."""
     return [place for place, layer in enumerate(graph.layers) if not layer.bottom]
 
 
 def data_layers(graph: NetGraph) -> list[int]:
-    """The sources that fetch batches by themselves: all but those that a program fills."""
-    return [place for place in sources(graph) if graph.layers[place].type not in FEEDS]
+    """Those of them that read batches by themselves: all but the ones that a program fills."""
+    return [
+        place for place in layers_without_inputs(graph) if graph.layers[place].type not in FEEDS
+    ]
 
 
 def beyond_cut(graph: NetGraph, cut: Cut) -> list[int]:
@@ -72,7 +74,7 @@ def may_change_size(graph: NetGraph, blobs: Iterable[str]) -> bool:
     A Python layer gives what it likes; Data and ImageData give whole images one by one, as they
     are, unless they crop or resize them.
     """
-    below = [graph.layers[place] for place in layers_below(graph, blobs)]
+    below = [graph.layers[place] for place in upstream_layers(graph, blobs)]
     return any(layer.type == "Python" or _gives_whole_images(layer) for layer in below)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from dualnet.config import CutEnd
 from dualnet.coupling import Multipliers, penalty
 from dualnet.cut.check import loss_layer
-from dualnet.cut.upstream import beyond_cut, last_maker, sources
+from dualnet.cut.upstream import beyond_cut, last_maker, layers_without_inputs
 from dualnet.exchange.channel import Message
 from dualnet.train.gauge.convergence import relative_residual
 from dualnet.train.gauge.fidelity import FidelityMeter
@@ -267,7 +267,7 @@ class AdmmStep(LossStep):
     def __init__(self, nets: Nets, end: CutEnd, channel: MessageChannel, session: Session) -> None:
         super().__init__(nets, end, channel, session)
         self.multipliers = Multipliers()
-        self.sources = sources(nets.resolved.train)
+        self.sources = layers_without_inputs(nets.resolved.train)
 
     def begin(self, net: NetDriver, batch: MicroBatch) -> float:
         """Run the dual layers, and send x of the first alternation."""

@@ -12,7 +12,7 @@ from typing import Callable, Optional, Protocol
 
 from dualnet.backend import caffe
 from dualnet.cut.graph import solver_states
-from dualnet.cut.upstream import data_layers, sources
+from dualnet.cut.upstream import data_layers, layers_without_inputs
 from dualnet.train.loop.messages import Blobs
 from dualnet.train.net.driver import NetDriver, net_state
 from dualnet.train.net.nets import Nets
@@ -46,7 +46,7 @@ class NoLookahead:
 
     def __init__(self, nets: Nets) -> None:
         self.nets, self.net = nets, nets.train
-        self.sources = sources(nets.resolved.train)
+        self.sources = layers_without_inputs(nets.resolved.train)
         self.data_layers = data_layers(nets.resolved.train)
         layers = nets.resolved.train.layers
         self.tops = [str(top) for place in self.data_layers for top in layers[place].top]

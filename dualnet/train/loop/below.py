@@ -12,7 +12,7 @@ import numpy as np
 
 from dualnet.config import CutEnd
 from dualnet.coupling import Multipliers, make_target, penalty, proximal_point, unit
-from dualnet.cut.upstream import layers_below
+from dualnet.cut.upstream import upstream_layers
 from dualnet.exchange.channel import Message
 from dualnet.train.gauge.fidelity import PREFIX, is_due
 from dualnet.train.loop.messages import CONVERGED, RESIDUAL, Blobs, MessageChannel
@@ -151,7 +151,7 @@ class ProximalAnswer(Below):
         self.net = nets.train
         self.multipliers = Multipliers()
         #: What stays as it is when the net is run from given outputs of the dual layers.
-        self.upstream = layers_below(nets.resolved.train, self.compared.values())
+        self.upstream = upstream_layers(nets.resolved.train, self.compared.values())
 
     def answer(self, net: NetDriver, batch: MicroBatch, loss: float) -> None:
         """Send z near the x that come up; with `admm` several in turn."""

@@ -6,7 +6,7 @@ from typing import Any, Callable, Optional
 
 from dualnet.backend import caffe
 from dualnet.config import Config
-from dualnet.cut.upstream import layers_below
+from dualnet.cut.upstream import upstream_layers
 from dualnet.errors import ConfigError
 from dualnet.train.net.driver import NetDriver
 from dualnet.train.net.finetune import start_from
@@ -65,7 +65,7 @@ class Nets:
     def learning_before_cut(self) -> list[str]:
         """Layers with parameters that lead to what crosses the cut above, in the net's order."""
         graph, above = self.resolved.train, self.resolved.above
-        below = layers_below(graph, above.cut.blobs if above is not None else [])
+        below = upstream_layers(graph, above.cut.blobs if above is not None else [])
         names = [str(graph.layers[place].name) for place in below]
         return [name for name in names if name in self.train.net.params]
 
