@@ -8,15 +8,15 @@ from typing import Optional
 from dualnet.cut.plan.chains import TOLERANCE, Chain
 from dualnet.cut.plan.units import mib, ms
 
-__all__ = ["Choice", "Uncut", "choose"]
+__all__ = ["Choice", "SingleNet", "choose"]
 
-#: What a chain has to save of the uncut net's time, or memory, to be worth its processes.
+#: What a chain has to save of the single net's time, or memory, to be worth its processes.
 _WORTH_TIME = 0.05
 _WORTH_MEMORY = 0.10
 
 
 @dataclass(frozen=True)
-class Uncut:
+class SingleNet:
     """The single net, for comparison.
 
     Attributes:
@@ -35,7 +35,7 @@ class Choice:
     Attributes:
         schedule: Its name.
         chain: The best chain; None where there is none (that fits).
-        helps: Whether it is better than the uncut net.
+        helps: Whether it is better than the single net.
         reason: Why, or why not.
     """
 
@@ -50,10 +50,10 @@ def choose(
     pieces: int,
     fastest: Optional[Chain],
     smallest: Optional[Chain],
-    uncut: Uncut,
+    single: SingleNet,
     limit_bytes: Optional[int] = None,
 ) -> Choice:
-    """The chain that is faster than the uncut net, or needs less memory; if there is one.
+    """The chain that is faster than the single net, or needs less memory; if there is one.
 
     Alternating pieces work one at a time, so that time is no reason to cut: the fastest cut would
     leave one piece almost empty. There memory decides, and time between cuts of similar memory.
@@ -63,7 +63,7 @@ def choose(
         pieces: Of the chains.
         fastest: Of those that fit; None if none does.
         smallest: That of least memory; None if the net cannot be cut so.
-        uncut: The single net.
+        single: The single net.
         limit_bytes: Memory for each piece.
     """
     into = f"into {pieces} pieces" if pieces > 2 else "in two"
@@ -78,36 +78,36 @@ def choose(
         )  # fmt: skip
     fast = fastest.outcomes[schedule]
     speed = (
-        f"{ms(fast.seconds)} ms an iteration, {uncut.seconds / fast.seconds:.2f} times the speed"
+        f"{ms(fast.seconds)} ms an iteration, {single.seconds / fast.seconds:.2f} times the speed"
     )
-    if limit_bytes is not None and uncut.memory_bytes > limit_bytes:
+    if limit_bytes is not None and single.memory_bytes > limit_bytes:
         return Choice(
             schedule, fastest, True,
-            f"the uncut net needs {mib(uncut.memory_bytes)} MiB, and {mib(limit_bytes)} are there; "
-            f"this chain is the fastest that fits: {speed} of the uncut net",
+            f"the single net needs {mib(single.memory_bytes)} MiB, and {mib(limit_bytes)} are "
+            f"there; this chain is the fastest that fits: {speed} of the single net",
         )  # fmt: skip
-    if schedule != "alternating" and fast.seconds <= (1 - _WORTH_TIME) * uncut.seconds:
+    if schedule != "alternating" and fast.seconds <= (1 - _WORTH_TIME) * single.seconds:
         return Choice(
             schedule, fastest, True,
-            f"the fastest chain: {speed} of the uncut net; its largest piece needs "
-            f"{mib(fast.largest_bytes)} MiB, the uncut net {mib(uncut.memory_bytes)}",
+            f"the fastest chain: {speed} of the single net; its largest piece needs "
+            f"{mib(fast.largest_bytes)} MiB, the single net {mib(single.memory_bytes)}",
         )  # fmt: skip
-    saved = 1 - least.largest_bytes / uncut.memory_bytes
+    saved = 1 - least.largest_bytes / single.memory_bytes
     if limit_bytes is None and saved >= _WORTH_MEMORY:
         return Choice(
             schedule, smallest, True,
             f"its largest piece needs {mib(least.largest_bytes)} MiB, {saved:.0%} less than the "
-            f"uncut net; an iteration takes {ms(least.seconds)} ms, the least of chains with "
-            f"similar memory (within {TOLERANCE:.0%}), the uncut net's {ms(uncut.seconds)}",
+            f"single net; an iteration takes {ms(least.seconds)} ms, the least of chains with "
+            f"similar memory (within {TOLERANCE:.0%}), the single net's {ms(single.seconds)}",
         )  # fmt: skip
     memory = (
-        f"the uncut net fits into {mib(limit_bytes)} MiB"
+        f"the single net fits into {mib(limit_bytes)} MiB"
         if limit_bytes is not None
-        else f"the largest piece needs {mib(least.largest_bytes)} MiB or more, the uncut net "
-        f"{mib(uncut.memory_bytes)}"
+        else f"the largest piece needs {mib(least.largest_bytes)} MiB or more, the single net "
+        f"{mib(single.memory_bytes)}"
     )
     return Choice(
         schedule, fastest, False,
-        f"no cut helps: {memory}, and an iteration takes {ms(fast.seconds)} ms or more, the uncut "
-        f"net's {ms(uncut.seconds)}",
+        f"no cut helps: {memory}, and an iteration takes {ms(fast.seconds)} ms or more, the single "
+        f"net's {ms(single.seconds)}",
     )  # fmt: skip

@@ -13,7 +13,7 @@ from dualnet.cut.dataflow import DataflowGraph
 from dualnet.cut.graph import read_solver, set_batch_size, solver_states
 from dualnet.cut.plan.carrier import measure_carrier
 from dualnet.cut.plan.chains import Chain, Setting, chain_of, fastest_chain, smallest_chain
-from dualnet.cut.plan.choice import Choice, Uncut, choose
+from dualnet.cut.plan.choice import Choice, SingleNet, choose
 from dualnet.cut.plan.cuts import Cut, Refusal, find_cuts
 from dualnet.cut.plan.estimate import Costs
 from dualnet.cut.plan.memory import Memory
@@ -94,7 +94,7 @@ class Measured:
         micro_batches: Of a batch, where the schedule is pipelined; 1: the batch cannot be divided.
         costs: Of a batch.
         part_costs: Of a micro-batch.
-        grown_bytes: By how much the process grew by the uncut net.
+        grown_bytes: By how much the process grew by the single net.
         cuts: Every cut, in forward order.
         refusals: Every other blob, with the reason.
     """
@@ -124,11 +124,11 @@ class Measured:
         }
 
     @property
-    def uncut(self) -> Uncut:
+    def single(self) -> SingleNet:
         """An iteration of the single net."""
         single = self.costs.single
         seconds = self.iter_size * (single.forward_s + single.backward_s) + single.update_s
-        return Uncut(seconds, single.memory_bytes())
+        return SingleNet(seconds, single.memory_bytes())
 
 
 @dataclass(frozen=True)
@@ -138,14 +138,14 @@ class CutPlan:
     Attributes:
         request: What was asked.
         measured: What it rests on.
-        uncut: An iteration of the single net.
+        single: An iteration of the single net.
         cuts: Every cut as a chain of two pieces, in forward order.
         choices: What is best under each schedule, by its name.
     """
 
     request: Request
     measured: Measured
-    uncut: Uncut
+    single: SingleNet
     cuts: list[Chain]
     choices: dict[str, Choice]
 
@@ -156,7 +156,7 @@ class CutPlan:
 
     @property
     def best(self) -> Optional[Chain]:
-        """The chain to take; None if none is better than the uncut net."""
+        """The chain to take; None if none is better than the single net."""
         return self.choice.chain if self.choice.helps else None
 
 
@@ -244,10 +244,10 @@ def make_plan(request: Request, measured: Measured) -> CutPlan:
         )
         fastest, smallest = (chain_of(chain, settings) if chain else None for chain in found)
         choices[schedule] = choose(
-            schedule, pieces, fastest, smallest, measured.uncut, request.limit_bytes
+            schedule, pieces, fastest, smallest, measured.single, request.limit_bytes
         )
     return CutPlan(
-        request, measured, measured.uncut, [chain_of([cut], settings) for cut in cuts], choices
+        request, measured, measured.single, [chain_of([cut], settings) for cut in cuts], choices
     )
 
 

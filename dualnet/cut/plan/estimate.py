@@ -112,7 +112,7 @@ class Costs:
 
     @property
     def single(self) -> PieceCost:
-        """The uncut net."""
+        """The single net."""
         return self.piece(None, None)
 
     def piece(self, below: Optional[Cut], above: Optional[Cut]) -> PieceCost:

@@ -99,7 +99,7 @@ def _figure(plan: CutPlan, form: str) -> bytes:
             len(heights), 2, figsize=(10.0, 0.6 + sum(heights)), constrained_layout=True,
             squeeze=False, gridspec_kw={"width_ratios": [3, 1], "height_ratios": heights},
         )  # fmt: skip
-        longest_s = max(plan.uncut.seconds, *(c.outcomes[name].seconds for name, c in played))
+        longest_s = max(plan.single.seconds, *(c.outcomes[name].seconds for name, c in played))
         for row, (name, chain) in zip(axes, played):
             _draw_iteration(row[0], plan, name, chain, longest_s)
             _draw_pieces_memory(row[1], plan, chain.outcomes[name], chain.names)
@@ -135,22 +135,22 @@ def _draw_iteration(axes: Any, plan: CutPlan, name: str, chain: Chain, longest_s
             left=[1e3 * start for _, start, _ in shown], color=colour, label=label or "_",
             edgecolor="white", linewidth=0.3,
         )  # fmt: skip
-    axes.axvline(1e3 * plan.uncut.seconds, color="black", linewidth=0.9, linestyle="--")
+    axes.axvline(1e3 * plan.single.seconds, color="black", linewidth=0.9, linestyle="--")
     _name_rows(axes, chain.names)
     axes.set_xlim(0, 1.05e3 * longest_s)
     cuts = ", ".join(joined(cut.blobs) for cut in chain.cuts)
-    helps = "" if plan.choices[name].helps else "; the uncut net is better"
-    speed = plan.uncut.seconds / outcome.seconds
-    title = f"{name}, cut at {cuts}: {ms(outcome.seconds)} ms, {speed:.2f} x uncut{helps}"
+    helps = "" if plan.choices[name].helps else "; the single net is better"
+    speed = plan.single.seconds / outcome.seconds
+    title = f"{name}, cut at {cuts}: {ms(outcome.seconds)} ms, {speed:.2f} x single{helps}"
     axes.set_title(title, loc="left", fontsize=9, color="black" if not helps else "#777777")
-    axes.set_xlabel("an iteration, ms (dashed: uncut net)")
+    axes.set_xlabel("an iteration, ms (dashed: single net)")
 
 
 def _draw_pieces_memory(axes: Any, plan: CutPlan, outcome: Outcome, names: list[str]) -> None:
     axes.barh(
         range(len(names)), [size / _MIB for size in outcome.memory_bytes], 0.7, color="#BBBBBB"
     )
-    axes.axvline(plan.uncut.memory_bytes / _MIB, color="black", linewidth=0.9, linestyle="--")
+    axes.axvline(plan.single.memory_bytes / _MIB, color="black", linewidth=0.9, linestyle="--")
     if plan.request.limit_bytes is not None:
         axes.axvline(plan.request.limit_bytes / _MIB, color="#D55E00", linewidth=0.9)
     _name_rows(axes, names)
@@ -163,7 +163,7 @@ def _draw_cuts(left: Any, right: Any, plan: CutPlan) -> None:
     for i, (name, colour) in enumerate(zip(plan.choices, _SCHEDULE_COLOURS)):
         times = [1e3 * chain.outcomes[name].seconds for chain in plan.cuts]
         left.plot(times, [row + 0.2 * (i - 1) for row in rows], "o", color=colour, label=name)
-    left.axvline(1e3 * plan.uncut.seconds, color="black", linewidth=0.9, linestyle="--")
+    left.axvline(1e3 * plan.single.seconds, color="black", linewidth=0.9, linestyle="--")
     left.set_xlim(left=0)
     left.set_xlabel("an iteration, ms (recommended cut: bold)")
     left.legend(fontsize=8, ncol=3, loc="lower left", bbox_to_anchor=(-0.02, 1.0))
@@ -172,7 +172,7 @@ def _draw_cuts(left: Any, right: Any, plan: CutPlan) -> None:
         right.barh(
             [row + offset for row in rows], sizes, 0.3, color=colour, label=f"net{place + 1}"
         )
-    right.axvline(plan.uncut.memory_bytes / _MIB, color="black", linewidth=0.9, linestyle="--")
+    right.axvline(plan.single.memory_bytes / _MIB, color="black", linewidth=0.9, linestyle="--")
     right.set_xlabel("memory, MiB")
     right.legend(fontsize=8, ncol=2, loc="lower left", bbox_to_anchor=(-0.02, 1.0))
     for axes in (left, right):

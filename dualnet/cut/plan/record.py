@@ -35,8 +35,8 @@ def to_record(plan: CutPlan) -> dict[str, Any]:
             "send_s": dict(zip(map(str, carrier.sizes), carrier.send_seconds)),
         },
         "single": {
-            **_piece(plan.measured.costs.single, plan.measured.iter_size, plan.uncut.memory_bytes),
-            "iteration_s": plan.uncut.seconds,
+            **_piece(plan.measured.costs.single, plan.measured.iter_size, plan.single.memory_bytes),
+            "iteration_s": plan.single.seconds,
             "measured_bytes": plan.measured.grown_bytes,
         },
         "cuts": [_cut(chain) for chain in plan.cuts],

@@ -89,7 +89,7 @@ def _title(plan: CutPlan) -> str:
 
 
 def _cut_rows(plan: CutPlan) -> list[tuple[str, ...]]:
-    """Every cut in two, and the uncut net."""
+    """Every cut in two, and the single net."""
     passes, single = plan.measured.iter_size, plan.measured.costs.single
     rows: list[tuple[str, ...]] = [_CUTS_HEAD]
     for chain in plan.cuts:
@@ -107,19 +107,19 @@ def _cut_rows(plan: CutPlan) -> list[tuple[str, ...]]:
                 " / ".join(map(mib, outcome.memory_bytes)),
                 f"{_traffic(passes * link.up_bytes)} / {_traffic(passes * link.down_bytes)}",
                 *(ms(chain.outcomes[name].seconds) for name in plan.choices),
-                f"{plan.uncut.memory_bytes / outcome.largest_bytes:.2f}",
+                f"{plan.single.memory_bytes / outcome.largest_bytes:.2f}",
             )
         )
     rows.append(
-        ("", "(uncut)", "", count(single.parameters), ms(passes * single.forward_s),
-         ms(passes * single.backward_s), mib(plan.uncut.memory_bytes), "", ms(plan.uncut.seconds),
+        ("", "(single)", "", count(single.parameters), ms(passes * single.forward_s),
+         ms(passes * single.backward_s), mib(plan.single.memory_bytes), "", ms(plan.single.seconds),
          "", "", "")
     )  # fmt: skip
     return rows
 
 
 def _schedule_rows(plan: CutPlan) -> list[tuple[str, ...]]:
-    """The best chain under each schedule, and the uncut net."""
+    """The best chain under each schedule, and the single net."""
     rows: list[tuple[str, ...]] = [_SCHEDULES_HEAD]
     for name, choice in plan.choices.items():
         label = name
@@ -138,13 +138,13 @@ def _schedule_rows(plan: CutPlan) -> list[tuple[str, ...]]:
                 label,
                 ", ".join(joined(cut.blobs) for cut in choice.chain.cuts),
                 ms(outcome.seconds),
-                f"{plan.uncut.seconds / outcome.seconds:.2f}",
+                f"{plan.single.seconds / outcome.seconds:.2f}",
                 mib(outcome.largest_bytes),
                 _bound(outcome, choice.chain.names),
             )
         )
     rows.append(
-        ("", "(uncut)", "", ms(plan.uncut.seconds), "1.00", mib(plan.uncut.memory_bytes), "")
+        ("", "(single)", "", ms(plan.single.seconds), "1.00", mib(plan.single.memory_bytes), "")
     )
     return rows
 
@@ -183,7 +183,7 @@ def _assumptions(plan: CutPlan) -> str:
         columns += ", but computed in the upper one alone (target backprop)"
     if request.pieces == 2:
         columns += (
-            "; limit: the uncut net's memory over the larger piece's; (+N): N more blobs cross"
+            "; limit: the single net's memory over the larger piece's; (+N): N more blobs cross"
         )
     machine = "Each piece has cores (or a GPU) of its own, like those that this was measured on."
     if request.processors:
@@ -197,10 +197,10 @@ def _assumptions(plan: CutPlan) -> str:
         rate = f" and {request.bytes_per_s / 1e6:.0f} MB/s" if request.bytes_per_s else ""
         network = f", and a network of {ms(request.latency_s)} ms{rate} besides"
     return (
-        f"{columns}. Speed: times the uncut net's on one piece's cores. {machine} Exchange by "
+        f"{columns}. Speed: times the single net's on one piece's cores. {machine} Exchange by "
         f"{carrier.name} in {request.exchange_dir}: {message_ms} ms a message and "
         f"{_rate(carrier)}, measured{network}. Memory is counted: blobs, weights, solver history, "
-        "and the activations that a schedule keeps; the uncut net took "
+        "and the activations that a schedule keeps; the single net took "
         f"{mib(plan.measured.grown_bytes)} MiB when it was timed.{micro}"
     )
 

@@ -81,7 +81,7 @@ def test_the_limit_is_that_of_the_plan(workdir, monkeypatch):
     expected = next(chain for chain in found.cuts if chain.cuts[0].at == "pool2")
     assert expected.cuts[0].dual == ["conv3"]
     largest = expected.outcomes["alternating"].largest_bytes
-    assert memory_limit(case, 8) == pytest.approx(found.uncut.memory_bytes / largest)
+    assert memory_limit(case, 8) == pytest.approx(found.single.memory_bytes / largest)
 
 
 def test_the_gauge_sees_what_is_touched():

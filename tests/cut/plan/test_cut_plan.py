@@ -52,7 +52,7 @@ def test_a_real_net_is_planned(workdir):
 
 
 def test_memory_decides_how_many_pieces_are_needed():
-    whole = planned().uncut.memory_bytes
+    whole = planned().single.memory_bytes
     assert not planned(limit_bytes=whole).choice.helps
     cut = planned(limit_bytes=whole - 1, pieces=3)
     assert cut.choice.helps and len(cut.best.cuts) == 2

@@ -23,7 +23,7 @@ def test_cuts_in_two(small):
     lines = text.splitlines()
     assert lines[0] == "small in 2 pieces: batches of 4, CPU, 1 thread a piece"
     rows = rows_of(text, "cut at")
-    assert [row.strip("* ").split()[0] for row in rows] == ["ip1", "ip2", "ip3", "sum", "(uncut)"]
+    assert [row.strip("* ").split()[0] for row in rows] == ["ip1", "ip2", "ip3", "sum", "(single)"]
     assert any(" ip3 (+1)  sum+ip4  " in row for row in rows)
     assert sum(row.startswith("*") for row in rows) == (small.best is not None)
     assert ("1 compute at a time" in text) == (small.request.processors == 1)
@@ -36,7 +36,7 @@ def test_every_schedule_has_its_best_chain():
     text = to_text(found)
     rows = rows_of(text, "schedule")
     assert [row.strip("* ").split(",")[0].split()[0] for row in rows] == [
-        "alternating", "overlapped", "pipelined", "(uncut)"
+        "alternating", "overlapped", "pipelined", "(single)"
     ]  # fmt: skip
     assert [row.startswith("*") for row in rows] == [False, True, False, False]
     outcome = found.best.outcomes["overlapped"]
