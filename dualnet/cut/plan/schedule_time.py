@@ -13,7 +13,8 @@ of `parts` batches (micro-batches where pipelined), piece k = 1 … K is ahead b
 
     alternating    0
     overlapped     S (K - k) parts        S: the staleness
-    pipelined      min(K - k, parts - 1) in the order 1F1B, parts - 1 in GPipe's, with a barrier
+    pipelined      min(K - k, parts - 1) in the order 1F1B; in GPipe's parts - 1, but 0 for k = K;
+                   with a barrier
 
 where nothing but the pieces takes time, and K equal pieces need f forward and b backward a part,
 that gives K (f + b) parts, (f + b) parts, and (f + b) (parts + K - 1) in both orders.
@@ -163,9 +164,9 @@ def pipelined(pieces: int, micro_batches: int, order: str = "1f1b") -> Schedule:
     """A batch in parts, and one update after all of them; `order` is one of `ORDERS`."""
     most = micro_batches - 1
     aheads = tuple(
-        min(pieces - place, most) if order == "1f1b" else most for place in range(1, pieces + 1)
+        min(above if order == "1f1b" else most, most) for above in range(pieces - 1, 0, -1)
     )
-    return Schedule("pipelined", aheads, micro_batches, True)
+    return Schedule("pipelined", (*aheads, 0), micro_batches, True)
 
 
 def actions(ahead: int, parts: int, updates: int, barrier: bool) -> Iterator[Action]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 import time
+from pathlib import Path
 
 import pytest
 
+from dualnet.config import load
 from dualnet.cut.plan.schedule_time import (
     LinkTime,
     MessageTime,
@@ -20,7 +22,10 @@ from dualnet.cut.plan.schedule_time import (
     play,
     simulate,
 )
+from dualnet.train.loop.schedule import Up, lookahead
+from dualnet.train.loop.schedule import actions as trained_actions
 
+ROOT = Path(__file__).resolve().parents[3]
 F, B, U = 2.0, 3.0, 0.5
 
 
@@ -112,18 +117,27 @@ def test_a_link_that_is_busy_bounds_it():
     busy = LinkTime(MessageTime(transit_s=20.0), MessageTime())
     assert seconds(equal(3), [busy, LinkTime()], overlapped(3, 9)) == pytest.approx(20.0)
     up = pipelined(2, 5, "gpipe")
-    assert seconds(equal(2), [busy], up) == pytest.approx(F + 5 * 20.0 + F + 5 * B + B)
+    assert seconds(equal(2), [busy], up) == pytest.approx(F + 5 * 20.0 + F + B + B)
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("parts", [1, 3, 8])
 def test_gpipe_is_one_batch_through_all_and_the_others_through_the_slowest(seed, parts):
     pieces, _ = drawn(4, seed, update=0.0)
-    way = sum(piece.forward_s + piece.backward_s for piece in pieces)
-    slowest = max(p.forward_s for p in pieces) + max(p.backward_s for p in pieces)
     found = seconds(pieces, free(4), pipelined(4, parts, "gpipe"))
-    assert found == pytest.approx(way + (parts - 1) * slowest)
-    assert seconds(pieces, free(4), pipelined(4, parts, "1f1b")) <= found + 1e-9
+    # The longest way either passes the last piece, with the other parts where they take longest ...
+    way = sum(piece.forward_s + piece.backward_s for piece in pieces)
+    slowest = max(
+        pieces[-1].forward_s + pieces[-1].backward_s,
+        *(max(piece.forward_s, piece.backward_s) for piece in pieces[:-1]),
+    )
+    ways = [way + (parts - 1) * slowest]
+    # ... or turns in a piece before it, which takes all parts up before the first comes down.
+    for count in (1, 2, 3):
+        below = pieces[:count]
+        slowest = max(p.forward_s for p in below) + max(p.backward_s for p in below)
+        ways.append(sum(p.forward_s + p.backward_s for p in below) + (parts - 1) * slowest)
+    assert found == pytest.approx(max(ways))
 
 
 @pytest.mark.parametrize("processors", [1, 2])
@@ -169,7 +183,7 @@ def test_orders():
         ("up", 2), ("up", 3), ("down", 2), ("down", 3), ("update", 1),
     ]  # fmt: skip
     assert overlapped(3, 2).kept == (5, 3, 1) and alternating(3).kept == (1, 1, 1)
-    assert pipelined(4, 8).kept == (4, 3, 2, 1) and pipelined(4, 8, "gpipe").kept == (8,) * 4
+    assert pipelined(4, 8).kept == (4, 3, 2, 1) and pipelined(4, 8, "gpipe").kept == (8, 8, 8, 1)
     assert pipelined(4, 2).kept == (2, 2, 2, 1)
 
 
@@ -199,3 +213,38 @@ def test_sixty_four_pieces_are_played_soon():
     for schedule in (alternating(64), overlapped(64), pipelined(64, 64)):
         play(pieces, links, schedule)
     assert time.process_time() - started_s < 30
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["train.schedule=alternating"],
+        ["train.schedule=overlapped", "train.staleness=1"],
+        ["train.schedule=overlapped", "train.staleness=3"],
+        ["train.schedule=pipelined", "train.micro_batches=4"],
+        ["train.schedule=pipelined", "train.micro_batches=2"],
+        ["train.schedule=pipelined", "train.micro_batches=4", "train.micro_batch_order=gpipe"],
+    ],
+)
+@pytest.mark.parametrize("passes", [1, 2])
+def test_pieces_are_played_as_they_train(settings, passes):
+    """The loop's own actions are those that a plan plays."""
+    config = load(str(ROOT / "configs" / "cifar10_three.yaml"), settings)
+    train, pieces = config.train, len(config.pieces)
+    parts = passes * train.micro_batches
+    schedule = {
+        "alternating": lambda: alternating(pieces, parts),
+        "overlapped": lambda: overlapped(pieces, train.staleness, parts),
+        "pipelined": lambda: pipelined(pieces, parts, train.micro_batch_order),
+    }[train.schedule]()
+    updates = 6
+    for name, ahead in zip(config.names, schedule.aheads):
+        sent, trained = 0, []
+        for iteration in range(updates):
+            horizon = iteration if schedule.barrier else updates - 1
+            steps = trained_actions(iteration, parts, sent, lookahead(config, name, parts), horizon)
+            for step in steps:
+                sent += isinstance(step, Up)
+                trained.append(("up" if isinstance(step, Up) else "down", step.batch.number))
+            trained.append(("update", iteration))
+        assert list(actions(ahead, parts, updates, schedule.barrier)) == trained
