@@ -172,11 +172,11 @@ def gradient(net, layer):
     return np.concatenate([np.array(blob.diff, np.float32).ravel() for blob in net.params[layer]])
 
 
-def cut_up(path, cuts, output="cut", **more):
+def cut_up(path, cuts, output="cut", force=False, **more):
     """Split a net at `(blobs, layers)` in words; returns (path of the YAML, result)."""
     request = Request(path, [(at.split(), dual.split()) for at, dual in cuts], output, **more)
     result = split(request)
-    write(request, result)
+    write(request, result, force)
     return result.yaml, result
 
 
