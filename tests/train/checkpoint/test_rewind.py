@@ -248,10 +248,10 @@ def test_over_other_carriers_too(workdir, carrier):
 
 
 def test_status_says_damaged_instead_of_complete(runs):
-    assert [half.state for half in status(RunDir("run")).halves.values()] == ["complete"] * 2
+    assert [half.state for half in status(RunDir("run")).pieces.values()] == ["complete"] * 2
     flip(runs / "net2_iter_6.solverstate")
     found = status(RunDir("run"))
-    assert [found.halves[role].state for role in ROLES] == ["complete", "damaged"]
+    assert [found.pieces[role].state for role in ROLES] == ["complete", "damaged"]
     assert any("net2_iter_6.solverstate has SHA-256" in line for line in found.problems)
 
 
@@ -271,10 +271,10 @@ def test_single_runs_too(workdir, spoil):
     spoil(Path("run/single_iter_6.caffemodel"))
     with pytest.raises(UsageError, match=r"single_iter_6\.caffemodel.*--iteration 4"):
         digest(RunDir("run"))
-    assert status(RunDir("run")).halves["single"].state == "damaged"
+    assert status(RunDir("run")).pieces["single"].state == "damaged"
     assert train_single(load(*SHORT), RunDir("run")).is_continued
     assert digest(RunDir("run")) == expected
-    assert status(RunDir("run")).halves["single"].state == "complete"
+    assert status(RunDir("run")).pieces["single"].state == "complete"
 
 
 def test_snapshots_without_any_record_are_taken_and_said(workdir, caplog):
