@@ -38,7 +38,7 @@ def _library(name: str, purpose: str) -> tuple[str, str]:
         module = importlib.import_module(name)
     except ImportError:
         return "!!", f"{name}: missing, needed for {purpose}; pip install dualnet brings it"
-    except Exception as error:  # a broken installation raises anything, and is what we look for
+    except Exception as error:  # a broken installation may raise anything, and is to be found here
         return "!!", f"{name}: broken ({' '.join(str(error).split())}), needed for {purpose}"
     return "ok", f"{name} {getattr(module, '__version__', 'present')}: {purpose}"
 

@@ -4,7 +4,7 @@
 RUN_DIR/
   config.yaml                       the configuration as resolved; made by the first start
   run.json                          which run it is: its number and kind
-  diverged                          iteration of a loss that was no finite number (experiments)
+  diverged                          iteration of the first loss that was NaN or infinite
   exchange/                         what the pieces send each other (exchange/paths.py)
   net1.log                          net1's log, in Caffe's format
   net1.out                          what its process printed, where `dualnet train` started it
@@ -70,7 +70,7 @@ class RunDir:
 
     @property
     def diverged(self) -> str:
-        """At which iteration the loss was no finite number any more, if an experiment met that."""
+        """The iteration of the first loss that was NaN or infinite, of an experiment's run."""
         return os.path.join(self.path, "diverged")
 
     @property
@@ -138,7 +138,7 @@ class PieceDir:
 
     @property
     def status(self) -> str:
-        """What it says about itself while it runs."""
+        """Its status file, written while it runs."""
         return self._path(".status.json")
 
     @property
@@ -188,7 +188,7 @@ class PieceDir:
         return re.fullmatch(rf"{re.escape(self.name)}_iter_\d+\.({kinds})", name) is not None
 
     def aside(self, name: str) -> str:
-        """A path that nobody uses, for what stands in the way under a name of this piece."""
+        """An unused path, for what is no file and has the name of a checkpoint's file."""
         return os.path.join(self.run.path, f"{name}.{os.getpid()}-{time.time_ns():x}.aside")
 
     def _path(self, ending: str) -> str:

@@ -198,7 +198,7 @@ def _train_all(
         arguments += ["--set", override]
     say(f"training {_in_words(loaded.names)} in {directory}")
     try:
-        stopper.is_patient = can_go_on
+        stopper.defers_first_signal = can_go_on
         stopper.resume()
         launch(
             directory, loaded.names, arguments, watcher.look,

@@ -46,7 +46,7 @@ def download(
         path: Where it goes; a file that is there is replaced.
         md5: The published checksum, in hexadecimal.
         progress: Show a bar.
-        timeout_s: How long the other side may say nothing.
+        timeout_s: Seconds that the server may send nothing.
 
     Raises:
         DualnetError: It cannot be fetched, or its checksum is another one.

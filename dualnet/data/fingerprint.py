@@ -36,7 +36,7 @@ __all__ = [
     "of_window_file",
 ]
 
-#: What stands for data that are not there.
+#: Fingerprint of data that are missing.
 MISSING = "missing"
 
 _RECORDS, _FILES = 64, 16

@@ -67,7 +67,7 @@ def judge(
     Args:
         parts: Of the databases, the training's first.
         check_size: All images must have one shape.
-        skip_bad: Images that cannot be read are only told of.
+        skip_bad: Images that cannot be read are listed in a warning, and are no error.
         log: Takes lines for the user.
 
     Raises:

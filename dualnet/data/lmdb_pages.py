@@ -112,7 +112,7 @@ class LmdbPages:
     def _read_meta(self) -> None:
         latest = -1
         for number in (0, 1):
-            # The size of the pages stands in the first of them.
+            # The first of them has the size of the pages.
             offset = number * self._page_size + _HEADER
             content = self._read(offset, _META.size + 2 * _DB.size + 16)
             magic, version, _, _ = _META.unpack_from(content)

@@ -55,7 +55,7 @@ class Picture(NamedTuple):
 
     #: (C, H, W) uint8; of a compressed image what it decodes to.
     pixels: np.ndarray
-    #: The file's content, or the image compressed anew; None for pixels.
+    #: The file's content, or the image recompressed; None for pixels.
     compressed: Optional[bytes] = None
 
 

@@ -160,7 +160,7 @@ def new_directory(path: str | Path, force: bool = False) -> Iterator[Path]:
     refuse_existing(path, force)
     with scratch_directory(path) as scratch:
         yield scratch
-        publish(scratch, path, force)  # looks again: it may have come in the meantime
+        publish(scratch, path, force)  # checks again: it may have been made in the meantime
 
 
 @contextmanager

@@ -23,7 +23,7 @@ class Variant:
     """One of the runs that are compared."""
 
     name: str
-    #: `train` (both halves) or `single`.
+    #: `train` (all pieces) or `single`.
     command: str = "train"
     #: `--set` overrides, after the experiment's.
     overrides: list[str] = field(default_factory=list)

@@ -48,7 +48,7 @@ def write_report(experiment: Experiment, root: str, directory: str, command: str
 
 
 def _draw(experiment: Experiment, target: str, command: str) -> list[str]:
-    """The pictures of an experiment that only looks at nets."""
+    """The pictures of an experiment without runs, which only draws nets."""
     from dualnet.cut.drawing.graphviz import write_drawing
 
     # Without graphviz the drawings themselves, for whoever has it.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Callable, Optional
 
 from dualnet import config as cfg
+from dualnet.config.chain import SINGLE
 from dualnet.errors import DualnetError, UsageError
 from dualnet.experiments.plan import Experiment, Variant
 from dualnet.process.lifeline import Lifeline
@@ -51,7 +52,7 @@ def outcomes(experiment: Experiment, root: str) -> list[Outcome]:
     for variant, seed in _grid(experiment):
         run = run_dir_of(experiment, variant, seed, root)
         diverged_at = _diverged_at(run)
-        if diverged_at is not None or _is_complete(variant, run):
+        if diverged_at is not None or _is_complete(experiment, variant, run):
             found.append(Outcome(variant, seed, run, diverged_at))
     return found
 
@@ -78,11 +79,11 @@ def run_all(
     for number, (variant, seed) in enumerate(grid, 1):
         run = run_dir_of(experiment, variant, seed, root)
         where = f"[{number}/{len(grid)}] {experiment.name}: {variant.name}, seed {seed}"
-        if _diverged_at(run) is not None or _is_complete(variant, run):
+        if _diverged_at(run) is not None or _is_complete(experiment, variant, run):
             say(f"{where}: done before")
             continue
         say(where)
-        # The halves of a seed begin with these weights by themselves.
+        # The pieces of a seed begin with these weights by themselves.
         weights = _initial(experiment, seed, root) if variant.command == "single" else []
         _run(experiment, variant, seed, run, weights)
         on_done()
@@ -99,10 +100,10 @@ def _check(experiment: Experiment) -> None:
     for variant in experiment.variants:
         overrides = [*experiment.overrides, *variant.overrides]
         loaded = cfg.load(experiment.config, overrides)
-        for role in ("single",) if variant.command == "single" else ("net1", "net2"):
-            if not os.path.isfile(loaded.piece(role).solver):
+        for name in _pieces(experiment, variant):
+            if not os.path.isfile(loaded.piece(name).solver):
                 raise UsageError(
-                    f"{experiment.config}: {role}.solver: {loaded.piece(role).solver}: no such "
+                    f"{experiment.config}: {name}.solver: {loaded.piece(name).solver}: no such "
                     "file; experiments run from the project's own directory"
                 )
 
@@ -110,9 +111,10 @@ def _check(experiment: Experiment) -> None:
 def _initial(experiment: Experiment, seed: int, root: str) -> list[str]:
     """Weights that the single net and the pieces of a seed begin with; made once."""
     directory = os.path.join(root, experiment.name, f"initial-seed{seed}")
-    paths = [os.path.join(directory, f"{role}.caffemodel") for role in ("net1", "net2")]
+    names = cfg.load(experiment.config, experiment.overrides).names
+    paths = [os.path.join(directory, f"{name}.caffemodel") for name in names]
     if not all(os.path.isfile(path) for path in paths):
-        arguments = ["init", experiment.config, "net1", "net2", "-o", directory]
+        arguments = ["init", experiment.config, *names, "-o", directory]
         done = _dualnet([*arguments, *_sets([*experiment.overrides, f"seed={seed}"])])
         if done.returncode:
             raise DualnetError(f"{directory}: cannot write initial weights: {_last_line(done)}")
@@ -168,7 +170,13 @@ def _diverged_at(run: RunDir) -> Optional[int]:
         return None
 
 
-def _is_complete(variant: Variant, run: RunDir) -> bool:
-    roles = ("single",) if variant.command == "single" else ("net1", "net2")
-    logs = [run.piece(role).log for role in roles]
+def _pieces(experiment: Experiment, variant: Variant) -> tuple[str, ...]:
+    """The names of what a variant trains."""
+    if variant.command == SINGLE:
+        return (SINGLE,)
+    return cfg.load(experiment.config, [*experiment.overrides, *variant.overrides]).names
+
+
+def _is_complete(experiment: Experiment, variant: Variant, run: RunDir) -> bool:
+    logs = [run.piece(name).log for name in _pieces(experiment, variant)]
     return all(os.path.isfile(log) and parse_log(log).done for log in logs)

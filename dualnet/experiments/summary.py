@@ -112,7 +112,7 @@ def to_markdown(experiment: Experiment, rows: list[Row], command: str) -> str:
     lines += [
         "",
         f"Mean and sample standard deviation over seeds {', '.join(map(str, seeds))}; MiB are what "
-        "each half sends an iteration, tests included; seconds are of the whole run, on a machine "
+        "each piece sends an iteration, tests included; seconds are of the whole run, on a machine "
         "that other runs shared. Every run is in `runs.csv`.",
         "",
         "![curves](curves.png)",

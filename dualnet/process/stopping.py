@@ -82,14 +82,14 @@ class Stopper:
 
     Attributes:
         requested: Whether a signal has come.
-        is_patient: Whether the first signal only sets `requested`. False until there is something
-            to save: then the signal raises Stopped at once.
+        defers_first_signal: Whether the first signal only sets `requested`. False until there is
+            something to save: until then a signal raises Stopped at once.
     """
 
     def __init__(self, within_s: float) -> None:
         self.within_s = within_s
         self.requested = False
-        self.is_patient = False
+        self.defers_first_signal = False
         self._number = int(signal.SIGTERM)
         self._holds = 0
         self._is_deferred = False
@@ -138,7 +138,7 @@ class Stopper:
         self.check()
 
     def check(self) -> None:
-        """Raise Stopped or KeyboardInterrupt for a deferred signal, unless inside `held`."""
+        """Raise for a deferred signal, unless inside `defer_signals`."""
         if self._is_late and not self._holds:
             self._raise()
 
@@ -148,7 +148,7 @@ class Stopper:
         return StoppableFs(self)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def defer_signals(self) -> Iterator[None]:
         """Defer signals inside the block, such as the writing of a checkpoint."""
         self._holds += 1
         try:
@@ -158,7 +158,7 @@ class Stopper:
         if not self._is_deferred:
             self.check()
 
-    def release(self) -> None:
+    def cancel_deadline(self) -> None:
         """Cancel the deadline and defer further signals: the last checkpoint is completed."""
         self._is_late = False
         self._holds += 1
@@ -167,7 +167,7 @@ class Stopper:
 
     def _on_signal(self, number: int, frame: Optional[FrameType]) -> None:
         is_first, self.requested, self._number = not self.requested, True, number
-        if not self.is_patient:
+        if not self.defers_first_signal:
             if time.monotonic() - self._left_s >= self.within_s:
                 self._leave()  # else the process is ending already, which is not interrupted
         elif is_first:

@@ -23,7 +23,7 @@ def send(number):
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_first_signal_only_asks(number):
     with Stopper(60.0) as stopper:
-        stopper.is_patient = True
+        stopper.defers_first_signal = True
         assert not stopper.requested
         send(number)
         assert stopper.requested
@@ -41,7 +41,7 @@ def test_with_nothing_to_save_it_ends_at_once(number):
 
 def test_time_presses():
     with pytest.raises(Stopped), Stopper(0.01) as stopper:
-        stopper.is_patient = True
+        stopper.defers_first_signal = True
         send(signal.SIGTERM)
         time.sleep(60)
 
@@ -49,8 +49,8 @@ def test_time_presses():
 def test_a_held_stretch_is_finished_first():
     done = []
     with pytest.raises(Stopped), Stopper(0.0) as stopper:
-        stopper.is_patient = True
-        with stopper.held():
+        stopper.defers_first_signal = True
+        with stopper.defer_signals():
             send(signal.SIGTERM)
             while not stopper._is_late:
                 time.sleep(0.001)
@@ -61,11 +61,11 @@ def test_a_held_stretch_is_finished_first():
 
 def test_after_release_nothing_is_in_a_hurry():
     with Stopper(0.0) as stopper:
-        stopper.is_patient = True
-        stopper.release()
+        stopper.defers_first_signal = True
+        stopper.cancel_deadline()
         send(signal.SIGTERM)
         time.sleep(0.02)
-        with stopper.held():
+        with stopper.defer_signals():
             pass
         assert stopper.requested
 
@@ -75,7 +75,7 @@ def test_what_is_put_off_is_raised_where_one_waits():
     with pytest.raises(Stopped) as caught, Stopper(60.0) as stopper:
         stopper.defer()
         send(signal.SIGUSR1)
-        with stopper.held():
+        with stopper.defer_signals():
             send(signal.SIGTERM)
             stopper.check()  # not where it is held
         done.append("put off")
@@ -96,7 +96,7 @@ def test_what_was_put_off_is_raised_when_the_training_begins():
     with pytest.raises(Stopped), Stopper(60.0) as stopper:
         stopper.defer()
         send(signal.SIGTERM)
-        stopper.is_patient = True
+        stopper.defers_first_signal = True
         stopper.resume()
 
 
@@ -114,14 +114,14 @@ def test_on_the_way_out_further_signals_change_nothing():
 def test_ctrl_c_is_put_off_as_well():
     done = []
     with pytest.raises(KeyboardInterrupt), Stopper(60.0) as stopper:
-        stopper.is_patient = True
-        with stopper.held():
+        stopper.defers_first_signal = True
+        with stopper.defer_signals():
             send(signal.SIGINT)
             done.append("held")
         done.append("never")
     assert done == ["held"]
     with pytest.raises(KeyboardInterrupt), Stopper(60.0) as stopper:
-        stopper.is_patient = True  # it asks nothing
+        stopper.defers_first_signal = True  # it asks nothing
         send(signal.SIGINT)
 
 

@@ -1,6 +1,6 @@
 """Snapshots in Caffe's own formats: weights (caffemodel) and solver history (solverstate).
 
-Caffe writes them in place and names them after its own count of updates, which stands still under
+Caffe writes them in place and names them after its own count of updates, which does not count under
 the manual update rule. Here they are written beside the target, given the number of completed
 iterations, and renamed, so that a snapshot with a name is a whole one.
 """
@@ -113,7 +113,7 @@ def restore(
     """Load weights and solver history, and move the data layers to where they were.
 
     Args:
-        half: Built, not trained yet.
+        nets: Built, not trained yet.
         iteration: Of the snapshot.
         test_batches: Test batches that were read before it.
         progress: Called after each batch that is skipped.
@@ -209,7 +209,7 @@ def find(run: RunDir, iteration: Optional[int] = None) -> tuple[int, list[PieceD
     names = os.listdir(run)
     have = {piece: set(piece.saved(names)) | recorded[piece] for piece in pieces}
     common = set.intersection(*have.values())
-    wanted = "that every half has" if iteration is None else f"of iteration {iteration}"
+    wanted = "that every piece has" if iteration is None else f"of iteration {iteration}"
     if iteration is None:
         iteration = max(common, default=None)
         ended = [i for i in set.union(*have.values()) if _is_end(i, recorded)]

@@ -102,14 +102,14 @@ class Checkpointer:
             partial(commit.mark_complete, self.dir, self.latest),
         )
 
-    def hurry(self) -> None:
+    def stop_retrying(self) -> None:
         """Disable disk retries: a piece that stops does not wait for space."""
         self._storage.timeout_s = self.quiet_storage.timeout_s = 0.0
 
     def _try_to_write(self, record: commit.Commit) -> None:
         nets, iteration = self.nets, record.iteration
         # Deferred for one attempt only: a signal may end the wait for a full disk.
-        with self.stopper.held():
+        with self.stopper.defer_signals():
             paths = caffe_files.save(nets, iteration)
             self.log.snapshot(*paths)
             extra = [

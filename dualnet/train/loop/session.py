@@ -208,7 +208,7 @@ class Session:
             )
         )  # fmt: skip
         if self.channel is not None and not self.is_stopped:
-            with self.stopper.held():
+            with self.stopper.defer_signals():
                 self.channel.checkpoint_passed(self.iteration)
 
     def _report(self, state: str) -> None:
@@ -224,8 +224,8 @@ class Session:
             Whether there is one of this very iteration.
         """
         self.is_stopped = True
-        self.checkpoints.hurry()
-        self.stopper.release()
+        self.checkpoints.stop_retrying()
+        self.stopper.cancel_deadline()
         is_whole = self._place is not None and not self.is_ahead
         if is_whole and self.checkpoints.latest != self.iteration:
             self.snapshot()

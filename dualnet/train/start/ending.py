@@ -61,14 +61,16 @@ def train_to_end(session: Session, loop: PieceLoop, progress: Progress) -> None:
         Stopped: A signal did; where checkpoints are made there may be one of this iteration now.
     """
     if progress is not None:
-        with session.stopper.held():
+        with session.stopper.defer_signals():
             progress(session)
     # Without checkpoints a half cannot go on, so there is nothing worth the time.
-    session.stopper.is_patient = _can_go_on(session.nets.resolved)
+    session.stopper.defers_first_signal = _can_go_on(session.nets.resolved)
     session.stopper.resume()
     try:
         loop.run()
-        session.stopper.is_patient = True  # with its end there is something to save in any case
+        session.stopper.defers_first_signal = (
+            True  # with its end there is something to save in any case
+        )
     except Stopped as error:
         if not _can_go_on(session.nets.resolved):
             raise

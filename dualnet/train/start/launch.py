@@ -95,7 +95,7 @@ def launch(
         start = partial(_start, arguments=arguments, lifeline=lifeline)
         try:
             # No signal comes between the start of a process and its place in the list.
-            hold = stopper.held if stopper is not None else nullcontext
+            hold = stopper.defer_signals if stopper is not None else nullcontext
             for name in names:
                 with hold():
                     processes[name] = start(run.piece(name))
@@ -159,7 +159,7 @@ def _stop(
         Stopped: In any case; its exit code is 0 if all can go on.
     """
     deadline = time.monotonic() + stopper.within_s + grace_s
-    stopper.release()
+    stopper.cancel_deadline()
     for process in processes.values():
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)

@@ -218,7 +218,7 @@ def _build(config: Config, resolved: Resolved, stopper: Stopper) -> Nets:
     Raises:
         OSError: The disk is full, or fails; Caffe tries whether it can write there.
     """
-    with stopper.held():
+    with stopper.defer_signals():
         if backend.provider == "bvlc":  # which ends the process over it
             probe = f"{resolved.solver.snapshot_prefix}.probe"
             os.close(os.open(probe, os.O_WRONLY | os.O_CREAT, 0o666))

@@ -195,7 +195,7 @@ def test_latest_snapshot_is_the_latest_that_both_halves_have(tmp_path):
 
 def test_halves_without_a_common_snapshot(tmp_path):
     touch(tmp_path, "net1_solver.prototxt", "net1_iter_5.caffemodel")
-    with pytest.raises(UsageError, match=r"that every half has.*net1: \[5\]; net2: none"):
+    with pytest.raises(UsageError, match=r"that every piece has.*net1: \[5\]; net2: none"):
         caffe_files.find(RunDir(str(tmp_path)))
 
 

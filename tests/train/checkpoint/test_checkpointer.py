@@ -79,7 +79,7 @@ def test_one_in_a_hurry_tries_once(checkpointer, monkeypatch):
 
     made = checkpointer(storage_timeout_s=1000.0)
     monkeypatch.setattr("dualnet.train.checkpoint.caffe_files.save", full)
-    made.hurry()
+    made.stop_retrying()
     with pytest.raises(StorageFailed, match="net1's checkpoint of iteration 2 in run: ENOSPC"):
         made.write(commit.Commit("net1", 2))
     assert tries == [2] and made.latest == -1 and checkpointer.reports == []

@@ -328,7 +328,7 @@ def test_stop_is_passed_on(halves, net2_code, expected):
     )
     halves(end.format(0), end.format(net2_code))
     with pytest.raises(Stopped) as caught, Stopper(LIMIT_S) as stopper:
-        stopper.is_patient = True
+        stopper.defers_first_signal = True
 
         def watch():
             if os.path.exists("net1.runs") and os.path.exists("net2.runs"):
