@@ -92,7 +92,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--every-cut", action="store_true", help="each cut in two")
     parser.add_argument("--staleness", type=int, default=1)
     parser.add_argument("--micro-batches", type=int, default=4)
-    parser.add_argument("--order", choices=("1f1b", "gpipe"), default="1f1b")
+    parser.add_argument("--micro-batch-order", choices=("1f1b", "gpipe"), default="1f1b")
     parser.add_argument("--iterations", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="of each piece")
@@ -136,7 +136,7 @@ def asked(options: argparse.Namespace, scratch: Path) -> Request:
         processors=max(1, cores // options.threads),
         staleness=options.staleness,
         micro_batches=options.micro_batches,
-        order=options.order,
+        micro_batch_order=options.micro_batch_order,
     )
 
 
@@ -174,7 +174,7 @@ def train(options: argparse.Namespace, case: Case, folder: Path) -> float:
         train_keys["staleness"] = options.staleness
     if case.schedule == "pipelined":
         train_keys["micro_batches"] = options.micro_batches
-        train_keys["micro_batch_order"] = options.order
+        train_keys["micro_batch_order"] = options.micro_batch_order
     settings = [f"train.{key}={value}" for key, value in train_keys.items()]
     settings.append(f"exchange.carrier={options.carrier}")
     settings += [f"net{place + 1}.threads={options.threads}" for place in range(case.pieces)]
@@ -216,7 +216,7 @@ def summary(options: argparse.Namespace, rounds: Sequence[dict[Case, dict]]) -> 
     return {
         "net": options.net, "batch": options.batch, "threads": options.threads,
         "iterations": options.iterations, "rounds": len(rounds), "staleness": options.staleness,
-        "micro_batches": options.micro_batches, "order": options.order,
+        "micro_batches": options.micro_batches, "micro_batch_order": options.micro_batch_order,
         "carrier": options.carrier, "target": options.target,
         "cores": len(os.sched_getaffinity(0)), "chains": rows,
     }  # fmt: skip
@@ -231,8 +231,8 @@ def table(record: dict) -> str:
         f"of {record['iterations']} iterations a chain, target {record['target']}, "
         f"carrier {record['carrier']}, "
         f"staleness {record['staleness']}, "
-        f"{record['micro_batches']} micro-batches in the order {record['order']}; load is the "
-        "machine's load average when a training began. Medians over the rounds; in brackets the "
+        f"{record['micro_batches']} micro-batches in the order {record['micro_batch_order']}; load is "
+        "the machine's load average when a training began. Medians over the rounds; in brackets the "
         "ratio of each round.",
         "",
         "| schedule | pieces | cut at | load | planned | measured | planned / measured |",

@@ -11,7 +11,7 @@ from dualnet import config
 from dualnet.cli.cores import pin
 from dualnet.cli.cut import RUNS_LAYERS, parse_shape, say_what_runs
 from dualnet.cli.terminal import say
-from dualnet.config.schema import CARRIERS
+from dualnet.config.schema import CARRIERS, ORDERS
 from dualnet.errors import UsageError
 from dualnet.strict_json import to_json
 
@@ -93,7 +93,7 @@ def add(commands: Any) -> None:
         help="of pipelined (default: 4, 3 or 2, as divides the batch)",
     )  # fmt: skip
     command.add_argument(
-        "--order", choices=("1f1b", "gpipe"), default="1f1b",
+        "--micro-batch-order", choices=ORDERS, default="1f1b",
         help="of the micro-batches: as few as possible under way, or all up and then all down "
         "(default: 1f1b)",
     )  # fmt: skip
@@ -170,7 +170,7 @@ def _plan(options: argparse.Namespace) -> None:
             schedule=options.schedule,
             staleness=options.staleness,
             micro_batches=options.micro_batches,
-            order=options.order,
+            micro_batch_order=options.micro_batch_order,
             limit_bytes=None if limit is None else int(limit * 2**30),
             repeats=options.repeats,
         ),
@@ -212,5 +212,5 @@ def _settings(found: CutPlan) -> str:
         keys["staleness"] = found.request.staleness
     else:
         keys["micro_batches"] = found.measured.micro_batches
-        keys["micro_batch_order"] = found.request.order
+        keys["micro_batch_order"] = found.request.micro_batch_order
     return "".join(f" --set train.{key}={value}" for key, value in keys.items())

@@ -57,7 +57,7 @@ class Request:
         schedule: Whose best chain is recommended, one of `SCHEDULES`.
         staleness: Of the overlapped schedule.
         micro_batches: Of the pipelined schedule; default 4, 3 or 2, as divides the batch.
-        order: Of the pipelined schedule, one of schedule_time.ORDERS.
+        micro_batch_order: Theirs, `1f1b` or `gpipe`.
         limit_bytes: Memory that a piece may need; None: any.
         repeats: Iterations to measure.
     """
@@ -78,7 +78,7 @@ class Request:
     schedule: str = "alternating"
     staleness: int = 1
     micro_batches: Optional[int] = None
-    order: str = "1f1b"
+    micro_batch_order: str = "1f1b"
     limit_bytes: Optional[int] = None
     repeats: int = 7
 
@@ -119,7 +119,9 @@ class Measured:
                 self.costs, lambda count: overlapped(count, request.staleness, passes), *machine
             ),
             "pipelined": Setting(
-                self.part_costs, lambda count: pipelined(count, parts, request.order), *machine
+                self.part_costs,
+                lambda count: pipelined(count, parts, request.micro_batch_order),
+                *machine,
             ),
         }
 

@@ -45,7 +45,7 @@ def to_record(plan: CutPlan) -> dict[str, Any]:
             name: {
                 "staleness": request.staleness if name == "overlapped" else 0,
                 "micro_batches": plan.measured.micro_batches if name == "pipelined" else 1,
-                "order": request.order if name == "pipelined" else None,
+                "micro_batch_order": request.micro_batch_order if name == "pipelined" else None,
                 "at": _at(choice.chain),
                 "dual": [cut.dual for cut in choice.chain.cuts] if choice.chain else None,
                 **(_outcome(choice.chain.outcomes[name]) if choice.chain else {}),

@@ -30,12 +30,9 @@ from heapq import heappop, heappush
 from typing import NamedTuple, Optional
 
 __all__ = [
-    "ORDERS", "PROMPT", "Action", "Iteration", "LinkTime", "MessageTime", "PieceTime", "Polling",
+    "PROMPT", "Action", "Iteration", "LinkTime", "MessageTime", "PieceTime", "Polling",
     "Schedule", "Span", "actions", "alternating", "overlapped", "pipelined", "play", "simulate",
 ]  # fmt: skip
-
-#: Orders of a pipelined batch's parts.
-ORDERS = ("1f1b", "gpipe")
 
 #: ("up", batch), ("down", batch) or ("update", iteration), all counted from 0.
 Action = tuple[str, int]
@@ -161,7 +158,7 @@ def overlapped(pieces: int, staleness: int = 1, parts: int = 1) -> Schedule:
 
 
 def pipelined(pieces: int, micro_batches: int, order: str = "1f1b") -> Schedule:
-    """A batch in parts, and one update after all of them; `order` is one of `ORDERS`."""
+    """A batch in parts, and one update after all of them; `order` is `1f1b` or `gpipe`."""
     most = micro_batches - 1
     aheads = tuple(
         min(above if order == "1f1b" else most, most) for above in range(pieces - 1, 0, -1)
