@@ -229,11 +229,10 @@ def table(record: dict) -> str:
         "",
         f"{record['threads']} thread a piece on {record['cores']} cores, {record['rounds']} rounds "
         f"of {record['iterations']} iterations a chain, target {record['target']}, "
-        f"carrier {record['carrier']}, "
-        f"staleness {record['staleness']}, "
-        f"{record['micro_batches']} micro-batches in the order {record['micro_batch_order']}; load is "
-        "the machine's load average when a training began. Medians over the rounds; in brackets the "
-        "ratio of each round.",
+        f"carrier {record['carrier']}, staleness {record['staleness']}, "
+        f"{record['micro_batches']} micro-batches in the order {record['micro_batch_order']}; "
+        "load is the machine's load average when a training began. Medians over the rounds; in "
+        "brackets the ratio of each round.",
         "",
         "| schedule | pieces | cut at | load | planned | measured | planned / measured |",
         "|---|---:|---|---:|---:|---:|---|",
