@@ -14,11 +14,12 @@ most, for each value v, with m the largest absolute value of the array (`int8`: 
     int8       m / 254 (half a step)
 
 The power of two keeps `float16` from overflowing at 65504 and from losing what is below 2^-24, both
-of which a target y - gamma g of a large gamma would meet; it costs no accuracy. A NaN stays NaN and
-an infinity infinite, but in an `int8` channel one value that is not finite makes all of them NaN:
-no scale could tell them, and the loss of the other half has to show that something is wrong.
+of which a target y - gamma g of a large gamma would reach; it costs no accuracy. A NaN stays NaN
+and an infinity infinite, but in an `int8` channel one value that is not finite makes all of them
+NaN: no scale could represent them, and the loss of the next piece has to show that something is
+wrong.
 
-What travels says what it is: an array `pool2` becomes `pool2~float16` and `pool2~scale`, so that
+What is sent names its encoding: an array `pool2` becomes `pool2~float16` and `pool2~scale`, so that
 the reader needs no settings.
 """
 
@@ -30,14 +31,14 @@ import numpy as np
 
 __all__ = ["DTYPES", "decode", "encode", "is_encoded"]
 
-#: What `exchange.dtype` may say.
+#: Values of `exchange.dtype`.
 DTYPES = ("float32", "float16", "bfloat16", "int8")
 
 _MARK = "~"
 _SCALE = "~scale"
 
 # So many values are worked on at a time: the intermediate results stay in the processor's cache.
-_PIECE = 1 << 15
+_BLOCK = 1 << 15
 
 # float16 values go up to 2^16; the largest of an array is put just below 2^15.
 _TOP_EXPONENT = 15
@@ -92,9 +93,9 @@ def _encode_float16(name: str, scale_name: str, values: np.ndarray) -> Encoded:
     factor = np.float32(2.0**exponent)
     source, target = values.reshape(-1), halves.reshape(-1)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        for start in range(0, source.size, _PIECE):
-            piece = slice(start, start + _PIECE)
-            target[piece] = source[piece] * factor
+        for start in range(0, source.size, _BLOCK):
+            block = slice(start, start + _BLOCK)
+            target[block] = source[block] * factor
     return {name: halves, scale_name: np.array([2.0**-exponent], np.float32)}
 
 
@@ -124,8 +125,8 @@ def _decode_float16(halves: np.ndarray, scale: np.ndarray | None) -> np.ndarray:
 def _encode_bfloat16(name: str, scale_name: str, values: np.ndarray) -> Encoded:
     upper = np.empty(values.shape, np.uint16)
     source, target = values.reshape(-1).view(np.uint32), upper.reshape(-1)
-    for start in range(0, source.size, _PIECE):
-        bits = source[start : start + _PIECE]
+    for start in range(0, source.size, _BLOCK):
+        bits = source[start : start + _BLOCK]
         # To nearest, ties to even: a half less one, and one more if what stays is odd. A carry into
         # the exponent is right, up to infinity.
         rounded = (bits >> 16) & 1
@@ -136,7 +137,7 @@ def _encode_bfloat16(name: str, scale_name: str, values: np.ndarray) -> Encoded:
         is_nan = (bits & 0x7FFFFFFF) > 0x7F800000
         if is_nan.any():
             rounded[is_nan] = (bits[is_nan] >> 16) | 0x40
-        target[start : start + _PIECE] = rounded
+        target[start : start + _BLOCK] = rounded
     return {name: upper}
 
 
@@ -161,11 +162,11 @@ def _encode_int8(name: str, scale_name: str, values: np.ndarray) -> Encoded:
         inverse = np.where(scale >= np.finfo(np.float32).tiny, 1 / scale, 0).astype(np.float32)
         inverse = inverse[None, :, None]
         for sample in range(0, len(source), _samples(source)):
-            piece = source[sample : sample + _samples(source)] * inverse
-            np.rint(piece, out=piece)
+            block = source[sample : sample + _samples(source)] * inverse
+            np.rint(block, out=block)
             # 1 / scale is rounded, and so may lead beyond; NaN is whatever it becomes, times NaN.
-            np.clip(piece, -127, 127, out=piece)
-            target[sample : sample + _samples(source)] = np.nan_to_num(piece, copy=False)
+            np.clip(block, -127, 127, out=block)
+            target[sample : sample + _samples(source)] = np.nan_to_num(block, copy=False)
     return {name: steps, scale_name: scale.astype(np.float32)}
 
 
@@ -194,8 +195,8 @@ def _largest(source: np.ndarray) -> np.ndarray:
 
 
 def _samples(source: np.ndarray) -> int:
-    """How many samples make a piece."""
-    return max(1, _PIECE // max(1, source.shape[1] * source.shape[2]))
+    """How many samples make a block."""
+    return max(1, _BLOCK // max(1, source.shape[1] * source.shape[2]))
 
 
 _ENCODERS: dict[str, Callable[[str, str, np.ndarray], Encoded]] = {

@@ -1,9 +1,9 @@
 """Digests of arrays, computed while their bytes are written or read.
 
 The digest of a stream is SHA-256 over the 128 header bytes followed by the digest of each 256 KiB
-piece of data: pieces can be hashed by several threads while the next one is on its way, and little
-is left to do when the last one has come. A piece's digest is SHA-256, or BLAKE3, which takes about
-a quarter of the time and needs the package of that name on both nodes.
+chunk of data: chunks can be hashed by several threads while the next one is on its way, and little
+is left to do when the last one has come. A chunk's digest is SHA-256, or BLAKE3, which takes about
+a quarter of the time and needs the package of that name on all nodes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dualnet.errors import ConfigError
 
 __all__ = ["DIGESTS", "DIGEST_BYTES", "LEAF_BYTES", "Hasher", "StreamDigest", "check_digest"]
 
-#: What a piece's digest may be; both have 32 bytes.
+#: Digest algorithms of a part; both have 32 bytes.
 DIGESTS = ("sha256", "blake3")
 
 LEAF_BYTES = 1 << 18
@@ -40,7 +40,7 @@ def check_digest(name: str) -> None:
 
 def _leaf_of(name: str) -> Leaf:
     if name == "sha256":
-        return lambda piece: hashlib.sha256(piece).digest()
+        return lambda chunk: hashlib.sha256(chunk).digest()
     if name != "blake3":
         raise ConfigError(f"exchange.digest: expected one of {', '.join(DIGESTS)}, got {name!r}")
     try:
@@ -48,9 +48,9 @@ def _leaf_of(name: str) -> Leaf:
     except ImportError as error:
         raise ConfigError(
             f"exchange.digest: blake3: cannot be imported here ({error}); pip install blake3 on "
-            f"both nodes, or set sha256"
+            f"all nodes, or set sha256"
         ) from error
-    return lambda piece: blake3(piece).digest()
+    return lambda chunk: blake3(chunk).digest()
 
 
 class Hasher:
@@ -58,7 +58,7 @@ class Hasher:
 
     Args:
         threads: how many; 0 computes in the caller's thread.
-        digest: one of `DIGESTS`, for the pieces.
+        digest: one of `DIGESTS`, for the chunks.
 
     Raises:
         ConfigError: it cannot be computed here.
@@ -89,12 +89,12 @@ class StreamDigest:
         self._pool = pool
         self._leaves: list[bytes | Future] = []
 
-    def add(self, piece: memoryview) -> None:
-        """Take the next piece: LEAF_BYTES long, except the last. It must not change any more."""
-        if self._pool is None or len(piece) < _INLINE_BYTES:
-            self._leaves.append(self._leaf(piece))
+    def add(self, chunk: memoryview) -> None:
+        """Take the next chunk: LEAF_BYTES long, except the last. It must not change any more."""
+        if self._pool is None or len(chunk) < _INLINE_BYTES:
+            self._leaves.append(self._leaf(chunk))
         else:
-            self._leaves.append(self._pool.submit(self._leaf, piece))
+            self._leaves.append(self._pool.submit(self._leaf, chunk))
 
     def digest(self) -> bytes:
         """Wait for the threads and return the digest of everything taken."""

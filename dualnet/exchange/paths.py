@@ -8,7 +8,7 @@ exchange/
   net1.e000001.heartbeat            net1 is alive, what it does, and whom it waits for
   net1-net2/                        all that these two exchange
     net1.e000001.status             net1's status record: the commit record of its messages
-    net1.e000001.hello              what net1 said in the handshake
+    net1.e000001.hello              net1's part of the handshake
     net1.e000001.address            where net1 listens (carriers tcp and torch)
     net1.e000001.layout.000001      dtypes and shapes of the messages of one kind
     net1.i000000000042.up.pool2.s000000000043.e000001.npy
@@ -58,7 +58,7 @@ def check_kind(kind: str) -> str:
 
 @dataclass(frozen=True)
 class DataName:
-    """What the name of a data file says.
+    """The parts of a data file's name.
 
     Attributes:
         piece: who wrote it.
@@ -183,7 +183,7 @@ class LinkPaths(Folder):
         return self._of(piece, epoch, "address")
 
     def hello(self, piece: str, epoch: int) -> str:
-        """What the piece said in the handshake."""
+        """The piece's part of the handshake."""
         return self._of(piece, epoch, "hello")
 
     def layout(self, piece: str, epoch: int, number: int) -> str:

@@ -1,4 +1,4 @@
-"""The knobs of the exchange, with their defaults."""
+"""The settings of the exchange, with their defaults."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ FILESYSTEMS = ("auto", "local", "nfs")
 
 @dataclass(frozen=True)
 class ExchangeSettings:
-    """How long to wait, how much to keep and how careful to be. Times are seconds.
+    """Timeouts in seconds, limits in bytes, and how messages are checked, kept and encoded.
 
     Raises:
         ConfigError: a value has the wrong type or is out of range.
     """
 
-    #: How long a half waits for its neighbour to start.
+    #: How long a piece waits for its neighbour to start.
     partner_timeout_s: float = 600.0
-    #: A heartbeat that stands still this long means that the neighbour is dead.
+    #: A heartbeat that is unchanged for so long means that the neighbour is dead.
     dead_after_s: float = 60.0
     #: A live neighbour that makes no progress this long, while we wait for it, is hung.
     hang_timeout_s: float = 1800.0
@@ -34,9 +34,9 @@ class ExchangeSettings:
     heartbeat_s: float = 5.0
     #: How long a failing disk (full, read-only, I/O error) is retried.
     storage_timeout_s: float = 300.0
-    #: How long a message that is announced but damaged is read again before it is asked for anew.
+    #: How long a message that is announced but damaged is read again before a resend is requested.
     damage_retry_s: float = 5.0
-    #: How long to wait for the message that was asked for anew; the neighbour may be computing.
+    #: How long to wait for a resend; the neighbour may be computing.
     resend_timeout_s: float = 300.0
     #: Longest sleep between two polls; 0 means 0.02 on a local disk and 0.05 on a network one.
     poll_cap_s: float = 0.0
@@ -46,28 +46,30 @@ class ExchangeSettings:
     filesystem: str = "auto"
     #: Check the digest of every array read. Size, shape, origin and order are checked in any case.
     verify: bool = True
-    #: How: "sha256", or "blake3", which is faster and needs the package of that name on both nodes.
+    #: Digest algorithm of array data: "sha256", or "blake3", which is faster and needs the package
+    #: of that name on all nodes.
     digest: str = "sha256"
-    #: Delete a message when this many durable checkpoints of both halves have passed it; 0 deletes
+    #: Delete a message when this many durable checkpoints of both ends have passed it; 0 deletes
     #: it as soon as the neighbour has it, which makes a restart from a checkpoint impossible.
     retain: int = 2
-    #: The most that the messages kept by one half may take on disk.
+    #: The most that the messages kept by one end of a link may take on disk.
     disk_budget_bytes: int = 16 << 30
-    #: The largest message that a half accepts; nothing larger is ever allocated.
+    #: The largest message that a piece accepts; nothing larger is ever allocated.
     max_message_bytes: int = 1 << 30
     #: Threads that compute digests while the data is written or read; 0 computes them inline.
     hash_threads: int = 2
-    #: In what the blobs of each iteration travel: float32, float16, bfloat16 or int8
-    #: (dualnet/exchange/compress.py); those that go up and down, where they differ ("": as dtype).
+    #: dtype in which cut blobs (up) and targets (down) are sent: float32, float16, bfloat16 or int8
+    #: (dualnet/exchange/compress.py); dtype_up and dtype_down where they differ ("": as dtype).
     dtype: str = "float32"
     dtype_up: str = ""
     dtype_down: str = ""
     #: Add the rounding error of a message to the next one.
     error_feedback: bool = False
-    #: Names of arrays that travel as they are, whatever dtype says.
+    #: Names of arrays that are sent unencoded, whatever the dtype.
     exact: tuple[str, ...] = ()
-    #: Carrier tcp: where net1 listens, as "host:port"; "" is any free port, which net2 finds in the
-    #: exchange directory.
+    #: Carriers tcp and torch: where the lower piece of each link listens, as "host:port" for each
+    #: link, separated by commas; "" is any free port, which the upper piece finds in the link's
+    #: folder.
     address: str = ""
     #: Folder on the node's own disk for the lock against a second copy; "" means
     #: /tmp/dualnet-<uid>, or -2 to -9 behind it if that is another user's.
@@ -102,7 +104,7 @@ class ExchangeSettings:
 
     @property
     def dtypes(self) -> dict[str, str]:
-        """Stage to dtype, for the two messages of each iteration."""
+        """Kind to dtype, for the two messages of each iteration."""
         return {"up": self.dtype_up or self.dtype, "down": self.dtype_down or self.dtype}
 
     @property

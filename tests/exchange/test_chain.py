@@ -275,6 +275,10 @@ def test_a_link_is_opened_once_by_those_at_its_ends(tmp_path: Path) -> None:
         settings = ExchangeSettings()
         with pytest.raises(UsageError, match="net1-net2: net1 has opened it already"):
             open_link("files", net1, LOWER, settings)
+        # The end that there is goes on.
+        chain.start("net2")
+        chain.ends["net1", LOWER].send(up(0))
+        assert chain.ends["net2", LOWER].receive("up", 0).iteration == 0
         with pytest.raises(UsageError, match="net2-net3: net1 is at neither end"):
             open_link("files", net1, UPPER, settings)
     finally:

@@ -1,4 +1,4 @@
-"""What kind of file system holds the exchange directory, and how careful that makes us.
+"""What kind of file system holds the exchange directory, and how it has to be treated.
 
 A network file system caches attributes and directory entries on each client (nfs(5)), which is why
 there the directory is reopened before each poll and messages are brought to stable storage.
@@ -54,12 +54,12 @@ class Mount:
 
 @dataclass(frozen=True)
 class FileSystemPolicy:
-    """How to treat a file system.
+    """File-system policy.
 
     Attributes:
-        network: whether another machine's writes are seen through a cache.
+        network: other machines' writes become visible only after the client's cache is refreshed.
         poll_cap_s: longest sleep between two polls.
-        probe_s: time between two looks for a new generation of the neighbour.
+        probe_s: time between two checks for a new generation of the neighbour.
     """
 
     network: bool

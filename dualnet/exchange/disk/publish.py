@@ -126,7 +126,7 @@ class Publisher:
             if sync:
                 self._fs.fsync(fd)
             size = self._fs.fstat(fd).st_size
-            # Whatever close() says, the descriptor is gone: never close it again.
+            # Whatever close() reports, the descriptor is gone: never close it again.
             is_open = False
             self._fs.close(fd)
         except BaseException:
@@ -134,7 +134,7 @@ class Publisher:
                 try:
                     self._fs.close(fd)
                 except OSError:
-                    pass  # the first error is the one to tell
+                    pass  # the first error is the one that is raised
             self._discard(path)
             raise
         return path, ending, size
@@ -151,10 +151,10 @@ class Publisher:
         try:
             self._fs.unlink(path)
         except OSError:
-            pass  # gone already, or left for the next start to clean
+            pass  # deleted already, or left for the next start to delete
 
     def _is_there(self, path: str, ending: bytes, size: int) -> bool:
-        """Whether `path` is the file just written, told by its size and its unique last bytes."""
+        """Whether `path` is the file just written, by its size and its unique last bytes."""
         try:
             fd = open_regular(self._fs, path, size, exact=True)
             try:
@@ -206,4 +206,4 @@ def remove_temporaries(fs: Fs, folder: Folder, piece: str, epoch: int) -> None:
             try:
                 fs.unlink(os.path.join(folder.root, name))
             except OSError:
-                continue  # gone already, or the next start removes it
+                continue  # deleted already, or the next start deletes it

@@ -18,7 +18,7 @@ _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class Damaged(Exception):
-    """The file is not (yet) what was announced; says in what respect."""
+    """The file is not (yet) what was announced; the message has the difference."""
 
 
 def open_regular(fs: Fs, path: str, size: int, exact: bool) -> int:

@@ -1,7 +1,7 @@
 """What to do when the shared directory fails: wait, try again, and give up in the end.
 
 A disk that is full, read-only or slow is usually repaired by somebody; hours of training should not
-be lost meanwhile. The heartbeat tells the neighbour why nothing moves.
+be lost meanwhile. The heartbeat shows the neighbours why this piece is blocked.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _REMEDIES = {
     errno.ENOTDIR: "the directory was replaced; restore it and start again",
 }
 
-#: What a start waits for.
+#: Errors that a start waits for.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -74,8 +74,9 @@ class Storage:
     def attempt(self, what: str, path: str, operation: Callable[[], T]) -> T:
         """Run `operation` until it raises no OSError.
 
-        `operation` must leave nothing behind when it fails. FileNotFoundError of a file that is not
-        there yet must not leave it: here it means that the directory is gone.
+        `operation` must leave nothing behind when it fails, and must handle files that do not exist
+        yet itself. FileNotFoundError is retried like other errors; if the directory itself is gone,
+        StorageFailed is raised at once.
 
         Args:
             what: what it does, for the message ("write", "read").
@@ -130,7 +131,7 @@ class Storage:
 
 def remedy(error: OSError) -> str:
     """What to do about an error of the disk."""
-    return _REMEDIES.get(error.errno or 0, "check the disk, then start this half again")
+    return _REMEDIES.get(error.errno or 0, "check the disk, then start this piece again")
 
 
 def wait_for_room(
@@ -139,9 +140,9 @@ def wait_for_room(
     fs: Fs = SYSTEM,
     on_blocked: Callable[[str], None] = lambda state: None,
 ) -> T:
-    """Do what a start does on the disk; if that is full, wait for room as a running half would.
+    """Run a start-up operation and retry it while the disk or quota is full.
 
-    All other faults end a start at once: a path that is wrong or not ours does not mend itself.
+    Other errors are raised at once, because waiting does not fix them: a path that is wrong, say.
 
     Args:
         operation: raises OSError, or StorageFailed from one, and leaves nothing half-written then.

@@ -27,7 +27,7 @@ __all__ = ["GlooConnection"]
 # The first tensor of each object: its length, and its beginning.
 _FIRST_BYTES = 1024
 _LENGTH_BYTES = 8
-# A half that leaves waits so long for its last words to be taken.
+# Seconds allowed for delivering the last object on close.
 _LEAVE_S = 3.0
 
 
@@ -158,7 +158,7 @@ class GlooConnection:
             self.write_control({"type": "bye"})
             self._await_sent(timedelta(seconds=_LEAVE_S))
         except (ConnectionLost, RuntimeError):
-            pass  # the other side has gone before
+            pass  # the other side has closed already
         return True
 
     def close(self) -> None:

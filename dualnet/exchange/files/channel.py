@@ -210,7 +210,7 @@ class FileChannel(End):
             self._retained.check_room(nbytes)
 
     def _neighbour_has(self) -> int:
-        """How many of our messages the neighbour says that it has read."""
+        """How many of our messages the neighbour has read, as far as its files show."""
         record, pulse = self._neighbour.latest, self._neighbour.pulse()
         recorded = record.received if record is not None else 0
         return max(recorded, pulse.counts(self.link.name)[1] if pulse is not None else 0)

@@ -28,7 +28,7 @@ class Delivery:
     Args:
         root: the link's folder, for messages.
         inbox, neighbour, storage, waiting, counters, settings: see their classes.
-        watch: makes the failure detector of one wait, told what is waited for.
+        watch: makes the failure detector of one wait, given what is waited for.
         request: asks the neighbour to resend a message.
     """
 
@@ -106,7 +106,7 @@ class Delivery:
             self._storage.attempt("read", self._root, self._neighbour.poll)
 
     def _request_resend(self, seq: int, what: str) -> None:
-        """Ask the neighbour to resend a message, and wait until its record says that it did."""
+        """Ask the neighbour to resend a message, and wait until its record shows that it did."""
         epoch = self._neighbour.epoch
         limit_s = self._settings.resend_timeout_s
         self._request(seq)

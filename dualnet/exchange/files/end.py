@@ -44,12 +44,12 @@ class End(Channel):
         settings: timeouts, retention, digest and dtypes.
 
     Raises:
-        UsageError: this piece is at neither end.
+        UsageError: this piece is at neither end, or has opened the link already.
         StorageFailed: the link's folder cannot be used.
     """
 
     def __init__(self, membership: Membership, link: Link, settings: ExchangeSettings) -> None:
-        membership.check_open()
+        membership.check_new(link)
         self.link, self.piece = link, membership.piece
         self.neighbour = link.other(membership.piece)
         self.counters = Counters()

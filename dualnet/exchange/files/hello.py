@@ -1,4 +1,4 @@
-"""What the ends of a link tell each other once, in the handshake: a sealed record per epoch."""
+"""The handshake of a link: one sealed record for each end and epoch."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def seal_hello(
     try:
         return seal(manifest.key, link.kind("hello"), fields, HELLO_LIMIT)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"handshake: {error}; say less, in plain JSON") from error
+        raise UsageError(f"handshake: {error}; send less, in plain JSON") from error
 
 
 def read_hello(
     fs: Fs, paths: LinkPaths, manifest: Manifest, piece: str, epoch: int
 ) -> dict[str, Any] | None:
-    """What a piece said in the handshake, or None if it cannot be read yet.
+    """The hello of a piece, or None if it cannot be read yet.
 
     Raises:
         OSError: from the file system.

@@ -1,9 +1,9 @@
-"""Dtypes and shapes of messages, told before the first message that has them.
+"""Dtypes and shapes of messages, announced before the first message that has them.
 
 The reader takes memory only for what a layout states. A layout is a sealed record in a file of its
-own, written once per kind, and again when the shapes of that kind change; the status record says
-how many there are. Where batches or images change their size that is one for nearly every message;
-they go with the messages.
+own, written once per kind, and again when the shapes of that kind change; the status record counts
+them. Where batches or images change their size that is one for nearly every message; they are
+deleted with the messages.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ MOST_ARRAYS = 255
 
 @dataclass(frozen=True)
 class MessageLayout:
-    """The arrays of a kind's messages, in order.
+    """The arrays of the messages of a kind, in order.
 
     Args:
-        kind: the kind.
+        kind: of the messages.
         arrays: one layout per array.
     """
 

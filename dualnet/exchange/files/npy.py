@@ -1,7 +1,7 @@
 """One array in one file: a 128-byte .npy header, the data, a 128-byte trailer.
 
-`numpy.load` opens such a file: it reads the header and as much data as the header states, and does
-not look at what follows. We do not trust the header: shape and dtype are known beforehand from the
+`numpy.load` opens such a file: it reads the header and as much data as the header states, and
+ignores what follows. We do not trust the header: shape and dtype are known beforehand from the
 authenticated layout (`dualnet.exchange.files.layout`), so the reader compares 128 bytes with the
 128 bytes that it expects and never parses any.
 
@@ -195,9 +195,9 @@ def write_array(
     write_all(fs, fd, memoryview(header))
     data = _bytes_of(array)
     for start in range(0, len(data), LEAF_BYTES):
-        piece = data[start : start + LEAF_BYTES]
-        stream.add(piece)
-        write_all(fs, fd, piece)
+        chunk = data[start : start + LEAF_BYTES]
+        stream.add(chunk)
+        write_all(fs, fd, chunk)
     return stream
 
 
@@ -234,10 +234,10 @@ def read_array(
     stream = hasher.stream(bytes(header))
     data = _bytes_of(array)
     for start in range(0, len(data), LEAF_BYTES):
-        piece = data[start : start + LEAF_BYTES]
-        read_exactly(fs, fd, piece)
+        chunk = data[start : start + LEAF_BYTES]
+        read_exactly(fs, fd, chunk)
         if verify:
-            stream.add(piece)
+            stream.add(chunk)
     trailer = bytearray(TRAILER_BYTES)
     read_exactly(fs, fd, memoryview(trailer))
     digest = check_trailer(bytes(trailer), expected, key)

@@ -152,7 +152,7 @@ class Outbox:
         """Publish the next message: layout if new, then the data, then the record.
 
         Args:
-            received: what the record shall say about messages received.
+            received: messages received, for the record.
 
         Raises:
             DeterminismViolated: it differs from what an earlier epoch sent.

@@ -1,6 +1,6 @@
 """Which messages may be deleted, and how much room those that may not take.
 
-A message is needed again when either half restarts from a checkpoint that lies before it: the
+A message is needed again when either end restarts from a checkpoint that lies before it: the
 sender proves by it that its replay is right, the receiver reads it. It is deleted once it is older
 than the oldest checkpoint that each end of the link retains.
 
@@ -73,7 +73,7 @@ class RetainedMessages:
         try:
             self._fs.unlink(path)
         except FileNotFoundError:
-            pass  # gone already
+            pass  # deleted already
         except OSError:
             return
         files, size = self._entries.get(seq, ([], 0))

@@ -40,7 +40,7 @@ class Pulse:
         state: "starting", "running", "blocked:<errno>", "done", "stopped" or "failed: <why>".
         waits_for: the piece whose message this one waits for; "" while it works.
         links: link name to messages sent and received. That a link is named here announces its
-            status record: nobody looks for that file before.
+            status record.
     """
 
     run: str
@@ -193,7 +193,7 @@ class Heartbeat:
             try:
                 return pulse.seal(self._key)
             except ValueError:
-                # Characters beyond ASCII take six bytes each; say less.
+                # Characters beyond ASCII take six bytes each: shorten the state.
                 pulse = replace(pulse, state=pulse.state[: len(pulse.state) // 2])
 
     def _write(self, data: bytes) -> None:

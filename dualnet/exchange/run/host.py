@@ -27,7 +27,7 @@ def _process_start(pid: int) -> str | None:
         return ""
     # The command name, in parentheses, may hold anything; the fields after it are fixed.
     state_and_rest = stat.rpartition(")")[2].split()
-    # A zombie has ended; its parent merely has not looked yet.
+    # A zombie has ended; its parent merely has not waited for it yet.
     return "" if state_and_rest[0] in ("Z", "X", "x") else state_and_rest[19]
 
 

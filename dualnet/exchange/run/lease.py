@@ -137,7 +137,7 @@ class NodeLock:
 def read_generation(
     fs: Fs, paths: RunPaths, manifest: Manifest, piece: str, epoch: int
 ) -> ProcessId | None:
-    """The process behind a generation file; None if the file does not say it credibly.
+    """The process behind a generation file; None if the file is damaged or of another run.
 
     Raises:
         OSError: from the file system; FileNotFoundError if there is no such generation.
@@ -197,7 +197,7 @@ class Lease:
         its heartbeat is unchanged for `dead_after_s` on our clock.
 
         Args:
-            on_wait: told what is waited for.
+            on_wait: called with what is waited for.
 
         Raises:
             Superseded: the piece is taken.
@@ -248,7 +248,7 @@ class Lease:
                 f"it and start again"
             ) from error
         except OSError:
-            pass  # a read or write that matters will say so
+            pass  # a read or write that matters will raise it
 
 
 def _refresh(fs: Fs, root: str) -> None:
@@ -353,7 +353,7 @@ def _create(
         except (OSError, Damaged):
             ours = False
         if ours:
-            # We hold the lease but cannot continue: say so, or the next start would wait for us.
+            # We hold the lease but cannot continue: write so, or the next start would wait for us.
             path = paths.heartbeat(piece, epoch)
             pulse = Pulse(run, piece, epoch)
             Heartbeat(fs, path, manifest.key, pulse, 1.0, sync=False).close(f"failed: {error}")

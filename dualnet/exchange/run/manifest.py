@@ -33,7 +33,7 @@ MANIFEST_LIMIT = 1 << 20
 _SECRET_BYTES = 32
 # The secret, 64 hexadecimal digits and a newline.
 _SECRET_LIMIT = 2 * _SECRET_BYTES + 1
-# What link() says where a file system has none.
+# What link() raises where a file system has no hard links.
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 
 

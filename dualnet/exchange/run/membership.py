@@ -142,6 +142,16 @@ class Membership(Presence):
         if self._closed:
             raise UsageError(f"membership of {self.piece}: closed already")
 
+    def check_new(self, link: Link) -> None:
+        """Refuse a second end of a link, before it writes over the first one's record.
+
+        Raises:
+            UsageError: the link is open, or the membership is closed.
+        """
+        self.check_open()
+        if any(link == end.link for end in self._ends):
+            raise UsageError(f"link {link.name}: {self.piece} has opened it already")
+
     def check_lease(self, now: bool = False) -> None:
         """Check, at most once a second, that no other process has taken over this piece.
 
@@ -154,13 +164,8 @@ class Membership(Presence):
     def add(self, end: LinkEnd) -> None:
         """Take the end of a link: it is attended to in each wait, and closed with the membership.
 
-        Its status record must have been written: from the next heartbeat on, neighbours read it.
-
-        Raises:
-            UsageError: there is an end of this link already.
+        Its status record must have been written: from this heartbeat on, neighbours read it.
         """
-        if any(end.link == other.link for other in self._ends):
-            raise UsageError(f"link {end.link.name}: {self.piece} has opened it already")
         self._ends.append(end)
         self.heartbeat.count(end.link.name, 0, 0)
         self.heartbeat.beat()

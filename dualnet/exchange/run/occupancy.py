@@ -65,7 +65,7 @@ def check_vacant(
 ) -> None:
     """Check whether any of the pieces is taken; nothing is written.
 
-    What this machine can tell, it tells at once; for a process elsewhere it watches the heartbeat.
+    A process of this machine is checked at once; of one elsewhere the heartbeat is watched.
     One that is unchanged for three beats may be dead: whoever takes its place finds that out.
 
     Args:

@@ -14,7 +14,7 @@ __all__ = ["FailureDetector", "Watched"]
 
 # Time between two checks of the neighbour's heartbeat and process.
 _POLL_S = 0.5
-# A neighbour that says that it waits for another piece is believed so many heartbeats long.
+# Heartbeats that a neighbour may miss before its `waits_for` no longer counts.
 _BELIEVED_BEATS = 3
 # What the state of a piece that ended in an error begins with.
 _FAILED = "failed: "

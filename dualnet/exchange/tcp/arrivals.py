@@ -68,6 +68,6 @@ class Arrivals:
 
     def forget(self, through: int) -> None:
         """Forget digests that the neighbour will not have to prove any more."""
-        # In order of their numbers, so the old ones come first.
+        # They are in order of their numbers.
         while self._digests and next(iter(self._digests)) <= through:
             del self._digests[next(iter(self._digests))]

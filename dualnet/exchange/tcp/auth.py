@@ -55,16 +55,16 @@ class ServerProof:
     def __init__(self, secret: bytes, link: Link, end: str) -> None:
         self.keys: Keys | None = None
         self._secret, self._link, self._end = secret, link, end
-        self._transcript = self._heard = b""
+        self._transcript = self._received = b""
 
     @property
     def wanted(self) -> int:
         """The most bytes to read next; what comes after the proof is not ours."""
         size = MAC_BYTES if self._transcript else _GREETING.size
-        return size - len(self._heard)
+        return size - len(self._received)
 
     def take(self, data: bytes) -> bytes:
-        """Take what the caller says, at most `wanted` bytes.
+        """Take bytes from the caller, at most `wanted`.
 
         Returns:
             What to answer, maybe nothing.
@@ -72,19 +72,19 @@ class ServerProof:
         Raises:
             ConnectionLost: it is no piece of this run.
         """
-        self._heard += data
-        if not self._transcript and not _MAGIC.startswith(self._heard[: len(_MAGIC)]):
+        self._received += data
+        if not self._transcript and not _MAGIC.startswith(self._received[: len(_MAGIC)]):
             raise ConnectionLost("no piece of a run")
         if self.wanted:
             return b""
-        heard, self._heard = self._heard, b""
+        received, self._received = self._received, b""
         if not self._transcript:
-            _check_greeting(heard, self._link, _OTHER[self._end])
+            _check_greeting(received, self._link, _OTHER[self._end])
             ours = _greeting(self._link, self._end)
-            self._transcript = heard + ours
+            self._transcript = received + ours
             return ours + mac(self._secret, f"tcp {self._end}", self._transcript)
         if not hmac.compare_digest(
-            heard, mac(self._secret, f"tcp {_OTHER[self._end]}", self._transcript)
+            received, mac(self._secret, f"tcp {_OTHER[self._end]}", self._transcript)
         ):
             raise WrongSecret("a caller does not know this run's secret")
         self.keys = _keys(self._secret, self._end, self._transcript)

@@ -111,7 +111,7 @@ class Listener(Connector):
         sock: listens.
 
     Raises:
-        OSError: as the system says.
+        OSError: from the system.
     """
 
     def __init__(
@@ -173,7 +173,7 @@ class Dialer(Connector):
 
     Args:
         addresses: where to try, best first; asked before each round.
-        on_wrong_secret: told when whoever answers has had another secret for a second, and nobody
+        on_wrong_secret: called when whoever answers has had another secret for a second, and nobody
             with ours has ever answered.
     """
 
@@ -200,7 +200,7 @@ class Dialer(Connector):
                 self._call(address)
                 if self._served or self._closed.is_set():
                     break
-            # A connection that came about was no failure, however it ended.
+            # A connection that was made was no failure, however it ended.
             pause_s = _SHORTEST_PAUSE_S if self._served else min(2 * pause_s, _LONGEST_PAUSE_S)
             self._closed.wait(pause_s)
 

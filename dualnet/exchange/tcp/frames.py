@@ -41,7 +41,7 @@ from dualnet.exchange.tcp.message import announced_layout, announcement, bytes_o
 __all__ = ["Keys", "SocketConnection"]
 
 #: Objects, the hello among them, always have the same digest, so that pieces with different
-#: settings can tell each other so.
+#: settings can still refuse each other by name.
 _CONTROLS = Hasher(0)
 _HEADER = struct.Struct("<4sBxxxQQ")
 _MAGIC = b"DNF1"
@@ -101,7 +101,7 @@ class SocketConnection:
         try:
             body = json.dumps(fields, separators=(",", ":"), allow_nan=False).encode("ascii")
         except (TypeError, ValueError) as error:
-            raise UsageError(f"{fields.get('type')}: {error}; say it in plain JSON") from error
+            raise UsageError(f"{fields.get('type')}: {error}; send plain JSON") from error
         if len(body) > CONTROL_LIMIT:
             raise UsageError(
                 f"{fields.get('type')}: {len(body)} bytes, at most {CONTROL_LIMIT} allowed"
@@ -123,9 +123,9 @@ class SocketConnection:
         stream = self._hasher.stream(layout.header())
         data = bytes_of(array)
         for start in range(0, len(data), LEAF_BYTES):
-            piece = data[start : start + LEAF_BYTES]
-            stream.add(piece)
-            self._send(piece, _MORE)
+            chunk = data[start : start + LEAF_BYTES]
+            stream.add(chunk)
+            self._send(chunk, _MORE)
         digest = stream.digest()
         self._send(memoryview(self._end(header, digest)))
         return digest
@@ -196,10 +196,10 @@ class SocketConnection:
         stream = self._hasher.stream(layout.header())
         data = bytes_of(array)
         for start in range(0, len(data), LEAF_BYTES):
-            piece = data[start : start + LEAF_BYTES]
-            self._receive(piece)
+            chunk = data[start : start + LEAF_BYTES]
+            self._receive(chunk)
             if self._verify:
-                stream.add(piece)
+                stream.add(chunk)
         return array, self._check_end(header, stream.digest() if self._verify else None)
 
     def _read_header(self) -> tuple[bytes, int, int]:
@@ -242,7 +242,7 @@ class SocketConnection:
 
     def _check_idle(self) -> None:
         if self.is_idle():
-            raise ConnectionLost("nothing has been heard for too long")
+            raise ConnectionLost("nothing has been received for too long")
 
     # The end.
 
@@ -251,7 +251,7 @@ class SocketConnection:
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
-            return False  # gone already
+            return False  # closed already
         return True
 
     def close(self) -> None:
@@ -259,5 +259,5 @@ class SocketConnection:
         try:
             self._sock.shutdown(socket.SHUT_RDWR)
         except OSError:
-            pass  # gone already
+            pass  # closed already
         self._sock.close()

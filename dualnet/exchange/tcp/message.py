@@ -17,7 +17,7 @@ __all__ = ["announced_layout", "announcement", "bytes_of", "layout_digest"]
 
 
 def announcement(seq: int, message: Message, layout: MessageLayout) -> dict[str, Any]:
-    """The object that goes before the arrays of message `seq`."""
+    """The object that is sent before the arrays of message `seq`."""
     return {
         "type": "message",
         "seq": seq,

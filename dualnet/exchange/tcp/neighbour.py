@@ -1,4 +1,4 @@
-"""The neighbour as heard over TCP: who it is, how far it is, and whether it is alive."""
+"""The neighbour as seen over TCP: who it is, how far it is, and whether it is alive."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class PeerStatus:
 
 
 class TcpNeighbour:
-    """What has been heard of the neighbour; `FailureDetector` judges it by this.
+    """What the neighbour has sent about itself, for the `FailureDetector`.
 
     Args:
         piece: the neighbour.
@@ -63,7 +63,7 @@ class TcpNeighbour:
         told_epoch: the epoch that it reports.
         life: random id of its process, new at every start.
         status: as it sent it last.
-        hello: what it said in the handshake, None until then.
+        hello: its part of the handshake, None until then.
         is_connected: whether there is a connection.
     """
 
@@ -74,7 +74,7 @@ class TcpNeighbour:
         self.status = PeerStatus()
         self.hello: dict[str, Any] | None = None
         self.is_connected = False
-        self._heard = 0
+        self._received = 0
         self._process: ProcessId | None = None
         self._final_heartbeat = final_heartbeat
 
@@ -96,7 +96,7 @@ class TcpNeighbour:
 
     def note_alive(self) -> None:
         """Bytes have arrived: it is alive."""
-        self._heard += 1
+        self._received += 1
 
     def pulse(self) -> Pulse | None:
         """What its heartbeat would hold."""
@@ -106,7 +106,7 @@ class TcpNeighbour:
             last = self._final_heartbeat()
             if last is not None and last.epoch >= self.told_epoch:
                 state = last.state
-        nonce = f"{self.life}.{self._heard}"
+        nonce = f"{self.life}.{self._received}"
         counts = {self._link: (status.sent, status.received)}
         return Pulse(
             "", self.piece, self.epoch, nonce, status.progress, state, status.waits_for, counts

@@ -27,7 +27,7 @@ __all__ = ["Reception"]
 #: Callers that have not proved themselves yet; one more takes the place of another.
 MOST_STRANGERS = 128
 
-#: Calls taken before those that wait are heard again.
+#: Connections accepted before those that wait are read again.
 _AT_ONCE = 32
 #: What a process, or the machine, has no more of: a stranger's place gives one back.
 _SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -54,7 +54,7 @@ class Reception:
         sock: listens; it stays the caller's to close.
         secret: the run's.
         link, end: which link, and our end of it.
-        on_trouble: told why callers were sent away.
+        on_trouble: called with the reason why a caller was closed.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Reception:
         # First those that are here: a new one may take their place.
         for sock in ready:
             caller = self._callers.get(sock)  # type: ignore[call-overload]
-            keys = self._hear(caller) if caller is not None else None
+            keys = self._read(caller) if caller is not None else None
             if caller is not None and keys is not None:
                 self._forget(caller)
                 proved.append((caller.sock, keys))
@@ -107,8 +107,8 @@ class Reception:
             self._take_calls()
         return proved
 
-    def _hear(self, caller: _Caller) -> Keys | None:
-        """Read what a caller says; its keys once it has proved itself."""
+    def _read(self, caller: _Caller) -> Keys | None:
+        """Read from a caller; its keys once it has proved itself."""
         try:
             try:
                 data = caller.sock.recv(caller.proof.wanted)
@@ -116,7 +116,7 @@ class Reception:
                     raise ConnectionLost("closed by the other side")
                 reply = caller.proof.take(data)
                 if reply and caller.sock.send(reply) != len(reply):
-                    raise ConnectionLost("does not listen to the answer")
+                    raise ConnectionLost("does not read the answer")
             except (BlockingIOError, InterruptedError):
                 return None
             except OSError as error:

@@ -76,7 +76,7 @@ class Wire:
         self._sender = Sender(self.status, store, hasher, settings.beat_s, pulse)
         self._incoming = Incoming(self.status, neighbour, self._sender, settings)
         self.cond = self._incoming.cond
-        self._note_alived_s = 0.0
+        self._received_s = 0.0
         self._leave_at_s = float("inf")
 
     @property
@@ -173,7 +173,7 @@ class Wire:
         """Use a connection until it is lost; runs in a thread of the connector."""
         if self._leave_at_s < float("inf"):
             return  # too late for a new one
-        self._note_alived_s = time.monotonic()
+        self._received_s = time.monotonic()
         connection.is_idle = self._is_idle
         connection.on_heard = self._note_alive
         try:
@@ -200,11 +200,11 @@ class Wire:
 
     def _is_idle(self) -> bool:
         now_s = time.monotonic()
-        silent = now_s - self._note_alived_s > self._settings.dead_after_s
+        silent = now_s - self._received_s > self._settings.dead_after_s
         return silent or now_s > self._leave_at_s
 
     def _note_alive(self) -> None:
-        self._note_alived_s = time.monotonic()
+        self._received_s = time.monotonic()
         self._neighbour.note_alive()
 
     def _check_hello(self, connection: Connection, hello: Any) -> dict[str, str] | None:
@@ -288,7 +288,7 @@ class Wire:
                 and sender.flow is flow
             ):
                 self.cond.wait(0.1)
-                self._note_alived_s = time.monotonic()
+                self._received_s = time.monotonic()
 
     def _handle_control(self, flow: ConnectionState, item: dict[str, Any]) -> None:
         """Dispatch a control object by its type: status, claim, verdict, lost, refused."""
