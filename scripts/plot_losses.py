@@ -3,7 +3,7 @@
 
 Examples:
 
-  The two halves of a run, and the single net for comparison:
+  The pieces of a run, and the single net for comparison:
       scripts/plot_losses.py runs/dual runs/single -o losses.png
 
   Logs of BVLC Caffe, as `caffe train` writes them to stderr:
@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
         "paths",
         metavar="LOG_OR_RUN_DIR",
         nargs="+",
-        help="a run directory with net1.log, net2.log or single.log in it, or any log of Caffe's",
+        help="a run directory with net1.log to netK.log or single.log in it, or any log of Caffe's",
     )
     parser.add_argument(
         "-o", "--output", metavar="FILE", required=True, help="the figure: .png, .svg or .pdf"

@@ -7,13 +7,10 @@ what the abandoned attempt had reached beyond them is dropped.
 
 from __future__ import annotations
 
-import calendar
 import math
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ import numpy as np
 
 from dualnet.engine.formats.regular_file import regular_only
 from dualnet.errors import StorageFailed
+from dualnet.report.log_clock import LogClock
 
 __all__ = ["SHOWN_LOSS", "LogRow", "ParsedLog", "parse_log"]
 
@@ -29,11 +27,6 @@ _NUMBER = r"([-+]?(?:nan|inf|\d{1,40}\.?\d{0,40}(?:e[-+]?\d{1,9})?|\.\d{1,40}(?:
 _COUNT = r"(\d{1,15})"
 _FLAGS = re.ASCII | re.IGNORECASE
 
-#: glog's prefix; version 0.5 and later put the year before the month.
-_PREFIX = re.compile(
-    r"(?:^|\s)[IWEF](\d{4})?(\d\d)(\d\d) (\d\d):(\d\d):(\d\d)(\.\d{1,9})?\s+\d+ [^\s\]]+:\d+\]",
-    re.ASCII,
-)
 _SOLVING = re.compile(r"\bSolving\s+(\S.*)$")
 #: Lines after which the count of iterations may go back (solver.cpp, sgd_solver.cpp, caffe.cpp).
 _RESTART = re.compile(
@@ -157,7 +150,7 @@ class _Parser:
         self._train: dict[int, LogRow] = {}
         self._tests: dict[int, dict[int, LogRow]] = {}
         self._rates: dict[int, float] = {}
-        self._clock = _LogClock(path)
+        self._clock = LogClock(path)
         self._iteration: int | None = None
         self._test_net = 0
         self._restarted = False
@@ -230,7 +223,7 @@ class _Parser:
         return log
 
 
-def _row(rows: dict[int, LogRow], iteration: int, clock: _LogClock) -> LogRow:
+def _row(rows: dict[int, LogRow], iteration: int, clock: LogClock) -> LogRow:
     if iteration not in rows:
         rows[iteration] = LogRow(iteration, clock.seconds)
     return rows[iteration]
@@ -248,50 +241,3 @@ def _fill_rates(rows: list[LogRow], rates: dict[int, float]) -> None:
     places = np.searchsorted(known, [row.iteration for row in rows], side="right") - 1
     for row, place in zip(rows, places):
         row.learning_rate = rates[known[max(int(place), 0)]]
-
-
-class _LogClock:
-    """Seconds since the start of a log whose lines tell month and day, but usually no year."""
-
-    def __init__(self, path: Path) -> None:
-        self._year = datetime.fromtimestamp(os.stat(path).st_mtime).year
-        self._start: datetime | None = None
-        self._now: datetime | None = None
-        self._solving = False
-
-    @property
-    def seconds(self) -> float:
-        """Since the start; 0 before any line with a time."""
-        if self._start is None or self._now is None:
-            return 0.0
-        return (self._now - self._start).total_seconds()
-
-    def start(self) -> None:
-        """Take the present line as the start, unless an earlier one was."""
-        if not self._solving:
-            self._solving, self._start = True, self._now
-
-    def feed(self, line: str) -> None:
-        """Read the time of a line, if it has one."""
-        match = _PREFIX.search(line)
-        if match is None:
-            return
-        year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
-        time = timedelta(hours=hour, minutes=minute, seconds=second + float(match.group(7) or 0))
-        try:
-            moment = _date(year or self._year, month, day) + time
-            # December to January. Clocks of two nodes differ by less than half a year.
-            if not year and self._now is not None and self._now - moment > timedelta(days=183):
-                self._year += 1
-                moment = _date(self._year, month, day) + time
-        except (ValueError, OverflowError):  # no such day
-            return
-        self._now = moment
-        if self._start is None:
-            self._start = moment
-
-
-def _date(year: int, month: int, day: int) -> datetime:
-    if (month, day) == (2, 29) and not calendar.isleap(year):
-        month, day = 3, 1  # the file was last changed in another year than this line was written
-    return datetime(year, month, day)

@@ -16,7 +16,7 @@ from dualnet.errors import ConfigError, UsageError
 from dualnet.report.parse import ParsedLog, parse_log
 from dualnet.rundir import RunDir
 
-__all__ = ["PLAIN", "Run", "read_runs"]
+__all__ = ["PLAIN", "Points", "Run", "describe", "read_runs"]
 
 #: What any log is called that is not a piece's, as one of BVLC Caffe's.
 PLAIN = "log"
@@ -41,8 +41,19 @@ class Run:
         return [name for name in self.logs if name not in (self.last, SINGLE, PLAIN)]
 
     def coupling_loss(self, piece: str = "net1") -> Points:
-        """Return such a piece's training loss: iterations (K,) int64 and values (K,) float64."""
-        return _loss(self.logs, [piece] if piece in self.coupled() else [])
+        """Return such a piece's training loss: iterations (K,) int64 and values (K,) float64.
+
+        None where it only repeats the loss that counts: with the targets `backprop` and `frozen` a
+        piece has no loss of its own, and its log shows the one that comes down to it.
+        """
+        iterations, values = _loss(self.logs, [piece] if piece in self.coupled() else [])
+        those, counting = self.classification_loss()
+        _, here, there = np.intersect1d(iterations, those, return_indices=True)
+        # Logs hold six digits.
+        repeats = here.size > 0 and np.allclose(
+            values[here], counting[there], rtol=1e-5, atol=0.0, equal_nan=True
+        )
+        return _nothing() if repeats else (iterations, values)
 
     def classification_loss(self) -> Points:
         """Return the training loss of the net that classifies, as iterations and values."""
@@ -50,9 +61,9 @@ class Run:
 
     def accuracy(self) -> Points:
         """Return the first test output that is an accuracy, as iterations and values."""
-        for role in (self.last, SINGLE, PLAIN):
-            if role in self.logs:
-                log = self.logs[role]
+        for piece in (self.last, SINGLE, PLAIN):
+            if piece in self.logs:
+                log = self.logs[piece]
                 for name in sorted(log.names("test"), key=lambda name: name != "accuracy"):
                     if "acc" in name.lower():
                         return log.series(name, "test")
@@ -71,8 +82,8 @@ class Run:
         *qualifiers, output = name.split(":")
         phase = "test" if "test" in qualifiers else "train"
         is_of_one = any(word == PLAIN or number_of(word) for word in qualifiers)
-        for role, log in self.logs.items():
-            wanted = role in qualifiers or not is_of_one
+        for piece, log in self.logs.items():
+            wanted = piece in qualifiers or not is_of_one
             if wanted and output in log.names(phase):
                 return log.series(output, phase)
         return _nothing()
@@ -80,8 +91,8 @@ class Run:
     def names(self) -> list[str]:
         """Return what `series` knows, each with its piece."""
         return [
-            f"{role}:{prefix}{name}"
-            for role, log in self.logs.items()
+            f"{piece}:{prefix}{name}"
+            for piece, log in self.logs.items()
             for phase, prefix in (("train", ""), ("test", "test:"))
             for name in log.names(phase)
         ]
@@ -91,15 +102,15 @@ def _nothing() -> Points:
     return np.zeros(0, np.int64), np.zeros(0)
 
 
-def _loss(logs: dict[str, ParsedLog], roles: Iterable[str]) -> Points:
-    for role in roles:
-        if role in logs:
+def _loss(logs: dict[str, ParsedLog], pieces: Iterable[str]) -> Points:
+    for piece in pieces:
+        if piece in logs:
             # The "Iteration" line holds the loss whatever the output is called.
-            rows = [row for row in logs[role].train if row.loss is not None]
+            rows = [row for row in logs[piece].train if row.loss is not None]
             if rows:
                 values = np.array([row.loss for row in rows], np.float64)
                 return np.array([row.iteration for row in rows], np.int64), values
-            return logs[role].series("loss")
+            return logs[piece].series("loss")
     return _nothing()
 
 
@@ -150,18 +161,26 @@ def _last_of(names: Iterable[str]) -> str:
     return f"net{max([2, *map(number_of, names)])}"
 
 
-def describe(config: Config, is_dual: bool) -> str:
+def describe(config: Config, is_cut: bool) -> str:
     """Return what sets a run apart from others, in a few words.
 
     Args:
         config: Of the run.
-        is_dual: Whether it was the cut net that was trained.
+        is_cut: Whether it was the cut net that was trained.
     """
-    if not is_dual:
+    if not is_cut:
         return "single net"
-    coupling = config.coupling
-    loss = "" if coupling.loss == "prototxt" else f", loss {coupling.loss}"
-    return f"target {coupling.target}{loss}, tie {coupling.tie}"
+    rules = []
+    for index in range(len(config.cuts)):
+        coupling = config.coupling_of(index)
+        loss = "" if coupling.loss == "prototxt" else f", loss {coupling.loss}"
+        rules.append(f"target {coupling.target}{loss}, tie {coupling.tie}")
+    length = f"{len(config.pieces)} pieces, " if len(config.pieces) > 2 else ""
+    schedule = {
+        "overlapped": f", staleness {config.train.staleness}",
+        "pipelined": f", {config.train.micro_batches} micro-batches",
+    }.get(config.train.schedule, "")
+    return length + " / ".join(dict.fromkeys(rules)) + schedule
 
 
 def _name(path: Path) -> str:

@@ -33,6 +33,8 @@ def make_run(tmp_path):
                 log.solving(name)
                 for k in range(count):
                     loss = scale * (2 + np.sin(k)) / (k + 1)
+                    if role in roles[:-1]:
+                        loss /= 2  # a coupling loss
                     if diverges_at is not None and k >= diverges_at:
                         loss = np.nan
                     log.training(k, loss, {"loss": loss, "norm": k / 7}, 0.01)
@@ -41,3 +43,19 @@ def make_run(tmp_path):
         return directory
 
     return make
+
+
+@pytest.fixture
+def figure(matplotlib, monkeypatch):
+    """The figure last drawn, as matplotlib's object."""
+    from matplotlib.figure import Figure
+
+    drawn = []
+    save = Figure.savefig
+
+    def spy(self, *arguments, **options):
+        drawn.append(self)
+        return save(self, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", spy)
+    return lambda: drawn[-1]

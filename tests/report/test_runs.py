@@ -14,7 +14,7 @@ from tests.report.test_parse import BVLC_LOG
 def test_roles_and_losses(make_run):
     run, single = read_runs([make_run("dual", scale=3.0), make_run("one", roles=["single"])])
     assert list(run.logs) == ["net1", "net2"] and list(single.logs) == ["single"]
-    assert run.coupling_loss()[1][0] == run.classification_loss()[1][0] == 6.0
+    assert run.coupling_loss()[1][0] == 3.0 and run.classification_loss()[1][0] == 6.0
     assert single.coupling_loss()[1].size == 0
     iterations, values = single.classification_loss()
     assert iterations.tolist() == list(range(40)) and values[0] == 2.0
@@ -67,7 +67,29 @@ def test_runs_are_named_by_their_coupling(coupling, expected, make_run):
     assert (
         read_runs([make_run("one", roles=["single"], coupling=coupling)])[0].label == "single net"
     )
-    assert describe(from_dict({"coupling": coupling}), is_dual=True) == expected
+    assert describe(from_dict({"coupling": coupling}), is_cut=True) == expected
+
+
+def test_longer_chains_and_other_schedules_are_named():
+    pieces = {f"net{n}": {"solver": "solver.prototxt"} for n in (1, 2, 3)}
+    chain = {**pieces, "cut1": {}, "cut2": {"target": "prox"}, "coupling": {"target": "gradient"}}
+    pipelined = {"schedule": "pipelined", "micro_batches": 4}
+    label = describe(from_dict({**chain, "train": pipelined}), is_cut=True)
+    assert label == (
+        "3 pieces, target gradient, tie start / target prox, tie start, 4 micro-batches"
+    )
+    overlapped = from_dict({"train": {"schedule": "overlapped", "staleness": 2}})
+    assert describe(overlapped, is_cut=True).endswith(", staleness 2")
+
+
+def test_a_loss_that_only_came_down_is_no_coupling_loss(make_run):
+    run = make_run("backprop", roles=["net1", "net2"], diverges_at=30)
+    text = (run / "net2.log").read_text()
+    (run / "net1.log").write_text(text.replace("Test net", ""))
+    assert read_runs([run])[0].coupling_loss()[1].size == 0
+    with CaffeLog(run / "net1.log") as log:
+        log.training(10, 0.5, {"loss": 0.5})
+    assert read_runs([run])[0].coupling_loss()[1].size == 40
 
 
 def test_equal_names_are_told_apart(make_run):
