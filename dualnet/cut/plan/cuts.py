@@ -9,7 +9,8 @@ from typing import Optional
 from dualnet.cut.dataflow import BlobVersion, DataflowGraph
 from dualnet.cut.plan.parallel import parallel_blobs
 from dualnet.cut.split.flow import Flow, find_flow
-from dualnet.cut.split.partition import Partition, dual_name, find_partition, has_loss
+from dualnet.cut.split.partition import Partition, find_partition
+from dualnet.cut.split.section import dual_name, has_loss
 from dualnet.errors import ConfigError
 
 __all__ = ["Cut", "Refusal", "can_follow", "find_cuts"]

@@ -23,7 +23,8 @@ from dualnet.cut.split.flow import Flow, find_flow
 from dualnet.cut.split.headers import Exchanged, exchanged
 from dualnet.cut.split.names import Names, choose_names
 from dualnet.cut.split.nets import NetWriter
-from dualnet.cut.split.partition import Partition, find_partition, numbers_of
+from dualnet.cut.split.partition import Partition, find_partition
+from dualnet.cut.split.section import numbers_of
 from dualnet.errors import ConfigError
 
 __all__ = ["CutNames", "Division", "Whole", "check_order", "divide"]

@@ -24,7 +24,8 @@ from typing import Callable, Optional
 
 from dualnet.cut.dataflow import BlobVersion, DataflowGraph
 from dualnet.cut.split.gradients import WITHOUT_GRADIENT, carries, passes
-from dualnet.cut.split.partition import Partition, dual_name, has_loss
+from dualnet.cut.split.partition import Partition
+from dualnet.cut.split.section import dual_name, has_loss
 from dualnet.cut.upstream import FEEDS
 from dualnet.errors import ConfigError
 

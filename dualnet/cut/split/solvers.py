@@ -8,6 +8,7 @@ from typing import Any, Optional
 from google.protobuf import text_format
 
 from dualnet.backend import caffe_pb2
+from dualnet.config.targets import TARGETS
 from dualnet.cut.check import check_iter_size
 from dualnet.cut.prototxt import Written, format_fields, replace_values
 from dualnet.cut.solver_nets import OTHER_NETS
@@ -24,7 +25,8 @@ def check_solver(solver: Any, path: str, target: Optional[str] = None) -> list[s
     Raises:
         ConfigError: As said.
     """
-    check_iter_size(solver, path, targets=[target] if target else [])
+    # An unknown target is refused where the YAML is made.
+    check_iter_size(solver, path, targets=[target] if target in TARGETS else [])
     if solver.clip_gradients > 0:
         return [
             f"{path}: clip_gradients {solver.clip_gradients:g}: each piece clips by the norm of "

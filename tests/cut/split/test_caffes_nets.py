@@ -14,7 +14,7 @@ from dualnet import config
 from dualnet.cut.dataflow import DataflowGraph
 from dualnet.cut.graph import read_net
 from dualnet.cut.split import Request, split, write
-from dualnet.cut.split.partition import has_loss
+from dualnet.cut.split.section import has_loss
 from dualnet.rundir import RunDir
 from dualnet.train.net.resolve import resolve
 from tests.cut.chain import compare, cut_up, write_images
