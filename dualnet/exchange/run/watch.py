@@ -106,7 +106,12 @@ class FailureDetector:
         if neighbour.epoch == 0:
             return self._never_came("did not start")
         self._observe(passed_s)
-        return self._judge_gone(passed_s) or self._judge_hung()
+        reason = self._reason_gone()
+        if reason:  # who has ended does not hang, however long a new start takes
+            self._stalled_s = 0.0
+            return self._judge_gone(reason, passed_s)
+        self._gone_s = 0.0
+        return self._judge_hung()
 
     def check_alive(self) -> bool:
         """Whether the neighbour's latest process is certainly alive, checked now."""
@@ -162,12 +167,8 @@ class FailureDetector:
             return f"its heartbeat has been unchanged for {self._unchanged_s:.0f} s"
         return ""
 
-    def _judge_gone(self, passed_s: float) -> DualnetError | None:
-        """The error if the neighbour is gone and was not started again in time."""
-        reason = self._reason_gone()
-        if not reason:
-            self._gone_s = 0.0
-            return None
+    def _judge_gone(self, reason: str, passed_s: float) -> DualnetError | None:
+        """The error if the neighbour, which is gone, was not started again in time."""
         if self._epoch == self.initial_epoch:
             return self._never_came(f"(epoch {self._epoch}: {reason}) was not started again")
         self._gone_s += passed_s

@@ -41,11 +41,12 @@ class Neighbour:
 
 
 class Watching:
-    def __init__(self) -> None:
+    def __init__(self, **limits: float) -> None:
         self.fs = VirtualFs()
         self.neighbour = Neighbour(self.fs)
+        settings = ExchangeSettings(**limits)
         self.detector = FailureDetector(
-            self.fs, self.neighbour, "net1", ProcessId.current(), ExchangeSettings(), "run", "down"
+            self.fs, self.neighbour, "net1", ProcessId.current(), settings, "run", "down"
         )
 
     def wait(self, limit_s: float) -> DualnetError | None:
@@ -83,6 +84,19 @@ def test_a_heartbeat_that_has_stopped_is_not_believed() -> None:
     assert scene.wait(100) is None
     scene.neighbour.is_beating = False
     assert isinstance(scene.wait(70), PartnerDied)
+
+
+def test_who_has_ended_does_not_hang_however_long_a_new_start_may_take() -> None:
+    """net2 ended because net3 hangs; net1 gives it the time to be started again."""
+    scene = Watching(hang_timeout_s=20.0, restart_grace_s=300.0)
+    scene.neighbour.waits_for = "net3"
+    assert scene.wait(100) is None
+    scene.neighbour.state = "failed: PartnerHung: net3 is alive but has made no progress"
+    scene.neighbour.waits_for, scene.neighbour.is_beating = "", False
+    assert scene.wait(290) is None
+    scene.neighbour.epoch, scene.neighbour.state, scene.neighbour.is_beating = 2, "running", True
+    assert scene.wait(15) is None
+    assert isinstance(scene.wait(10), PartnerHung)
 
 
 def test_the_first_cause_is_named_along_a_chain() -> None:
