@@ -164,8 +164,9 @@ def train(options: argparse.Namespace, case: Case, folder: Path) -> float:
     nets = folder / "nets"
     words = [word for at, dual in case.cuts for word in ("--at", *at, "--dual", *dual)]
     dualnet("split", options.net, *words, "--target", options.target, "-o", str(nets))
+    ahead = options.staleness * len(case.cuts) if case.schedule == "overlapped" else 0
     train_keys: dict[str, object] = {
-        "max_iter": WARM_UP + options.iterations, "display": 1, "test_interval": 0,
+        "max_iter": WARM_UP + options.iterations + 2 * ahead, "display": 1, "test_interval": 0,
         "schedule": case.schedule,
     }  # fmt: skip
     if options.batch:
@@ -181,8 +182,21 @@ def train(options: argparse.Namespace, case: Case, folder: Path) -> float:
     words = [word for setting in settings for word in ("--set", setting)]
     dualnet("train", str(nets / "dual.yaml"), "--run-dir", str(folder / "run"), *words)
     times = [row.seconds for row in parse_log(folder / "run" / "net1.log").rows("train")]
-    steps = [after - before for before, after in zip(times, times[1:])]
-    return median(steps[WARM_UP:])
+    return iteration_s(times, ahead)
+
+
+def iteration_s(times: Sequence[float], ahead: int) -> float:
+    """The median time of an iteration, from when each was shown.
+
+    Args:
+        times: In seconds, from the first iteration.
+        ahead: Iterations that the first piece is ahead. So many at the beginning and at the end are
+            left out, where the chain fills and empties; and so many and one more are counted
+            together, as a round trip bounds them together and each may take another time.
+    """
+    shown = times[WARM_UP + ahead : len(times) - ahead]
+    count = ahead + 1
+    return median((after - before) / count for before, after in zip(shown, shown[count:]))
 
 
 def dualnet(*words: str) -> str:

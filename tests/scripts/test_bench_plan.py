@@ -8,7 +8,17 @@ import pytest
 
 from dualnet.strict_json import to_json
 from scripts import bench_plan
-from scripts.bench_plan import Case, arguments, chosen, one_round, predict, summary, table
+from scripts.bench_plan import (
+    WARM_UP,
+    Case,
+    arguments,
+    chosen,
+    iteration_s,
+    one_round,
+    predict,
+    summary,
+    table,
+)
 from tests.cut.plan.planning import planned
 
 MEASURED = planned().measured
@@ -41,3 +51,11 @@ def test_predictions_are_the_plans():
     for case, chain in zip(cases, planned().cuts):
         assert predict(request, MEASURED, case) == chain.outcomes["alternating"].seconds
     assert Case("overlapped", cases[0].cuts).name == "overlapped, 2 pieces, cut at ip1"
+
+
+def test_iterations_that_differ_in_turn_are_counted_together():
+    # Two iterations ahead: every third takes longer, and the last two have less to do.
+    steps = [9.0] * WARM_UP + [1.0, 1.0, 4.0] * 5 + [0.5, 0.5]
+    times = [sum(steps[:count]) for count in range(len(steps) + 1)]
+    assert iteration_s(times, 2) == pytest.approx(2.0)
+    assert iteration_s([2.0 * count for count in range(20)], 0) == 2.0
