@@ -131,12 +131,9 @@ def _train_piece(
     pin(loaded.piece(name))
     directory = run_dir(options, loaded)
     from dualnet.train.start.progress import follow
-    from dualnet.train.start.run import train_half, train_single
+    from dualnet.train.start.run import train_piece
 
-    if name == SINGLE:
-        session = train_single(loaded, directory, resume, follow, stopper)
-    else:
-        session = train_half(loaded, directory.piece(name), follow, stopper)
+    session = train_piece(loaded, directory.piece(name), resume, follow, stopper)
     if session is None:
         say(f"{name} is complete already; {directory}")
         return

@@ -16,8 +16,8 @@ from dualnet.rundir import RunDir
 from dualnet.train.net.resolve import resolve
 from dualnet.train.start.claim import alone, claim, exchange_settings
 from dualnet.train.start.identity import read_run
-from dualnet.train.start.run import train_single
 from tests.train.halves import QUIET, load
+from tests.train.starting import train_single
 
 WORDS = ["configs/digits.yaml", "--run-dir", "run", *(w for s in QUIET for w in ("--set", s))]
 

@@ -52,10 +52,8 @@ def trained(monkeypatch):
         asked.append((name, str(directory), config.piece(name).learning_rate))
         return SimpleNamespace(iteration=7, test_outputs={"accuracy": 0.5})
 
-    monkeypatch.setattr(run, "train_half", lambda config, piece, *rest: train(
+    monkeypatch.setattr(run, "train_piece", lambda config, piece, *rest: train(
         config, piece.name, piece.run))  # fmt: skip
-    monkeypatch.setattr(run, "train_single", lambda config, directory, *rest: train(
-        config, "single", directory))  # fmt: skip
     return asked
 
 

@@ -18,6 +18,7 @@ from dualnet.rundir import RunDir
 from dualnet.strict_json import to_json
 from dualnet.train.checkpoint.commit import Commit, mark_complete, write
 from dualnet.train.gauge.status_file import StatusFile
+from dualnet.train.loop.links import Links
 
 LINE = "I1122 15:47:14.839432  9521 x.py:8] Iteration {} (2 iter/s, 1s/1 iters), loss = {}\n"
 
@@ -211,7 +212,7 @@ def test_exchange_that_is_a_file(tmp_path):
 def test_the_status_file_is_written_at_most_once_a_second(tmp_path, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    made = StatusFile(RunDir(str(tmp_path)).piece("net1"), 50)
+    made = StatusFile(RunDir(str(tmp_path)).piece("net1"), 50, Links())
     path = tmp_path / "net1.status.json"
     made.show(1, 0.5)
     assert not path.exists()
@@ -225,7 +226,7 @@ def test_the_status_file_is_written_at_most_once_a_second(tmp_path, monkeypatch)
 
 
 def test_a_status_file_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
-    made = StatusFile(RunDir(str(tmp_path / "gone")).piece("net1"), 50)
+    made = StatusFile(RunDir(str(tmp_path / "gone")).piece("net1"), 50, Links())
     monkeypatch.setattr(time, "monotonic", lambda: 1e9)
     made.show(1, 0.5)
     assert os.listdir(tmp_path) == []

@@ -18,7 +18,7 @@ from dualnet.train.checkpoint.checkpointer import Checkpointer
 from dualnet.train.loop.piece import PieceLoop
 from dualnet.train.start import ending
 from dualnet.train.start import run as run_module
-from dualnet.train.start.run import train_half, train_single
+from tests.train.starting import train_half, train_single
 
 ROLES = ("net1", "net2")
 

@@ -8,9 +8,9 @@ import pytest
 
 from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
-from dualnet.train.start.run import train_single
 from tests.train.deaths import POINTS, ROLES, Deaths, Killed
 from tests.train.halves import load
+from tests.train.starting import train_single
 from tests.train.test_restart import equal
 
 #: The criterion is met after iteration 3.

@@ -15,11 +15,11 @@ from dualnet.train.loop.micro_batch import MicroBatch, micro_batches
 from dualnet.train.loop.piece import PieceLoop
 from dualnet.train.outcome.digest import digest
 from dualnet.train.start import run as run_module
-from dualnet.train.start.run import train_half
 from dualnet.train.start.traffic import iteration_bytes
 from tests.cut.both import train_halves, train_like, train_single, train_whole_and_halved
 from tests.cut.singles import CHAIN, DATA, SOLVER, classifier, conv, relu, write_single
 from tests.train.halves import load, make_half, make_session, train_both
+from tests.train.starting import train_half
 
 MOMENTUM = SOLVER + "weight_decay: 0.01 iter_size: 3 "
 STEPS = MOMENTUM.replace('lr_policy: "fixed"', 'lr_policy: "step" gamma: 0.5 stepsize: 2')
@@ -184,7 +184,7 @@ def test_reserved_room_is_that_of_all_batches(workdir):
         half = make_half("net1", f"run{parts}", *solvers_of(workdir, f"iter_size: {parts}"))
         session = make_session(half)
         session.log.close()
-        bytes_.append(iteration_bytes(half, session))
+        bytes_.append(iteration_bytes(half, session, half.resolved.above))
     assert bytes_[1] == 3 * bytes_[0]
 
 

@@ -20,8 +20,8 @@ from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.outcome.digest import digest
 from dualnet.train.start import run as run_module
-from dualnet.train.start.run import train_half, train_single
 from tests.train.halves import load
+from tests.train.starting import train_half, train_single
 
 LIMIT_S = 120.0
 SHORT = ("train.max_iter=11", "train.display=1", "train.test_interval=3", "train.test_iter=2",

@@ -19,8 +19,8 @@ from dualnet.errors import DualnetError
 from dualnet.process.stopping import Stopped, Stopper
 from dualnet.rundir import RunDir
 from dualnet.train.start import run as run_module
-from dualnet.train.start.run import train_half, train_single
 from tests.train.halves import load
+from tests.train.starting import train_half, train_single
 from tests.train.test_restart import equal
 
 SHORT = ("train.max_iter=5", "train.display=1", "train.test_interval=3", "train.test_iter=1",

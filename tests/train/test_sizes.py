@@ -18,10 +18,10 @@ from dualnet.train.net.nets import Nets
 from dualnet.train.net.resolve import resolve, write
 from dualnet.train.outcome.evaluate import evaluate
 from dualnet.train.start import run as run_module
-from dualnet.train.start.run import train_single
 from tests.cut import both
 from tests.train import changing
 from tests.train.halves import make_session
+from tests.train.starting import train_single
 from tests.train.test_restart import equal, run_both
 
 

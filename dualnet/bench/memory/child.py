@@ -19,6 +19,7 @@ from dualnet.bench.memory.layers import layer_table
 from dualnet.bench.memory.stand_in import Fabricated
 from dualnet.report.log import CaffeLog
 from dualnet.rundir import RunDir
+from dualnet.train.loop.links import Links
 from dualnet.train.loop.piece import PieceLoop
 from dualnet.train.loop.session import Session
 from dualnet.train.net.nets import Nets
@@ -49,7 +50,7 @@ def main(spec: dict[str, Any]) -> dict[str, Any]:
 def _loop(nets: Nets, log: CaffeLog) -> PieceLoop:
     ends = {"below": nets.resolved.below, "above": nets.resolved.above}
     channels = {side: Fabricated(nets, end) for side, end in ends.items() if end is not None}
-    session = Session(nets, log, next(iter(channels.values()), None))
+    session = Session(nets, log, Links(list(channels.values())))
     return PieceLoop(nets, session, **channels)
 
 

@@ -23,27 +23,23 @@ def main(spec: dict[str, Any]) -> None:
     from dualnet import config as cfg
     from dualnet.errors import DualnetError
     from dualnet.rundir import RunDir
-    from dualnet.train.start.run import train_half, train_single
+    from dualnet.train.start.run import train_piece
 
     rows: list[dict[str, float]] = []
 
     def watch(session: Any) -> None:
         def note(done: int) -> None:
             row = {"time_s": time.monotonic(), "cpu_s": time.process_time()}
-            if session.channel is not None:
-                counters = session.channel.counters
-                row.update(wait_s=counters.wait_s, exchange_s=counters.exchange_s,
-                           bytes=counters.bytes_sent)  # fmt: skip
+            counters = session.links.counters
+            row.update(wait_s=counters.wait_s, exchange_s=counters.exchange_s,
+                       bytes=counters.bytes_sent)  # fmt: skip
             rows.append(row)
 
         session.on_progress = note
 
     config, run = cfg.load(spec["config"], spec["overrides"]), RunDir(spec["run_dir"])
     try:
-        if spec["role"] == "single":
-            session = train_single(config, run, progress=watch)
-        else:
-            session = train_half(config, run.piece(spec["role"]), progress=watch)
+        session = train_piece(config, run.piece(spec["role"]), progress=watch)
     except DualnetError as error:
         sys.stderr.write(f"dualnet: {error}\n")
         sys.exit(error.exit_code)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import Callable, Optional
+from typing import Callable
 
-from dualnet.exchange import Channel, Counters
+from dualnet.exchange import Counters
 from dualnet.exchange.disk.storage import Storage
 from dualnet.fs import SYSTEM
 from dualnet.process.stopping import Stopper
@@ -27,7 +27,7 @@ class Checkpointer:
     Args:
         nets: Its nets, solver and update rule.
         log: Gets a line for each checkpoint and each disk error.
-        channel: Its message channel, which may have state of its own.
+        exchange: Its links, which may have state of their own.
         stopper: Defers signals while a checkpoint is written.
         report: Publishes "blocked:ENOSPC" and the like, and "running", in the heartbeat and the
             status file.
@@ -42,18 +42,17 @@ class Checkpointer:
         self,
         nets: Nets,
         log: CaffeLog,
-        channel: Optional[Channel],
+        exchange: extras.Stateful,
         stopper: Stopper,
         report: Callable[[str], None],
     ) -> None:
         self.nets, self.log, self.dir = nets, log, nets.resolved.dir
-        self.channel, self.stopper = channel, stopper
+        self.exchange, self.stopper = exchange, stopper
         self.latest = -1
         self._report = report
         self._state = "running"
         timeout_s = nets.config.exchange.storage_timeout_s
-        counters = channel.counters if channel is not None else Counters()
-        storage = partial(Storage, SYSTEM, self.dir.run.path, timeout_s, counters)
+        storage = partial(Storage, SYSTEM, self.dir.run.path, timeout_s, Counters())
         self._storage = storage(self._on_blocked)
         self.quiet_storage = storage(report)
 
@@ -72,7 +71,7 @@ class Checkpointer:
         self.log.info(f"Restoring previous solver status from {path}")
 
     def restore_extras(self, record: commit.Commit) -> None:
-        """Restore the state beside Caffe's files: rounding residuals of the channel, momentum.
+        """Restore the state beside Caffe's files: rounding residuals of the links, momentum.
 
         A file that the record does not name is no part of the checkpoint.
         """
@@ -121,9 +120,9 @@ class Checkpointer:
             commit.prune(self.dir, nets.config.train.keep, iteration)
             self.latest = iteration
 
-    def _extras(self) -> list[tuple[str, Optional[extras.Stateful]]]:
+    def _extras(self) -> list[tuple[str, extras.Stateful]]:
         """What a checkpoint holds beside Caffe's files."""
-        return [("exchange", self.channel), ("momentum", self.nets.update_rule)]
+        return [("exchange", self.exchange), ("momentum", self.nets.update_rule)]
 
     def _on_blocked(self, state: str) -> None:
         """Log and publish that the disk refuses a checkpoint, or accepts it again."""

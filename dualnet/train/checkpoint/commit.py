@@ -44,11 +44,10 @@ class Commit:
     """The state of a piece after `iteration` updates.
 
     Attributes:
-        role: the piece's name.
+        piece: its name.
         iteration: completed updates.
         epoch: how often the piece had been started in this run.
-        sent: messages sent.
-        received: messages received.
+        links: messages sent and received, by the name of the link.
         losses: what the next displayed loss is averaged over and convergence is checked with,
             oldest first.
         files: each file's name to its SHA-256 in hex.
@@ -59,11 +58,10 @@ class Commit:
         run: the number of the run that it belongs to (train/start/identity.py).
     """
 
-    role: str
+    piece: str
     iteration: int
     epoch: int = 1
-    sent: int = 0
-    received: int = 0
+    links: dict[str, list[int]] = field(default_factory=dict)
     losses: list[float] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
     converged: bool = False
@@ -71,6 +69,11 @@ class Commit:
     last: int = 0
     residual: float = 0.0
     run: str = ""
+
+    def counts(self, link: str) -> tuple[int, int]:
+        """Messages sent and received over a link."""
+        sent, received = self.links.get(link, (0, 0))
+        return sent, received
 
 
 def write(piece: PieceDir, commit: Commit, *paths: str, fs: Fs = SYSTEM) -> None:
@@ -133,8 +136,8 @@ def whole(piece: PieceDir, iteration: int, fs: Fs = SYSTEM) -> Union[Commit, str
 def read(piece: PieceDir, iteration: int, fs: Fs = SYSTEM) -> Union[Commit, str]:
     """A checkpoint's record, or what is wrong with it; its files may be damaged or gone."""
     commit = _parse(piece.at(iteration).record, fs)
-    if isinstance(commit, Commit) and (commit.role, commit.iteration) != (piece.name, iteration):
-        return f"its record is that of {commit.role}, iteration {commit.iteration}"
+    if isinstance(commit, Commit) and (commit.piece, commit.iteration) != (piece.name, iteration):
+        return f"its record is that of {commit.piece}, iteration {commit.iteration}"
     return commit
 
 
@@ -185,12 +188,12 @@ def check_owner(piece: PieceDir, run: str, fs: Fs = SYSTEM) -> None:
     for iteration in sorted(recorded(piece, fs)):
         files = piece.at(iteration)
         found = _parse(files.record, fs)
-        if isinstance(found, str) or (found.role, found.run) == (piece.name, run):
+        if isinstance(found, str) or (found.piece, found.run) == (piece.name, run):
             continue
-        if found.role == piece.name:
+        if found.piece == piece.name:
             mine, theirs = f"run {run}", f"run {found.run or 'of an earlier version'}"
         else:
-            mine, theirs = piece.name, found.role
+            mine, theirs = piece.name, found.piece
         stem, weights = os.path.basename(files.stem), os.path.basename(files.weights)
         raise UsageError(
             f"{files.record}: a checkpoint of {theirs} and not of {mine}; put this run's own back "
@@ -250,6 +253,10 @@ def _parse(path: str, fs: Fs) -> Union[Commit, str]:
     if isinstance(fields, str):
         return fields
     try:
+        if "role" in fields:  # by a version that knew one link
+            sent, received = fields.pop("sent"), fields.pop("received")
+            fields["piece"] = name = fields.pop("role")
+            fields["links"] = {} if name == "single" else {"net1-net2": [sent, received]}
         fields["losses"] = [from_text(loss) for loss in fields["losses"]]
         fields["residual"] = from_text(fields["residual"])
         commit = Commit(**fields)
@@ -260,13 +267,16 @@ def _parse(path: str, fs: Fs) -> Union[Commit, str]:
 
 def _is_typed(commit: Commit) -> bool:
     """Whether each value has its field's type: the seal only proves that it was written so."""
-    counts = (commit.iteration, commit.epoch, commit.sent, commit.received, commit.last)
+    pairs = list(commit.links.values()) if isinstance(commit.links, dict) else [[-1]]
+    if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        return False
+    counts = [commit.iteration, commit.epoch, commit.last, *(n for pair in pairs for n in pair)]
     flags = (commit.converged, commit.complete)
     files = commit.files
     return (
         all(type(count) is int and 0 <= count < 1 << 63 for count in counts)
         and all(isinstance(flag, bool) for flag in flags)
-        and all(isinstance(text, str) for text in (commit.role, commit.run))
+        and all(isinstance(text, str) for text in (commit.piece, commit.run))
         and isinstance(files, dict)
         and all(isinstance(text, str) for text in files.values())
     )

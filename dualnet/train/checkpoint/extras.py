@@ -1,13 +1,13 @@
 """State that a checkpoint holds beside Caffe's files, each kind in a file where there is any.
 
-`exchange`: the channel's rounding residuals (error feedback); `momentum`: the update rule's.
+`exchange`: the links' rounding residuals (error feedback); `momentum`: the update rule's.
 """
 
 from __future__ import annotations
 
 import io
 import os
-from typing import Optional, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -29,12 +29,12 @@ class Stateful(Protocol):
         """Restore them."""
 
 
-def save(kind: str, owner: Optional[Stateful], snapshot: Snapshot) -> list[str]:
+def save(kind: str, owner: Stateful, snapshot: Snapshot) -> list[str]:
     """Write the state of one kind.
 
     Args:
         kind: One of `KINDS`.
-        owner: Has the state; None has none.
+        owner: Has the state.
         snapshot: The checkpoint's files.
 
     Returns:
@@ -43,7 +43,7 @@ def save(kind: str, owner: Optional[Stateful], snapshot: Snapshot) -> list[str]:
     Raises:
         OSError: As the system says.
     """
-    state = owner.state() if owner is not None else {}
+    state = owner.state()
     if not state:
         return []
     content = io.BytesIO()
@@ -53,14 +53,14 @@ def save(kind: str, owner: Optional[Stateful], snapshot: Snapshot) -> list[str]:
     return [path]
 
 
-def restore(kind: str, owner: Optional[Stateful], snapshot: Snapshot) -> None:
+def restore(kind: str, owner: Stateful, snapshot: Snapshot) -> None:
     """Restore it; a channel's before `Channel.resume`. The arguments are those of `save`.
 
     Raises:
         OSError: As the system says.
     """
     path = snapshot.extras(kind)
-    if owner is None or not os.path.exists(path):
+    if not os.path.exists(path):
         return
     with np.load(path, allow_pickle=False) as state:
         owner.restore({name: state[name] for name in state.files})

@@ -1,18 +1,18 @@
-"""From which checkpoint a piece resumes: its latest whole one, or an earlier one of both pieces.
+"""Where a piece continues: from its latest whole checkpoint, or from an earlier one of all pieces.
 
-A piece that resumes reads again the messages that its neighbour had sent between the checkpoints of
-the two. Messages are retained for that as long as checkpoints need them, and deleted when both
-pieces are complete. Where one is gone, and a checkpoint was damaged or lost, a piece cannot repeat
-its part alone: both resume from the latest iteration whose checkpoints are whole in both.
+A piece that continues from a checkpoint reads again what its neighbours had sent by the checkpoints
+that they continue from. Such messages are kept as long as checkpoints are needed, and deleted when
+all pieces are complete. Where one is gone, and a checkpoint was damaged or lost, a piece cannot
+repeat its part alone: all go back to the latest iteration whose checkpoints are whole in each.
 
-Pieces without a directory in common (carrier tcp) do not see each other's checkpoints: each resumes
-from its own latest.
+Pieces without a directory in common (carrier tcp) know nothing of each other's checkpoints: each
+continues from its own latest.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Callable, Optional
 
 from dualnet.errors import UsageError
@@ -26,79 +26,87 @@ from dualnet.train.checkpoint.commit import Commit
 
 __all__ = ["go_back", "is_over"]
 
-#: Seconds after which a heartbeat from another machine counts as that of a dead process.
+#: A piece whose heartbeat is older, on a machine that cannot be asked, is taken for dead.
 _SILENT_S = 60.0
-_LINK = Link("net1", "net2")
-ROLES = (_LINK.lower, _LINK.upper)
-#: Each piece to its latest whole checkpoint.
+#: Each piece, from the data to the loss, to its latest whole checkpoint.
 Latest = dict[PieceDir, Optional[Commit]]
 
 
-def is_over(piece: PieceDir, max_iter: Optional[int] = None, fs: Fs = SYSTEM) -> bool:
+def is_over(
+    piece: PieceDir, chain: Sequence[str], max_iter: Optional[int] = None, fs: Fs = SYSTEM
+) -> bool:
     """Whether nothing is left to do for a piece.
 
     Args:
-        piece: The piece.
+        piece: Whose part.
+        chain: The names of all pieces, from the data to the loss.
         max_iter: See `commit.complete`.
         fs: All I/O.
 
     Returns:
-        Whether it is complete, its last checkpoint is whole, and its neighbour needs nothing of it.
+        Whether it is complete and its last checkpoint whole, and the others can do without it.
     """
     own = commit.latest(piece, fs=fs)
     if own is None or not commit.is_end(own, max_iter):
         return False
-    other = _other(piece)
-    latest: Latest = {piece: own, other: commit.latest(other, fs=fs)}
+    latest: Latest = {
+        one: own if one == piece else commit.latest(one, fs=fs)
+        for one in map(piece.run.piece, chain)
+    }
     return not _is_apart(latest, fs) or _common(latest, fs) is None
 
 
 def go_back(
     piece: PieceDir,
+    chain: Sequence[str],
     check: Callable[[PieceDir, int], None] = lambda piece, iteration: None,
     warn: Callable[[str], None] = lambda text: None,
     fs: Fs = SYSTEM,
 ) -> Optional[Commit]:
-    """The checkpoint that a piece resumes from, or None if it starts from nothing.
+    """The checkpoint that a piece continues from, or None if it starts from nothing.
 
-    Where both pieces have to go back, the records of later checkpoints are deleted, the neighbour's
-    too: files without a record are no checkpoint, and are written again. A piece that is training
-    is not taken back.
+    Where all pieces have to go back, the records of what lies beyond are removed, the other pieces'
+    too: files without a record are no checkpoint, and will be written again. Where a piece that
+    would have to go back is at work, nothing is done.
 
     Args:
-        piece: The piece; this process must hold its lease.
-        check: Raises UsageError where a piece may not go on from an iteration; asked before
+        piece: Whose; its process must hold the piece's name.
+        chain: The names of all pieces, from the data to the loss.
+        check: Raises UsageError where a piece may not continue from an iteration; asked before
             anything is changed.
-        warn: Called with a line for each of its checkpoints that is skipped, and why.
+        warn: Takes a line on each checkpoint of its that is passed over, and why.
         fs: All I/O.
 
     Raises:
-        UsageError: Both have to, and there is no such iteration; or as `check` does.
+        UsageError: All have to, and there is no such iteration; or as `check` does.
     """
-    run, partner = piece.run, _other(piece)
+    run = piece.run
     latest: Latest = {
         one: commit.latest(one, warn if one == piece else lambda text: None, fs)
-        for one in map(run.piece, ROLES)
+        for one in map(run.piece, chain)
     }
-    if not _is_apart(latest, fs) or not _is_shared(partner, fs):
+    others = [one for one in latest if one != piece]
+    if not _is_apart(latest, fs) or not _are_here(others, fs):
         check(piece, _iteration(latest[piece]))
         return latest[piece]
-    common, other = _common(latest, fs), latest[partner]
-    is_ahead = common is None or (other is not None and other.iteration > common)
-    if is_ahead and _is_at_work(partner):
-        return latest[piece]  # this piece ends when it finds the message gone; the other goes on
+    common = _common(latest, fs)
+    for other in others:
+        found = latest[other]
+        is_ahead = common is None or (found is not None and found.iteration > common)
+        if is_ahead and _is_at_work(other):
+            # This piece ends when it finds the message gone; the other one trains on.
+            return latest[piece]
     reasons = "; ".join(_reason(one, found, fs) for one, found in latest.items())
     if common is None:
         raise UsageError(
-            f"{run}: no iteration is left that both halves have a whole checkpoint of, and the "
+            f"{run}: no iteration is left that all pieces have a whole checkpoint of, and the "
             f"messages between are deleted ({reasons}); put back the files from a copy, or train "
             "in another run directory"
         )
     for one in latest:
         check(one, common)
     warn(
-        f"both halves go back to iteration {common}: {reasons}, and the messages between are "
-        "deleted"
+        f"all pieces go back to iteration {common}: {reasons}, and the messages between are deleted"
     )
     for one in latest:
         for iteration in commit.recorded(one, fs):
@@ -108,48 +116,46 @@ def go_back(
     return own if isinstance(own, Commit) else None
 
 
-def _other(piece: PieceDir) -> PieceDir:
-    return piece.run.piece(_LINK.other(piece.name))
-
-
 def _iteration(found: Optional[Commit]) -> int:
     return found.iteration if found is not None else 0
 
 
 def _is_apart(latest: Latest, fs: Fs) -> bool:
-    """Whether a piece needs a message that nobody has or will send."""
-    run = next(iter(latest)).run
-    try:
-        names = fs.listdir(RunPaths(run.exchange).link(_LINK).root)
-    except FileNotFoundError:
-        names = []
-    except OSError:
-        return False  # opening the exchange will report it
-    kept: dict[str, set[int]] = {role: set() for role in ROLES}
-    for entry in filter(None, map(DataName.parse, names)):
-        kept[entry.piece].add(entry.seq)
-    for reader, own in latest.items():
-        writer = _other(reader)
-        theirs = latest[writer]
-        following = (own.received if own is not None else 0) + 1
-        sent = theirs.sent if theirs is not None else 0
-        if not kept[writer.name].issuperset(range(following, sent + 1)):
-            return True
+    """Whether a piece needs a message that nobody has or sends any more."""
+    pieces = list(latest)
+    paths = RunPaths(pieces[0].run.exchange)
+    for lower, upper in zip(pieces, pieces[1:]):
+        link = Link(lower.name, upper.name)
+        try:
+            names = fs.listdir(paths.link(link).root)
+        except FileNotFoundError:
+            names = []
+        except OSError:
+            return False  # who opens the exchange will say it
+        data = [entry for entry in map(DataName.parse, names) if entry is not None]
+        for reader, writer in ((lower, upper), (upper, lower)):
+            own, theirs = latest[reader], latest[writer]
+            following = (own.counts(link.name)[1] if own is not None else 0) + 1
+            sent = theirs.counts(link.name)[0] if theirs is not None else 0
+            kept = {entry.seq for entry in data if entry.piece == writer.name}
+            if not kept.issuperset(range(following, sent + 1)):
+                return True
     return False
 
 
-def _is_shared(partner: PieceDir, fs: Fs) -> bool:
-    """Whether the neighbour writes here, too; over tcp each may have a directory of its own."""
-    names = fs.listdir(partner.run.path)
+def _are_here(pieces: Collection[PieceDir], fs: Fs) -> bool:
+    """Whether other pieces write here, too; over tcp each may have a directory of its own."""
+    run = next(iter(pieces)).run
+    names = fs.listdir(run.path)
     try:
-        names += fs.listdir(partner.run.exchange)
+        names += fs.listdir(run.exchange)
     except FileNotFoundError:
         pass
-    return any(map(partner.has_written, names))
+    return all(any(map(piece.has_written, names)) for piece in pieces)
 
 
 def _is_at_work(piece: PieceDir) -> bool:
-    """Whether a piece is training, as far as its heartbeat shows; not one that has just started."""
+    """Whether a piece trains, as far as can be seen here; one that has just started does not."""
     view = peek(piece.run.path).piece(piece.name)
     if view.state.startswith(("done", "stopped", "failed")) or view.alive is False:
         return False
@@ -168,7 +174,7 @@ def _common(pieces: Collection[PieceDir], fs: Fs) -> Optional[int]:
 
 
 def _reason(piece: PieceDir, latest: Optional[Commit], fs: Fs) -> str:
-    """Why a piece has no later checkpoint, for the message."""
+    """What became of a piece's checkpoints."""
     recorded = commit.recorded(piece, fs)
     what = f"{piece.name}'s latest whole checkpoint is {latest.iteration if latest else 'none'}"
     newest = max(recorded, default=-1)

@@ -10,9 +10,9 @@ import json
 import os
 import time
 from dataclasses import asdict
-from typing import Optional
+from typing import Optional, Protocol
 
-from dualnet.exchange import Channel
+from dualnet.exchange import Counters
 from dualnet.rundir import PieceDir
 from dualnet.strict_json import to_text
 
@@ -21,19 +21,31 @@ __all__ = ["StatusFile"]
 _EVERY_S = 1.0
 
 
+class Exchanges(Protocol):
+    """What the file says of a piece's links."""
+
+    @property
+    def awaited(self) -> str:
+        """What is waited for at present, "" while the piece works."""
+
+    @property
+    def counters(self) -> Counters:
+        """What the exchange has taken so far."""
+
+
 class StatusFile:
     """Writes one piece's status file.
 
     Args:
         piece: The piece.
         max_iter: Iterations in all.
-        channel: Its message channel, if it has a neighbour.
+        links: Its links.
     """
 
-    def __init__(self, piece: PieceDir, max_iter: int, channel: Optional[Channel] = None) -> None:
+    def __init__(self, piece: PieceDir, max_iter: int, links: Exchanges) -> None:
         self._path, self._temporary = piece.status, f"{piece.temporary}_status"
         self._max_iter = max_iter
-        self._channel = channel
+        self._links = links
         self._shown_s = self._counted_s = time.monotonic()
         self._counted = self._first = -1
         self._rate: Optional[float] = None
@@ -48,7 +60,7 @@ class StatusFile:
             now: Write at once.
         """
         now_s = time.monotonic()
-        awaited = self._channel.awaited if self._channel is not None else ""
+        awaited = self._links.awaited
         if awaited != self._awaited:
             self._awaited, self._since_s = awaited, now_s
         if now_s - self._shown_s < _EVERY_S and not now:
@@ -64,7 +76,7 @@ class StatusFile:
             "loss": to_text(loss) if loss == loss else None,
             "waits_for": awaited,
             "waits_s": now_s - self._since_s if awaited else 0.0,
-            "exchange": asdict(self._channel.counters) if self._channel is not None else {},
+            "exchange": asdict(self._links.counters),
         }
         try:
             with open(self._temporary, "w", encoding="utf-8") as file:

@@ -16,13 +16,13 @@ from typing import Callable, Optional
 import numpy as np
 
 from dualnet.errors import TrainingFailed
-from dualnet.exchange import Channel
 from dualnet.process.stopping import Stopper
 from dualnet.report.log import CaffeLog
 from dualnet.train.checkpoint import commit
 from dualnet.train.checkpoint.checkpointer import Checkpointer
 from dualnet.train.gauge.convergence import has_converged
 from dualnet.train.gauge.status_file import StatusFile
+from dualnet.train.loop.links import Links
 from dualnet.train.net.driver import Output
 from dualnet.train.net.nets import Nets
 from dualnet.train.net.resolve import NEVER
@@ -36,7 +36,7 @@ class Session:
     Args:
         nets: What is trained.
         log: Where its lines go.
-        channel: The way to the other half, whose message counts belong in a checkpoint.
+        links: The ways to the neighbours, whose message counts belong in a checkpoint.
         stopper: Knows whether a signal asks to stop.
     """
 
@@ -44,12 +44,12 @@ class Session:
         self,
         nets: Nets,
         log: CaffeLog,
-        channel: Optional[Channel] = None,
+        links: Optional[Links] = None,
         stopper: Optional[Stopper] = None,
     ) -> None:
         solver = nets.resolved.solver
         self.nets, self.log, self.dir = nets, log, nets.resolved.dir
-        self.channel, self.stopper = channel, stopper or Stopper(0.0)
+        self.links, self.stopper = links or Links(), stopper or Stopper(0.0)
         self.max_iter = nets.resolved.max_iter
         self.test_iter: int = solver.test_iter[0] if solver.test_iter else 0
         self.test_interval: int = solver.test_interval if solver.test_interval != NEVER else 0
@@ -57,9 +57,9 @@ class Session:
         self.display = nets.resolved.display
         self.snapshot_interval: int = solver.snapshot
         self.stop_on_nan = nets.config.train.stop_on_nan
-        self.status_file = StatusFile(self.dir, self.max_iter, channel)
+        self.status_file = StatusFile(self.dir, self.max_iter, self.links)
         self.iteration = 0
-        self.checkpoints = Checkpointer(nets, log, channel, self.stopper, self._report)
+        self.checkpoints = Checkpointer(nets, log, self.links, self.stopper, self._report)
         log.attempt = partial(self.checkpoints.quiet_storage.attempt, "write", str(log.path))
         #: The run's number, which its checkpoints name (identity.py).
         self.run = ""
@@ -87,8 +87,9 @@ class Session:
         self._test_batches = 0
         #: Whether the present iteration has a line in the log.
         self._is_shown = False
-        #: Messages sent and received when the iteration began; None while it changes the net.
-        self._place: Optional[tuple[int, int]] = None
+        #: Messages sent and received over each link when the iteration began; None while it changes
+        #: the net.
+        self._restart_counts: Optional[dict[str, list[int]]] = None
         #: Whether batches are ahead of their answers: no place to continue from, either.
         self.is_ahead = False
         #: The most iterations whose batches are up before the answer to an earlier one is applied.
@@ -115,7 +116,7 @@ class Session:
         The final snapshot is taken after the last one, so that no failing test can lose it.
         """
         self.log.solving(self.nets.resolved.net.name)
-        self._stand()
+        self._record_counts()
         while self.iteration < self.max_iter:
             yield self.iteration
         if self.checkpoints.latest != self.iteration:
@@ -135,7 +136,7 @@ class Session:
 
     def begun(self) -> None:
         """The iteration begins to change the net; from here it has to be completed."""
-        self._place = None
+        self._restart_counts = None
 
     def completed(self, iteration: int) -> None:
         """An iteration's update is done.
@@ -144,7 +145,7 @@ class Session:
             Stopped: A signal has asked to stop.
         """
         self.iteration = iteration + 1
-        self._stand()
+        self._record_counts()
         if self.snapshot_interval and self.iteration % self.snapshot_interval == 0:
             self.snapshot()
         if self.on_progress is not None:
@@ -158,10 +159,9 @@ class Session:
         self.log.done(self.iteration)
         self.status_file.show(self.iteration, self.loss, now=True)
 
-    def _stand(self) -> None:
+    def _record_counts(self) -> None:
         """Between two iterations: note what a checkpoint made before the next one has to say."""
-        channel = self.channel
-        self._place = (channel.seq_sent, channel.seq_received) if channel is not None else (0, 0)
+        self._restart_counts = self.links.counts()
 
     # Checkpoints.
 
@@ -194,27 +194,26 @@ class Session:
                 it stand, and the same command continues from the last.
             Superseded: Another process has taken over this half.
         """
-        if self._place is None:
+        if self._restart_counts is None:
             raise RuntimeError("within an iteration there is nothing to continue from")
-        if self.channel is not None and not self.is_stopped:
+        if not self.is_stopped:
             # One that was suspended and replaced must not write over its successor's files.
-            self.channel.progress()
-        sent, received = self._place
+            self.links.progress()
         self.checkpoints.write(
             commit.Commit(
-                self.nets.name, self.iteration, self.epoch, sent, received, list(self._losses),
-                converged=self.has_converged, last=self.max_iter if self.has_converged else 0,
-                residual=self.residual, run=self.run,
+                self.nets.name, self.iteration, self.epoch, self._restart_counts,
+                list(self._losses), converged=self.has_converged,
+                last=self.max_iter if self.has_converged else 0, residual=self.residual,
+                run=self.run,
             )
         )  # fmt: skip
-        if self.channel is not None and not self.is_stopped:
+        if not self.is_stopped:
             with self.stopper.defer_signals():
-                self.channel.checkpoint_passed(self.iteration)
+                self.links.checkpoint_passed(self.iteration)
 
     def _report(self, state: str) -> None:
         """Show what holds this half up, but for the log, which may be just that."""
-        if self.channel is not None:
-            self.channel.report(state)
+        self.links.report(state)
         self.status_file.show(self.iteration, self.loss, now=True)
 
     def stop(self) -> bool:
@@ -226,7 +225,7 @@ class Session:
         self.is_stopped = True
         self.checkpoints.stop_retrying()
         self.stopper.cancel_deadline()
-        is_whole = self._place is not None and not self.is_ahead
+        is_whole = self._restart_counts is not None and not self.is_ahead
         if is_whole and self.checkpoints.latest != self.iteration:
             self.snapshot()
         self.log.info("Optimization stopped early.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,6 +11,7 @@ from typing import Any, Callable, Optional
 
 from dualnet.atomic import create_atomically, write_atomically
 from dualnet.config import Config, changed_keys, fixed_values, load
+from dualnet.config.chain import SINGLE
 from dualnet.engine.formats.regular_file import regular_only
 from dualnet.errors import ManifestMismatch, StorageFailed, UsageError
 from dualnet.exchange import ExchangeSettings
@@ -35,8 +36,8 @@ class Claim:
 
     Attributes:
         run: the run's number, which its checkpoints name.
-        facts: role to what it is made of.
-        max_iter: role to how many iterations it is to make.
+        facts: each piece to what it is made of.
+        max_iter: each piece to how many iterations it is to make.
     """
 
     run: str
@@ -118,10 +119,11 @@ def _reading(run: RunDir) -> Iterator[None]:
 
 def _check(config: Config, run: RunDir, kind: str, known: Optional[RunId]) -> None:
     """Check whose the directory is, and its config."""
+    chain = config.names if len(config.names) > 1 else ("net1", "net2")
     if known is None:
-        _check_unclaimed(run)
+        _check_unclaimed(run, chain)
     elif known.kind != kind:
-        names = {"single": "the uncut net (single)", "dual": "two halves (net1, net2)"}
+        names = {"single": "the uncut net (single)", "dual": f"a chain ({', '.join(chain)})"}
         raise UsageError(
             f"{run}: a run of {names[known.kind]}, and this is one of {names[kind]}; choose "
             "another run directory"
@@ -136,16 +138,16 @@ def _check(config: Config, run: RunDir, kind: str, known: Optional[RunId]) -> No
         more = f" ({len(changed) - 1} more keys differ)" if len(changed) > 1 else ""
         raise ManifestMismatch(
             f"{path}: another configuration runs here: {key} is {now}, was {before} when this run "
-            f"began{more}; change it back, give both halves the same CONFIG and --set, or choose "
+            f"began{more}; change it back, give all pieces the same CONFIG and --set, or choose "
             "another run directory"
         )
 
 
-def _check_unclaimed(run: RunDir) -> None:
+def _check_unclaimed(run: RunDir, chain: Sequence[str]) -> None:
     """Without a number, nobody can tell whose checkpoints and messages are."""
     left = [
         piece.at(iteration).record
-        for piece in map(run.piece, ("single", "net1", "net2"))
+        for piece in map(run.piece, (SINGLE, *chain))
         for iteration in commit.iterations(piece)
     ]
     manifest = RunPaths(run.exchange).manifest
@@ -205,7 +207,7 @@ def _leave_config(config: Config, piece: PieceDir) -> None:
 
 @contextmanager
 def alone(config: Config, run: RunDir, fs: Fs = SYSTEM) -> Iterator[None]:
-    """Start both halves: the only one that does, of a run whose halves do not run.
+    """Start all pieces: the only process that does, of a run whose pieces do not run.
 
     Raises:
         Superseded: Somebody does, or one of them runs; nothing was touched.

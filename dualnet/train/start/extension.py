@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Optional
 
 from dualnet.config import Config
+from dualnet.config.chain import SINGLE
 from dualnet.errors import UsageError
 from dualnet.rundir import PieceDir
 from dualnet.train.checkpoint import commit
@@ -36,7 +37,8 @@ def check_length(config: Config, known: RunId, resolved: Resolved, before: Input
         UsageError: It may not; the message has both values.
     """
     wanted, run = resolved.max_iter, resolved.dir.run
-    pieces = [run.piece(name) for name in known.roles]
+    names = (SINGLE,) if known.kind == SINGLE else config.names
+    pieces = [run.piece(name) for name in names]
     for piece in pieces:
         done = max(commit.iterations(piece), default=0)
         if done > wanted:

@@ -51,11 +51,6 @@ class RunId:
     run: str
     kind: str
 
-    @property
-    def roles(self) -> tuple[str, ...]:
-        """Who trains here."""
-        return ("single",) if self.kind == "single" else ("net1", "net2")
-
 
 @dataclass(frozen=True)
 class Inputs:

@@ -23,7 +23,7 @@ from dualnet.train.net.resolve import Resolved
 __all__ = ["TRAINING_VERSION", "Fact", "collect"]
 
 #: Raised when the same inputs come to other weights or other messages than before.
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 
 #: What the solver says about where its files are and what is shown; max_iter may grow.
 _FREE_OF_SOLVER = (

@@ -1,219 +1,215 @@
-"""From a config and a role to a trained net: everything that happens around the loops.
+"""From a config and a piece to a trained net: everything that happens around the loop.
 
-The same command on the same run directory goes on where the half's latest checkpoint is.
+The same command on the same run directory continues where the piece's latest checkpoint is.
 """
 
 from __future__ import annotations
 
 import os
 from functools import partial
-from typing import Optional
+from typing import Callable, Optional
 
 from dualnet import backend
 from dualnet.config import Config
-from dualnet.exchange import Channel, Counters, ExchangeSettings, open_channel
-from dualnet.exchange.peek import peek
+from dualnet.exchange.run.membership import Membership
 from dualnet.exchange.run.occupancy import sole
 from dualnet.process.stopping import Stopped, Stopper
 from dualnet.report.log import CaffeLog
-from dualnet.rundir import PieceDir, RunDir
+from dualnet.rundir import PieceDir
 from dualnet.scarcity import disk_fault
 from dualnet.train.checkpoint import caffe_files, commit, rewind
-from dualnet.train.gauge.fidelity import PREFIX
+from dualnet.train.loop.links import Links
 from dualnet.train.loop.piece import PieceLoop
 from dualnet.train.loop.session import Session
 from dualnet.train.net.nets import Nets
 from dualnet.train.net.resolve import Resolved, resolve, write
-from dualnet.train.start import handshake, traffic
+from dualnet.train.start import traffic
 from dualnet.train.start.absence import unless_complete, watch_waits
 from dualnet.train.start.claim import Claim, claim, exchange_settings, patience
 from dualnet.train.start.ending import Progress, stoppable, train_to_end
 from dualnet.train.start.extension import check_rates, describe, unrepeatable
 from dualnet.train.start.identity import read_inputs
+from dualnet.train.start.joining import join, open_links, settings_for, sum_up
 
-__all__ = ["train_half", "train_single"]
-
-#: Checkpoints of each half that its partner's messages are kept for: the latest may be damaged.
-_RETAINED = 2
+__all__ = ["train_piece"]
 
 
-def train_single(
+def train_piece(
     config: Config,
-    run: RunDir,
+    piece: PieceDir,
     resume: bool = False,
     progress: Progress = None,
     stopper: Optional[Stopper] = None,
 ) -> Optional[Session]:
-    """Train the uncut net, from its latest checkpoint if there is one.
+    """Train a piece, from its latest checkpoint if there is one, with neighbours if it has some.
+
+    Neighbours are other processes, started by somebody else in any order; each waits for the other.
 
     Args:
         config: The run.
-        run: Its directory.
-        resume: There must be a checkpoint, or a snapshot at least.
-        progress: Told of the session before the first iteration.
+        piece: Which one, and where; `single` is the uncut net.
+        resume: There must be a checkpoint, or a snapshot at least (`single` only).
+        progress: Called with the session before the first iteration.
         stopper: Takes the signals already; default one of its own.
 
     Returns:
-        The session; None if the run was complete already.
+        The session; None if the piece was complete already.
+
+    Raises:
+        DualnetError: As its kinds in dualnet/errors.py say.
+        Stopped: A signal has ended it.
     """
-    piece = run.piece("single")
     resolved = resolve(config, piece)
-    settings = exchange_settings(config)
-    with (
-        stoppable(config, resolved, stopper) as stopper,
-        sole(run.path, "single", settings, stopper.fs),
-    ):
-        ours = claim(config, resolved, fs=stopper.fs)
-        room = patience(config, fs=stopper.fs)
-        with CaffeLog(piece.log, display=resolved.display, attempt=room) as log:
-            found = commit.latest(piece, log.warning)
-            if found is not None and commit.is_end(found, resolved.max_iter):
-                return None
-            is_continued = found is not None or resume
-            begins_at = found.iteration if found is not None else 0
-            check_rates(piece, begins_at)
-            session = _set_up(config, resolved, ours, log, stopper, None, is_continued, begins_at)
-            if found is not None:
-                session.continue_from(found, stopper.check)
-            elif resume:
-                session.restore(caffe_files.find(run)[0])
-            train_to_end(session, PieceLoop(session.nets, session), progress)
-        session.checkpoints.mark_complete()
-    return session
+    with stoppable(config, resolved, stopper) as stopper:
+        start = _Start(config, resolved, stopper, progress)
+        return start.in_chain() if resolved.ends else start.alone(resume)
 
 
-def train_half(
-    config: Config,
-    piece: PieceDir,
-    progress: Progress = None,
-    stopper: Optional[Stopper] = None,
-) -> Optional[Session]:
-    """Train net1 or net2, together with the other half that somebody starts elsewhere.
+class _Start:
+    """One start of a piece.
 
     Args:
         config: The run.
-        piece: Which one, and where.
-        progress: Told of the session before the first iteration.
-        stopper: Takes the signals already; default one of its own.
-
-    Returns:
-        The session; None if the half was complete already.
+        resolved: The piece's solver and net.
+        stopper: Takes the signals.
+        progress: Called with the session before the first iteration.
     """
-    run, resolved = piece.run, resolve(config, piece)
-    with stoppable(config, resolved, stopper) as stopper:
-        ours = claim(config, resolved, fs=stopper.fs)
-        if rewind.is_over(piece, resolved.max_iter):
-            traffic.remove_when_over(run, resolved.max_iter)
+
+    def __init__(
+        self, config: Config, resolved: Resolved, stopper: Stopper, progress: Progress
+    ) -> None:
+        self.config, self.resolved, self.dir = config, resolved, resolved.dir
+        self.stopper, self.progress = stopper, progress
+        self.max_iter = resolved.max_iter
+
+    def alone(self, resume: bool) -> Optional[Session]:
+        """Train the single net."""
+        fs = self.stopper.fs
+        settings = exchange_settings(self.config)
+        with sole(self.dir.run.path, self.dir.name, settings, fs):
+            ours = claim(self.config, self.resolved, fs=fs)
+            with self.open_log(lambda state: None) as log:
+                found = commit.latest(self.dir, log.warning)
+                if found is not None and commit.is_end(found, self.max_iter):
+                    return None
+                check_rates(self.dir, found.iteration if found is not None else 0)
+                session = self.set_up(ours, log, Links(), found, resume)
+                if found is not None:
+                    session.continue_from(found, self.stopper.check)
+                elif resume:
+                    session.restore(caffe_files.find(self.dir.run)[0])
+                train_to_end(session, PieceLoop(session.nets, session), self.progress)
+            session.checkpoints.mark_complete()
+        return session
+
+    def in_chain(self) -> Optional[Session]:
+        """Train together with the neighbours."""
+        config, run = self.config, self.dir.run
+        ours = claim(config, self.resolved, fs=self.stopper.fs)
+        if self.is_over():
             return None
-        settings = _settings(config, resolved)
-        identity = {"run": ours.run}
-        with open_channel(
-            config.exchange.carrier, piece.name, run.path, settings, identity, stopper.fs
-        ) as channel:
-            if rewind.is_over(piece, resolved.max_iter):
-                # Another start of this half came to its end while this one waited for its turn.
-                channel.close("done", wait=False)
-                traffic.remove_when_over(run, resolved.max_iter)
+        with Membership(
+            self.dir.name, run.path, settings_for(config, self.resolved), {"run": ours.run},
+            self.stopper.fs,
+        ) as membership:  # fmt: skip
+            if self.is_over():
+                # Another start of this piece came to its end while this one waited for its turn.
+                membership.close("done", wait=False)
                 return None
             try:
-                room = patience(config, channel.report, stopper.fs)
-                with CaffeLog(piece.log, display=resolved.display, attempt=room) as log:
-                    session = _train_with(channel, config, resolved, ours, log, stopper, progress)
-                    # It may wait there for the other half to be started again, and say so; but
-                    # not for one that is complete: that one has read all, and may have been killed
-                    # before it could say so.
-                    unless_complete(run, channel, resolved.max_iter, channel.drain)
-                    channel.progress()  # one that was suspended and replaced has no say any more
-                    # Before it leaves: a start that takes its place knows then that all is done.
-                    try:
-                        session.checkpoints.mark_complete()
-                    finally:
-                        if rewind.is_over(piece, resolved.max_iter):
-                            channel.close("done", wait=False)
+                with self.open_log(membership.report) as log:
+                    session = self.train_with(membership, ours, log)
+                    self.finish(membership, session)
             except Stopped:
-                channel.close("stopped")
+                membership.close("stopped")
                 raise
             except OSError:
                 # One that was suspended and replaced finds its half-written files cleaned away.
-                channel.progress()
+                membership.progress()
                 raise
-        traffic.remove_when_over(run, resolved.max_iter)
-    return session
+        self.is_over()
+        return session
 
+    def train_with(self, membership: Membership, ours: Claim, log: CaffeLog) -> Session:
+        """Build the piece, bring it to where it was, and train it to the end or to a signal."""
+        found = rewind.go_back(self.dir, self.config.names, check_rates, log.warning)
+        links = open_links(self.config, self.resolved, membership)
+        session = self.set_up(ours, log, links, found)
+        watch_waits(membership, session)
 
-def _settings(config: Config, resolved: Resolved) -> ExchangeSettings:
-    """What the config says; without checkpoints nothing is kept and nobody waited for."""
-    # Labels, and the gradient that net1's own is measured against.
-    exact = (*config.cut.labels, *(PREFIX + blob for blob in config.cut.blobs))
-    if not resolved.solver.snapshot:
-        return exchange_settings(config, exact=exact, restart_grace_s=0.0, retain=0)
-    return exchange_settings(config, exact=exact, retain=_RETAINED)
+        def pass_over() -> None:
+            self.stopper.check()
+            membership.progress()
 
+        if found is not None:
+            session.continue_from(found, pass_over)
+        join(session, membership, found)
+        begun_at = session.iteration
+        sides = {
+            "below" if channel.link.upper == self.dir.name else "above": channel
+            for channel in links.channels
+        }
+        train_to_end(session, PieceLoop(session.nets, session, **sides), self.progress)
+        sum_up(links.counters, log, session.iteration - begun_at)
+        return session
 
-def _train_with(
-    channel: Channel,
-    config: Config,
-    resolved: Resolved,
-    ours: Claim,
-    log: CaffeLog,
-    stopper: Stopper,
-    progress: Progress,
-) -> Session:
-    """Build a piece, bring it to where it was, and train it to the end or to a signal."""
-    found = rewind.go_back(resolved.dir, check_rates, log.warning)
-    is_continued = found is not None
-    begins_at = found.iteration if found is not None else 0
-    session = _set_up(config, resolved, ours, log, stopper, channel, is_continued, begins_at)
-    watch_waits(channel, session)
+    def finish(self, membership: Membership, session: Session) -> None:
+        """Leave when the neighbours have all that was sent, and note that nothing is left to do."""
+        # It may wait there for a neighbour to be started again, and say so; but not for one that is
+        # complete: that one has read all, and may have been killed before it could say so.
+        for channel in session.links.channels:
+            unless_complete(self.dir.run, membership, channel, self.max_iter, channel.drain)
+        membership.progress()  # raises if the process was suspended and replaced
+        # Before it leaves: a start that takes its place knows then that all is done.
+        try:
+            session.checkpoints.mark_complete()
+        finally:
+            if self.is_over():
+                membership.close("done", wait=False)
 
-    def pass_over() -> None:
-        stopper.check()
-        channel.progress()
+    def is_over(self) -> bool:
+        """Whether nothing is left to do here; messages that nobody needs are deleted then."""
+        chain = self.config.names
+        if not rewind.is_over(self.dir, chain, self.max_iter):
+            return False
+        traffic.remove_when_over(self.dir.run, chain, self.max_iter)
+        return True
 
-    if found is not None:
-        session.continue_from(found, pass_over)
-    _join(channel, session, found)
-    side = "above" if resolved.above is not None else "below"
-    loop = PieceLoop(session.nets, session, **{side: channel})
-    begun_at = session.iteration
-    train_to_end(session, loop, progress)
-    _sum_up(channel.counters, log, session.iteration - begun_at)
-    return session
+    def open_log(self, report: Callable[[str], None]) -> CaffeLog:
+        """The piece's log; `report` takes what keeps it from being written."""
+        room = patience(self.config, report, self.stopper.fs)
+        return CaffeLog(self.dir.log, display=self.resolved.display, attempt=room)
 
-
-def _set_up(
-    config: Config,
-    resolved: Resolved,
-    ours: Claim,
-    log: CaffeLog,
-    stopper: Stopper,
-    channel: Optional[Channel] = None,
-    is_continued: bool = False,
-    begins_at: int = 0,
-) -> Session:
-    """Build a role's nets with the weights that they begin with, and the session of their run."""
-    piece = resolved.dir
-    epoch = peek(piece.run.path).piece(piece.name).epoch if channel is not None else 1
-    caffe_files.clean(piece)
-    caffe_files.set_apart(resolved, epoch if channel is not None else os.getpid())
-    report = channel.report if channel is not None else lambda state: None
-    room = patience(config, report, stopper.fs)
-    room(partial(write, resolved))
-    nets = room(partial(_build, config, resolved, stopper))
-    session = Session(nets, log, channel, stopper)
-    session.epoch, session.run = epoch, ours.run
-    _introduce(session, is_continued)
-    before = read_inputs(piece)
-    note = describe(config, resolved, before)
-    if note:
-        log.info(note)
-    since = unrepeatable(config, resolved, before, begins_at)
-    room(partial(ours.record, piece, since))
-    return session
+    def set_up(
+        self,
+        ours: Claim,
+        log: CaffeLog,
+        links: Links,
+        found: Optional[commit.Commit],
+        resume: bool = False,
+    ) -> Session:
+        """Build the nets with the weights that they begin with, and the session of their run."""
+        config, resolved = self.config, self.resolved
+        caffe_files.clean(self.dir)
+        caffe_files.set_apart(resolved, links.epoch if links.channels else os.getpid())
+        room = patience(config, links.report, self.stopper.fs)
+        room(partial(write, resolved))
+        nets = room(partial(_build, config, resolved, self.stopper))
+        session = Session(nets, log, links, self.stopper)
+        session.epoch, session.run = links.epoch, ours.run
+        _introduce(session, is_continued=found is not None or resume)
+        before = read_inputs(self.dir)
+        note = describe(config, resolved, before)
+        if note:
+            log.info(note)
+        begins_at = found.iteration if found is not None else 0
+        since = unrepeatable(config, resolved, before, begins_at)
+        room(partial(ours.record, self.dir, since))
+        return session
 
 
 def _build(config: Config, resolved: Resolved, stopper: Stopper) -> Nets:
-    """Build a role's nets.
+    """Build a piece's nets.
 
     Raises:
         OSError: The disk is full, or fails; Caffe tries whether it can write there.
@@ -232,60 +228,22 @@ def _build(config: Config, resolved: Resolved, stopper: Stopper) -> Nets:
             raise fault from error
 
 
-def _join(channel: Channel, session: Session, found: Optional[commit.Commit]) -> None:
-    """Agree with the neighbour, and send and receive on from where the checkpoint is, if any."""
-    nets = session.nets
-    (end,) = nets.resolved.ends
-    hello = handshake.describe(nets, session, end)
-    max_iter = nets.resolved.max_iter
-    theirs = unless_complete(session.dir.run, channel, max_iter, lambda: channel.handshake(hello))
-    if theirs is not None:
-        handshake.check(hello, theirs, end)
-    if session.snapshot_interval and found is None:
-        reserve = partial(
-            channel.reserve, traffic.iteration_bytes(nets, session, end), session.snapshot_interval
-        )
-        if session.epoch > 1:
-            patience(nets.config, channel.report, session.stopper.fs)(reserve)
-        else:  # a first start that will not fit is refused at once: nothing is lost
-            reserve()
-    if found is not None and found.complete and not session.is_test_due(found.iteration):
-        traffic.remove_tests_after(session.dir, found.iteration, found.sent)
-    channel.resume(*((found.sent, found.received) if found is not None else (0, 0)))
-    if found is not None:
-        channel.checkpoint_passed(found.iteration)
-
-
-def _sum_up(counters: Counters, log: CaffeLog, iterations: int) -> None:
-    """Say what the iterations of this start have exchanged."""
-    log.info(
-        f"Exchange: {counters.bytes_sent} bytes sent, {counters.bytes_received} received, "
-        f"waited {counters.wait_s:.3g} s, exchanged {counters.exchange_s:.3g} s"
-    )
-    done = max(1, iterations)
-    log.info(
-        f"Exchange: per iteration, tests included: {counters.bytes_sent / done:.0f} bytes sent "
-        f"({(counters.bytes_sent + counters.saved_sent) / done:.0f} in float32), "
-        f"{counters.bytes_received / done:.0f} received "
-        f"({(counters.bytes_received + counters.saved_received) / done:.0f} in float32)"
-    )
-    if counters.replays_verified:
-        log.info(f"Exchange: {counters.replays_verified} messages sent again, equal to the bit")
-
-
 def _introduce(session: Session, is_continued: bool) -> None:
     """Say what runs, and load the weights that it begins with, unless it continues."""
     nets, log = session.nets, session.log
-    coupling = nets.config.coupling
     start = f", start {session.epoch}" if session.epoch > 1 else ""
     log.info(
         f"dualnet {nets.name} on {backend.provider} Caffe, device {_device(nets)}, "
         f"seed {nets.config.seed}, update {nets.config.update.rule}{start}"
     )
-    if nets.name != "single":
-        log.info(f"Coupling: target {coupling.target}, loss {coupling.loss}, tie {coupling.tie}")
-    if nets.name == "net1" and nets.resolved.is_frozen:
-        log.warning("net1's loss has no loss_weight: net1 is frozen and only net2 learns")
+    for end in nets.resolved.ends:
+        where = f" with {end.neighbour}" if len(nets.config.pieces) > 2 else ""
+        rule = f"target {end.coupling.target}, loss {end.coupling.loss}, tie {end.coupling.tie}"
+        log.info(f"Coupling{where}: {rule}")
+    above = nets.resolved.above
+    if above is not None and nets.resolved.is_frozen:
+        rest = "only net2 learns" if len(nets.config.pieces) == 2 else "only pieces above it learn"
+        log.warning(f"{nets.name}'s loss has no loss_weight: {nets.name} is frozen and {rest}")
     if nets.resolved.weights and is_continued:
         log.info("files of weights are left alone: the checkpoint has what became of them")
     else:

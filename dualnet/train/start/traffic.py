@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Optional
 
 from dualnet.config import CutEnd
@@ -16,8 +16,6 @@ from dualnet.train.loop.session import Session
 from dualnet.train.net.nets import Nets
 
 __all__ = ["iteration_bytes", "remove_tests_after", "remove_when_over"]
-
-_LINK = Link("net1", "net2")
 
 
 def iteration_bytes(nets: Nets, session: Session, end: CutEnd) -> int:
@@ -51,32 +49,35 @@ def iteration_bytes(nets: Nets, session: Session, end: CutEnd) -> int:
     return sent
 
 
-def remove_when_over(run: RunDir, max_iter: Optional[int] = None) -> None:
-    """Where both halves have come to their end, no message is needed any more.
+def remove_when_over(run: RunDir, chain: Sequence[str], max_iter: Optional[int] = None) -> None:
+    """Where all pieces have come to their end, no message is needed any more.
 
-    Also for a half that finds itself complete: the one that died right after it was has not. A half
-    whose last checkpoint is damaged is not at its end: it needs them. A file that cannot be deleted
-    is left: it does no harm but to the disk.
+    Also for a piece that finds itself complete: the one that died right after it was has not. A
+    piece whose last checkpoint is damaged is not at its end: it needs them. A file that cannot be
+    deleted is skipped; it only takes disk space.
 
     Args:
         run: The run.
+        chain: The names of all pieces, from the data to the loss.
         max_iter: See `commit.complete`.
     """
-    for piece in map(run.piece, (_LINK.lower, _LINK.upper)):
+    for piece in map(run.piece, chain):
         is_complete = commit.complete(piece, max_iter)
         last = commit.latest(piece) if is_complete else None
         if last is None or not commit.is_end(last, max_iter):
             return
-    _remove(run, lambda name: True)
+    for lower, upper in zip(chain, chain[1:]):
+        _remove(run, Link(lower, upper), lambda name: True)
 
 
-def remove_tests_after(piece: PieceDir, iteration: int, sent: int) -> None:
+def remove_tests_after(piece: PieceDir, link: Link, iteration: int, sent: int) -> None:
     """A run that was complete goes on: what the last test has sent is no part of it.
 
     A training of so many iterations from the start sends other messages under these numbers.
 
     Args:
         piece: Whose messages.
+        link: Over which link they went.
         iteration: Of the last checkpoint.
         sent: Messages before it.
     """
@@ -85,11 +86,11 @@ def remove_tests_after(piece: PieceDir, iteration: int, sent: int) -> None:
         is_own = (name.piece, name.iteration) == (piece.name, iteration)
         return is_own and name.seq > sent and name.kind.startswith("test")
 
-    _remove(piece.run, is_last_test)
+    _remove(piece.run, link, is_last_test)
 
 
-def _remove(run: RunDir, condition: Callable[[DataName], bool]) -> None:
-    fs, paths = Fs(), RunPaths(run.exchange).link(_LINK)
+def _remove(run: RunDir, link: Link, condition: Callable[[DataName], bool]) -> None:
+    fs, paths = Fs(), RunPaths(run.exchange).link(link)
     try:
         names = fs.listdir(paths.root)
     except OSError:
@@ -100,4 +101,4 @@ def _remove(run: RunDir, condition: Callable[[DataName], bool]) -> None:
             try:
                 fs.unlink(os.path.join(paths.root, name))
             except OSError:
-                continue  # the other half was faster
+                continue  # the neighbour was faster

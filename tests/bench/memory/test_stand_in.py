@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dualnet.bench.memory.stand_in import Fabricated
+from dualnet.train.loop.links import Links
 from dualnet.train.loop.piece import PieceLoop
 from tests.train.halves import make_half, make_session, train_both
 
@@ -51,7 +52,7 @@ def test_messages_are_those_of_a_real_partner(workdir, role, rule):
     half = make_half(role, str(workdir / "alone"), *rule)
     channel = Recorder(half)
     session = make_session(half)
-    session.channel = channel
+    session.links = Links([channel])
     loop = PieceLoop(half, session, **{"above" if role == "net1" else "below": channel})
     for iteration in range(3):
         loop.step(iteration)

@@ -11,6 +11,7 @@ from dualnet.report.log import CaffeLog
 from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.checkpoint.checkpointer import Checkpointer
+from dualnet.train.loop.links import Links
 from tests.train.halves import make_half, weights_of
 
 #: net1 with momenta of its own: what Caffe's files do not hold.
@@ -25,7 +26,7 @@ def checkpointer(workdir):
     def make(storage_timeout_s=0.0):
         half = make_half("net1", "run", *LATE, f"exchange.storage_timeout_s={storage_timeout_s}")
         logs.append(CaffeLog("run/net1.log"))
-        return Checkpointer(half, logs[-1], None, Stopper(0.0), reports.append)
+        return Checkpointer(half, logs[-1], Links(), Stopper(0.0), reports.append)
 
     reports = []
     make.reports = reports

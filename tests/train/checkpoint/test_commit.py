@@ -33,10 +33,10 @@ def latest(run_dir, role="net1"):
 
 def test_what_is_written_is_read(tmp_path):
     losses = [0.1, 1 / 3, math.inf, 2.0**-1074]
-    make(tmp_path, 30, epoch=2, sent=61, received=60, losses=losses)
+    make(tmp_path, 30, epoch=2, links={"net1-net2": [61, 60]}, losses=losses)
     found = commit.latest(RunDir(str(tmp_path)).piece("net1"))
-    assert (found.role, found.iteration, found.epoch) == ("net1", 30, 2)
-    assert (found.sent, found.received, found.losses) == (61, 60, losses)
+    assert (found.piece, found.iteration, found.epoch) == ("net1", 30, 2)
+    assert (*found.counts("net1-net2"), found.losses) == (61, 60, losses)
     assert not found.complete and len(found.files) == 2
 
 
@@ -81,7 +81,7 @@ def test_damaged_file(tmp_path, kind, damage):
 
 @pytest.mark.parametrize("bit", [1, 7])
 def test_flipped_bits_of_a_record_are_noticed(tmp_path, bit):
-    make(tmp_path, 9, sent=4, losses=[0.5])
+    make(tmp_path, 9, links={"net1-net2": [4, 0]}, losses=[0.5])
     path = tmp_path / "net1_iter_9.checkpoint.json"
     content = path.read_bytes()
     expected = commit.latest(RunDir(str(tmp_path)).piece("net1"))

@@ -34,7 +34,6 @@ def test_there_and_back(tmp_path):
 
 def test_nothing_to_hold_is_no_file(tmp_path):
     assert extras.save("exchange", channel(), at(tmp_path, 7)) == []
-    assert extras.save("exchange", None, at(tmp_path, 7)) == []
     extras.restore("exchange", channel(), at(tmp_path, 7))
     assert os.listdir(tmp_path) == []
 

@@ -20,9 +20,9 @@ from dualnet.train.net.resolve import resolve
 from dualnet.train.outcome.digest import digest
 from dualnet.train.outcome.evaluate import evaluate
 from dualnet.train.outcome.merge import merge
-from dualnet.train.start.run import train_half, train_single
 from tests.train.checkpoint.test_commit import make
 from tests.train.halves import load
+from tests.train.starting import CHAIN, train_half, train_single
 from tests.train.test_restart import equal, one_by_one, run_both
 
 __all__ = ["one_by_one"]  # a fixture that every test here needs
@@ -157,18 +157,18 @@ def test_a_lost_exchange_directory_matters_to_none_who_is_whole(runs):
 def test_the_half_that_starts_first_takes_the_other_back(runs):
     flip(runs / "net1_iter_6.caffemodel")
     warnings = []
-    assert not rewind.is_over(RunDir("run").piece("net1")) and not rewind.is_over(
-        RunDir("run").piece("net2")
+    assert not rewind.is_over(RunDir("run").piece("net1"), CHAIN) and not rewind.is_over(
+        RunDir("run").piece("net2"), CHAIN
     )
-    assert rewind.go_back(RunDir("run").piece("net2"), warn=warnings.append).iteration == 4
+    assert rewind.go_back(RunDir("run").piece("net2"), CHAIN, warn=warnings.append).iteration == 4
     (warning,) = warnings
     assert warning.startswith(
-        "both halves go back to iteration 4: net1's latest whole checkpoint is 4 "
+        "all pieces go back to iteration 4: net1's latest whole checkpoint is 4 "
         "(net1_iter_6.checkpoint.json: net1_iter_6.caffemodel has SHA-256"
     )
     assert "net2's latest whole checkpoint is 6" in warning
     # The other one has nothing to add.
-    assert rewind.go_back(RunDir("run").piece("net1"), warn=warnings.append).iteration == 4
+    assert rewind.go_back(RunDir("run").piece("net1"), CHAIN, warn=warnings.append).iteration == 4
     assert len(warnings) == 1
 
 
@@ -178,11 +178,11 @@ def test_a_half_that_is_at_work_is_not_taken_back(runs, monkeypatch):
     piece = PieceView("net2", epoch=2, state="running", alive=True, links={"net1-net2": link})
     view = RunView("", pieces={"net2": piece})
     monkeypatch.setattr(rewind, "peek", lambda run_dir: view)
-    assert rewind.go_back(RunDir("run").piece("net1")).iteration == 4
+    assert rewind.go_back(RunDir("run").piece("net1"), CHAIN).iteration == 4
     assert commit.latest(RunDir("run").piece("net2")).iteration == 6
     # One that has only just started, too, finds that it has to go back.
     link.sent = 0
-    assert rewind.go_back(RunDir("run").piece("net1")).iteration == 4
+    assert rewind.go_back(RunDir("run").piece("net1"), CHAIN).iteration == 4
     assert commit.latest(RunDir("run").piece("net2")).iteration == 4
 
 
@@ -226,14 +226,15 @@ def test_while_its_messages_are_there_a_half_goes_back_alone(tmp_path):
     for role, iteration, sent, received in (
         ("net1", 4, 8, 4), ("net1", 6, 12, 6), ("net2", 4, 4, 8), ("net2", 6, 6, 12)
     ):  # fmt: skip
-        make(tmp_path, iteration, role, sent=sent, received=received, complete=iteration == 6)
+        links = {"net1-net2": [sent, received]}
+        make(tmp_path, iteration, role, links=links, complete=iteration == 6)
     flip(tmp_path / "net1_iter_6.caffemodel")
     message(tmp_path, "net2", 6)
     # Message 5 of net2 is gone.
-    assert not rewind.is_over(RunDir(str(tmp_path)).piece("net2"))
+    assert not rewind.is_over(RunDir(str(tmp_path)).piece("net2"), CHAIN)
     message(tmp_path, "net2", 5)
-    assert rewind.is_over(RunDir(str(tmp_path)).piece("net2"))
-    assert rewind.go_back(RunDir(str(tmp_path)).piece("net1")).iteration == 4
+    assert rewind.is_over(RunDir(str(tmp_path)).piece("net2"), CHAIN)
+    assert rewind.go_back(RunDir(str(tmp_path)).piece("net1"), CHAIN).iteration == 4
     assert commit.latest(RunDir(str(tmp_path)).piece("net2")).iteration == 6
 
 

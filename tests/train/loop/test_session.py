@@ -12,12 +12,15 @@ import pytest
 
 from dualnet.config import Convergence
 from dualnet.errors import StorageFailed, TrainingFailed
+from dualnet.exchange.channel import Counters
 from dualnet.exchange.disk import storage
+from dualnet.exchange.link import Link
 from dualnet.fs import Fs
 from dualnet.process.stopping import Stopped
 from dualnet.report.log import CaffeLog
 from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import caffe_files
+from dualnet.train.loop.links import Links
 from dualnet.train.loop.piece import PieceLoop
 from dualnet.train.loop.session import Session
 from dualnet.train.net.resolve import NEVER
@@ -188,10 +191,12 @@ def test_checkpoint_is_tried_until_there_is_room(session, tmp_path, monkeypatch)
 
     monkeypatch.setattr("dualnet.train.checkpoint.caffe_files.save", save)
     monkeypatch.setattr(storage, "FIRST_PAUSE_S", 0.01)
-    made.channel = SimpleNamespace(
-        report=states.append, seq_sent=0, seq_received=0, progress=lambda: None, state=dict,
+    presence = SimpleNamespace(report=states.append, progress=lambda: None)
+    channel = SimpleNamespace(
+        link=Link("net1", "net2"), seq_sent=0, seq_received=0, awaited="", counters=Counters(),
         checkpoint_passed=lambda iteration: states.append(f"passed {iteration}"),
     )  # fmt: skip
+    made.links = Links([channel], presence)
     for iteration in made.iterations():
         made.completed(iteration)
     assert tries == [4, 4, 4, 4, 8, 10]

@@ -9,8 +9,8 @@ from dualnet.backend import caffe_pb2
 from dualnet.errors import ConfigError
 from dualnet.rundir import RunDir
 from dualnet.train.net.initial import save_initial_weights
-from dualnet.train.start.run import train_single
 from tests.train.halves import load, make_half, weights_of
+from tests.train.starting import train_single
 
 
 def finetune(role, *files, overrides=()):

@@ -13,8 +13,8 @@ from dualnet.errors import UsageError
 from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import caffe_files
 from dualnet.train.outcome.evaluate import evaluate
-from dualnet.train.start.run import train_single
 from tests.train.halves import load, make_half, weights_of
+from tests.train.starting import train_single
 
 
 @pytest.fixture

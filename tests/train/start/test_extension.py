@@ -17,9 +17,9 @@ from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.loop.session import Session
 from dualnet.train.outcome.digest import digest
-from dualnet.train.start.run import train_half, train_single
 from tests.train.halves import load
 from tests.train.start.test_identity import content_of, edit
+from tests.train.starting import train_half, train_single
 from tests.train.test_restart import RULES, SHORT, Crash, one_by_one, rows_of, run_both
 
 __all__ = ["one_by_one"]  # a fixture

@@ -20,9 +20,9 @@ from dualnet.train.net.initial import save_initial_weights
 from dualnet.train.net.resolve import resolve
 from dualnet.train.outcome.digest import digest
 from dualnet.train.start import identity, inputs
-from dualnet.train.start.run import train_half, train_single
 from tests.exchange.fakes import FaultyFs
 from tests.train.halves import load
+from tests.train.starting import train_half, train_single
 from tests.train.test_restart import SHORT, Crash, one_by_one, run_both
 
 __all__ = ["one_by_one"]  # a fixture

@@ -21,9 +21,9 @@ from dualnet.exchange.disk import storage
 from dualnet.fs import Fs
 from dualnet.rundir import RunDir
 from dualnet.train.start import run as run_module
-from dualnet.train.start.run import train_half, train_single
 from tests.train.halves import load
 from tests.train.start.test_traffic import end
+from tests.train.starting import train_half, train_single
 from tests.train.test_restart import SHORT, Crash, equal, one_by_one, run_both
 
 __all__ = ["one_by_one"]  # a fixture
@@ -242,9 +242,6 @@ class LastWords:
     def __init__(self, notes):
         self.notes = notes
 
-    def drain(self):
-        self.notes.append("drain")
-
     def progress(self):
         self.notes.append("is it still ours")
 
@@ -263,7 +260,7 @@ def at_the_end(tmp_path, monkeypatch):
         notes = []
 
         @contextmanager
-        def open_channel(*arguments):
+        def membership(*arguments):
             meanwhile()
             yield LastWords(notes)
 
@@ -272,14 +269,21 @@ def at_the_end(tmp_path, monkeypatch):
             end(tmp_path, "net1")
 
         checkpoints = SimpleNamespace(mark_complete=mark_complete)
-        session = SimpleNamespace(checkpoints=checkpoints)
+        channel = SimpleNamespace(neighbour="net2", drain=lambda: notes.append("drain"))
+        links = SimpleNamespace(channels=[channel])
+        session = SimpleNamespace(checkpoints=checkpoints, links=links)
         resolved = SimpleNamespace(
-            role="net1", solver=SimpleNamespace(snapshot=4), max_iter=8, display=0
+            name="net1",
+            solver=SimpleNamespace(snapshot=4),
+            max_iter=8,
+            display=0,
+            ends=["above"],
+            dir=RunDir(str(tmp_path)).piece("net1"),
         )
         monkeypatch.setattr(run_module, "resolve", lambda *words: resolved)
         monkeypatch.setattr(run_module, "claim", lambda *words, fs: SimpleNamespace(run="1"))
-        monkeypatch.setattr(run_module, "open_channel", open_channel)
-        monkeypatch.setattr(run_module, "_train_with", lambda *words: session)
+        monkeypatch.setattr(run_module, "Membership", membership)
+        monkeypatch.setattr(run_module._Start, "train_with", lambda *words: session)
         return train_half(load(), RunDir(str(tmp_path)).piece("net1")), notes
 
     return make

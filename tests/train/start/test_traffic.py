@@ -43,13 +43,13 @@ def end(run_dir, *roles):
 
 def test_they_stay_while_a_half_may_still_need_them(tmp_path, exchange):
     end(tmp_path, "net1")
-    traffic.remove_when_over(RunDir(str(tmp_path)))
+    traffic.remove_when_over(RunDir(str(tmp_path)), ("net1", "net2"))
     assert len(names(exchange)) == 4
 
 
 def test_they_go_when_both_are_complete_and_nothing_else_does(tmp_path, exchange):
     end(tmp_path, "net1", "net2")
-    traffic.remove_when_over(RunDir(str(tmp_path)))
+    traffic.remove_when_over(RunDir(str(tmp_path)), ("net1", "net2"))
     assert names(exchange) == ["manifest.json", "mine.npy"]
 
 
@@ -58,13 +58,16 @@ def test_the_same_command_removes_those_of_halves_that_died_when_they_were_compl
     tmp_path, exchange, monkeypatch, role
 ):
     end(tmp_path, "net1", "net2")
-    resolved = SimpleNamespace(role=role, solver=SimpleNamespace(snapshot=4), max_iter=0)
+    piece = RunDir(str(tmp_path)).piece(role)
+    resolved = SimpleNamespace(
+        name=role, solver=SimpleNamespace(snapshot=4), max_iter=0, dir=piece, ends=["a cut"]
+    )
     monkeypatch.setattr(run_module, "resolve", lambda *words: resolved)
     monkeypatch.setattr(run_module, "claim", lambda *words, fs: None)
-    assert run_module.train_half(Config(), RunDir(str(tmp_path)).piece(role)) is None
+    assert run_module.train_piece(Config(), piece) is None
     assert names(exchange) == ["manifest.json", "mine.npy"]
 
 
 def test_a_run_without_an_exchange_is_no_error(tmp_path):
     end(tmp_path, "net1", "net2")
-    traffic.remove_when_over(RunDir(str(tmp_path)))
+    traffic.remove_when_over(RunDir(str(tmp_path)), ("net1", "net2"))
