@@ -1,4 +1,4 @@
-"""Halves are killed with SIGKILL at random moments and started again; the result is the same."""
+"""Pieces are killed with SIGKILL at random moments and started again; the result is the same."""
 
 from __future__ import annotations
 
@@ -12,31 +12,37 @@ import numpy as np
 import pytest
 
 from tests.exchange import trainer_process
-from tests.exchange.trainer_process import ITERATIONS
+from tests.exchange.trainer_process import ITERATIONS, initial
 
 ROOT = Path(__file__).parents[2]
 KILLS = 5
-# Iterations that a half gets at least before the next kill; well below ITERATIONS / KILLS.
+# Iterations that a piece gets at least before the next kill; well below ITERATIONS / KILLS.
 LONGEST_LIFE = 30
 
 
-def expected() -> dict[str, str]:
+def expected(pieces: int) -> dict[str, str]:
     """The digests of an undisturbed training, computed without any exchange."""
-    lower = upper = np.linspace(0.0, 1.0, 5000)
+    states = [initial() for _ in range(pieces)]
     for _ in range(ITERATIONS):
-        upper = np.cos(upper + np.sin(lower))
-        lower = lower + upper / 7
+        x = np.zeros(1)
+        for state in states[:-1]:
+            x = np.sin(state + x)
+        states[-1] = np.cos(states[-1] + x)
+        for number in range(pieces - 2, -1, -1):
+            states[number] = states[number] + states[number + 1] / 7
     return {
-        "net1": hashlib.sha256(lower.tobytes()).hexdigest(),
-        "net2": hashlib.sha256(upper.tobytes()).hexdigest(),
+        f"net{number}": hashlib.sha256(state.tobytes()).hexdigest()
+        for number, state in enumerate(states, 1)
     }
 
 
-def start(piece: str, run_dir: Path, tmp_path: Path, carrier: str) -> subprocess.Popen[str]:
-    """Start a half."""
+def start(
+    piece: str, pieces: int, run_dir: Path, tmp_path: Path, carrier: str
+) -> subprocess.Popen[str]:
+    """Start a piece."""
     command = [sys.executable, "-m", trainer_process.__name__]
     return subprocess.Popen(
-        [*command, piece, str(run_dir), str(tmp_path / "locks"), carrier],
+        [*command, piece, str(pieces), str(run_dir), str(tmp_path / "locks"), carrier],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -44,13 +50,28 @@ def start(piece: str, run_dir: Path, tmp_path: Path, carrier: str) -> subprocess
     )
 
 
-@pytest.mark.parametrize("carrier", ["files", "tcp"])
-def test_kills_change_nothing(run_dir: Path, tmp_path: Path, carrier: str) -> None:
+@pytest.mark.parametrize(
+    ("carrier", "victims"),
+    [
+        ("files", ["net1", "net2"]),
+        # A piece in the middle is killed as often as the others together.
+        ("files", ["net1", "net2", "net2", "net3"]),
+        ("tcp", ["net1", "net2", "net2", "net3"]),
+    ],
+)
+def test_kills_change_nothing(
+    run_dir: Path, tmp_path: Path, carrier: str, victims: list[str]
+) -> None:
     chance = random.Random(1701)
-    running = {piece: start(piece, run_dir, tmp_path, carrier) for piece in ("net1", "net2")}
+    digests = expected(len(set(victims)))
+
+    def launch(piece: str) -> subprocess.Popen[str]:
+        return start(piece, len(digests), run_dir, tmp_path, carrier)
+
+    running = {piece: launch(piece) for piece in digests}
     try:
         for _ in range(KILLS):
-            piece = chance.choice(["net1", "net2"])
+            piece = chance.choice(victims)
             victim = running[piece]
             assert victim.stdout is not None
             # Lines are read until the moment of death, which falls anywhere in an iteration.
@@ -59,8 +80,8 @@ def test_kills_change_nothing(run_dir: Path, tmp_path: Path, carrier: str) -> No
                 assert line.strip().isdigit(), line + victim.stdout.read()
             victim.kill()
             victim.communicate()
-            running[piece] = start(piece, run_dir, tmp_path, carrier)
-        for piece, digest in expected().items():
+            running[piece] = launch(piece)
+        for piece, digest in digests.items():
             output, _ = running[piece].communicate(timeout=120)
             assert running[piece].returncode == 0, output
             assert output.split()[-1] == digest
@@ -69,4 +90,4 @@ def test_kills_change_nothing(run_dir: Path, tmp_path: Path, carrier: str) -> No
             if process.poll() is None:
                 process.kill()
             process.communicate()
-    assert not list((run_dir / "exchange/net1-net2").glob(".tmp.*.tmp"))
+    assert not list((run_dir / "exchange").rglob(".tmp.*.tmp"))
