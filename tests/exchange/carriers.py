@@ -1,4 +1,4 @@
-"""Two halves of one run in this process, on any carrier, in real time: for the tests of all."""
+"""Two pieces of one run in this process, on any carrier, in real time: for the tests of all."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LINK = Link("net1", "net2")
 
 
 class Play:
-    """Opens halves of one run and closes in the end what a test leaves open.
+    """Opens pieces of one run and closes in the end what a test leaves open.
 
     Args:
         carrier: what carries the bytes.
@@ -56,18 +56,18 @@ class Play:
         process: ProcessId | None = None,
         **settings: Any,
     ) -> Any:
-        """A half; `process` is who it says it is."""
+        """A piece; `process` is who it says it is."""
         made = ExchangeSettings(**{**QUICK, "lock_dir": self._locks, **settings})
         carrier = self._carrier()
         membership = self.join(piece, made, identity, process)
         try:
-            half = carrier(membership, LINK, made)
+            end = carrier(membership, LINK, made)
         except BaseException as error:
             membership.close(f"failed: {error}")
             raise
-        self._opened.append(half)
+        self._opened.append(end)
         self._connect()
-        return half
+        return end
 
     def join(
         self,
@@ -83,15 +83,15 @@ class Play:
         return made
 
     def _connect(self) -> None:
-        """Wait until both halves hear each other, where they connect at all."""
+        """Wait until both ends hear each other, where they connect at all."""
         deadline_s = time.monotonic() + 20
-        while self.carrier != "files" and len({half.piece for half in self._opened}) == 2:
-            live = [half for half in self._opened if not half.membership._closed]
-            if len(live) < 2 or all(half._remote.is_connected for half in live):
+        while self.carrier != "files" and len({end.piece for end in self._opened}) == 2:
+            live = [end for end in self._opened if not end.membership._closed]
+            if len(live) < 2 or all(end._remote.is_connected for end in live):
                 return
-            if any(half._wire.fatal for half in live):
+            if any(end._wire.fatal for end in live):
                 return
-            assert time.monotonic() < deadline_s, [half._connector.trouble for half in live]
+            assert time.monotonic() < deadline_s, [end._connector.trouble for end in live]
             time.sleep(0.005)
 
     def _carrier(self) -> Any:
@@ -103,21 +103,21 @@ class Play:
         """net1 and net2."""
         return self.open("net1", **settings), self.open("net2", **settings)
 
-    def kill(self, half: Any) -> None:
-        """End a half as SIGKILL would: no last words, its locks and connections gone."""
-        self._opened.remove(half)
-        membership = half.membership
+    def kill(self, end: Any) -> None:
+        """End a piece as SIGKILL would: no last words, its locks and connections gone."""
+        self._opened.remove(end)
+        membership = end.membership
         self._joined.remove(membership)
         membership.heartbeat._ending = True
         membership.heartbeat._wake.set()
         if self.carrier != "files":
-            half._connector.close()
-            half._wire._leave_at_s = 0.0
-            sender = half._wire._sender
+            end._connector.close()
+            end._wire._leave_at_s = 0.0
+            sender = end._wire._sender
             sender.stop(20)
             if sender.flow is not None:
                 sender.flow.connection.close()
-            half._connector._thread.join(5)
+            end._connector._thread.join(5)
         membership.heartbeat._thread.join()
         os.close(membership._lock._fd)
         membership._lock._fd = None

@@ -1,4 +1,4 @@
-"""Halves of an exchange in one process, on a virtual clock, without threads."""
+"""Pieces of an exchange in one process, on a virtual clock, without threads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.exchange.fakes import VirtualFs
 
 LINK = Link("net1", "net2")
 
-OpenHalf = Callable[..., FileChannel]
+OpenEnd = Callable[..., FileChannel]
 
 
 @pytest.fixture
@@ -30,8 +30,8 @@ def run_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def open_half(run_dir: Path, tmp_path: Path) -> Iterator[OpenHalf]:
-    """A function that opens a half; all are closed in the end."""
+def open_end(run_dir: Path, tmp_path: Path) -> Iterator[OpenEnd]:
+    """A function that opens a piece; all are closed in the end."""
     opened: list[Membership] = []
 
     def open_one(

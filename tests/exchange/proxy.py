@@ -1,4 +1,4 @@
-"""A wire between two halves that a test can cut, change and record."""
+"""A wire between two pieces that a test can cut, change and record."""
 
 from __future__ import annotations
 

@@ -108,17 +108,17 @@ def test_both_halves_send_much_at_the_same_time(play: Play) -> None:
     net1, net2 = play.pair()
     large = np.random.RandomState(0).rand(1 << 20)
 
-    def send(half: Any) -> None:
+    def send(end: Any) -> None:
         for iteration in range(3):
-            half.send(Message("x", iteration, {"x": large + iteration}))
+            end.send(Message("x", iteration, {"x": large + iteration}))
 
     other = threading.Thread(target=send, args=(net2,))
     other.start()
     send(net1)
     other.join()
-    for half in (net1, net2):
+    for end in (net1, net2):
         for iteration in range(3):
-            got = half.receive("x", iteration).arrays["x"]
+            got = end.receive("x", iteration).arrays["x"]
             np.testing.assert_array_equal(got, large + iteration)
 
 
@@ -291,13 +291,13 @@ def test_failed(play: Play, victim: str) -> None:
 @pytest.mark.parametrize("victim", ["net1", "net2"])
 def test_died_on_another_machine(play: Play, victim: str) -> None:
     """Nothing can be proved about its process; that it is silent must do."""
-    halves = {
+    pieces = {
         piece: play.open(piece, process=ELSEWHERE if piece == victim else None, dead_after_s=1.0)
         for piece in ("net1", "net2")
     }
-    lockstep(halves["net1"], halves["net2"], 0, 1)
-    play.kill(halves.pop(victim))
-    (survivor,) = halves.values()
+    lockstep(pieces["net1"], pieces["net2"], 0, 1)
+    play.kill(pieces.pop(victim))
+    (survivor,) = pieces.values()
     with pytest.raises(PartnerDied, match="heartbeat has been unchanged"):
         survivor.receive("up", 1)
 
@@ -453,7 +453,7 @@ def test_without_retention_a_lone_restart_is_refused(play: Play) -> None:
 
 
 def test_old_messages_go(play: Play) -> None:
-    """Those that the two latest checkpoints of both halves have behind them."""
+    """Those that the two latest checkpoints of both pieces have behind them."""
     net1, net2 = play.pair()
     for checkpoint in range(1, 5):
         lockstep(net1, net2, 3 * checkpoint - 3, 3 * checkpoint)

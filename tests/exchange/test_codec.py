@@ -12,7 +12,7 @@ from dualnet.exchange.channel import Message
 from dualnet.exchange.codec import Codec
 from dualnet.exchange.compress import decode, encode
 from dualnet.exchange.files.channel import FileChannel
-from tests.exchange.conftest import OpenHalf
+from tests.exchange.conftest import OpenEnd
 
 
 def blob(iteration: int, *shape: int) -> np.ndarray:
@@ -27,19 +27,19 @@ def up(iteration: int, kind: str = "up") -> Message:
     return Message(kind, iteration, {"pool2": blob(iteration), "label": label, "soft": weights})
 
 
-def pair(open_half: OpenHalf, dtype: str, **settings: bool) -> tuple[FileChannel, FileChannel]:
+def pair(open_end: OpenEnd, dtype: str, **settings: bool) -> tuple[FileChannel, FileChannel]:
     """net1 and net2."""
     one, two = (
-        open_half(piece, dtype_up=dtype, exact=("soft",), **settings) for piece in ("net1", "net2")
+        open_end(piece, dtype_up=dtype, exact=("soft",), **settings) for piece in ("net1", "net2")
     )
     return one, two
 
 
 @pytest.mark.parametrize(("dtype", "part"), [("float16", 2), ("bfloat16", 2), ("int8", 4)])
 def test_the_blob_comes_rounded_and_the_labels_exact(
-    open_half: OpenHalf, dtype: str, part: int
+    open_end: OpenEnd, dtype: str, part: int
 ) -> None:
-    net1, net2 = pair(open_half, dtype)
+    net1, net2 = pair(open_end, dtype)
     net1.send(up(0))
     got = net2.receive("up", 0).arrays
     assert list(got) == ["pool2", "label", "soft"]
@@ -55,8 +55,8 @@ def test_the_blob_comes_rounded_and_the_labels_exact(
         assert actual < blob(0).nbytes / part + 100
 
 
-def test_the_other_way_tests_and_weights_are_exact(open_half: OpenHalf) -> None:
-    net1, net2 = pair(open_half, "int8")
+def test_the_other_way_tests_and_weights_are_exact(open_end: OpenEnd) -> None:
+    net1, net2 = pair(open_end, "int8")
     for kind in ("test00000", "tie", "upper"):
         net1.send(up(1, kind))
         np.testing.assert_array_equal(net2.receive(kind, 1).arrays["pool2"], blob(1))
@@ -67,17 +67,17 @@ def test_the_other_way_tests_and_weights_are_exact(open_half: OpenHalf) -> None:
     assert not np.array_equal(net2.receive("up-00001", 0).arrays["pool2"], blob(0))
 
 
-def test_numpy_reads_what_travels(open_half: OpenHalf, run_dir: Path) -> None:
-    net1, _ = pair(open_half, "float16")
+def test_numpy_reads_what_travels(open_end: OpenEnd, run_dir: Path) -> None:
+    net1, _ = pair(open_end, "float16")
     net1.send(up(0))
     (path,) = (run_dir / "exchange/net1-net2").glob("*pool2~float16*.npy")
     assert np.load(path).dtype == np.float16
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int8"])
-def test_error_feedback_makes_the_sum_right(open_half: OpenHalf, dtype: str) -> None:
+def test_error_feedback_makes_the_sum_right(open_end: OpenEnd, dtype: str) -> None:
     """What has come after K messages is what was sent, but for one message's rounding."""
-    net1, net2 = pair(open_half, dtype, error_feedback=True)
+    net1, net2 = pair(open_end, dtype, error_feedback=True)
     constant = Message("up", 0, {"pool2": blob(0) * np.float32(1 / 3)})
     total = np.zeros_like(blob(0), dtype=np.float64)
     for iteration in range(50):
@@ -90,9 +90,9 @@ def test_error_feedback_makes_the_sum_right(open_half: OpenHalf, dtype: str) -> 
     assert np.abs(without - sent).max() > 10 * np.abs(total - sent).max()
 
 
-def test_a_restart_with_the_state_sends_the_same_bytes(open_half: OpenHalf) -> None:
+def test_a_restart_with_the_state_sends_the_same_bytes(open_end: OpenEnd) -> None:
     """The replay is compared with what was sent: another residual would be a violation."""
-    net1 = open_half("net1", dtype_up="int8", error_feedback=True)
+    net1 = open_end("net1", dtype_up="int8", error_feedback=True)
     for iteration in range(3):
         net1.send(up(iteration))
     state = {name: np.array(values) for name, values in net1.state().items()}
@@ -100,7 +100,7 @@ def test_a_restart_with_the_state_sends_the_same_bytes(open_half: OpenHalf) -> N
         net1.send(up(iteration))
     net1.close("failed: killed")
 
-    again = open_half("net1", dtype_up="int8", error_feedback=True)
+    again = open_end("net1", dtype_up="int8", error_feedback=True)
     again.restore(state)
     again.resume(3, 0)
     for iteration in range(3, 6):
@@ -108,14 +108,14 @@ def test_a_restart_with_the_state_sends_the_same_bytes(open_half: OpenHalf) -> N
     assert again.counters.replays_verified == 3
 
 
-def test_without_feedback_there_is_no_state(open_half: OpenHalf) -> None:
-    net1, _ = pair(open_half, "int8")
+def test_without_feedback_there_is_no_state(open_end: OpenEnd) -> None:
+    net1, _ = pair(open_end, "int8")
     net1.send(up(0))
     assert net1.state() == {}
 
 
-def test_another_shape_begins_without_a_residual(open_half: OpenHalf) -> None:
-    net1, net2 = pair(open_half, "int8", error_feedback=True)
+def test_another_shape_begins_without_a_residual(open_end: OpenEnd) -> None:
+    net1, net2 = pair(open_end, "int8", error_feedback=True)
     for size in (4, 2, 4):
         values = blob(size, size, 3)
         net1.send(Message("up", 0, {"pool2": values}))
@@ -123,8 +123,8 @@ def test_another_shape_begins_without_a_residual(open_half: OpenHalf) -> None:
         np.testing.assert_array_equal(net2.receive("up", 0).arrays["pool2"], expected)
 
 
-def test_what_is_not_finite_does_not_stay(open_half: OpenHalf) -> None:
-    net1, net2 = pair(open_half, "bfloat16", error_feedback=True)
+def test_what_is_not_finite_does_not_stay(open_end: OpenEnd) -> None:
+    net1, net2 = pair(open_end, "bfloat16", error_feedback=True)
     values = blob(0)
     values[0, 0, 0, 0] = np.nan
     net1.send(Message("up", 0, {"pool2": values}))
@@ -133,9 +133,9 @@ def test_what_is_not_finite_does_not_stay(open_half: OpenHalf) -> None:
     assert np.isfinite(net2.receive("up", 1).arrays["pool2"]).all()
 
 
-def test_what_could_not_be_sent_leaves_the_residuals(open_half: OpenHalf) -> None:
+def test_what_could_not_be_sent_leaves_the_residuals(open_end: OpenEnd) -> None:
     """It may be sent again, and must then be the same."""
-    net1 = open_half("net1", dtype_up="int8", error_feedback=True, max_message_bytes=300)
+    net1 = open_end("net1", dtype_up="int8", error_feedback=True, max_message_bytes=300)
     net1.send(Message("up", 0, {"pool2": blob(0, 2, 3)}))
     before = {name: np.array(values) for name, values in net1.state().items()}
     with pytest.raises(UsageError, match="max_message_bytes"):
@@ -144,8 +144,8 @@ def test_what_could_not_be_sent_leaves_the_residuals(open_half: OpenHalf) -> Non
     np.testing.assert_array_equal(net1.state()["up/pool2"], before["up/pool2"])
 
 
-def test_what_is_refused(open_half: OpenHalf) -> None:
-    net1, net2 = pair(open_half, "float16")
+def test_what_is_refused(open_end: OpenEnd) -> None:
+    net1, net2 = pair(open_end, "float16")
     with pytest.raises(ConfigError, match="float8"):
         Codec({"up": "float8"})
     net1.send(Message("tie", 0, {"w~int8": np.ones((2, 2), np.int8)}))

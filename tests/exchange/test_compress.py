@@ -11,7 +11,7 @@ LOSSY = [dtype for dtype in DTYPES if dtype != "float32"]
 
 
 def there_and_back(values: np.ndarray, dtype: str) -> np.ndarray:
-    """What the other half gets."""
+    """What the other piece gets."""
     array = np.asarray(values, np.float32)
     (name,) = decoded = decode(encode("x", array, dtype))
     assert name == "x"

@@ -11,7 +11,7 @@ import pytest
 
 from dualnet.errors import DualnetError, StorageFailed
 from dualnet.exchange.channel import Message
-from tests.exchange.conftest import OpenHalf
+from tests.exchange.conftest import OpenEnd
 from tests.exchange.fakes import FaultyFs, VirtualFs
 
 ERRORS = [errno.ENOSPC, errno.EIO, errno.ESTALE]
@@ -32,11 +32,11 @@ def assert_right(received: Message, iteration: int) -> None:
 @pytest.mark.parametrize("filesystem", ["local", "nfs"])
 @pytest.mark.parametrize("error", ERRORS)
 def test_each_operation_of_a_send_fails_once(
-    open_half: OpenHalf, filesystem: str, error: int
+    open_end: OpenEnd, filesystem: str, error: int
 ) -> None:
     fs = FaultyFs()
-    net1 = open_half("net1", fs=fs, filesystem=filesystem)
-    net2 = open_half("net2")
+    net1 = open_end("net1", fs=fs, filesystem=filesystem)
+    net2 = open_end("net2")
     iteration = 0
     covered = 0
     while True:
@@ -58,10 +58,10 @@ def test_each_operation_of_a_send_fails_once(
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_each_operation_of_a_send_fails_for_a_minute(open_half: OpenHalf, error: int) -> None:
+def test_each_operation_of_a_send_fails_for_a_minute(open_end: OpenEnd, error: int) -> None:
     fs = FaultyFs()
-    net1 = open_half("net1", fs=fs)
-    net2 = open_half("net2")
+    net1 = open_end("net1", fs=fs)
+    net2 = open_end("net2")
     states = set()
 
     def heal() -> None:
@@ -89,13 +89,13 @@ def test_each_operation_of_a_send_fails_for_a_minute(open_half: OpenHalf, error:
 
 
 @pytest.mark.parametrize("filesystem", ["local", "nfs"])
-def test_each_operation_of_a_send_fails_for_good(open_half: OpenHalf, filesystem: str) -> None:
-    """The half gives up with exit code 74, and its neighbour never sees half a message."""
+def test_each_operation_of_a_send_fails_for_good(open_end: OpenEnd, filesystem: str) -> None:
+    """The piece gives up with exit code 74, and its neighbour never sees half a message."""
     fs = FaultyFs()
-    net2 = open_half("net2")
+    net2 = open_end("net2")
     covered = committed = 0
     while True:
-        net1 = open_half("net1", fs=fs, filesystem=filesystem)
+        net1 = open_end("net1", fs=fs, filesystem=filesystem)
         net1.resume(covered, 0)
         fs.now_s += 10.0
         fs.arm(covered, errno.ENOSPC, persistent=True)
@@ -122,7 +122,7 @@ def test_each_operation_of_a_send_fails_for_good(open_half: OpenHalf, filesystem
             except DualnetError as raised:
                 assert "ENOSPC" in str(raised)
             # Started again, it sends the same message, and the neighbour goes on.
-            again = open_half("net1", fs=fs, filesystem=filesystem)
+            again = open_end("net1", fs=fs, filesystem=filesystem)
             again.resume(covered, 0)
             again.send(message(covered))
             if net2.seq_received == covered:
@@ -136,10 +136,10 @@ def test_each_operation_of_a_send_fails_for_good(open_half: OpenHalf, filesystem
 @pytest.mark.parametrize("filesystem", ["local", "nfs"])
 @pytest.mark.parametrize("error", ERRORS)
 def test_each_operation_of_a_receive_fails_once(
-    open_half: OpenHalf, filesystem: str, error: int
+    open_end: OpenEnd, filesystem: str, error: int
 ) -> None:
     fs = FaultyFs()
-    net1, net2 = open_half("net1"), open_half("net2", fs=fs, filesystem=filesystem)
+    net1, net2 = open_end("net1"), open_end("net2", fs=fs, filesystem=filesystem)
     net1.send(message(0))
     assert_right(net2.receive("train", 0), 0)
     iteration = 1
@@ -159,9 +159,9 @@ def test_each_operation_of_a_receive_fails_once(
     assert covered > 12
 
 
-def test_each_operation_of_a_receive_fails_for_good(open_half: OpenHalf) -> None:
+def test_each_operation_of_a_receive_fails_for_good(open_end: OpenEnd) -> None:
     fs = FaultyFs()
-    net1, net2 = open_half("net1"), open_half("net2", fs=fs)
+    net1, net2 = open_end("net1"), open_end("net2", fs=fs)
     covered = 0
     iteration = 0
     net1.send(message(0))
@@ -181,9 +181,9 @@ def test_each_operation_of_a_receive_fails_for_good(open_half: OpenHalf) -> None
     assert covered > 12
 
 
-def test_no_descriptor_is_left_open(open_half: OpenHalf) -> None:
+def test_no_descriptor_is_left_open(open_end: OpenEnd) -> None:
     fs = FaultyFs()
-    net1, net2 = open_half("net1", fs=fs), open_half("net2")
+    net1, net2 = open_end("net1", fs=fs), open_end("net2")
     net1.send(message(0))
     net2.receive("train", 0)
     before = len(os.listdir("/proc/self/fd"))
@@ -195,26 +195,26 @@ def test_no_descriptor_is_left_open(open_half: OpenHalf) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_opening_a_channel_fails_at_each_operation(open_half: OpenHalf) -> None:
-    """What fails while a half starts is said at once, and the next start works."""
+def test_opening_a_channel_fails_at_each_operation(open_end: OpenEnd) -> None:
+    """What fails while a piece starts is said at once, and the next start works."""
     fs = FaultyFs()
     covered = 0
     while True:
         fs.arm(covered, errno.EACCES)
         slept = len(fs.slept_s)
         try:
-            half = open_half("net1", fs=fs)
+            end = open_end("net1", fs=fs)
         except DualnetError as raised:
             # 75: the heartbeat that says "stopped" could not be read, and our process lives.
             assert raised.exit_code in (74, 75)
             assert len(fs.slept_s) == slept
-            half = None
+            end = None
         injected = fs.failed
         fs.disarm()
-        if half is None:
-            half = open_half("net1", fs=fs)
-        half.send(message(half.epoch)) if half.epoch == 1 else None
-        half.close("stopped")
+        if end is None:
+            end = open_end("net1", fs=fs)
+        end.send(message(end.epoch)) if end.epoch == 1 else None
+        end.close("stopped")
         if not injected:
             break
         covered += 1

@@ -15,7 +15,7 @@ import pytest
 from dualnet.errors import Superseded
 from dualnet.exchange.channel import Message
 from dualnet.exchange.files.channel import FileChannel
-from tests.exchange.conftest import OpenHalf
+from tests.exchange.conftest import OpenEnd
 from tests.exchange.fakes import ELSEWHERE, VirtualFs
 
 CACHED_S = 60.0
@@ -124,14 +124,14 @@ class NoctoClient(NfsClient):
         pass
 
 
-def first_message_latency_s(open_half: OpenHalf, client: NfsClient, clock: Clock) -> float:
+def first_message_latency_s(open_end: OpenEnd, client: NfsClient, clock: Clock) -> float:
     """net1 waits for net2, which starts 30 s later on another node; how late is its message?"""
-    net1 = open_half("net1", fs=client, filesystem="nfs")
+    net1 = open_end("net1", fs=client, filesystem="nfs")
     sent_s: list[float] = []
 
     def start_net2() -> None:
         if clock.now_s > 1030.0 and not sent_s:
-            net2 = open_half("net2", fs=NfsClient(clock), process=ELSEWHERE, filesystem="nfs")
+            net2 = open_end("net2", fs=NfsClient(clock), process=ELSEWHERE, filesystem="nfs")
             net2.send(message(0))
             sent_s.append(clock.now_s)
 
@@ -140,25 +140,25 @@ def first_message_latency_s(open_half: OpenHalf, client: NfsClient, clock: Clock
     return clock.now_s - sent_s[0]
 
 
-def test_a_start_elsewhere_is_seen_within_a_probe_and_a_poll(open_half: OpenHalf) -> None:
+def test_a_start_elsewhere_is_seen_within_a_probe_and_a_poll(open_end: OpenEnd) -> None:
     clock = Clock()
-    assert first_message_latency_s(open_half, NfsClient(clock), clock) <= 1.0 + 2 * 0.05
+    assert first_message_latency_s(open_end, NfsClient(clock), clock) <= 1.0 + 2 * 0.05
 
 
-def test_without_close_to_open_it_is_hidden_for_long(open_half: OpenHalf) -> None:
+def test_without_close_to_open_it_is_hidden_for_long(open_end: OpenEnd) -> None:
     """The model bites: the test above proves something."""
     clock = Clock()
     client = NoctoClient(clock)
-    assert first_message_latency_s(open_half, client, clock) > 20.0
+    assert first_message_latency_s(open_end, client, clock) > 20.0
     assert client.hidden > 0
 
 
 @pytest.mark.parametrize("pause_s", [0.001, 0.3, 45.0])
-def test_messages_are_seen_within_a_poll(open_half: OpenHalf, pause_s: float) -> None:
+def test_messages_are_seen_within_a_poll(open_end: OpenEnd, pause_s: float) -> None:
     clock = Clock()
     clients = {piece: NfsClient(clock) for piece in ("net1", "net2")}
-    net2 = open_half("net2", fs=clients["net2"], process=ELSEWHERE, filesystem="nfs")
-    net1 = open_half("net1", fs=clients["net1"], filesystem="nfs")
+    net2 = open_end("net2", fs=clients["net2"], process=ELSEWHERE, filesystem="nfs")
+    net1 = open_end("net1", fs=clients["net1"], filesystem="nfs")
     due_s = [clock.now_s]
 
     def net2_sends() -> None:
@@ -175,16 +175,16 @@ def test_messages_are_seen_within_a_poll(open_half: OpenHalf, pause_s: float) ->
     assert net1.counters.damaged_reads == 0
 
 
-def test_a_successor_elsewhere_is_noticed_within_a_second(open_half: OpenHalf) -> None:
+def test_a_successor_elsewhere_is_noticed_within_a_second(open_end: OpenEnd) -> None:
     clock = Clock()
     client = NfsClient(clock)
-    zombie = open_half("net1", fs=client, filesystem="nfs", process=ELSEWHERE)
+    zombie = open_end("net1", fs=client, filesystem="nfs", process=ELSEWHERE)
     zombie.send(message(0))
     client.now_s += 2.0
     zombie.send(message(1))  # has looked for a successor, and found none
     zombie.membership._lock.release()
     zombie.membership.heartbeat.close("stopped")
-    successor: FileChannel = open_half("net1", fs=NfsClient(clock), filesystem="nfs")
+    successor: FileChannel = open_end("net1", fs=NfsClient(clock), filesystem="nfs")
     assert successor.epoch == 2
     client.now_s += 1.0
     with pytest.raises(Superseded):

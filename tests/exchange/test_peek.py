@@ -10,7 +10,7 @@ import pytest
 
 from dualnet.exchange.channel import Message
 from dualnet.exchange.peek import peek
-from tests.exchange.conftest import OpenHalf
+from tests.exchange.conftest import OpenEnd
 from tests.exchange.fakes import FaultyFs
 
 GARBAGE = [b"", b"\0" * 600, b"x {", b"x []", b"x " + b"[" * 400, b"\xff" * 9]
@@ -26,8 +26,8 @@ def everything(run_dir: Path) -> list[Path]:
     return sorted(path for path in (run_dir / "exchange").rglob("*") if path.is_file())
 
 
-def test_running(open_half: OpenHalf, run_dir: Path) -> None:
-    net1, net2 = open_half("net1"), open_half("net2")
+def test_running(open_end: OpenEnd, run_dir: Path) -> None:
+    net1, net2 = open_end("net1"), open_end("net2")
     net1.send(sample())
     net2.receive("train", 7)
     net2.checkpoint_passed(8)
@@ -50,8 +50,8 @@ def test_nothing_there(tmp_path: Path) -> None:
     assert view.piece("net1").epoch == 0
 
 
-def test_one_half_never_came_and_the_other_failed(open_half: OpenHalf, run_dir: Path) -> None:
-    open_half("net1").close("failed: out of memory")
+def test_one_half_never_came_and_the_other_failed(open_end: OpenEnd, run_dir: Path) -> None:
+    open_end("net1").close("failed: out of memory")
     view = peek(str(run_dir))
     assert view.piece("net1").state == "failed: out of memory"
     assert view.piece("net2").epoch == 0
@@ -59,9 +59,9 @@ def test_one_half_never_came_and_the_other_failed(open_half: OpenHalf, run_dir: 
 
 @pytest.mark.parametrize("what", ["secret", "manifest.json"])
 def test_without_secret_or_manifest_it_shows_what_the_records_say(
-    open_half: OpenHalf, run_dir: Path, what: str
+    open_end: OpenEnd, run_dir: Path, what: str
 ) -> None:
-    net1 = open_half("net1")
+    net1 = open_end("net1")
     net1.send(sample())
     (run_dir / "exchange" / what).unlink()
     view = peek(str(run_dir))
@@ -71,8 +71,8 @@ def test_without_secret_or_manifest_it_shows_what_the_records_say(
 
 
 @pytest.mark.parametrize("content", GARBAGE)
-def test_garbage_everywhere(open_half: OpenHalf, run_dir: Path, content: bytes) -> None:
-    open_half("net1").send(sample())
+def test_garbage_everywhere(open_end: OpenEnd, run_dir: Path, content: bytes) -> None:
+    open_end("net1").send(sample())
     for path in everything(run_dir):
         path.write_bytes(content)
     view = peek(str(run_dir))
@@ -80,8 +80,8 @@ def test_garbage_everywhere(open_half: OpenHalf, run_dir: Path, content: bytes) 
     assert len(view.problems) >= 3
 
 
-def test_each_operation_fails(open_half: OpenHalf, run_dir: Path) -> None:
-    open_half("net1").send(sample())
+def test_each_operation_fails(open_end: OpenEnd, run_dir: Path) -> None:
+    open_end("net1").send(sample())
     fs = FaultyFs()
     for persistent in (False, True):
         fail_at = 0
@@ -95,8 +95,8 @@ def test_each_operation_fails(open_half: OpenHalf, run_dir: Path) -> None:
         assert fail_at > 15
 
 
-def test_it_writes_nothing(open_half: OpenHalf, run_dir: Path) -> None:
-    open_half("net1").send(sample())
+def test_it_writes_nothing(open_end: OpenEnd, run_dir: Path) -> None:
+    open_end("net1").send(sample())
 
     def state() -> dict[str, tuple[int, float]]:
         found = everything(run_dir)

@@ -13,11 +13,11 @@ import pytest
 
 from dualnet.exchange.channel import Message
 from dualnet.exchange.files.channel import FileChannel
-from tests.exchange.conftest import OpenHalf
+from tests.exchange.conftest import OpenEnd
 
 
 class Trainer:
-    """Two halves in lockstep whose state is one number each: enough to see any wrong message."""
+    """Two pieces in lockstep whose state is one number each: enough to see any wrong message."""
 
     def __init__(self) -> None:
         self.lower = np.float64(1.0)
@@ -31,7 +31,7 @@ class Trainer:
         return other
 
     def step(self, net1: FileChannel, net2: FileChannel) -> None:
-        """One iteration of both halves."""
+        """One iteration of both pieces."""
         number = self.iteration
         net1.send(Message("up", number, {"x": np.full(50, np.sin(self.lower * (number + 1)))}))
         x = net2.receive("up", number).arrays["x"]
@@ -62,10 +62,10 @@ def lose_power(root: Path, records: dict[Path, list[bytes]], random: np.random.R
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_training_ends_as_if_nothing_had_happened(open_half: OpenHalf, seed: int) -> None:
+def test_training_ends_as_if_nothing_had_happened(open_end: OpenEnd, seed: int) -> None:
     random = np.random.RandomState(seed)
     expected = Trainer()
-    net1, net2 = open_half("net1"), open_half("net2")
+    net1, net2 = open_end("net1"), open_end("net2")
     root = Path(net1._paths.root)
     lose_at = sorted(random.choice(np.arange(1, 25), 2, replace=False))
 
@@ -78,17 +78,17 @@ def test_training_ends_as_if_nothing_had_happened(open_half: OpenHalf, seed: int
             net1.checkpoint_passed(trainer.iteration)
             net2.checkpoint_passed(trainer.iteration)
         trainer.step(net1, net2)
-        for half in (net1, net2):
-            path = Path(half._paths.status(half.piece, half.epoch))
+        for end in (net1, net2):
+            path = Path(end._paths.status(end.piece, end.epoch))
             records.setdefault(path, []).append(path.read_bytes())
         if lose_at and trainer.iteration == lose_at[0]:
             lose_at.pop(0)
-            for half in (net1, net2):
-                half.close("stopped")
+            for end in (net1, net2):
+                end.close("stopped")
             lose_power(root, records, random)
             records = {}
             trainer = checkpoint.copy()
-            net1, net2 = open_half("net1"), open_half("net2")
+            net1, net2 = open_end("net1"), open_end("net2")
             net1.resume(*place)
             net2.resume(*place)
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.exchange import half_process
+from tests.exchange import piece_process
 
 ROOT = Path(__file__).parents[2]
 
 
-class Halves:
-    """Starts halves and ends those that a test leaves behind."""
+class Pieces:
+    """Starts pieces and ends those that a test leaves behind."""
 
     def __init__(self, run_dir: Path, lock_dir: Path, carrier: str) -> None:
         self.run_dir = run_dir
@@ -25,8 +25,8 @@ class Halves:
         self.started: list[subprocess.Popen[str]] = []
 
     def start(self, piece: str, mode: str = "") -> subprocess.Popen[str]:
-        """Start a half."""
-        command = [sys.executable, "-m", half_process.__name__]
+        """Start a piece."""
+        command = [sys.executable, "-m", piece_process.__name__]
         process = subprocess.Popen(
             [*command, piece, str(self.run_dir), str(self.lock_dir), mode, self.carrier],
             cwd=ROOT,
@@ -39,60 +39,60 @@ class Halves:
         return process
 
     def end(self, process: subprocess.Popen[str]) -> tuple[int, str]:
-        """Wait for a half; its exit code and output."""
+        """Wait for a piece; its exit code and output."""
         output, _ = process.communicate(timeout=120)
         return process.returncode, output
 
 
 @pytest.fixture(params=["files", "tcp"])
-def halves(request: pytest.FixtureRequest, run_dir: Path, tmp_path: Path) -> Iterator[Halves]:
+def pieces(request: pytest.FixtureRequest, run_dir: Path, tmp_path: Path) -> Iterator[Pieces]:
     """No process outlives its test."""
-    halves = Halves(run_dir, tmp_path / "locks", request.param)
-    yield halves
-    for process in halves.started:
+    pieces = Pieces(run_dir, tmp_path / "locks", request.param)
+    yield pieces
+    for process in pieces.started:
         if process.poll() is None:
             process.kill()
         process.communicate()
 
 
-def test_two_hundred_messages_each_way(halves: Halves) -> None:
-    net2 = halves.start("net2")
-    net1 = halves.start("net1")
-    assert halves.end(net1) == (0, "")
-    assert halves.end(net2) == (0, "")
+def test_two_hundred_messages_each_way(pieces: Pieces) -> None:
+    net2 = pieces.start("net2")
+    net1 = pieces.start("net1")
+    assert pieces.end(net1) == (0, "")
+    assert pieces.end(net2) == (0, "")
     # Checkpoints at 160, 180, 200: what the oldest two have behind them is gone.
-    left = sorted((halves.run_dir / "exchange/net1-net2").glob("net2.i*.npy"))
+    left = sorted((pieces.run_dir / "exchange/net1-net2").glob("net2.i*.npy"))
     assert len(left) < 200
-    assert not list((halves.run_dir / "exchange/net1-net2").glob(".tmp*"))
+    assert not list((pieces.run_dir / "exchange/net1-net2").glob(".tmp*"))
 
 
 @pytest.mark.parametrize("victim", ["net1", "net2"])
-def test_killed_partner_is_noticed(halves: Halves, victim: str) -> None:
+def test_killed_partner_is_noticed(pieces: Pieces, victim: str) -> None:
     """Immediately, on one machine: not after the 60 s that a silent heartbeat takes."""
-    survivor = halves.start("net2" if victim == "net1" else "net1")
-    dying = halves.start(victim, "sleep")
+    survivor = pieces.start("net2" if victim == "net1" else "net1")
+    dying = pieces.start(victim, "sleep")
     assert dying.stdout is not None
     assert dying.stdout.readline() == "sleeping\n"
     dying.kill()  # not waited for yet: it stays a zombie
-    code, output = halves.end(survivor)
+    code, output = pieces.end(survivor)
     assert code == 71
     assert "no longer exists" in output and "PartnerDied" in output
 
 
-def test_exception_in_the_partner_is_quoted(halves: Halves) -> None:
-    survivor = halves.start("net1")
-    halves.start("net2", "raise")
-    code, output = halves.end(survivor)
+def test_exception_in_the_partner_is_quoted(pieces: Pieces) -> None:
+    survivor = pieces.start("net1")
+    pieces.start("net2", "raise")
+    code, output = pieces.end(survivor)
     assert code == 71
     assert "failed: RuntimeError: out of cheese" in output
 
 
-def test_second_copy(halves: Halves) -> None:
-    net2 = halves.start("net2")
-    sleeping = halves.start("net1", "sleep")
+def test_second_copy(pieces: Pieces) -> None:
+    net2 = pieces.start("net2")
+    sleeping = pieces.start("net1", "sleep")
     assert sleeping.stdout is not None
     assert sleeping.stdout.readline() == "sleeping\n"
-    code, output = halves.end(halves.start("net1"))
+    code, output = pieces.end(pieces.start("net1"))
     assert code == 75 and "another net1 of this run is running on this node" in output
     sleeping.kill()
-    assert halves.end(net2)[0] == 71
+    assert pieces.end(net2)[0] == 71

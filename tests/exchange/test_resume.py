@@ -1,4 +1,4 @@
-"""A half that starts again: replay, proof of determinism, and what is kept for it."""
+"""A piece that starts again: replay, proof of determinism, and what is kept for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dualnet.errors import (
 )
 from dualnet.exchange.channel import Message
 from dualnet.exchange.files.channel import FileChannel
-from tests.exchange.conftest import OpenHalf
+from tests.exchange.conftest import OpenEnd
 from tests.exchange.fakes import VirtualFs
 
 
@@ -47,9 +47,9 @@ def lockstep(net1: FileChannel, net2: FileChannel, start: int, stop: int) -> Non
         assert value(net1.receive("train", iteration)) == -iteration
 
 
-def test_restart_of_one_half(open_half: OpenHalf) -> None:
+def test_restart_of_one_half(open_end: OpenEnd) -> None:
     """net1 dies in iteration 7 after its checkpoint at 4; net2 notices nothing."""
-    net1, net2 = open_half("net1"), open_half("net2")
+    net1, net2 = open_end("net1"), open_end("net2")
     lockstep(net1, net2, 0, 4)
     sent, received = net1.seq_sent, net1.seq_received
     net1.checkpoint_passed(4)
@@ -57,7 +57,7 @@ def test_restart_of_one_half(open_half: OpenHalf) -> None:
     net1.send(up(7))
     net1.close("failed: killed")
 
-    again = open_half("net1")
+    again = open_end("net1")
     assert again.epoch == 2
     again.resume(sent, received)
     for iteration in range(4, 7):
@@ -73,8 +73,8 @@ def test_restart_of_one_half(open_half: OpenHalf) -> None:
     assert again.counters.replays_verified == 4
 
 
-def test_restart_of_both_halves_at_different_checkpoints(open_half: OpenHalf) -> None:
-    net1, net2 = open_half("net1"), open_half("net2")
+def test_restart_of_both_halves_at_different_checkpoints(open_end: OpenEnd) -> None:
+    net1, net2 = open_end("net1"), open_end("net2")
     lockstep(net1, net2, 0, 3)
     at_3 = net1.seq_sent, net1.seq_received
     lockstep(net1, net2, 3, 5)
@@ -83,7 +83,7 @@ def test_restart_of_both_halves_at_different_checkpoints(open_half: OpenHalf) ->
     net1.close("failed: power")
     net2.close("failed: power")
 
-    net1, net2 = open_half("net1"), open_half("net2")
+    net1, net2 = open_end("net1"), open_end("net2")
     net1.resume(*at_3)
     net2.resume(*at_5)
     for iteration in range(3, 5):
@@ -92,28 +92,28 @@ def test_restart_of_both_halves_at_different_checkpoints(open_half: OpenHalf) ->
     lockstep(net1, net2, 5, 8)
 
 
-def test_messages_from_before_the_senders_checkpoint_are_still_read(open_half: OpenHalf) -> None:
+def test_messages_from_before_the_senders_checkpoint_are_still_read(open_end: OpenEnd) -> None:
     """net1 ran ahead, made a checkpoint and died; net2 has yet to read what came before."""
-    net1, net2 = open_half("net1"), open_half("net2")
+    net1, net2 = open_end("net1"), open_end("net2")
     for iteration in range(5):
         net1.send(up(iteration))
     assert value(net2.receive("train", 0)) == 0
     net1.checkpoint_passed(5)
     net1.close("failed: killed")
-    again = open_half("net1")
+    again = open_end("net1")
     again.resume(5, 0)
     again.send(up(5))
     for iteration in range(1, 6):
         assert value(net2.receive("train", iteration)) == iteration
 
 
-def test_three_starts_in_a_row(open_half: OpenHalf) -> None:
-    net1, net2 = open_half("net1"), open_half("net2")
+def test_three_starts_in_a_row(open_end: OpenEnd) -> None:
+    net1, net2 = open_end("net1"), open_end("net2")
     for iteration in range(4):
         net1.send(up(iteration))
     for start in (2, 3):
         net1.close("failed: killed")
-        net1 = open_half("net1")
+        net1 = open_end("net1")
         net1.resume(start, 0)
     net1.send(up(3))
     assert net1.counters.replays_verified == 1
@@ -121,11 +121,11 @@ def test_three_starts_in_a_row(open_half: OpenHalf) -> None:
         assert value(net2.receive("train", iteration)) == iteration
 
 
-def test_a_start_without_checkpoint_replays_everything(open_half: OpenHalf) -> None:
-    net1, net2 = open_half("net1"), open_half("net2")
+def test_a_start_without_checkpoint_replays_everything(open_end: OpenEnd) -> None:
+    net1, net2 = open_end("net1"), open_end("net2")
     lockstep(net1, net2, 0, 3)
     net2.close("failed: killed")
-    again = open_half("net2")
+    again = open_end("net2")
     for iteration in range(3):
         assert value(again.receive("train", iteration)) == iteration
         again.send(down(iteration))
@@ -133,9 +133,9 @@ def test_a_start_without_checkpoint_replays_everything(open_half: OpenHalf) -> N
     lockstep(net1, again, 3, 5)
 
 
-def test_a_survivor_waits_for_the_replay_to_reach_it(open_half: OpenHalf) -> None:
+def test_a_survivor_waits_for_the_replay_to_reach_it(open_end: OpenEnd) -> None:
     fs = VirtualFs()
-    net1, net2 = open_half("net1"), open_half("net2", fs=fs, restart_grace_s=60.0)
+    net1, net2 = open_end("net1"), open_end("net2", fs=fs, restart_grace_s=60.0)
     for iteration in range(3):
         net1.send(up(iteration))
         net2.receive("train", iteration)
@@ -144,7 +144,7 @@ def test_a_survivor_waits_for_the_replay_to_reach_it(open_half: OpenHalf) -> Non
 
     def restart() -> None:
         if fs.now_s > 1030 and not started:
-            started.append(open_half("net1"))
+            started.append(open_end("net1"))
         elif started and started[0].seq_sent < 4 and fs.now_s > 1040:
             started[0].send(up(started[0].seq_sent))
 
@@ -153,11 +153,11 @@ def test_a_survivor_waits_for_the_replay_to_reach_it(open_half: OpenHalf) -> Non
 
 
 @pytest.mark.parametrize("element", [0, 5])
-def test_a_different_replay_is_refused(open_half: OpenHalf, element: int) -> None:
-    net1, net2 = open_half("net1"), open_half("net2")
+def test_a_different_replay_is_refused(open_end: OpenEnd, element: int) -> None:
+    net1, net2 = open_end("net1"), open_end("net2")
     lockstep(net1, net2, 0, 2)
     net1.close("failed: killed")
-    again = open_half("net1")
+    again = open_end("net1")
     again.send(up(0))
     wrong = up(1)
     wrong.arrays["pool2"].flat[element] = np.nextafter(np.float32(1), np.float32(2))
@@ -173,41 +173,41 @@ def test_a_different_replay_is_refused(open_half: OpenHalf, element: int) -> Non
 
 
 def net1_reads(net2: FileChannel, net1: FileChannel) -> Message:
-    """The half that refused goes on with the right message; net2 gets it."""
+    """The piece that refused goes on with the right message; net2 gets it."""
     net1.send(up(1))
     net1.send(up(2))
     return net2.receive("train", 2)
 
 
-def test_another_message_in_its_place_is_refused(open_half: OpenHalf) -> None:
-    net1 = open_half("net1")
+def test_another_message_in_its_place_is_refused(open_end: OpenEnd) -> None:
+    net1 = open_end("net1")
     net1.send(up(0))
     net1.close("failed: killed")
-    again = open_half("net1")
+    again = open_end("net1")
     with pytest.raises(DeterminismViolated, match="is train 1 now and was train 0"):
         again.send(up(1))
 
 
-def test_a_record_lost_with_the_machine_is_no_violation(open_half: OpenHalf, run_dir: Path) -> None:
-    net1, net2 = open_half("net1"), open_half("net2")
+def test_a_record_lost_with_the_machine_is_no_violation(open_end: OpenEnd, run_dir: Path) -> None:
+    net1, net2 = open_end("net1"), open_end("net2")
     for iteration in range(2):
         net1.send(up(iteration))
     net1.close("failed: power")
     (first,) = (run_dir / "exchange/net1-net2").glob("net1.i000000000000.*.npy")
     os.truncate(first, 0)
-    again = open_half("net1")
+    again = open_end("net1")
     for iteration in range(2):
         again.send(up(iteration))
         assert value(net2.receive("train", iteration)) == iteration
 
 
-def test_a_zombies_messages_are_not_read(open_half: OpenHalf) -> None:
+def test_a_zombies_messages_are_not_read(open_end: OpenEnd) -> None:
     """epoch 1 was stopped, epoch 2 took over, epoch 1 wakes up and writes on."""
-    net1, net2 = open_half("net1"), open_half("net2")
+    net1, net2 = open_end("net1"), open_end("net2")
     lockstep(net1, net2, 0, 2)
     net1.membership._lock.release()
     net1.membership.heartbeat.close("stopped")  # as the takeover sees it
-    again = open_half("net1")
+    again = open_end("net1")
     again.resume(2, 2)
     wrong = Message("train", 2, {"pool2": np.full((3, 2), 666, np.float32)})
     net1.send(wrong)  # between two looks for a successor
@@ -219,25 +219,25 @@ def test_a_zombies_messages_are_not_read(open_half: OpenHalf) -> None:
 
 
 def test_one_that_wakes_up_before_it_resumes_learns_of_its_successor(
-    open_half: OpenHalf, run_dir: Path
+    open_end: OpenEnd, run_dir: Path
 ) -> None:
     """The messages that it would need are gone: its successor is far ahead."""
-    net1, net2 = open_half("net1"), open_half("net2")
+    net1, net2 = open_end("net1"), open_end("net2")
     lockstep(net1, net2, 0, 2)
     net1.membership._lock.release()
     net1.membership.heartbeat.close("stopped")
-    zombie = open_half("net1")
+    zombie = open_end("net1")
     zombie.membership._lock.release()
     zombie.membership.heartbeat.close("stopped")
-    open_half("net1").resume(2, 2)
+    open_end("net1").resume(2, 2)
     for path in (run_dir / "exchange/net1-net2").glob("net2.i*.npy"):
         path.unlink()
     with pytest.raises(Superseded):
         zombie.resume(0, 0)
 
 
-def test_resume_comes_first(open_half: OpenHalf) -> None:
-    net1 = open_half("net1")
+def test_resume_comes_first(open_end: OpenEnd) -> None:
+    net1 = open_end("net1")
     net1.send(up(0))
     with pytest.raises(UsageError, match="too late"):
         net1.resume(0, 0)
@@ -253,9 +253,9 @@ def kept(run_dir: Path, piece: str) -> list[int]:
 
 
 def test_messages_go_when_two_checkpoints_of_both_halves_passed(
-    open_half: OpenHalf, run_dir: Path
+    open_end: OpenEnd, run_dir: Path
 ) -> None:
-    net1, net2 = open_half("net1"), open_half("net2")
+    net1, net2 = open_end("net1"), open_end("net2")
     lockstep(net1, net2, 0, 2)
     net1.checkpoint_passed(2)
     net2.checkpoint_passed(2)
@@ -272,8 +272,8 @@ def test_messages_go_when_two_checkpoints_of_both_halves_passed(
     assert kept(run_dir, "net2") == [4, 5] or kept(run_dir, "net2") == [2, 3, 4, 5]
 
 
-def test_a_restart_from_the_older_checkpoint_finds_all_it_needs(open_half: OpenHalf) -> None:
-    net1, net2 = open_half("net1"), open_half("net2")
+def test_a_restart_from_the_older_checkpoint_finds_all_it_needs(open_end: OpenEnd) -> None:
+    net1, net2 = open_end("net1"), open_end("net2")
     places = []
     for start in range(0, 12, 3):
         lockstep(net1, net2, start, start + 3)
@@ -281,7 +281,7 @@ def test_a_restart_from_the_older_checkpoint_finds_all_it_needs(open_half: OpenH
         net1.checkpoint_passed(start + 3)
         net2.checkpoint_passed(start + 3)
     net1.close("failed: killed")
-    again = open_half("net1")
+    again = open_end("net1")
     again.resume(*places[-2])
     for iteration in range(9, 12):
         again.send(up(iteration))
@@ -289,23 +289,21 @@ def test_a_restart_from_the_older_checkpoint_finds_all_it_needs(open_half: OpenH
     assert again.counters.replays_verified == 3
 
 
-def test_a_restart_before_the_oldest_checkpoint_is_refused(open_half: OpenHalf) -> None:
-    net1, net2 = open_half("net1", retain=1), open_half("net2", retain=1)
+def test_a_restart_before_the_oldest_checkpoint_is_refused(open_end: OpenEnd) -> None:
+    net1, net2 = open_end("net1", retain=1), open_end("net2", retain=1)
     for start in range(0, 9, 3):
         lockstep(net1, net2, start, start + 3)
-        for half in (net1, net2, net1):
-            half.checkpoint_passed(start + 3)
+        for end in (net1, net2, net1):
+            end.checkpoint_passed(start + 3)
     net1.close("failed: killed")
-    again = open_half("net1")
+    again = open_end("net1")
     with pytest.raises(DamagedMessage, match="message 1 of net2 was deleted"):
         again.resume(0, 0)
 
 
-def test_without_retention_a_message_goes_once_it_is_read(
-    open_half: OpenHalf, run_dir: Path
-) -> None:
+def test_without_retention_a_message_goes_once_it_is_read(open_end: OpenEnd, run_dir: Path) -> None:
     fs = VirtualFs()
-    net1, net2 = open_half("net1", fs=fs, retain=0), open_half("net2", fs=fs, retain=0)
+    net1, net2 = open_end("net1", fs=fs, retain=0), open_end("net2", fs=fs, retain=0)
     for start in range(20):
         lockstep(net1, net2, start, start + 1)
         fs.now_s += 1.0
@@ -313,11 +311,11 @@ def test_without_retention_a_message_goes_once_it_is_read(
         assert len(kept(run_dir, "net2")) <= 2
 
 
-def test_a_sender_without_retention_waits_for_room(open_half: OpenHalf, run_dir: Path) -> None:
+def test_a_sender_without_retention_waits_for_room(open_end: OpenEnd, run_dir: Path) -> None:
     """net1 streams; the budget holds three messages; net2 reads one each second."""
     fs = VirtualFs()
-    net1 = open_half("net1", fs=fs, retain=0, disk_budget_bytes=3 * (256 + 24))
-    net2 = open_half("net2", retain=0)
+    net1 = open_end("net1", fs=fs, retain=0, disk_budget_bytes=3 * (256 + 24))
+    net2 = open_end("net2", retain=0)
 
     def read_on() -> None:
         if fs.now_s - 1000.0 > net2.seq_received:
@@ -332,26 +330,26 @@ def test_a_sender_without_retention_waits_for_room(open_half: OpenHalf, run_dir:
     assert net1.counters.wait_s > 5.0
 
 
-def test_a_full_budget_is_said(open_half: OpenHalf) -> None:
-    net1 = open_half("net1", disk_budget_bytes=1000)
+def test_a_full_budget_is_said(open_end: OpenEnd) -> None:
+    net1 = open_end("net1", disk_budget_bytes=1000)
     with pytest.raises(StorageFailed, match="disk_budget_bytes 1000"):
         for iteration in range(10):
             net1.send(up(iteration))
     assert net1.seq_sent == 3
 
 
-def test_reserve(open_half: OpenHalf) -> None:
+def test_reserve(open_end: OpenEnd) -> None:
     class SmallDisk(VirtualFs):
         def statvfs(self, path: str) -> os.statvfs_result:
             return os.statvfs_result((4096, 1024, 100, 100, 100, 9, 9, 9, 0, 255))
 
-    net1 = open_half("net1", fs=SmallDisk())
+    net1 = open_end("net1", fs=SmallDisk())
     net1.reserve(256, 100)
     with pytest.raises(StorageFailed, match="102400 bytes free, 204800 wanted"):
         net1.reserve(512, 100)
 
 
-# However often a half is started, of each message one copy stays.
+# However often a piece is started, of each message one copy stays.
 
 
 def sizes(run_dir: Path, piece: str) -> dict[str, int]:
@@ -364,16 +362,16 @@ def sizes(run_dir: Path, piece: str) -> dict[str, int]:
 
 
 def test_lives_without_a_checkpoint_leave_one_copy_of_each_message(
-    open_half: OpenHalf, run_dir: Path
+    open_end: OpenEnd, run_dir: Path
 ) -> None:
-    net1 = open_half("net1")
+    net1 = open_end("net1")
     for iteration in range(6):
         net1.send(up(iteration))
     once = sizes(run_dir, "net1")
     most = max(once.values())
     for reach in (6, 0, 3, 1, 6, 2, 5, 6, 4):
         net1.close("failed: killed")
-        net1 = open_half("net1")
+        net1 = open_end("net1")
         net1.resume(0, 0)
         for iteration in range(reach):
             net1.send(up(iteration))
@@ -381,19 +379,19 @@ def test_lives_without_a_checkpoint_leave_one_copy_of_each_message(
         assert sizes(run_dir, "net1") == once
     # What there is can be read, from before the last start's checkpoint and after.
     net1.close("failed: killed")
-    net1, net2 = open_half("net1"), open_half("net2")
+    net1, net2 = open_end("net1"), open_end("net2")
     net1.resume(3, 0)
     net1.send(up(3))
     assert [value(net2.receive("train", iteration)) for iteration in range(4)] == [0, 1, 2, 3]
 
 
-def test_what_earlier_versions_left_is_cleared_up(open_half: OpenHalf, run_dir: Path) -> None:
-    net1 = open_half("net1")
+def test_what_earlier_versions_left_is_cleared_up(open_end: OpenEnd, run_dir: Path) -> None:
+    net1 = open_end("net1")
     for iteration in range(3):
         net1.send(up(iteration))
     once = sizes(run_dir, "net1")
     net1.close("failed: killed")
-    net1 = open_half("net1")
+    net1 = open_end("net1")
     kept = {p: p.read_bytes() for p in (run_dir / "exchange/net1-net2").glob("net1.i*.npy")}
     net1.resume(0, 0)
     for iteration in range(2):
@@ -402,16 +400,16 @@ def test_what_earlier_versions_left_is_cleared_up(open_half: OpenHalf, run_dir: 
         path.write_bytes(content)
         path.chmod(0o600)
     net1.close("failed: killed")
-    net1, net2 = open_half("net1"), open_half("net2")
+    net1, net2 = open_end("net1"), open_end("net2")
     net1.resume(2, 0)
     assert sizes(run_dir, "net1") == once
     net1.send(up(2))
     assert [value(net2.receive("train", iteration)) for iteration in range(3)] == [0, 1, 2]
 
 
-def test_a_message_that_a_start_was_killed_over_is_none(open_half: OpenHalf, run_dir: Path) -> None:
+def test_a_message_that_a_start_was_killed_over_is_none(open_end: OpenEnd, run_dir: Path) -> None:
     """Its file has its name, but the record does not count it: the older one stays."""
-    net1 = open_half("net1")
+    net1 = open_end("net1")
     for iteration in range(3):
         net1.send(up(iteration))
     once = sizes(run_dir, "net1")
@@ -423,25 +421,25 @@ def test_a_message_that_a_start_was_killed_over_is_none(open_half: OpenHalf, run
             if ".s000000000002.e000002" in target:
                 raise KeyboardInterrupt
 
-    net1 = open_half("net1", fs=Dies())
+    net1 = open_end("net1", fs=Dies())
     net1.resume(0, 0)
     net1.send(up(0))
     with pytest.raises(KeyboardInterrupt):
         net1.send(up(1))
     net1.close("failed: killed")
     assert sum(sizes(run_dir, "net1").values()) > sum(once.values())
-    net1, net2 = open_half("net1"), open_half("net2")
+    net1, net2 = open_end("net1"), open_end("net2")
     net1.resume(2, 0)
     assert sizes(run_dir, "net1") == once
     assert [value(net2.receive("train", iteration)) for iteration in range(2)] == [0, 1]
 
 
-def test_where_a_record_cannot_be_read_every_copy_stays(open_half: OpenHalf, run_dir: Path) -> None:
-    net1 = open_half("net1")
+def test_where_a_record_cannot_be_read_every_copy_stays(open_end: OpenEnd, run_dir: Path) -> None:
+    net1 = open_end("net1")
     for iteration in range(2):
         net1.send(up(iteration))
     net1.close("failed: killed")
-    net1 = open_half("net1")
+    net1 = open_end("net1")
     copies = {p: p.read_bytes() for p in (run_dir / "exchange/net1-net2").glob("net1.i*.npy")}
     net1.resume(0, 0)
     net1.send(up(0))
@@ -451,18 +449,18 @@ def test_where_a_record_cannot_be_read_every_copy_stays(open_half: OpenHalf, run
     net1.close("failed: killed")
     (run_dir / "exchange/net1-net2/net1.e000002.status").write_bytes(b"damaged")
     before = sizes(run_dir, "net1")
-    net1 = open_half("net1")
+    net1 = open_end("net1")
     net1.resume(0, 0)
     assert sizes(run_dir, "net1") == before
 
 
-def test_a_replay_fits_where_the_first_time_did(open_half: OpenHalf, run_dir: Path) -> None:
-    net1 = open_half("net1")
+def test_a_replay_fits_where_the_first_time_did(open_end: OpenEnd, run_dir: Path) -> None:
+    net1 = open_end("net1")
     net1.send(up(0))
     room = sum(sizes(run_dir, "net1").values()) * 2
     net1.send(up(1))
     net1.close("failed: killed")
-    net1 = open_half("net1", disk_budget_bytes=room)
+    net1 = open_end("net1", disk_budget_bytes=room)
     net1.resume(0, 0)
     for iteration in range(2):
         net1.send(up(iteration))

@@ -1,4 +1,4 @@
-"""What the cases share: halves in one process on a virtual clock, and the table of cases."""
+"""What the cases share: pieces in one process on a virtual clock, and the table of cases."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def case(number: int, title: str, expected: str) -> Callable[[Run], Run]:
 
 
 class Bench:
-    """A run directory and the halves that were opened on it.
+    """A run directory and the pieces that were opened on it.
 
     Args:
         folder: made, and removed by `close`.
@@ -94,7 +94,7 @@ class Bench:
         """The link's folder."""
         return self.exchange / LINK.name
 
-    def half(
+    def open(
         self,
         piece: str,
         fs: Fs | None = None,
@@ -103,10 +103,10 @@ class Bench:
         locks: str = "locks",
         **settings: Any,
     ) -> FileChannel:
-        """Open a half on a clock of its own.
+        """Open a piece on a clock of its own.
 
         Args:
-            locks: the node; halves with other locks run on other nodes.
+            locks: the node; pieces with other locks run on other nodes.
         """
         made = ExchangeSettings(
             **{"lock_dir": str(self.folder / locks), "hash_threads": 0, **settings}
@@ -134,7 +134,7 @@ class Bench:
             net1, net2, and net2's I/O with its clock.
         """
         lower, clock = below or VirtualFs(), above or VirtualFs()
-        net1, net2 = self.half("net1", fs=lower), self.half("net2", fs=clock)
+        net1, net2 = self.open("net1", fs=lower), self.open("net2", fs=clock)
 
         def net1_moves() -> None:
             lower.now_s = max(lower.now_s, clock.now_s)
@@ -150,7 +150,7 @@ class Bench:
         return sorted(p for p in self.root.glob("*.npy") if array in p.name and which in p.name)
 
     def close(self) -> None:
-        """Close all halves and remove the files."""
+        """Close all pieces and remove the files."""
         for membership in self._opened:
             membership.close("stopped")
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -122,7 +122,7 @@ def foreign_file(bench: Bench, chance: random.Random) -> None:
     net1.send(batch(1))
     net2.send(batch(0))
     other = Bench(bench.folder / "other")
-    other.half("net1").send(batch(0))
+    other.open("net1").send(batch(0))
     target = bench.files("pool2", 1)
     target = [path for path in target if path.name.startswith("net1")]
     source = chance.choice(
@@ -234,11 +234,11 @@ def _to_folder(path: Path) -> None:
 
 @case(35, "a replay that differs in one bit", "stops with exit code 76")
 def other_replay(bench: Bench, chance: random.Random) -> None:
-    net1 = bench.half("net1")
+    net1 = bench.open("net1")
     for iteration in range(3):
         net1.send(batch(iteration))
     net1.close("failed: killed")
-    again = bench.half("net1")
+    again = bench.open("net1")
     again.resume(0, 0)
     changed = chance.randrange(3)
     for iteration in range(changed):

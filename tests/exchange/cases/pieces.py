@@ -31,16 +31,16 @@ from tests.exchange.fakes import ELSEWHERE, VirtualFs
 US = ProcessId.current()
 
 
-@case(6, "a half stands still past the lease, is replaced, and wakes up", "exit code 75; 0 used")
+@case(6, "a piece stands still past the lease, is replaced, and wakes up", "exit code 75; 0 used")
 def zombie(bench: Bench, chance: random.Random) -> None:
     fs = VirtualFs()
-    old = bench.half("net1", fs=fs, process=ELSEWHERE)
-    net2 = bench.half("net2")
+    old = bench.open("net1", fs=fs, process=ELSEWHERE)
+    net2 = bench.open("net2")
     before = chance.randrange(4)
     for iteration in range(before):
         old.send(batch(iteration))
     # It sleeps; its heartbeat stands still; another node takes over and goes on from the start.
-    new = bench.half("net1", locks="another node")
+    new = bench.open("net1", locks="another node")
     new.resume(0, 0)
     for iteration in range(before + 1):
         new.send(batch(iteration))
@@ -60,20 +60,20 @@ def zombie(bench: Bench, chance: random.Random) -> None:
 
 @case(16, "a directory that another run has left", "refused, nothing changed")
 def leftover_directory(bench: Bench, chance: random.Random) -> None:
-    first = bench.half("net1", identity={"config": "another"})
+    first = bench.open("net1", identity={"config": "another"})
     first.send(batch(0))
     first.close(chance.choice(["stopped", "failed: killed"]))
     before = {path.name: path.read_bytes() for path in bench.root.iterdir()}
     fs = VirtualFs()
     with pytest.raises(ManifestMismatch):
-        bench.half(chance.choice(["net1", "net2"]), fs=fs)
+        bench.open(chance.choice(["net1", "net2"]), fs=fs)
     assert before == {path.name: path.read_bytes() for path in bench.root.iterdir()}
     assert not fs.slept_s
 
 
 @case(17, "files of an older epoch and half-written ones", "passed over; one's own are removed")
 def older_epoch(bench: Bench, chance: random.Random) -> None:
-    first = bench.half("net1")
+    first = bench.open("net1")
     kept = chance.randrange(1, 4)
     for iteration in range(kept):
         first.send(batch(iteration))
@@ -82,9 +82,9 @@ def older_epoch(bench: Bench, chance: random.Random) -> None:
     foreign = ".tmp.net2.e000001.12.ab"
     for name in (*leftovers, foreign):
         (bench.root / name).write_bytes(b"x" * 50)
-    again = bench.half("net1")
+    again = bench.open("net1")
     assert [path.name for path in bench.exchange.rglob(".tmp*")] == [foreign]
-    net2 = bench.half("net2")
+    net2 = bench.open("net2")
     assert not list(bench.exchange.rglob(".tmp*"))
     again.resume(0, 0)
     for iteration in range(kept):
@@ -95,12 +95,12 @@ def older_epoch(bench: Bench, chance: random.Random) -> None:
 @case(18, "another configuration, version or shape", "refused at once, nothing written")
 def another_manifest(bench: Bench, chance: random.Random) -> None:
     identity = {"config": "c0ffee", "shape": [2, 4], "version": 1}
-    bench.half("net1", identity=identity)
+    bench.open("net1", identity=identity)
     changed = chance.choice([{"config": "cafe"}, {"shape": [2, 5]}, {"version": 2}])
     before = sorted(path.name for path in bench.root.iterdir())
     fs = VirtualFs()
     with pytest.raises(ManifestMismatch) as caught:
-        bench.half("net2", fs=fs, identity={**identity, **changed})
+        bench.open("net2", fs=fs, identity={**identity, **changed})
     assert caught.value.exit_code == 2 and not fs.slept_s
     assert before == sorted(path.name for path in bench.root.iterdir())
 
@@ -108,16 +108,16 @@ def another_manifest(bench: Bench, chance: random.Random) -> None:
 @case(19, "a second copy on the same node", "refused at once; the first goes on")
 def second_copy_here(bench: Bench, chance: random.Random) -> None:
     piece = chance.choice(["net1", "net2"])
-    first, fs = bench.half(piece), VirtualFs()
+    first, fs = bench.open(piece), VirtualFs()
     with pytest.raises(Superseded) as caught:
-        bench.half(piece, fs=fs)
+        bench.open(piece, fs=fs)
     assert caught.value.exit_code == 75 and not fs.slept_s
     first.send(batch(0))
 
 
 @case(20, "a second copy on another node", "refused after one heartbeat; the first goes on")
 def second_copy_elsewhere(bench: Bench, chance: random.Random) -> None:
-    first = bench.half("net1", process=ELSEWHERE)
+    first = bench.open("net1", process=ELSEWHERE)
     fs, beats = VirtualFs(), []
     due_s = fs.now_s + chance.uniform(0.1, 5.0)
 
@@ -128,7 +128,7 @@ def second_copy_elsewhere(bench: Bench, chance: random.Random) -> None:
 
     fs.on_sleep = beat
     with pytest.raises(Superseded):
-        bench.half("net1", fs=fs, locks="another node")
+        bench.open("net1", fs=fs, locks="another node")
     assert len(beats) == 1 and fs.now_s - beats[0] < 2.0
     first.send(batch(0))
     assert first.epoch == 1
@@ -170,32 +170,32 @@ def eight_at_once(bench: Bench, chance: random.Random) -> None:
 def reused_number(bench: Bench, chance: random.Random) -> None:
     kind = chance.randrange(3)
     if kind == 0:
-        # A process with that number lives, but it began at another time: the half is gone.
-        bench.half("net1", process=replace(US, start="1"))
+        # A process with that number lives, but it began at another time: the piece is gone.
+        bench.open("net1", process=replace(US, start="1"))
         fs = VirtualFs()
-        assert bench.half("net1", fs=fs, locks="again").epoch == 2
+        assert bench.open("net1", fs=fs, locks="again").epoch == 2
         assert not fs.slept_s
         return
-    first = bench.half("net1", process=ELSEWHERE)
+    first = bench.open("net1", process=ELSEWHERE)
     path = bench.exchange / "net1.gen.000001"
     path.write_bytes(b"" if kind == 1 else bytes(chance.randrange(256) for _ in range(300)))
     fs = VirtualFs()
     fs.on_sleep = first.membership.heartbeat.beat
     # Nobody can tell who holds the piece: while its heart beats, it is taken.
     with pytest.raises(Superseded):
-        bench.half("net1", fs=fs, locks="another node")
+        bench.open("net1", fs=fs, locks="another node")
 
 
 @case(33, "the neighbour never starts, dies, fails, is slow, hangs", "four codes, four messages")
 def absent_partner(bench: Bench, chance: random.Random) -> None:
     kind = chance.choice(["never", "dead", "silent", "failed", "slow", "hung"])
     fs = VirtualFs()
-    net2 = bench.half("net2", fs=fs, poll_cap_s=0.5)
+    net2 = bench.open("net2", fs=fs, poll_cap_s=0.5)
     net1: FileChannel | None = None
     if kind == "dead":
-        net1 = bench.half("net1", process=replace(US, start="1"))
+        net1 = bench.open("net1", process=replace(US, start="1"))
     elif kind != "never":
-        net1 = bench.half("net1", process=ELSEWHERE)
+        net1 = bench.open("net1", process=ELSEWHERE)
     if kind == "failed" and net1 is not None:
         net1.close("failed: MemoryError")
     moves: dict[str, Callable[[], None]] = {
@@ -239,8 +239,8 @@ def wall_clocks(bench: Bench, chance: random.Random) -> None:
             return 1e9 + chance.uniform(-3600.0, 3600.0)
 
     fs = Drunken()
-    net1 = bench.half("net1", fs=Drunken(), process=ELSEWHERE)
-    net2 = bench.half("net2", fs=fs, hang_timeout_s=100.0, poll_cap_s=0.5)
+    net1 = bench.open("net1", fs=Drunken(), process=ELSEWHERE)
+    net2 = bench.open("net2", fs=fs, hang_timeout_s=100.0, poll_cap_s=0.5)
     for iteration in range(3):
         net1.send(batch(iteration))
         assert_same(batch(iteration), net2.receive("train", iteration))

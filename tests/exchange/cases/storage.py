@@ -57,8 +57,8 @@ def full(bench: Bench, chance: random.Random) -> None:
 @case(23, "ENOSPC for good", "gives up after storage_timeout_s with exit code 74")
 def full_for_good(bench: Bench, chance: random.Random) -> None:
     fs = FaultyFs()
-    net1 = bench.half("net1", fs=fs)
-    net2 = bench.half("net2")
+    net1 = bench.open("net1", fs=fs)
+    net2 = bench.open("net2")
     net1.send(batch(0))
     began_s = fs.now_s
     fs.arm(chance.randrange(4), errno.ENOSPC, persistent=True, only="write")
@@ -106,8 +106,8 @@ def lost_pages(bench: Bench, chance: random.Random) -> None:
 
     fs = Failing()
     fs.synced = {}
-    net1 = bench.half("net1", fs=fs, filesystem="nfs")
-    net2 = bench.half("net2")
+    net1 = bench.open("net1", fs=fs, filesystem="nfs")
+    net2 = bench.open("net2")
     net1.send(batch(0))
     fs.armed = chance.choice(["fsync", "close"])
     net1.send(batch(1))
@@ -158,9 +158,9 @@ def vanished(bench: Bench, chance: random.Random) -> None:
     fs.on_sleep = lambda: None
     began_s = fs.now_s
     bench.root.rename(bench.folder / "moved")
-    half = chance.choice([net1, net2])
+    end = chance.choice([net1, net2])
     with pytest.raises(StorageFailed, match="removed") as caught:
-        half.send(batch(1)) if half is net1 else half.receive("train", 0)
+        end.send(batch(1)) if end is net1 else end.receive("train", 0)
     assert caught.value.exit_code == 74
     assert not bench.root.exists() and fs.now_s - began_s < 3.0
     (bench.folder / "moved").rename(bench.root)
@@ -179,8 +179,8 @@ def nfs_latency_s(bench: Bench, pause_s: float) -> float:
     """
     clock = Clock()
     fs1, fs2 = NfsClient(clock), NfsClient(clock)
-    net2 = bench.half("net2", fs=fs2, process=ELSEWHERE, filesystem="nfs")
-    net1 = bench.half("net1", fs=fs1, filesystem="nfs")
+    net2 = bench.open("net2", fs=fs2, process=ELSEWHERE, filesystem="nfs")
+    net1 = bench.open("net1", fs=fs1, filesystem="nfs")
     due_s = clock.now_s + pause_s
 
     def net2_sends() -> None:
@@ -273,8 +273,8 @@ def hanging_server(bench: Bench, chance: random.Random) -> None:
             return super().fstat(fd)
 
     fs = Hanging()
-    net2 = bench.half("net2", fs=fs)
-    net1 = bench.half("net1", process=ELSEWHERE)
+    net2 = bench.open("net2", fs=fs)
+    net1 = bench.open("net1", process=ELSEWHERE)
     stands = [fs.now_s]
 
     def net1_lives() -> None:
@@ -294,7 +294,7 @@ def hanging_server(bench: Bench, chance: random.Random) -> None:
 @case(39, "power failure: what was not synced is lost, torn or old", "trains on as if nothing was")
 def power_failure(bench: Bench, chance: random.Random) -> None:
     numbers = np.random.RandomState(chance.randrange(2**31))
-    net1, net2 = bench.half("net1"), bench.half("net2")
+    net1, net2 = bench.open("net1"), bench.open("net2")
     trainer = Trainer()
     saved, place = trainer.copy(), (0, 0)
     records: dict = {}
@@ -305,17 +305,17 @@ def power_failure(bench: Bench, chance: random.Random) -> None:
             net1.checkpoint_passed(trainer.iteration)
             net2.checkpoint_passed(trainer.iteration)
         trainer.step(net1, net2)
-        for half in (net1, net2):
-            path = bench.root / os.path.basename(half._paths.status(half.piece, half.epoch))
+        for end in (net1, net2):
+            path = bench.root / os.path.basename(end._paths.status(end.piece, end.epoch))
             records.setdefault(path, []).append(path.read_bytes())
         if trainer.iteration == lose_at:
             lose_at = -1
-            for half in (net1, net2):
-                half.close("stopped")
+            for end in (net1, net2):
+                end.close("stopped")
             lose_power(bench.root, records, numbers)
             records = {}
             trainer = saved.copy()
-            net1, net2 = bench.half("net1"), bench.half("net2")
+            net1, net2 = bench.open("net1"), bench.open("net2")
             net1.resume(*place)
             net2.resume(*place)
     assert (trainer.lower, trainer.upper) == _UNDISTURBED

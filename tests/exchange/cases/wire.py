@@ -31,14 +31,14 @@ class Line:
 
     def __init__(self, bench: Bench, **settings: Any) -> None:
         self._bench = bench
-        self.net1 = self.half("net1", "here", [])
+        self.net1 = self.open("net1", "here", [])
         self.port = int(self.net1._connector._sock.getsockname()[1])
         self.proxy = Proxy(lambda: self.port)
-        self.net2 = self.half("net2", "here", [Address("127.0.0.1", self.proxy.port)], **settings)
+        self.net2 = self.open("net2", "here", [Address("127.0.0.1", self.proxy.port)], **settings)
         self._next = 0
 
-    def half(self, piece: str, node: str, addresses: list[Address], **settings: Any) -> TcpChannel:
-        """A half; those of one node share a run directory."""
+    def open(self, piece: str, node: str, addresses: list[Address], **settings: Any) -> TcpChannel:
+        """A piece; those of one node share a run directory."""
         run_dir = self._bench.folder / node
         run_dir.mkdir(exist_ok=True)
         locks = str(self._bench.folder / f"locks-{node}-{piece}")
@@ -57,7 +57,7 @@ class Line:
             self._next += 2
 
     def close(self) -> None:
-        """Close both halves, then the wire."""
+        """Close both pieces, then the wire."""
         self.net2.close("stopped")
         self.net1.close("stopped")
         self.proxy.close()
@@ -89,7 +89,7 @@ def _call(port: int, say: Callable[[socket.socket], None]) -> None:
 def wrong_key(bench: Bench, chance: random.Random) -> None:
     with _line(bench) as line:
         address = Address("127.0.0.1", line.port)
-        stranger = line.half("net2", "elsewhere", [address], partner_timeout_s=0.3)
+        stranger = line.open("net2", "elsewhere", [address], partner_timeout_s=0.3)
         try:
             with pytest.raises(PartnerNeverCame, match="has another secret"):
                 stranger.handshake({})

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dualnet.errors import ConfigError
-from tests.exchange import half_process
+from tests.exchange import piece_process
 from tests.exchange.carriers import playing
 
 pytest.importorskip("torch.distributed")
@@ -25,7 +25,7 @@ def test_two_ranks_with_a_master(tmp_path: Path) -> None:
         port = probe.getsockname()[1]
     running = []
     for rank, piece in ((1, "net2"), (0, "net1")):
-        command = [sys.executable, "-m", half_process.__name__]
+        command = [sys.executable, "-m", piece_process.__name__]
         ranks = {"RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         running.append(
             subprocess.Popen(

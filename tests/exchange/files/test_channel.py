@@ -1,4 +1,4 @@
-"""The file channel: two halves in one process, on a virtual clock."""
+"""The file channel: two pieces in one process, on a virtual clock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dualnet.errors import (
 )
 from dualnet.exchange.channel import Message
 from dualnet.exchange.files.channel import FileChannel
-from tests.exchange.conftest import OpenHalf
+from tests.exchange.conftest import OpenEnd
 from tests.exchange.fakes import ShortFs, VirtualFs
 
 
@@ -45,10 +45,10 @@ def data_files(run_dir: Path, *parts: str) -> list[Path]:
 
 
 @pytest.fixture
-def pair(open_half: OpenHalf) -> tuple[FileChannel, FileChannel, VirtualFs]:
+def pair(open_end: OpenEnd) -> tuple[FileChannel, FileChannel, VirtualFs]:
     """net1, net2, and the clock of net2; net1 looks after its channel while net2 sleeps."""
     fs = VirtualFs()
-    net1, net2 = open_half("net1", fs=fs), open_half("net2", fs=fs)
+    net1, net2 = open_end("net1", fs=fs), open_end("net2", fs=fs)
     fs.on_sleep = net1.progress
     return net1, net2, fs
 
@@ -123,13 +123,13 @@ def test_numpy_reads_the_files(
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_short_reads_and_writes(open_half: OpenHalf) -> None:
-    net1, net2 = open_half("net1", fs=ShortFs()), open_half("net2", fs=ShortFs())
+def test_short_reads_and_writes(open_end: OpenEnd) -> None:
+    net1, net2 = open_end("net1", fs=ShortFs()), open_end("net2", fs=ShortFs())
     net1.send(batch(0))
     assert_same(batch(0), net2.receive("train", 0))
 
 
-def test_network_file_system(open_half: OpenHalf) -> None:
+def test_network_file_system(open_end: OpenEnd) -> None:
     """fsync of each file and of the directory, and the directory reopened at each poll."""
 
     class Counting(VirtualFs):
@@ -145,28 +145,28 @@ def test_network_file_system(open_half: OpenHalf) -> None:
             return super().open(path, flags, mode)
 
     fs = Counting()
-    net1 = open_half("net1", filesystem="nfs", fs=fs)
+    net1 = open_end("net1", filesystem="nfs", fs=fs)
     net1.send(batch(0))
     fs.synced = 0
     fs.opened.clear()
     net1.send(batch(1))
     assert fs.synced == 6  # two arrays and the record, each with the directory
     fs.opened.clear()
-    net2 = open_half("net2", filesystem="nfs", fs=fs)
+    net2 = open_end("net2", filesystem="nfs", fs=fs)
     for iteration in range(2):
         assert_same(batch(iteration), net2.receive("train", iteration))
     kind = fs.opened.index(net1._paths.status("net1", 1))
     assert net1._paths.root in fs.opened[:kind]
 
 
-def test_handshake(open_half: OpenHalf) -> None:
+def test_handshake(open_end: OpenEnd) -> None:
     fs = VirtualFs()
-    net1 = open_half("net1", fs=fs)
+    net1 = open_end("net1", fs=fs)
     answers: list[dict] = []
 
     def start_net2() -> None:
         if fs.now_s > 1003 and not answers:
-            answers.append(open_half("net2").handshake({"piece": "net2", "have": [100, 200]}))
+            answers.append(open_end("net2").handshake({"piece": "net2", "have": [100, 200]}))
 
     fs.on_sleep = start_net2
     assert net1.handshake({"piece": "net1"}) == {"piece": "net2", "have": [100, 200]}
@@ -190,8 +190,8 @@ def test_what_cannot_be_sent(pair: tuple[FileChannel, FileChannel, VirtualFs]) -
     assert net1.seq_sent == 0
 
 
-def test_too_large_for_us_and_for_the_partner(open_half: OpenHalf) -> None:
-    small, large = open_half("net1", max_message_bytes=100), open_half("net2")
+def test_too_large_for_us_and_for_the_partner(open_end: OpenEnd) -> None:
+    small, large = open_end("net1", max_message_bytes=100), open_end("net2")
     with pytest.raises(UsageError, match="208 bytes"):
         small.send(batch(0))
     large.send(batch(0))
@@ -295,9 +295,9 @@ def test_late_data_is_waited_for(
     assert net1.counters.resends == 0
 
 
-def test_damage_that_nobody_repairs(open_half: OpenHalf, run_dir: Path) -> None:
+def test_damage_that_nobody_repairs(open_end: OpenEnd, run_dir: Path) -> None:
     fs = VirtualFs()
-    net1, net2 = open_half("net1"), open_half("net2", fs=fs, resend_timeout_s=40.0)
+    net1, net2 = open_end("net1"), open_end("net2", fs=fs, resend_timeout_s=40.0)
     net1.send(batch(0))
     truncate(data_files(run_dir, "label")[0])
     with pytest.raises(DamagedMessage, match=r"label.*did not resend it within 40 s") as caught:
@@ -342,18 +342,18 @@ def test_damaged_stage_record_is_not_believed(
 
 
 def test_record_of_another_run_is_not_believed(
-    open_half: OpenHalf, run_dir: Path, tmp_path: Path
+    open_end: OpenEnd, run_dir: Path, tmp_path: Path
 ) -> None:
-    net1, net2 = open_half("net1"), open_half("net2")
+    net1, net2 = open_end("net1"), open_end("net2")
     net1.send(batch(0))
     record = Path(net1._paths.status("net1", 1))
     foreign = record.read_bytes()
     (run_dir / "exchange").rename(tmp_path / "moved")
-    for half in (net1, net2):
-        half.close("stopped")
-    open_half("net1")
+    for end in (net1, net2):
+        end.close("stopped")
+    open_end("net1")
     record.write_bytes(foreign)
-    reader = open_half("net2")
+    reader = open_end("net2")
     reader._neighbour.poll()
     assert reader._neighbour.latest is None
 
@@ -373,10 +373,10 @@ def test_vanished_directory(
     assert fs.now_s - 1000.0 < 3.0
 
 
-def test_done_means_that_the_partner_has_all(open_half: OpenHalf, run_dir: Path) -> None:
+def test_done_means_that_the_partner_has_all(open_end: OpenEnd, run_dir: Path) -> None:
     """net1 is at its end; its last message arrives damaged; it stays and sends it anew."""
     fs1, fs2 = VirtualFs(), VirtualFs()
-    net1, net2 = open_half("net1", fs=fs1, retain=0), open_half("net2", fs=fs2)
+    net1, net2 = open_end("net1", fs=fs1, retain=0), open_end("net2", fs=fs2)
     for iteration in range(2):
         net1.send(batch(iteration))
     flip(data_files(run_dir, "pool2", "i000000000001")[0])
@@ -401,15 +401,15 @@ def test_done_means_that_the_partner_has_all(open_half: OpenHalf, run_dir: Path)
     assert data_files(run_dir) == [], "without retention nothing stays"
 
 
-def test_done_is_not_said_if_the_partner_is_gone(open_half: OpenHalf) -> None:
-    net1, net2 = open_half("net1"), open_half("net2")
+def test_done_is_not_said_if_the_partner_is_gone(open_end: OpenEnd) -> None:
+    net1, net2 = open_end("net1"), open_end("net2")
     with pytest.raises(PartnerDied, match="failed: MemoryError"), net1:
         net1.send(batch(0))
         net2.close("failed: MemoryError")
     assert net1.membership.heartbeat._pulse.state.startswith("failed: PartnerDied")
 
 
-def test_a_partner_that_is_done_needs_nothing_more(open_half: OpenHalf) -> None:
-    with open_half("net1") as net1:
+def test_a_partner_that_is_done_needs_nothing_more(open_end: OpenEnd) -> None:
+    with open_end("net1") as net1:
         net1.send(batch(0))
-        open_half("net2").close("done")
+        open_end("net2").close("done")

@@ -10,7 +10,7 @@ import pytest
 from dualnet.errors import DualnetError, PartnerDied, PartnerHung, PartnerNeverCame
 from dualnet.exchange.channel import Message
 from dualnet.exchange.files.channel import FileChannel
-from tests.exchange.conftest import OpenHalf
+from tests.exchange.conftest import OpenEnd
 from tests.exchange.fakes import ELSEWHERE, VirtualFs
 
 
@@ -22,11 +22,11 @@ def message() -> Message:
 class Scene:
     """net1 waits on this machine, net2 runs elsewhere: only its heartbeat tells of it."""
 
-    def __init__(self, open_half: OpenHalf, **settings: float) -> None:
+    def __init__(self, open_end: OpenEnd, **settings: float) -> None:
         self.fs = VirtualFs()
-        self.net2 = open_half("net2", process=ELSEWHERE)
-        # Half a second between polls keeps hours of virtual time short.
-        self.net1 = open_half("net1", fs=self.fs, poll_cap_s=0.5, **settings)
+        self.net2 = open_end("net2", process=ELSEWHERE)
+        # half a second between polls keeps hours of virtual time short.
+        self.net1 = open_end("net1", fs=self.fs, poll_cap_s=0.5, **settings)
         self.beat_s = 5.0
         self.beats = lambda: True
         self.each_beat: Callable[[], None] = lambda: None
@@ -49,17 +49,17 @@ class Scene:
         return self.fs.now_s - 1000.0
 
 
-def test_never_came(open_half: OpenHalf) -> None:
+def test_never_came(open_end: OpenEnd) -> None:
     fs = VirtualFs()
-    net1 = open_half("net1", fs=fs)
+    net1 = open_end("net1", fs=fs)
     with pytest.raises(PartnerNeverCame, match=r"net2 did not start within 600 s in .*exchange"):
         net1.handshake({})
     assert 600 <= fs.now_s - 1000.0 < 605
     assert max(fs.slept_s) <= 0.02
 
 
-def test_silent(open_half: OpenHalf) -> None:
-    scene = Scene(open_half)
+def test_silent(open_end: OpenEnd) -> None:
+    scene = Scene(open_end)
     scene.beats = lambda: scene.fs.now_s < 1100.0
     error = scene.wait()
     assert isinstance(error, PartnerDied)
@@ -67,8 +67,8 @@ def test_silent(open_half: OpenHalf) -> None:
     assert 155 < scene.waited_s < 165
 
 
-def test_failed_with_its_message(open_half: OpenHalf) -> None:
-    scene = Scene(open_half)
+def test_failed_with_its_message(open_end: OpenEnd) -> None:
+    scene = Scene(open_end)
     scene.net2.close("failed: MemoryError: 8 GB wanted")
     error = scene.wait()
     assert isinstance(error, PartnerDied) and error.exit_code == 71
@@ -77,31 +77,31 @@ def test_failed_with_its_message(open_half: OpenHalf) -> None:
     assert scene.waited_s < 2.0
 
 
-def test_exception_in_one_half_reaches_the_other(open_half: OpenHalf) -> None:
-    net1, net2 = open_half("net1"), open_half("net2")
+def test_exception_in_one_half_reaches_the_other(open_end: OpenEnd) -> None:
+    net1, net2 = open_end("net1"), open_end("net2")
     with pytest.raises(ZeroDivisionError), net2:
         raise ZeroDivisionError("division by zero")
     with pytest.raises(PartnerDied, match="failed: ZeroDivisionError: division by zero"):
         net1.receive("train", 0)
 
 
-def test_left_too_early(open_half: OpenHalf) -> None:
-    scene = Scene(open_half)
+def test_left_too_early(open_end: OpenEnd) -> None:
+    scene = Scene(open_end)
     scene.net2.close("done")
     assert "done" in str(scene.wait())
 
 
-def test_hung(open_half: OpenHalf) -> None:
-    scene = Scene(open_half)
+def test_hung(open_end: OpenEnd) -> None:
+    scene = Scene(open_end)
     error = scene.wait()
     assert isinstance(error, PartnerHung) and error.exit_code == 72
     assert "no progress for 1800 s" in str(error)
     assert 1800 <= scene.waited_s < 1810
 
 
-def test_slow_is_not_hung(open_half: OpenHalf) -> None:
+def test_slow_is_not_hung(open_end: OpenEnd) -> None:
     """Progress every 1000 s is slow; the wait ends 1800 s after the last."""
-    scene = Scene(open_half)
+    scene = Scene(open_end)
     done = []
 
     def progress() -> None:
@@ -115,9 +115,9 @@ def test_slow_is_not_hung(open_half: OpenHalf) -> None:
     assert scene.waited_s > 4000 + 1795
 
 
-def test_a_standstill_of_ours_is_no_death_of_the_partner(open_half: OpenHalf) -> None:
+def test_a_standstill_of_ours_is_no_death_of_the_partner(open_end: OpenEnd) -> None:
     """Stopped for an hour, or the server hung: the neighbour's heartbeat is old, not dead."""
-    scene = Scene(open_half)
+    scene = Scene(open_end)
     stalls = []
 
     def stall() -> None:
@@ -135,8 +135,8 @@ def test_a_standstill_of_ours_is_no_death_of_the_partner(open_half: OpenHalf) ->
     assert stalls
 
 
-def test_a_message_sent_just_before_the_end_counts(open_half: OpenHalf) -> None:
-    scene = Scene(open_half)
+def test_a_message_sent_just_before_the_end_counts(open_end: OpenEnd) -> None:
+    scene = Scene(open_end)
 
     def send_and_leave() -> None:
         if scene.waited_s > 3 and not scene.net2.membership._closed:
@@ -147,15 +147,15 @@ def test_a_message_sent_just_before_the_end_counts(open_half: OpenHalf) -> None:
     assert scene.net1.receive("train", 0).iteration == 0
 
 
-def test_restart_grace(open_half: OpenHalf) -> None:
+def test_restart_grace(open_end: OpenEnd) -> None:
     """A survivor waits for a dead neighbour's replacement, and takes its message."""
-    scene = Scene(open_half, restart_grace_s=100.0)
+    scene = Scene(open_end, restart_grace_s=100.0)
     scene.net2.close("stopped")
     started: list[FileChannel] = []
 
     def start_again() -> None:
         if scene.waited_s > 50 and not started:
-            started.append(open_half("net2", process=ELSEWHERE))
+            started.append(open_end("net2", process=ELSEWHERE))
             started[0].send(message())
 
     scene.fs.on_sleep = start_again
@@ -163,15 +163,15 @@ def test_restart_grace(open_half: OpenHalf) -> None:
     assert started[0].epoch == 2
 
 
-def test_restart_grace_ends(open_half: OpenHalf) -> None:
-    scene = Scene(open_half, restart_grace_s=100.0)
+def test_restart_grace_ends(open_end: OpenEnd) -> None:
+    scene = Scene(open_end, restart_grace_s=100.0)
     scene.net2.close("stopped")
     assert isinstance(scene.wait(), PartnerDied)
     assert 100 < scene.waited_s < 105
 
 
-def test_wall_clock_decides_nothing(open_half: OpenHalf, monkeypatch: pytest.MonkeyPatch) -> None:
-    scene = Scene(open_half)
+def test_wall_clock_decides_nothing(open_end: OpenEnd, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(open_end)
     jumps = iter([3600.0, -3600.0] * 10**6)
     monkeypatch.setattr("time.time", lambda: next(jumps))
     scene.beats = lambda: scene.fs.now_s < 1100.0

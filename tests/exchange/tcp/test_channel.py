@@ -33,13 +33,13 @@ from tests.exchange.test_carriers import answer, assert_same, batch, lockstep
 
 @pytest.fixture
 def play(tmp_path: Path) -> Iterator[Play]:
-    """Halves over TCP."""
+    """Pieces over TCP."""
     with playing("tcp", tmp_path) as made:
         yield made
 
 
 def port_of(net1: Any) -> int:
-    """Where a half listens."""
+    """Where a piece listens."""
     return int(net1._connector._sock.getsockname()[1])
 
 

@@ -50,7 +50,7 @@ def store(blob: np.ndarray) -> Store:
 
 
 def sender_of(store: Store, wire: Wire) -> Sender:
-    """A half that has sent message 1 when the neighbour says that it has none."""
+    """A piece that has sent message 1 when the neighbour says that it has none."""
     sender = Sender(PeerStatus(sent=1), store, Hasher(0), 5.0, lambda: Pulse("", "net1", 1))
     sender.base = 0
     sender.flow = ConnectionState(wire, there=0)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""One half as a process of its own. Arguments: piece, run directory, lock directory, mode, carrier.
+"""One piece as a process: piece, run directory, lock directory, mode and carrier as arguments.
 
 Messages have random sizes that both sides can compute, so each checks every byte that it receives.
 """
@@ -50,7 +50,7 @@ def exchange(channel: Channel, mode: str) -> None:
 
 
 def main(piece: str, run_dir: str, lock_dir: str, mode: str, carrier: str = "files") -> int:
-    """Run one half; returns the exit code."""
+    """Run one piece; returns the exit code."""
     settings = ExchangeSettings(partner_timeout_s=20.0, lock_dir=lock_dir)
     try:
         with open_channel(carrier, piece, run_dir, settings, {"config": "c0ffee"}) as channel:
