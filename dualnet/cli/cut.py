@@ -43,8 +43,8 @@ def _add_split(commands: Any) -> None:
     command.add_argument("net", metavar="NET.prototxt", help="the single net, train and test phase")
     command.add_argument(
         "--at", nargs="+", action="append", required=True, metavar="BLOB",
-        help="where a piece ends; whatever else crosses the cut there is found and said; once for "
-        "each cut, from the data to the loss",
+        help="a piece ends here; other blobs that cross the cut are found and reported; given once "
+        "for each cut, from the data to the loss",
     )  # fmt: skip
     command.add_argument(
         "--dual", nargs="+", action="append", required=True, metavar="LAYER",
