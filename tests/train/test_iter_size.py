@@ -271,4 +271,4 @@ def test_numbers_of_batches():
     assert [batch.number for batch in batches] == [6, 7, 8, 9]
     assert [MicroBatch.numbered(n, 2) for n in (6, 7, 8, 9)] == batches
     assert [batch.is_last for batch in batches] == [False, True, False, True]
-    assert MicroBatch(5).stage("up") == "up" and batches[1].stage("up") == "up-00001"
+    assert MicroBatch(5).kind("up") == "up" and batches[1].kind("up") == "up-00001"

@@ -34,7 +34,7 @@ def test_a_wait_in_the_end_is_noted_in_the_log(workdir, whole, monkeypatch, carr
     # net2 dies after it has read all but before its count says so, or in its last test; net1 is
     # done and waits for it, longer than it takes to write a line about that.
     monkeypatch.setattr(absence, "_QUIET_S", 0.0)
-    monkeypatch.setattr(absence, "_LOOK_S", 0.0)
+    monkeypatch.setattr(absence, "_CHECK_S", 0.0)
     config = load(*SHORT, f"exchange.carrier={carrier}")
     deaths = Deaths(monkeypatch, {"net2": ["last test"]})
     noted = "net2 is gone (it was killed) while net2 to read the rest is awaited"
