@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 
-from dualnet.config.chain import cut_name
+from dualnet.config.chain import SINGLE, cut_name
 from dualnet.config.cores import parse_cores
 from dualnet.config.plain import check_plain
 from dualnet.config.schema import Config, Convergence, Coupling, Liveness
@@ -56,24 +56,24 @@ def check_values(config: Config, source: str) -> None:
         raise ConfigError(f"{source}: train.stop_within_s: {train.stop_within_s} is negative")
     if not 0 <= config.seed < 2**31:
         raise ConfigError(f"{source}: seed: {config.seed} is not within 0 and 2147483647")
-    for role in dict.fromkeys(("single", *config.names)):
-        half = config.piece(role)
-        is_gpu = isinstance(half.device, int) and half.device >= 0
-        if half.device != "cpu" and not is_gpu:
+    for name in dict.fromkeys((SINGLE, *config.names)):
+        piece = config.piece(name)
+        is_gpu = isinstance(piece.device, int) and piece.device >= 0
+        if piece.device != "cpu" and not is_gpu:
             raise ConfigError(
-                f"{source}: {role}.device: {half.device!r} is neither cpu nor the number of a GPU"
+                f"{source}: {name}.device: {piece.device!r} is neither cpu nor the number of a GPU"
             )
-        if half.learning_rate is not None and not half.learning_rate >= 0:
-            raise ConfigError(f"{source}: {role}.learning_rate: {half.learning_rate} is negative")
+        if piece.learning_rate is not None and not piece.learning_rate >= 0:
+            raise ConfigError(f"{source}: {name}.learning_rate: {piece.learning_rate} is negative")
         try:
-            parse_cores(half.cores or "0")
+            parse_cores(piece.cores or "0")
         except ValueError as error:
-            raise ConfigError(f"{source}: {role}.cores: {error}") from error
-        if half.threads < 0:
-            raise ConfigError(f"{source}: {role}.threads: {half.threads} is negative; 0 means all")
-        if half.threads > _MOST_THREADS:
+            raise ConfigError(f"{source}: {name}.cores: {error}") from error
+        if piece.threads < 0:
+            raise ConfigError(f"{source}: {name}.threads: {piece.threads} is negative; 0 means all")
+        if piece.threads > _MOST_THREADS:
             raise ConfigError(
-                f"{source}: {role}.threads: {half.threads} is more than {_MOST_THREADS}"
+                f"{source}: {name}.threads: {piece.threads} is more than {_MOST_THREADS}"
             )
     _check_chain(config, source)
     for f in dataclasses.fields(config.exchange):

@@ -29,7 +29,7 @@ def parse_cores(text: str) -> set[int]:
 
 
 def thread_count(cores: str, threads: int) -> int:
-    """How many threads a half computes with.
+    """How many threads a piece computes with.
 
     Args:
         cores: Those that it is bound to, "" for all that this process may use.

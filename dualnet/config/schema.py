@@ -121,8 +121,8 @@ class Train:
     test_interval: Optional[int] = None
     #: Iterations between log lines (0: none).
     display: Optional[int] = None
-    #: Iterations between checkpoints, from which a half can be started again (0: only a final
-    #: snapshot; a half that ends before cannot go on).
+    #: Iterations between checkpoints, from which a piece can be started again (0: only a
+    #: final snapshot; a piece that ends before cannot resume).
     snapshot: Optional[int] = None
     #: Checkpoints that stay (0: all).
     keep: int = 2
@@ -200,8 +200,8 @@ class Update:
     rule: str = _one_of(*RULES, default="solver")
     #: Replaces the solver's base_lr.
     learning_rate: Optional[float] = None
-    #: Go uphill: w <- w + lr*diff, the thesis's experiment of figure 10.5 (rule manual only); true,
-    #: or the one piece that does, as `net1`.
+    #: Gradient ascent: w <- w + lr*diff, the thesis's experiment of figure 10.5 (rule manual only);
+    #: true, or the one piece that does, as `net1`.
     ascend: Union[bool, str] = False
 
 
@@ -235,9 +235,9 @@ class Convergence:
 
 @dataclass(frozen=True)
 class Exchange:
-    """How the halves talk (docs/exchange.md)."""
+    """How neighbours exchange messages (docs/exchange.md)."""
 
-    #: `files` in a directory that both halves share, `tcp`, or `torch`, which is torch.distributed
+    #: `files` in a directory that all pieces share, `tcp`, or `torch`, which is torch.distributed
     #: over gloo (docs/carriers.md).
     carrier: str = _one_of(*CARRIERS, default="files")
     #: Carriers tcp and torch: where net1 listens, `host:port`. Empty: any free port, which net2
@@ -251,18 +251,19 @@ class Exchange:
     dtype_down: str = _one_of("", *DTYPES, default="")
     #: Add the rounding error of a message to the next one.
     error_feedback: bool = False
-    #: Longest wait for the other half to appear.
+    #: Longest wait for a neighbour to be started.
     partner_timeout_s: float = 600.0
-    #: A partner whose heartbeat stands still for so long is dead.
+    #: A neighbour whose heartbeat is unchanged for so long is dead.
     dead_after_s: float = 60.0
-    #: A partner that lives but makes no progress for so long, while we wait for it, is hung.
+    #: A neighbour that is alive but makes no progress for so long, while this piece waits for it,
+    #: is hung; not while it waits for a third piece itself.
     hang_timeout_s: float = 1800.0
-    #: Where there are checkpoints: how long the other half waits for one that died or was stopped
+    #: Where there are checkpoints: how long neighbours wait for a piece that died or was stopped
     #: to be started again.
     restart_grace_s: float = 600.0
     #: How long a full or failing disk is retried before the run gives up.
     storage_timeout_s: float = 300.0
-    #: Longest pause between two looks for the partner's message; 0: 0.02 on a local disk, 0.05 on
+    #: Longest pause between two polls for a neighbour's message; 0: 0.02 on a local disk, 0.05 on
     #: a network one.
     poll_cap_s: float = 0.0
     #: `local`, `nfs` (any network file system: messages are flushed), or `auto`.
@@ -272,13 +273,13 @@ class Exchange:
     #: Digest of the arrays. `blake3` takes about a quarter of SHA-256's time; both nodes need the
     #: package of that name (`pip install blake3`).
     digest: str = _one_of(*DIGESTS, default="sha256")
-    #: Folder on each node's own disk for the lock against a second copy of a half; empty:
+    #: Folder on each node's own disk for the lock against a second copy of a piece; empty:
     #: /tmp/dualnet-UID.
     lock_dir: str = ""
-    #: The largest message that is sent or taken. Raise it for both halves.
+    #: The largest message that is sent or accepted. Raise it for all pieces.
     max_message_bytes: int = 1 << 30
-    #: The most that one half's messages may take on the disk; where there are checkpoints, those of
-    #: about three intervals are kept.
+    #: The most that one piece's messages may take on the disk; where there are checkpoints, those
+    #: of about three intervals are kept.
     disk_budget_bytes: int = 16 << 30
 
 

@@ -9,8 +9,8 @@
     net1:  one weight update on its loss  <u, x - z> + beta/2 |x - z|^2, per sample
     both:  u <- u + beta (x - z), beta <- min(growth * beta, cap)
 
-Both halves know x and z, so the multipliers never travel. After the first alternation they are the
-gradient at z, and as x - z goes to zero they become the back-propagated errors (LeCun 1988).
+Both pieces at the cut know x and z, so the multipliers are never sent. After the first alternation
+they are the gradient at z, and as x - z goes to zero they become the back-propagated errors (LeCun 1988).
 """
 
 from __future__ import annotations

@@ -149,15 +149,15 @@ def _check_upper(end: CutEnd, train: NetGraph, test: NetGraph) -> None:
             _check_gradient(end, train, blob)
 
 
-def loss_layer(train: NetGraph, output: str, partner: str) -> Any:
+def loss_layer(train: NetGraph, output: str, sent_name: str) -> Any:
     """The lower piece's loss on a pair: the layer that reads both."""
     found: list[Any] = [
-        layer for layer in train.layers if output in layer.bottom and partner in layer.bottom
+        layer for layer in train.layers if output in layer.bottom and sent_name in layer.bottom
     ]
     if len(found) != 1:
         raise ConfigError(
-            f"{train.path}: {len(found)} layers read both {output} and {partner}; exactly one loss "
-            "must compare them"
+            f"{train.path}: {len(found)} layers read both {output} and {sent_name}; exactly one "
+            "loss must compare them"
         )
     return found[0]
 

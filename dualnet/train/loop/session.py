@@ -63,7 +63,7 @@ class Session:
         log.attempt = partial(self.checkpoints.quiet_storage.attempt, "write", str(log.path))
         #: The run's number, which its checkpoints name (identity.py).
         self.run = ""
-        #: How often this half was started in this run.
+        #: How often this piece was started in this run.
         self.epoch = 1
         #: Whether it continues from a checkpoint; what comes before iteration 0 is done then.
         self.is_continued = False
@@ -90,7 +90,7 @@ class Session:
         #: Messages sent and received over each link when the iteration began; None while it changes
         #: the net.
         self._restart_counts: Optional[dict[str, list[int]]] = None
-        #: Whether batches are ahead of their answers: no place to continue from, either.
+        #: Whether batches are up whose answers are pending; no checkpoint is possible then.
         self.is_ahead = False
         #: The most iterations whose batches are up before the answer to an earlier one is applied.
         self.in_flight = nets.config.batches_ahead(nets.config.names[0])
@@ -123,9 +123,10 @@ class Session:
             self.snapshot()
 
     def horizon(self, iteration: int, staleness: int) -> int:
-        """The last batch that may go up before the answer to batch `iteration` is applied.
+        """The last iteration whose batches may go up before the answer to `iteration` is applied.
 
-        Never one beyond the next test or checkpoint, where nothing may be under way.
+        At most `staleness` ahead, and not past the next test or checkpoint, where no answer may be
+        pending.
         """
         last = min(iteration + staleness, self.max_iter - 1)
         for ahead in range(iteration + 1, last + 1):
@@ -160,7 +161,7 @@ class Session:
         self.status_file.show(self.iteration, self.loss, now=True)
 
     def _record_counts(self) -> None:
-        """Between two iterations: note what a checkpoint made before the next one has to say."""
+        """Note the message counts between two iterations, for a checkpoint there."""
         self._restart_counts = self.links.counts()
 
     # Checkpoints.
@@ -192,10 +193,12 @@ class Session:
         Raises:
             StorageFailed: It could not be written for `exchange.storage_timeout_s`; those before
                 it stand, and the same command continues from the last.
-            Superseded: Another process has taken over this half.
+            Superseded: Another process has taken over this piece.
         """
         if self._restart_counts is None:
-            raise RuntimeError("within an iteration there is nothing to continue from")
+            raise RuntimeError(
+                "snapshot() inside an iteration: call it between completed() and the next begun()"
+            )
         if not self.is_stopped:
             # One that was suspended and replaced must not write over its successor's files.
             self.links.progress()
@@ -212,12 +215,12 @@ class Session:
                 self.links.checkpoint_passed(self.iteration)
 
     def _report(self, state: str) -> None:
-        """Show what holds this half up, but for the log, which may be just that."""
+        """Publish why this piece is blocked; not in the log, which may be what is blocked."""
         self.links.report(state)
         self.status_file.show(self.iteration, self.loss, now=True)
 
     def stop(self) -> bool:
-        """End before max_iter, with a checkpoint if the net stands between two iterations.
+        """End before max_iter, with a checkpoint if no iteration is under way.
 
         Returns:
             Whether there is one of this very iteration.
@@ -248,7 +251,7 @@ class Session:
             iteration: Updates done before it.
             loss: Of this iteration.
             extra: Gives further series by name; asked only when there is a line to write.
-            is_due: There is one in any case.
+            is_due: Write a line even where train.display does not ask for one.
             outputs: Gives those of the net that holds the batch, default the solver's net; asked
                 only when there is a line to write.
         """

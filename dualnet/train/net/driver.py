@@ -72,7 +72,8 @@ class NetDriver:
     def forward_without(self, layers: Collection[Layer], last: Optional[Layer] = None) -> float:
         """Run all layers but some, whose results stay as they are, and return the weighted loss.
 
-        Split layers are run, theirs too: they hand on what stands in the blob.
+        Split layers always run, also those of skipped layers: they pass the blob's present values
+        to its readers.
         """
         end = len(self._names) - 1 if last is None else self._end_of(last)
         ranges = self._ranges(layers, end)
@@ -223,7 +224,7 @@ class NetDriver:
         if blob in self._buffers or len(old) != len(new):
             raise ConfigError(
                 f"{self.path}: {blob} takes {tuple(old)} and was given {tuple(new)}; make its "
-                "layer as large as what the other half sends, or where sizes change an Input layer"
+                "layer as large as what the neighbour sends, or where sizes change an Input layer"
             )
         self.net.blobs[blob].reshape(*new)
 
@@ -253,7 +254,7 @@ class NetDriver:
         return np.asarray(self.net.blobs[blob].diff)
 
     def length(self, blob: str) -> float:
-        """Root mean square length of a sample of a blob."""
+        """RMS over the batch of each sample's L2 norm: sqrt(sum of squares / N)."""
         values = self.data(blob)
         return float(np.sqrt(np.vdot(values, values) / len(values)))
 

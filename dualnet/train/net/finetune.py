@@ -6,9 +6,9 @@ Caffe copies by layer name and goes on in silence where no name fits. Here each 
 first, so that the log says what Caffe's says, and how many layers got weights; a file of which no
 layer fits ends the run, and so does a shape that differs, on both providers with the same line.
 
-In a dual run a file may hold the layers of both halves. Those of the other half are left to it. A
-dual layer of net2 for which no file has weights takes those of the layer that it is the dual of, as
-the file of a single net has only these.
+In a chain a file may hold the layers of several pieces. Those of other pieces are left to them. A
+copy of a dual layer for which no file has weights takes those of the layer that it copies, as the
+file of a single net has only these.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ Say = Callable[[str], None]
 
 
 def start_from(config: Config, resolved: Resolved, net: Any, say: Say, warn: Say) -> None:
-    """Copy the weights that a half begins with into its net, and say of each file what it gave.
+    """Copy the weights that a piece begins with into its net, and say of each file what it gave.
 
     Args:
         config: The run.
-        resolved: The half's prototxt, and the files.
+        resolved: The piece's prototxt, and the files.
         net: Its pycaffe net in training.
         say: Takes a line for the log.
         warn: Takes a line of a warning.
@@ -231,15 +231,15 @@ def _last_with(files: Sequence[WeightsFile], name: str) -> Optional[WeightsFile]
     return found[-1] if found else None
 
 
-def _layers_of(config: Config, role: str) -> list[str]:
-    """Names of a role's layers in training; none where its prototxt is not at hand.
+def _layers_of(config: Config, piece: str) -> list[str]:
+    """Names of a piece's layers in training; none where its prototxt is not at hand.
 
     Another piece's prototxt is needed for words in the log alone, so that whatever is wrong with it
     is for that piece to say.
     """
     try:
-        solver = read_solver(config.piece(role).solver)
-        found = net_of(solver, config.piece(role).solver)
+        solver = read_solver(config.piece(piece).solver)
+        found = net_of(solver, config.piece(piece).solver)
         graph = NetGraph(found.net, "TRAIN", found.path, solver_states(solver).get("TRAIN"))
     except ConfigError:
         return []

@@ -9,9 +9,8 @@ stable, and by much more than without momentum. Take a direction of curvature c,
     (z - 1)(z^P - m) z^S + lr c z^P = 0      its characteristic equation
 
 For a small lr c the roots near z^P = m lie at the angles a = 2 pi k / P, and lr c moves each of
-them outward by the share (lr c / 2P) sin((2S+1) a/2) / sin(a/2). With P = 2S + 1 that is zero at
-all of them: the delay, S and the half update that an update lags by itself, is then a whole number
-of half turns. So
+them outward by the share (lr c / 2P) sin((2S+1) a/2) / sin(a/2). With P = 2S + 1 the sine is zero at
+all of them, as (2S+1) a/2 = k pi: to first order the delay moves no root outward. So
 
     period     largest stable lr c           m = 0.9:   S = 0    1        2        3
     1          1 - m for S = 1                          3.8      0.100    0.051    0.035
@@ -48,14 +47,14 @@ def period_of(staleness: int) -> int:
     return 2 * staleness + 1
 
 
-def is_late(config: Config, role: str, solver: Any, source: str) -> bool:
+def is_late(config: Config, name: str, solver: Any, source: str) -> bool:
     """Whether a piece learns with momentum from gradients that come late.
 
     Caffe's other solver types, Nesterov's among them, stay as they are.
 
     Args:
         config: The run.
-        role: The piece; the one with the loss does not run ahead.
+        name: The piece; the one with the loss does not run ahead.
         solver: Its SolverParameter.
         source: Its path, for messages.
 
@@ -63,7 +62,7 @@ def is_late(config: Config, role: str, solver: Any, source: str) -> bool:
         ConfigError: The solver clips gradients, which would be those made for Caffe's momentum.
     """
     train = config.train
-    if not config.batches_ahead(role) or train.stale_momentum != "interleaved":
+    if not config.batches_ahead(name) or train.stale_momentum != "interleaved":
         return False
     if config.update.rule != "solver" or solver.type != "SGD" or not solver.momentum:
         return False

@@ -73,7 +73,7 @@ class Resolved:
     display: int
     #: Updates that one iteration makes; the solver counts updates.
     updates_per_iteration: int = 1
-    #: Whether momentum has to bear late gradients (late_momentum.py).
+    #: Whether gradients arrive late, so that momentum is interleaved (late_momentum.py).
     is_late: bool = False
     #: Files of weights to start from: the solver's own `weights`, then `train.weights`.
     weights: tuple[str, ...] = ()
@@ -130,10 +130,10 @@ def resolve(config: Config, piece: PieceDir) -> Resolved:
     Raises:
         ConfigError: A file is missing, or says something that cannot be trained.
     """
-    role = piece.name
-    source = config.piece(role).solver
+    name = piece.name
+    source = config.piece(name).solver
     if not source:
-        raise ConfigError(f"config: {role}.solver: not given; name {role}'s solver prototxt")
+        raise ConfigError(f"config: {name}.solver: not given; name {name}'s solver prototxt")
     solver = read_solver(source)
     found = net_of(solver, source)
     _refuse_several_tests(solver, source)
@@ -142,7 +142,7 @@ def resolve(config: Config, piece: PieceDir) -> Resolved:
     weights = _weights(solver, config, source)
     net, net_source, states = found.net, found.path, solver_states(solver)
     name_loss_tops(net, net_source, states)
-    ends = (below(config, role), above(config, role))
+    ends = (below(config, name), above(config, name))
     _fill_solver(solver, config, piece, source)
     display, solver.display = solver.display, 0
     if config.train.batch_size:
@@ -166,7 +166,7 @@ def resolve(config: Config, piece: PieceDir) -> Resolved:
         raise ConfigError(
             f"{net_source}: no data layer in phase TRAIN; nothing says the batch size"
         )
-    updates = _stretch_schedule(solver, config, role, ends, source)
+    updates = _stretch_schedule(solver, config, name, ends, source)
     return Resolved(
         dir=piece,
         solver=solver,
@@ -179,7 +179,7 @@ def resolve(config: Config, piece: PieceDir) -> Resolved:
         compared_above=compared[1],
         display=display,
         updates_per_iteration=updates,
-        is_late=is_late(config, role, solver, source),
+        is_late=is_late(config, name, solver, source),
         weights=weights,
     )
 
@@ -260,7 +260,7 @@ def write(resolved: Resolved) -> None:
 
 
 def _fill_solver(solver: Any, config: Config, piece: PieceDir, source: str) -> None:
-    role, train = piece.name, config.train
+    name, train = piece.name, config.train
     for key in ("max_iter", "test_interval", "display", "snapshot"):
         value = getattr(train, key)
         if value is not None:
@@ -268,7 +268,7 @@ def _fill_solver(solver: Any, config: Config, piece: PieceDir, source: str) -> N
     if train.test_iter is not None:
         del solver.test_iter[:]
         solver.test_iter.append(train.test_iter)
-    for rate in (config.update.learning_rate, config.piece(role).learning_rate):
+    for rate in (config.update.learning_rate, config.piece(name).learning_rate):
         if rate is not None:
             solver.base_lr = rate
     if solver.max_iter < 1:
@@ -281,7 +281,7 @@ def _fill_solver(solver: Any, config: Config, piece: PieceDir, source: str) -> N
         raise ConfigError(
             f"{source}: {len(solver.test_iter)} test_iter: one test net is supported; keep one"
         )
-    targets = [end.coupling.target for end in (below(config, role), above(config, role)) if end]
+    targets = [end.coupling.target for end in (below(config, name), above(config, name)) if end]
     check_iter_size(solver, source, config.train.micro_batches, targets)
     if solver.test_interval == 0 or not solver.test_iter:
         # Caffe wants a positive interval wherever there is a test_iter.
@@ -291,16 +291,16 @@ def _fill_solver(solver: Any, config: Config, piece: PieceDir, source: str) -> N
     solver.snapshot_prefix = piece.temporary
     solver.snapshot_format = caffe_pb2.SolverParameter.BINARYPROTO
     solver.random_seed = config.seed
-    on_gpu = config.piece(role).device != "cpu"
+    on_gpu = config.piece(name).device != "cpu"
     solver.solver_mode = caffe_pb2.SolverParameter.SolverMode.Value("GPU" if on_gpu else "CPU")
     if on_gpu:
-        solver.device_id = int(config.piece(role).device)
+        solver.device_id = int(config.piece(name).device)
 
 
 def _stretch_schedule(
     solver: Any,
     config: Config,
-    role: str,
+    name: str,
     ends: tuple[Optional[CutEnd], Optional[CutEnd]],
     source: str,
 ) -> int:
@@ -321,7 +321,7 @@ def _stretch_schedule(
         return 1
     if config.update.rule == "solver" and solver.lr_policy not in _STRETCHABLE:
         raise ConfigError(
-            f"{source}: lr_policy: {solver.lr_policy} counts updates, and {role} makes {updates} "
+            f"{source}: lr_policy: {solver.lr_policy} counts updates, and {name} makes {updates} "
             f"an iteration; use one of {', '.join(_STRETCHABLE)}"
         )
     if shares_rate:

@@ -1,7 +1,7 @@
 """Weight update rules: thesis equation (7.1) by hand, or the solver's own.
 
 The gradients may stand in another net than the one in training, which shares its weights: a rule
-takes them from there at once. On a GPU each copy of theirs crosses the bus.
+takes them from there at once. On a GPU each copy is a device-to-host transfer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["ManualUpdate", "NoUpdate", "SolverUpdate", "make_update"]
 
 
 class _Stateless:
-    """Keeps nothing that Caffe's own snapshot has not."""
+    """An update rule without state of its own: Caffe's snapshot has all."""
 
     def state(self) -> dict[str, np.ndarray]:
         """Nothing."""
@@ -51,7 +51,7 @@ class ManualUpdate(_Stateless):
         learning_rate: lr.
         lr_mult: Layer name to the multipliers of its parameters; missing ones are 1.
         iter_size: Batches whose diffs have been added up; the update takes their mean.
-        ascend: Go uphill.
+        ascend: Gradient ascent, w <- w + lr diff.
     """
 
     def __init__(

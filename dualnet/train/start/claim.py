@@ -27,7 +27,7 @@ from dualnet.train.start.extension import check_length
 from dualnet.train.start.identity import RunId
 from dualnet.train.start.inputs import Fact, collect
 
-__all__ = ["Claim", "alone", "claim", "exchange_settings", "patience"]
+__all__ = ["Claim", "alone", "claim", "exchange_settings", "disk_full_retrier"]
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ def claim(config: Config, *pieces: Resolved, fs: Fs = SYSTEM) -> Claim:
 
     Raises:
         ManifestMismatch: The directory holds another run: another config, or other inputs.
-        UsageError: It holds a run of another kind, or another run's checkpoints, or what this role
-            has trained there cannot go on.
+        UsageError: It holds a run of another kind, or another run's checkpoints, or what this piece
+            has trained there cannot be continued.
         StorageFailed: It cannot be read or written.
     """
     first = pieces[0].dir
@@ -97,7 +97,7 @@ def claim(config: Config, *pieces: Resolved, fs: Fs = SYSTEM) -> Claim:
                 "the disk"
             ) from error
 
-    patience(config, fs=fs)(prepare)
+    disk_full_retrier(config, fs=fs)(prepare)
     with _reading(run):
         # Another piece may have been faster.
         ours = identity.read_run(run)
@@ -231,7 +231,7 @@ def exchange_settings(config: Config, **more: Any) -> ExchangeSettings:
 
 
 def _has_begun(log: str) -> bool:
-    """Whether a training has begun here, and not just found no room or no partner."""
+    """Whether a training has begun here, and not just found no room or no neighbour."""
     try:
         with open(log, "rb", opener=regular_only) as file:
             return any(b"] Solving " in line for line in file)
@@ -239,9 +239,12 @@ def _has_begun(log: str) -> bool:
         return False
 
 
-def patience(
+def disk_full_retrier(
     config: Config, on_blocked: Callable[[str], None] = lambda state: None, fs: Fs = SYSTEM
 ) -> Callable[[Callable[[], Any]], Any]:
-    """Runs what a start writes, with patience while the disk is full."""
+    """A function that runs a start-up write, and retries it while the disk is full.
+
+    It does so for `exchange.storage_timeout_s` at most.
+    """
     timeout_s = config.exchange.storage_timeout_s
     return partial(wait_for_room, timeout_s=timeout_s, on_blocked=on_blocked, fs=fs)

@@ -1,4 +1,4 @@
-"""How a training ends: at its last iteration, or before it, so that the same command goes on."""
+"""How a training ends: at its last iteration, or before it, so that the same command resumes."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ Progress = Optional[Callable[[Session], None]]
 
 @contextmanager
 def stoppable(config: Config, resolved: Resolved, outer: Optional[Stopper]) -> Iterator[Stopper]:
-    """Signals end what happens inside; where the training can go on, that is no failure.
+    """Context of a training: stop signals raise Stopped, disk errors become StorageFailed.
 
     Args:
         config: The run.
-        resolved: The role whose training it is.
+        resolved: The piece whose training it is.
         outer: Takes the signals already; default one of its own.
 
     Raises:
-        StorageFailed: An error of the disk that nobody has met with patience.
-        Stopped: By a signal; its message says whether the training can go on.
+        StorageFailed: A disk error that no retry loop handled.
+        Stopped: By a signal; its exit code is 0 if the same command can resume.
     """
     with nullcontext(outer) if outer else Stopper(config.train.stop_within_s) as stopper:
         stopper.defer()  # until the training begins
@@ -43,7 +43,7 @@ def stoppable(config: Config, resolved: Resolved, outer: Optional[Stopper]) -> I
                 f"{resolved.name}: {where}{error.strerror or error}; {remedy(error)}"
             ) from error
         except Stopped as error:
-            if error.exit_code == 0 or not _can_go_on(resolved):
+            if error.exit_code == 0 or not _can_resume(resolved):
                 raise
             remark = f"the same command continues {resolved.name} from its last checkpoint"
             raise Stopped(error.number, remark) from error
@@ -55,7 +55,7 @@ def train_to_end(session: Session, loop: PieceLoop, progress: Progress) -> None:
     Args:
         session: Its iterations.
         loop: The piece's loop.
-        progress: Told of the session before.
+        progress: Called with the session before the first iteration.
 
     Raises:
         Stopped: A signal did; where checkpoints are made there may be one of this iteration now.
@@ -63,16 +63,15 @@ def train_to_end(session: Session, loop: PieceLoop, progress: Progress) -> None:
     if progress is not None:
         with session.stopper.defer_signals():
             progress(session)
-    # Without checkpoints a half cannot go on, so there is nothing worth the time.
-    session.stopper.defers_first_signal = _can_go_on(session.nets.resolved)
+    # Without checkpoints a piece cannot resume: let the first signal raise at once.
+    session.stopper.defers_first_signal = _can_resume(session.nets.resolved)
     session.stopper.resume()
     try:
         loop.run()
-        session.stopper.defers_first_signal = (
-            True  # with its end there is something to save in any case
-        )
+        # At its end there is something to save in any case.
+        session.stopper.defers_first_signal = True
     except Stopped as error:
-        if not _can_go_on(session.nets.resolved):
+        if not _can_resume(session.nets.resolved):
             raise
         where = "here" if session.stop() else "its last checkpoint"
         raise Stopped(
@@ -82,6 +81,6 @@ def train_to_end(session: Session, loop: PieceLoop, progress: Progress) -> None:
         ) from error
 
 
-def _can_go_on(resolved: Resolved) -> bool:
-    """Whether there are checkpoints that are worth something when the process ends before."""
+def _can_resume(resolved: Resolved) -> bool:
+    """Whether a stopped run can resume: always for `single`, else only with checkpoints."""
     return resolved.name == "single" or resolved.solver.snapshot > 0

@@ -25,7 +25,7 @@ __all__ = ["check_length", "check_rates", "describe", "unrepeatable"]
 
 
 def check_length(config: Config, known: RunId, resolved: Resolved, before: Inputs) -> None:
-    """Check that a role may train for as long as its solver now says.
+    """Check that a piece may train for as long as its solver now says.
 
     Args:
         config: The run.
@@ -48,7 +48,7 @@ def check_length(config: Config, known: RunId, resolved: Resolved, before: Input
             )
     if wanted == before.max_iter or not _is_poly(config, resolved):
         return
-    # A partner that has left nothing here has a directory of its own, and looks for itself.
+    # A piece that has left nothing here has a directory of its own, and checks for itself.
     here = [one for one in pieces if one == resolved.dir or read_inputs(one) is not None]
     if not all(_is_settled(piece, wanted) for piece in here):
         raise UsageError(

@@ -3,10 +3,10 @@
 - the identity: the run's number and kind (dual or single); made once, by the first start;
 - the inputs of each piece: what it was made of (inputs.py), and how long it was to train.
 
-The number stands in each checkpoint's record, so that another run's is not taken up. A role's
+The number stands in each checkpoint's record, so that another run's is not taken up. A piece's
 inputs are written when its nets have been built, before the first message and the first iteration:
 a start that failed before leaves nothing to be compared with. Both files are sealed with their own
-SHA-256 and appear whole or not at all. Each role compares its own, for its node alone has the
+SHA-256 and appear whole or not at all. Each piece compares its own, for its node alone has the
 files.
 """
 
@@ -54,7 +54,7 @@ class RunId:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a role has been made of.
+    """What a piece has been made of.
 
     Attributes:
         run: the run's number.
@@ -103,7 +103,7 @@ def begin(piece: PieceDir, kind: str, fs: Fs = SYSTEM) -> None:
 
 
 def _number_of(piece: PieceDir, fs: Fs) -> bytes:
-    """A dual run's number, from its secret: halves without a directory in common have only that."""
+    """A chain's number, from its secret: pieces without a directory in common have only that."""
     return mac(make_key(fs, RunPaths(piece.run.exchange), piece.name), "run", b"")[:16]
 
 

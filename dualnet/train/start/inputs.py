@@ -1,4 +1,4 @@
-"""What one role of a run is made of, as facts that can be compared from one start to the next.
+"""What one piece of a run is made of, as facts that can be compared from one start to the next.
 
 The solver and the net as used, what the files hold that they name, the weights that the training
 begins with, the provider and the number of threads. What files are called and where they lie is no
@@ -42,7 +42,7 @@ class Fact(NamedTuple):
 
     Attributes:
         where: The file or key that says so, as it is called at present.
-        what: What it is about, without any path; each fact of a role has another.
+        what: What it is about, without any path; each fact of a piece has another.
         value: As text.
         remedy: How to have the earlier value back, where that is more than changing it.
     """
@@ -54,30 +54,30 @@ class Fact(NamedTuple):
 
 
 def collect(config: Config, resolved: Resolved) -> list[Fact]:
-    """The facts of a role, those first that others follow from.
+    """The facts of a piece, those first that others follow from.
 
     Args:
         config: The run.
-        resolved: The role's solver and net; its data are looked at where they are said to be.
+        resolved: The piece's solver and net; its data are read where they are said to be.
 
     Raises:
         OSError: The disk fails.
     """
-    role = resolved.name
-    half = config.piece(role)
+    name = resolved.name
+    piece = config.piece(name)
     facts = [
         Fact("dualnet", "version of the training", str(TRAINING_VERSION),
              "use the version of dualnet that the run began with"),
         Fact("Caffe", "provider", backend.provider,
              "set caffe to that provider, or DUALNET_CAFFE"),
     ]  # fmt: skip
-    if half.device == "cpu":
-        count = thread_count(half.cores, half.threads)
+    if piece.device == "cpu":
+        count = thread_count(piece.cores, piece.threads)
         facts.append(
-            Fact(f"{role}.threads", "threads", str(count),
-                 f"set {role}.threads to what it was: sums are rounded differently")
+            Fact(f"{name}.threads", "threads", str(count),
+                 f"set {name}.threads to what it was: sums are rounded differently")
         )  # fmt: skip
-    facts += _of_message(half.solver, "solver ", resolved.solver, _FREE_OF_SOLVER)
+    facts += _of_message(piece.solver, "solver ", resolved.solver, _FREE_OF_SOLVER)
     source = resolved.train.path
     facts += _of_net(source, resolved.net)
     facts += _of_modules(source, resolved.net)

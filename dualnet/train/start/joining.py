@@ -19,7 +19,7 @@ from dualnet.train.loop.session import Session
 from dualnet.train.net.resolve import Resolved
 from dualnet.train.start import handshake, traffic
 from dualnet.train.start.absence import unless_complete
-from dualnet.train.start.claim import exchange_settings, patience
+from dualnet.train.start.claim import disk_full_retrier, exchange_settings
 
 __all__ = ["join", "open_links", "settings_for", "sum_up"]
 
@@ -105,7 +105,7 @@ def _reserve(session: Session, end: CutEnd, channel: Channel) -> None:
     nbytes = traffic.iteration_bytes(nets, session, end)
     reserve = partial(channel.reserve, nbytes, session.snapshot_interval)
     if session.epoch > 1:
-        patience(nets.config, session.links.report, session.stopper.fs)(reserve)
+        disk_full_retrier(nets.config, session.links.report, session.stopper.fs)(reserve)
     else:  # a first start that will not fit is refused at once: nothing is lost
         reserve()
 

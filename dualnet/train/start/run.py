@@ -25,7 +25,7 @@ from dualnet.train.net.nets import Nets
 from dualnet.train.net.resolve import Resolved, resolve, write
 from dualnet.train.start import traffic
 from dualnet.train.start.absence import unless_complete, watch_waits
-from dualnet.train.start.claim import Claim, claim, exchange_settings, patience
+from dualnet.train.start.claim import Claim, claim, disk_full_retrier, exchange_settings
 from dualnet.train.start.ending import Progress, stoppable, train_to_end
 from dualnet.train.start.extension import check_rates, describe, unrepeatable
 from dualnet.train.start.identity import read_inputs
@@ -124,7 +124,8 @@ class _Start:
                 membership.close("stopped")
                 raise
             except OSError:
-                # One that was suspended and replaced finds its half-written files cleaned away.
+                # A process that was suspended and replaced gets OSError, because its successor has
+                # removed its temporary files; `progress` then raises Superseded, the real reason.
                 membership.progress()
                 raise
         self.is_over()
@@ -177,7 +178,7 @@ class _Start:
 
     def open_log(self, report: Callable[[str], None]) -> CaffeLog:
         """The piece's log; `report` takes what keeps it from being written."""
-        room = patience(self.config, report, self.stopper.fs)
+        room = disk_full_retrier(self.config, report, self.stopper.fs)
         return CaffeLog(self.dir.log, display=self.resolved.display, attempt=room)
 
     def set_up(
@@ -192,7 +193,7 @@ class _Start:
         config, resolved = self.config, self.resolved
         caffe_files.clean(self.dir)
         caffe_files.set_apart(resolved, links.epoch if links.channels else os.getpid())
-        room = patience(config, links.report, self.stopper.fs)
+        room = disk_full_retrier(config, links.report, self.stopper.fs)
         room(partial(write, resolved))
         nets = room(partial(_build, config, resolved, self.stopper))
         session = Session(nets, log, links, self.stopper)
