@@ -10,7 +10,8 @@
     both:  u <- u + beta (x - z), beta <- min(growth * beta, cap)
 
 Both pieces at the cut know x and z, so the multipliers are never sent. After the first alternation
-they are the gradient at z, and as x - z goes to zero they become the back-propagated errors (LeCun 1988).
+they are the gradient at z, and as x - z goes to zero they become the back-propagated errors (LeCun
+1988).
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ stable, and by much more than without momentum. Take a direction of curvature c,
     (z - 1)(z^P - m) z^S + lr c z^P = 0      its characteristic equation
 
 For a small lr c the roots near z^P = m lie at the angles a = 2 pi k / P, and lr c moves each of
-them outward by the share (lr c / 2P) sin((2S+1) a/2) / sin(a/2). With P = 2S + 1 the sine is zero at
-all of them, as (2S+1) a/2 = k pi: to first order the delay moves no root outward. So
+them outward by the share (lr c / 2P) sin((2S+1) a/2) / sin(a/2). With P = 2S + 1 the sine is zero
+at all of them, as (2S+1) a/2 = k pi: to first order the delay moves no root outward. So
 
     period     largest stable lr c           m = 0.9:   S = 0    1        2        3
     1          1 - m for S = 1                          3.8      0.100    0.051    0.035
