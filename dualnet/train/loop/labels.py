@@ -80,4 +80,4 @@ class LabelStep:
     def test(self, iteration: int, number: int) -> None:
         """Run the test net, and add up what it gives."""
         self.nets.test.forward()
-        self.session.add_test_outputs(self.nets.test.outputs())
+        self.session.test_means.add(self.nets.test.outputs())

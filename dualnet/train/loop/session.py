@@ -23,6 +23,7 @@ from dualnet.train.checkpoint.checkpointer import Checkpointer
 from dualnet.train.gauge.convergence import has_converged
 from dualnet.train.gauge.status_file import StatusFile
 from dualnet.train.loop.links import Links
+from dualnet.train.loop.output_means import OutputMeans
 from dualnet.train.net.driver import Output
 from dualnet.train.net.nets import Nets
 from dualnet.train.net.resolve import NEVER
@@ -83,8 +84,8 @@ class Session:
         self._losses: deque[float] = deque(
             maxlen=max(self._average, 2 * nets.config.convergence.window)
         )
-        self._test_sums: list[Output] = []
-        self._test_batches = 0
+        #: Of the test that is under way.
+        self.test_means = OutputMeans()
         #: Whether the present iteration has a line in the log.
         self._is_shown = False
         #: Messages sent and received over each link when the iteration began; None while it changes
@@ -307,31 +308,8 @@ class Session:
             return True
         return iteration % self.test_interval == 0 and (iteration > 0 or self.test_initialization)
 
-    def add_test_outputs(self, outputs: list[Output]) -> None:
-        """Add one test batch's outputs to the running sums.
-
-        Of an output that changes its size from batch to batch, as a map of scores does with the
-        images, the mean over its values is added up.
-        """
-        if not self._test_sums:
-            self._test_sums = outputs
-        else:
-            self._test_sums = [
-                (name, _added(total, values), weight)
-                for (name, total, weight), (_, values, _) in zip(self._test_sums, outputs)
-            ]
-        self._test_batches += 1
-
     def show_test(self, iteration: int) -> None:
         """Log the mean of every output over the test batches."""
-        means = {name: total / self._test_batches for name, total, _ in self._test_sums}
-        self.log.testing(iteration, means, {name: weight for name, _, weight in self._test_sums})
+        means, weights = self.test_means.take()
+        self.log.testing(iteration, means, weights)
         self.test_outputs = {name: float(values[0]) for name, values in means.items()}
-        self._test_sums, self._test_batches = [], 0
-
-
-def _added(total: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The sum of an output over some batches and one more, (K,); (1,), of means, if K changes."""
-    if total.shape == values.shape:
-        return np.asarray(total + values)
-    return np.asarray([total.mean() + values.mean()]) if values.size else total

@@ -231,7 +231,7 @@ def test_within_an_iteration_there_is_no_checkpoint(session):
     made = session()
     next(made.iterations())
     made.begun()
-    with pytest.raises(RuntimeError, match="nothing to continue from"):
+    with pytest.raises(RuntimeError, match="call it between completed"):
         made.snapshot()
     assert not made.stop()
 
@@ -251,7 +251,7 @@ def test_progress_is_told_after_each_iteration(session):
 def test_test_outputs_are_means_over_the_batches(session, tmp_path):
     made = session()
     for accuracy, per_class in ((0.5, [1.0, 0.0]), (1.0, [0.5, 0.5])):
-        made.add_test_outputs([
+        made.test_means.add([
             ("accuracy", np.array([accuracy]), 0.0), ("loss", np.array(per_class), 2.0),
         ])  # fmt: skip
     made.show_test(4)
@@ -263,7 +263,7 @@ def test_test_outputs_are_means_over_the_batches(session, tmp_path):
     ]
     assert made.test_outputs == {"accuracy": 0.75, "loss": 0.75}
     # The next test begins anew.
-    made.add_test_outputs([("accuracy", np.array([0.25]), 0.0)])
+    made.test_means.add([("accuracy", np.array([0.25]), 0.0)])
     made.show_test(8)
     assert made.test_outputs == {"accuracy": 0.25}
 
