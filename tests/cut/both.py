@@ -1,24 +1,18 @@
-"""A net trained whole and in two halves, in one process, from the same weights."""
+"""A net trained whole and in pieces, in one process, from the same weights."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
-import threading
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
 from dualnet import config as cfg
 from dualnet.backend import caffe_pb2
-from dualnet.report.log import CaffeLog
-from dualnet.report.parse import parse_log
-from dualnet.rundir import RunDir
-from dualnet.train.loop.piece import PieceLoop
-from dualnet.train.loop.session import Session
 from dualnet.train.net.nets import Nets
-from dualnet.train.net.resolve import resolve, write
-from dualnet.train.start import handshake
-from tests.train.memory_channel import Line, MemoryChannel
+from tests.train.chain import original_names, train_chain
 
 
 @dataclass
@@ -30,7 +24,7 @@ class Outcome:
         steps: The same relative to |single - start|, the way that training went: what is missing
             of a gradient shows here whatever the learning rate. Layers that stood still are left
             out.
-        losses, dual_losses: What the single net showed each iteration, and both halves together.
+        losses, dual_losses: What the single net showed each iteration, and the last piece.
     """
 
     weights: dict
@@ -66,18 +60,19 @@ class Reference:
 
 def train_single(yaml: str, run_dir: str, iterations: int, at: int, *overrides: str) -> Reference:
     """Train the YAML's single net; its weights are kept as they were after `at` iterations."""
-    os.makedirs(run_dir, exist_ok=True)
-    half = _half("single", cfg.load(yaml, [*_quiet(iterations), *overrides]), run_dir)
     initial = os.path.join(run_dir, "initial.caffemodel")
-    half.train.net.save(initial)
-    weights = {0: _weights(half)}
-    with CaffeLog(os.path.join(run_dir, "single.log"), half.resolved.display) as log:
-        session = Session(half, log)
-        session.on_progress = lambda done: weights.update(
-            {at: _weights(half)} if done == at else {}
-        )
-        PieceLoop(half, session).run()
-    return Reference(initial, weights, _losses(run_dir, "single"))
+    weights = {}
+
+    def watch(nets: Nets, done: int) -> None:
+        if done == 0:
+            nets.train.net.save(initial)
+        if done in (0, at):
+            weights[done] = _weights(nets)
+
+    config = cfg.load(yaml, [*_quiet(iterations), *overrides])
+    alone = dataclasses.replace(config, pieces=(config.single,), cuts=())
+    trained = train_chain(alone, run_dir, watch)
+    return Reference(initial, weights, trained.losses["single"])
 
 
 def train_from_last_bits(
@@ -114,37 +109,44 @@ def train_from_last_bits(
 def train_like(
     reference: Reference, yaml: str, run_dir: str, iterations: int, at: int, *overrides: str
 ) -> Outcome:
-    """Train both halves from the same weights and compare after `at` iterations."""
-    os.makedirs(run_dir, exist_ok=True)
+    """Train the pieces from the same weights and compare after `at` iterations."""
     settings = [*_quiet(iterations), f"train.weights=[{reference.initial}]", *overrides]
     config = cfg.load(yaml, settings)
-    halves = _run_both(config, run_dir, at)
-    copies = dict(config.cut.dual)
+    found: dict = {}
+
+    def watch(nets: Nets, done: int) -> None:
+        if done == at:
+            found[nets.name] = _weights(nets)
+
+    trained = train_chain(config, run_dir, watch)
+    names = original_names(config)
     weights, steps = {}, {}
-    for layer, values in reference.weights[at].items():
-        found = 0
-        for role, name in (("net1", layer), ("net2", copies.get(layer, layer))):
-            if name in halves[role]:
-                found += 1
-                difference = np.linalg.norm(halves[role][name] - values)
-                way = np.linalg.norm(values - reference.weights[0][layer])
-                weights[f"{role} {layer}"] = float(difference / np.linalg.norm(values))
-                if way > 1e-6 * np.linalg.norm(values):  # else rounding alone is compared
-                    steps[f"{role} {layer}"] = float(difference / way)
-        assert found == 1 + (layer in copies), f"{layer} is in {found} halves"
-    return Outcome(weights, steps, reference.losses, _losses(run_dir, "net2"))
+    missing = Counter(list(reference.weights[at]))
+    missing.update(layer for cut in config.cuts for layer in cut.dual if layer in missing)
+    for piece in config.names:
+        for name, own in found[piece].items():
+            layer = names.get((piece, name), name)
+            if layer not in reference.weights[at]:
+                continue  # it was put in to have Caffe compute a gradient
+            missing[layer] -= 1
+            values, start = reference.weights[at][layer], reference.weights[0][layer]
+            difference, way = np.linalg.norm(own - values), np.linalg.norm(values - start)
+            weights[f"{piece} {layer}"] = float(difference / np.linalg.norm(values))
+            if way > 1e-6 * np.linalg.norm(values):  # else rounding alone is compared
+                steps[f"{piece} {layer}"] = float(difference / way)
+    assert not any(missing.values()), missing
+    return Outcome(weights, steps, reference.losses, trained.losses[config.names[-1]])
 
 
 def train_whole_and_halved(yaml: str, run_dir: str, iterations: int, *overrides: str) -> Outcome:
-    """Train the YAML's single net, then both halves from the same weights, and compare."""
+    """Train the YAML's single net, then its pieces from the same weights, and compare."""
     reference = train_single(yaml, run_dir, iterations, iterations, *overrides)
     return train_like(reference, yaml, run_dir, iterations, iterations, *overrides)
 
 
 def train_halves(yaml: str, run_dir: str, *overrides: str) -> None:
-    """Train both halves."""
-    os.makedirs(run_dir, exist_ok=True)
-    _run_both(cfg.load(yaml, list(overrides)), run_dir, 0)
+    """Train the pieces."""
+    train_chain(cfg.load(yaml, list(overrides)), run_dir)
 
 
 def _quiet(iterations: int) -> list:
@@ -156,57 +158,9 @@ def _quiet(iterations: int) -> list:
     ]
 
 
-def _half(role: str, config: cfg.Config, run_dir: str) -> Nets:
-    resolved = resolve(config, RunDir(run_dir).piece(role))
-    write(resolved)
-    half = Nets(config, resolved)
-    half.copy_weights()
-    return half
-
-
-def _run_both(config: cfg.Config, run_dir: str, at: int) -> dict:
-    """Run both loops in two threads; returns role to weights after `at` iterations."""
-    halves = {role: _half(role, config, run_dir) for role in ("net1", "net2")}
-    line, errors, weights = Line(), [], {}
-
-    def run(role: str) -> None:
-        half = halves[role]
-
-        def look(done: int) -> None:
-            if done == at:
-                weights[role] = _weights(half)
-
-        try:
-            log = CaffeLog(half.resolved.dir.log, half.resolved.display)
-            with log, MemoryChannel(role, line, timeout_s=600) as channel:
-                session = Session(half, log)
-                session.on_progress = look
-                (end,) = half.resolved.ends
-                hello = handshake.describe(half, session, end)
-                handshake.check(hello, channel.handshake(hello), end)
-                side = "above" if end.is_lower else "below"
-                PieceLoop(half, session, **{side: channel}).run()
-        except BaseException as error:  # handed to the caller
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(role,), daemon=True) for role in ("net1", "net2")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-    return weights
-
-
-def _weights(half: Nets) -> dict:
+def _weights(nets: Nets) -> dict:
     """Layer to a copy of all its parameters, (K,) float32."""
     return {
         layer: np.concatenate([np.array(blob.data, np.float32).ravel() for blob in blobs])
-        for layer, blobs in half.train.net.params.items()
+        for layer, blobs in nets.train.net.params.items()
     }
-
-
-def _losses(run_dir: str, role: str) -> list:
-    rows = parse_log(os.path.join(run_dir, f"{role}.log")).train
-    return [row.loss for row in sorted(rows, key=lambda row: row.iteration)]

@@ -6,7 +6,7 @@ import os
 import queue
 import threading
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from dualnet.train.loop.piece import PieceLoop
 from dualnet.train.loop.session import Session
 from dualnet.train.net.nets import Nets
 from dualnet.train.net.resolve import resolve, write
+from dualnet.train.start import handshake
 
 
 class QueueEnd:
@@ -34,7 +35,7 @@ class QueueEnd:
         self.outbox.put(copy)
 
     def receive(self, kind: str, iteration: int) -> Message:
-        message = self.inbox.get(timeout=60)
+        message = self.inbox.get(timeout=600)
         if message is None:
             raise ManifestMismatch(f"the neighbour has failed; {kind} {iteration} never came")
         if (message.kind, message.iteration) != (kind, iteration):
@@ -76,12 +77,15 @@ def original_names(config: cfg.Config) -> dict[tuple[str, str], str]:
     return names
 
 
-def train_chain(config: cfg.Config, folder: str) -> Trained:
-    """Train all pieces to their end.
+def train_chain(
+    config: cfg.Config, folder: str, watch: Callable[[Nets, int], None] = lambda nets, done: None
+) -> Trained:
+    """Train all pieces to their end, once they have found that they fit together.
 
     Args:
         config: The run.
         folder: For the resolved prototxt and the logs.
+        watch: Called in each piece's thread with its nets and the iterations done, 0 at first.
 
     Raises:
         Exception: What the first piece that failed raised.
@@ -106,10 +110,22 @@ def train_chain(config: cfg.Config, folder: str) -> Trained:
     for name, net in nets.items():
         log = CaffeLog(net.resolved.dir.log, net.resolved.display)
         sessions[name] = session = Session(net, log)
-        session.on_progress = lambda done, n=name: losses[n].append(sessions[n].loss)
+
+        def progress(done: int, name: str = name) -> None:
+            losses[name].append(sessions[name].loss)
+            watch(nets[name], done)
+
+        session.on_progress = progress
+    for lower, upper in zip(config.names, config.names[1:]):
+        one, two = nets[lower].resolved.above, nets[upper].resolved.below
+        hellos = [handshake.describe(nets[lower], sessions[lower], one),
+                  handshake.describe(nets[upper], sessions[upper], two)]  # fmt: skip
+        handshake.check(*hellos, one)
+        handshake.check(*reversed(hellos), two)
 
     def run(name: str) -> None:
         try:
+            watch(nets[name], 0)
             PieceLoop(nets[name], sessions[name], **ends[name]).run()
         except BaseException as error:  # handed to the test
             errors.append(error)
