@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Optional
 
@@ -20,7 +21,7 @@ _ACCURACY = re.compile(r"Test net output #\d+: accuracy = (\S+)")
 
 
 class ProgressBar:
-    """Iterations done, with the latest losses and test accuracy.
+    """Iterations done, with the latest loss and test accuracy.
 
     Args:
         total: Iterations in all.
@@ -66,15 +67,17 @@ class ProgressBar:
 
 
 class LogWatcher:
-    """Follows the logs of running halves and feeds a progress bar from their new lines.
+    """Follows the logs of running pieces and feeds a progress bar from their new lines.
+
+    It shows how far the slowest piece is, and the loss that counts: that of the last piece.
 
     Args:
-        logs: Role to log file; files may not exist yet.
+        logs: Piece to log file, from the data to the loss; files may not exist yet.
         total: Iterations in all.
     """
 
-    def __init__(self, logs: dict[str, str], total: int) -> None:
-        self._logs = logs
+    def __init__(self, logs: Mapping[str, str], total: int) -> None:
+        self._logs, self._last = logs, list(logs)[-1]
         self._offsets = dict.fromkeys(logs, 0)
         self._bar: Optional[ProgressBar] = None
         self._total = total
@@ -83,10 +86,10 @@ class LogWatcher:
 
     def look(self) -> None:
         """Read what has been added to the logs."""
-        for role, path in self._logs.items():
-            # One that cannot be read is for its half to refuse; a bar ends no training.
+        for piece, path in self._logs.items():
+            # One that cannot be read is for its piece to refuse; a bar ends no training.
             with suppress(OSError):
-                self._read(role, path)
+                self._read(piece, path)
         if self._bar is None:
             self._bar = ProgressBar(self._total)
         self._bar.update(min(self._iterations.values()), self._facts)
@@ -96,21 +99,22 @@ class LogWatcher:
         if self._bar is not None:
             self._bar.close()
 
-    def _read(self, role: str, path: str) -> None:
+    def _read(self, piece: str, path: str) -> None:
         with open(path, "rb", opener=regular_only) as file:
-            file.seek(self._offsets[role])
+            file.seek(self._offsets[piece])
             # A line may still be in the making: up to the last line end only.
             text, newline, _ = file.read().rpartition(b"\n")
-        self._offsets[role] += len(text) + len(newline)
+        self._offsets[piece] += len(text) + len(newline)
         for line in text.decode(errors="replace").splitlines():
             loss, accuracy = SHOWN_LOSS.search(line), _ACCURACY.search(line)
             if loss:
-                self._iterations[role] = int(loss.group(1))
-                self._facts[f"{role} loss"] = loss.group(2)
+                self._iterations[piece] = int(loss.group(1))
+                if piece == self._last:
+                    self._facts["loss"] = loss.group(2)
             elif accuracy:
                 self._facts["accuracy"] = accuracy.group(1)
             elif line.endswith("Optimization Done."):
-                self._iterations[role] = self._total
+                self._iterations[piece] = self._total
 
 
 def follow(session: Session) -> None:

@@ -66,17 +66,18 @@ def test_watcher_waits_for_logs_that_are_not_there_yet(tmp_path, bars):
     assert bars[0].is_closed
 
 
-def test_watcher_shows_the_slower_half_and_the_latest_facts(tmp_path, bars):
-    logs = {role: tmp_path / f"{role}.log" for role in ("net1", "net2")}
-    watcher = LogWatcher({role: str(path) for role, path in logs.items()}, 40)
-    logs["net1"].write_text(LOSS.format(0, 9) + LOSS.format(10, 8))
-    logs["net2"].write_text(LOSS.format(0, 2.5) + ACCURACY.format(0.25))
+def test_watcher_shows_the_slowest_piece_and_the_last_ones_facts(tmp_path, bars):
+    logs = {name: tmp_path / f"{name}.log" for name in ("net1", "net2", "net3")}
+    watcher = LogWatcher({name: str(path) for name, path in logs.items()}, 40)
+    for name in ("net1", "net2"):
+        logs[name].write_text(LOSS.format(0, 9) + LOSS.format(10, 8))
+    logs["net3"].write_text(LOSS.format(0, 2.5) + ACCURACY.format(0.25))
     watcher.look()
-    assert bars[0].shown[-1] == (0, {"net1 loss": "8", "net2 loss": "2.5", "accuracy": "0.25"})
-    with open(logs["net2"], "a") as file:
+    assert bars[0].shown[-1] == (0, {"loss": "2.5", "accuracy": "0.25"})
+    with open(logs["net3"], "a") as file:
         file.write(LOSS.format(20, "1.5e-05"))
     watcher.look()
-    assert bars[0].shown[-1] == (10, {"net1 loss": "8", "net2 loss": "1.5e-05", "accuracy": "0.25"})
+    assert bars[0].shown[-1] == (10, {"loss": "1.5e-05", "accuracy": "0.25"})
 
 
 def test_watcher_reads_half_a_line_when_it_is_whole(tmp_path, bars):
