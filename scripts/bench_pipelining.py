@@ -49,7 +49,7 @@ from dualnet.bench.cuts import cases  # noqa: E402 (the path has to be set first
 from dualnet.bench.machine import machine  # noqa: E402
 from dualnet.bench.network.link import ENDS, KINDS, Link, slow_link  # noqa: E402
 from dualnet.bench.network.link_check import check  # noqa: E402
-from dualnet.bench.turns.turn import Place, run_turn  # noqa: E402
+from dualnet.bench.schedules.timed_run import Place, timed_run  # noqa: E402
 from dualnet.config.schema import CARRIERS  # noqa: E402
 from dualnet.config.targets import TARGETS  # noqa: E402
 from dualnet.errors import DualnetError  # noqa: E402
@@ -179,7 +179,7 @@ def contenders_of(options: argparse.Namespace, case, cores) -> dict[str, Contend
 
     def dual(roles: dict, settings: list[str]) -> Contender:
         def train() -> float:
-            found = run_turn(case, settings, roles, options.iterations, options.warm_up, tail)
+            found = timed_run(case, settings, roles, options.iterations, options.warm_up, tail)
             return max(role.iteration_s for role in found.values())
 
         return Contender(train, counted + tail)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,11 @@ def main() -> None:
 
 def _read(path: Path) -> list[dict[str, Any]]:
     lines = path.read_text(encoding="utf-8").splitlines()
-    return [record for record in map(json.loads, lines) if "contender" in record]
+    records = [record for record in map(json.loads, lines) if "samples_per_s" in record]
+    for record in records:
+        # What earlier versions called it, and bench_pipelining.py does.
+        record.setdefault("variant", record.get("contender", ""))
+    return records
 
 
 def draw(panels: dict[str, list[dict[str, Any]]], path: str) -> None:
@@ -70,36 +75,36 @@ def draw(panels: dict[str, list[dict[str, Any]]], path: str) -> None:
 
 
 def _label(record: dict[str, Any]) -> str:
-    return f"{record['cut']}: {record['contender']}" if "cut" in record else record["contender"]
+    return f"{record['cut']}: {record['variant']}" if "cut" in record else record["variant"]
 
 
 def _color(record: dict[str, Any]) -> str:
-    name = record["contender"]
+    name = record["variant"]
     if name.startswith(("plain", "GPipe", "1F1B")):
         return "#E69F00"
     return "#999999" if name.startswith("single") else "#56B4E9"
 
 
 def table(records: list[dict[str, Any]]) -> str:
-    """Medians; what each half waits and exchanges, as shares of the iteration."""
+    """Medians; what each piece waits and exchanges, as shares of the iteration."""
     lines = [
-        "| cut | contender | ms | over alternating | its limit | net1 waits | net2 waits "
-        "| exchange net1, net2 | over single |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| cut | variant | ms | over alternating | its limit | waits of net1, net2, … "
+        "| exchange | over single |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for record in records:
-        if "net1" not in record:
+        names = [name for name in record if re.fullmatch(r"net\d+", name)]
+        if not names:
             time = f"{record['iteration_ms']:.0f}"
-            lines.append(f"| {record['cut']} | single, all cores | {time} |||||||")
+            lines.append(f"| {record['cut']} | single, all cores | {time} ||||||")
             continue
-        halves = record["net1"], record["net2"]
-        waits = [f"{half['wait_share']:.0%}" for half in halves]
-        exchanges = ", ".join(f"{half['exchange_share']:.1%}" for half in halves)
+        waits = ", ".join(f"{record[name]['wait_share']:.0%}" for name in names)
+        exchanges = ", ".join(f"{record[name]['exchange_share']:.1%}" for name in names)
         gain = f"{record['over_alternating']:.2f}" if "over_alternating" in record else ""
         limit = record.get("limit_over_alternating", "")
         lines.append(
-            f"| {record['cut']} | {record['contender']} | {record['iteration_ms']:.0f} | {gain} "
-            f"| {limit} | {waits[0]} | {waits[1]} | {exchanges} | {record['over_single']:.2f} |"
+            f"| {record['cut']} | {record['variant']} | {record['iteration_ms']:.0f} | {gain} "
+            f"| {limit} | {waits} | {exchanges} | {record.get('over_single', '')} |"
         )
     return "\n".join(lines)
 

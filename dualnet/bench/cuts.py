@@ -1,4 +1,4 @@
-"""The configs that are measured: the given one, or its single net cut elsewhere."""
+"""The chains that are measured: the config's own, or its single net cut elsewhere."""
 
 from __future__ import annotations
 
@@ -12,70 +12,98 @@ from dualnet.cut.solver_nets import net_of
 from dualnet.cut.split import Request, split, write
 from dualnet.errors import UsageError
 
-__all__ = ["Case", "cases", "overridden", "parse_cut", "single_net"]
+__all__ = ["Case", "cases", "parse_chain", "single_net", "spelled"]
+
+#: Cut blobs and dual layers of a cut.
+CutNames = tuple[list[str], list[str]]
 
 
 class Case:
-    """A run to measure.
+    """A chain to measure.
 
     Args:
         path: Its YAML file.
         overrides: What `--set` says.
+        cuts: Its cuts in the single net's names; None: as the config calls them.
+
+    Attributes:
+        cut: Its cuts as `--cut` takes them.
     """
 
-    def __init__(self, path: str, overrides: Sequence[str]) -> None:
+    def __init__(self, path: str, overrides: Sequence[str], cuts: Sequence[CutNames] | None = None):
         self.path, self.overrides = path, list(overrides)
         self.config = cfg.load(path, self.overrides)
-        self.cut = "+".join(self.config.cut.blobs)
-        self.dual = list(self.config.cut.dual)
+        own = [(list(cut.blobs), list(cut.dual)) for cut in self.config.cuts]
+        self.cuts: list[CutNames] = list(cuts) if cuts is not None else own
+        self.cut = spelled(self.cuts)
 
     @property
     def names(self) -> dict[str, str]:
         """What a record says of it."""
-        return {"net": self.config.name, "cut": self.cut, "dual": "+".join(self.dual)}
+        return {"net": self.config.name, "cut": self.cut}
+
+    @property
+    def pieces(self) -> list[str]:
+        """The chain's pieces; none where the config is of the single net alone."""
+        return list(self.config.names) if self.config.cuts else []
 
 
-def parse_cut(text: str) -> tuple[list[str], list[str]]:
-    """The cut blobs and dual layers of a `--cut pool1:conv2`; several stand with commas between.
+def parse_chain(text: str) -> list[CutNames]:
+    """The cuts of a chain: `pool1:conv2`, or `pool1:conv2+pool2:conv3` for three pieces.
+
+    Several blobs or layers of a cut have commas between them, as in `a,b:conv4`.
 
     Raises:
         UsageError: It is no such text.
     """
-    at, colon, dual = text.partition(":")
-    if not (at and colon and dual):
-        raise UsageError(f"--cut {text}: expected BLOB:LAYER, as pool1:conv2")
-    return at.split(","), dual.split(",")
+    found = []
+    for one in text.split("+"):
+        at, colon, dual = one.partition(":")
+        if not (at and colon and dual):
+            raise UsageError(
+                f"--cut {text}: expected BLOB:LAYER, as pool1:conv2, and for more than two pieces "
+                "several with + between them, as pool1:conv2+pool2:conv3"
+            )
+        found.append((at.split(","), dual.split(",")))
+    return found
 
 
-def cases(path: str, overrides: Sequence[str], cuts: Sequence[str], folder: str) -> list[Case]:
+def spelled(cuts: Sequence[CutNames]) -> str:
+    """Cuts as `parse_chain` reads them."""
+    return "+".join(f"{','.join(at)}:{','.join(dual)}" for at, dual in cuts)
+
+
+def cases(path: str, overrides: Sequence[str], chains: Sequence[str], folder: str) -> list[Case]:
     """What to measure.
 
     Args:
         path: The config.
         overrides: What `--set` says.
-        cuts: Where to cut its single net instead, each as `pool1:conv2`; empty: as the config has
-            it.
-        folder: For the nets of these cuts.
+        chains: Where to cut its single net instead, one chain each, as `parse_chain` reads them;
+            empty: as the config has it.
+        folder: For the nets of these chains.
 
     Raises:
         ConfigError: The net cannot be cut so, or the config names no single net.
     """
-    given = Case(path, overrides)
-    if not cuts:
-        return [given]
+    wanted = [parse_chain(text) for text in chains]
+    if not wanted:
+        return [Case(path, overrides)]
+    # What is set for a piece or a cut is meant for these chains, not for the config's own.
+    shared = [one for one in overrides if not one.startswith(("net", "piece", "cut"))]
+    given = Case(path, shared)
     found = []
-    for number, text in enumerate(cuts):
-        at, dual = parse_cut(text)
+    for number, cuts in enumerate(wanted):
         solver = given.config.single.solver
-        output = os.path.join(folder, f"cut{number}")
+        output = os.path.join(folder, f"chain{number}")
         request = Request(
-            single_net(given.config, path), [(at, dual)], output, solver,
+            single_net(given.config, path), cuts, output, solver,
             given.config.coupling.target, given.config.coupling.tie,
         )  # fmt: skip
         result = split(request)
         write(request, result)
         named = f"name={given.config.name}"
-        found.append(Case(result.yaml, [named, f"single.solver={solver}", *overrides]))
+        found.append(Case(result.yaml, [named, f"single.solver={solver}", *overrides], cuts))
     return found
 
 
@@ -88,8 +116,3 @@ def single_net(config: Config, path: str) -> str:
     if not config.single.solver:
         raise UsageError(f"{path}: single.solver: not given; name the uncut net's solver prototxt")
     return net_of(read_solver(config.single.solver), config.single.solver).path
-
-
-def overridden(settings: Sequence[str]) -> list[str]:
-    """`--set` and its values, as words of a command."""
-    return [word for setting in settings for word in ("--set", setting)]

@@ -129,6 +129,8 @@ def _exchange(options: argparse.Namespace) -> None:
 _MEMORY_EXAMPLES = """examples:
   dualnet bench memory configs/cifar10.yaml --limit-mib 2048 --table memory.md
   dualnet bench memory configs/cifar10.yaml --limit-mib 2048 --cut pool1:conv2 --cut pool2:conv3
+  dualnet bench memory configs/cifar10.yaml --limit-mib 2048 --cut pool1:conv2+pool2:conv3
+  dualnet bench memory configs/cifar10_three.yaml --limit-mib 2048 --pieces net2 net3
   dualnet bench memory configs/cifar10.yaml --device 0
 On the CPU the limit is on each process's resident memory, its libraries included: address space
 that is reserved and never touched does not count. On a GPU it is on what PyTorch hands out.
@@ -136,7 +138,7 @@ that is reserved and never touched does not count. On a GPU it is on what PyTorc
 
 
 def _add_memory(benches: Any) -> None:
-    summary = "find the largest batch of single, net1 and net2 in the same memory"
+    summary = "find the largest batch of the single net and of each piece in the same memory"
     command = benches.add_parser(
         "memory", help=summary, description=summary, epilog=_MEMORY_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -149,8 +151,8 @@ def _add_memory(benches: Any) -> None:
     )  # fmt: skip
     command.add_argument("--device", default="cpu", help="cpu, or the number of a GPU")
     command.add_argument(
-        "--roles", nargs="+", choices=("single", "net1", "net2"), metavar="ROLE",
-        default=["single", "net1", "net2"], help="which nets (default: single net1 net2)",
+        "--pieces", nargs="+", metavar="PIECE", default=[],
+        help="which of single, net1, net2, … (default: all that the chain has)",
     )  # fmt: skip
     _add_cut(command)
     command.add_argument("--start", type=int, default=64, help="first batch tried (default: 64)")
@@ -174,8 +176,10 @@ def _add_memory(benches: Any) -> None:
 
 def _add_cut(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--cut", action="append", default=[], metavar="BLOB:LAYER", dest="cuts",
-        help="cut the config's single net here instead, as pool1:conv2; may be repeated",
+        "--cut", action="append", default=[], metavar="BLOB:LAYER[+…]", dest="chains",
+        help="measure another chain instead of the config's: its single net cut here, as "
+        "pool1:conv2, or at several places, as pool1:conv2+pool2:conv3 for three pieces; repeat "
+        "it to compare chains",
     )  # fmt: skip
 
 
@@ -185,7 +189,7 @@ def _memory(options: argparse.Namespace) -> None:
     from dualnet.bench.memory.table import memory_table
 
     request = MemoryRequest(
-        options.config, options.overrides, options.cuts, options.roles, options.limit_mib,
+        options.config, options.overrides, options.chains, options.pieces, options.limit_mib,
         options.device, options.start, options.resolution, options.iterations,
         not options.no_layers,
     )  # fmt: skip
@@ -214,13 +218,14 @@ def _write(path: str, text: str) -> None:
 
 _OVERLAP_EXAMPLES = """examples:
   dualnet bench overlap configs/cifar10.yaml --cut pool1:conv2 --cut pool2:conv3
+  dualnet bench overlap configs/cifar10.yaml --cut pool1:conv2+pool2:conv3 --micro-batches 2 4 8
   dualnet bench overlap configs/cifar10.yaml --cores-each 1 --iterations 50 --staleness 1
   dualnet bench overlap configs/cifar10.yaml --set exchange.carrier=tcp --set train.batch_size=128
 """
 
 
 def _add_overlap(benches: Any) -> None:
-    summary = "time the alternating and the overlapped schedule, and the single net, by turns"
+    summary = "time the alternating, pipelined and overlapped schedules, and the single net"
     command = benches.add_parser(
         "overlap", help=summary, description=summary, epilog=_OVERLAP_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -239,29 +244,35 @@ def _add_overlap(benches: Any) -> None:
     )
     command.add_argument(
         "--cores-each", type=int, metavar="K",
-        help="cores of each piece; single gets as many as all pieces (default: an equal share)",
+        help="cores of each piece; single gets as many as all pieces (default: an equal share; "
+        "where there are fewer cores than pieces, all share them)",
     )  # fmt: skip
     command.add_argument(
         "--staleness",
-        nargs="+",
+        nargs="*",
         type=int,
         default=[1, 2],
         metavar="S",
-        help="values of train.staleness (default: 1 2)",
+        help="overlapped: values of train.staleness; none leaves it out (default: 1 2)",
     )
+    command.add_argument(
+        "--micro-batches", nargs="*", type=int, default=[4], metavar="M",
+        help="pipelined: values of train.micro_batches; none leaves it out (default: 4)",
+    )  # fmt: skip
     command.add_argument(
         "--activations", nargs="+", choices=("keep", "recompute"), metavar="HOW",
         default=["keep", "recompute"],
-        help="values of train.stale_activations (default: keep recompute)",
+        help="overlapped: values of train.stale_activations (default: keep recompute)",
     )  # fmt: skip
 
 
 def _overlap(options: argparse.Namespace) -> None:
     use_provider(config.load(options.config, options.overrides))
-    from dualnet.bench.turns.overlap import OverlapRequest, bench_overlap
+    from dualnet.bench.schedules.overlap import OverlapRequest, bench_overlap
 
     request = OverlapRequest(
-        options.config, options.overrides, options.cuts, options.iterations, options.warm_up,
+        options.config, options.overrides, options.chains, options.iterations, options.warm_up,
         options.rounds, options.cores_each, options.staleness, options.activations,
+        options.micro_batches,
     )  # fmt: skip
     _print(bench_overlap(request, say))

@@ -1,8 +1,8 @@
 """One probe in a process of its own: `python -m dualnet.bench.memory.child SPEC`.
 
-SPEC is JSON: config, overrides, role, run_dir, iterations, iter_size, limit_mib, layers. The last
+SPEC is JSON: config, overrides, piece, run_dir, iterations, iter_size, limit_mib, layers. The last
 line on stdout is the answer: the memory before the net is built and the peak after whole training
-iterations, or with `layers` the table of layers.py. The parent watches over the limit.
+iterations, or with `layers` the table of layers.py. The parent process enforces the limit.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import time
 from typing import Any
 
 from dualnet import config as cfg
-from dualnet.bench.memory.gauge import make_gauge
 from dualnet.bench.memory.layers import layer_table
 from dualnet.bench.memory.stand_in import Fabricated
+from dualnet.bench.memory.usage import make_usage
 from dualnet.report.log import CaffeLog
 from dualnet.rundir import RunDir
 from dualnet.train.loop.links import Links
@@ -31,20 +31,20 @@ __all__ = ["main"]
 def main(spec: dict[str, Any]) -> dict[str, Any]:
     """Train for some iterations; returns the answer."""
     config = cfg.load(spec["config"], spec["overrides"])
-    piece = RunDir(spec["run_dir"]).piece(spec["role"])
-    gauge = make_gauge(config.piece(piece.name).device, spec["limit_mib"])
-    base_mib = gauge.now()
+    piece = RunDir(spec["run_dir"]).piece(spec["piece"])
+    usage = make_usage(config.piece(piece.name).device, spec["limit_mib"])
+    base_mib = usage.now()
     os.makedirs(piece.run, exist_ok=True)
     resolved = resolve(config, piece)
-    resolved.solver.iter_size = spec["iter_size"]
+    resolved.solver.iter_size = config.train.micro_batches * spec["iter_size"]
     write(resolved)
     nets = Nets(config, resolved)
     if spec["layers"]:
-        return {"base_mib": base_mib, "layers": layer_table(nets, gauge)}
+        return {"base_mib": base_mib, "layers": layer_table(nets, usage)}
     with CaffeLog(piece.log, resolved.display) as log:
         loop = _loop(nets, log)
         seconds = [_timed(loop, iteration) for iteration in range(spec["iterations"])]
-    return {"base_mib": base_mib, "peak_mib": gauge.peak(), "iteration_s": seconds}
+    return {"base_mib": base_mib, "peak_mib": usage.peak(), "iteration_s": seconds}
 
 
 def _loop(nets: Nets, log: CaffeLog) -> PieceLoop:

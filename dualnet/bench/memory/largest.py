@@ -1,6 +1,6 @@
-"""`dualnet bench memory`: the largest batch of single, net1 and net2 in the same memory.
+"""`dualnet bench memory`: the largest batch of the single net and of each piece, in equal memory.
 
-The dual batch is the smaller of net1's and net2's. Caffe's `iter_size`, which adds up the gradients
+A chain's batch is the smallest of its pieces'. Caffe's `iter_size`, which adds up the gradients
 of several smaller batches, reaches any batch in the single net's memory and on one machine: it
 stands beside them, with what it costs in time.
 """
@@ -20,9 +20,7 @@ from dualnet.bench.memory.probe import Probe, Prober
 from dualnet.bench.memory.search import largest
 from dualnet.errors import ConfigError, UsageError
 
-__all__ = ["ROLES", "MemoryRequest", "bench_memory"]
-
-ROLES = ("single", "net1", "net2")
+__all__ = ["MemoryRequest", "bench_memory"]
 
 Record = dict[str, Any]
 Say = Callable[[str], None]
@@ -35,8 +33,9 @@ class MemoryRequest:
     Attributes:
         config: The YAML file.
         overrides: What `--set` says.
-        cuts: Cuts of its single net to compare, as `pool1:conv2`; empty: the config's own.
-        roles: Which nets.
+        chains: Chains to compare, each by the cuts of its single net (cuts.py); empty: the config's
+            own.
+        pieces: Which of `single` and the chain's pieces; empty: all.
         limit_mib: Memory of each process; None: all that the GPU has.
         device: `cpu`, or the number of a GPU.
         start: The first batch that is tried.
@@ -47,8 +46,8 @@ class MemoryRequest:
 
     config: str
     overrides: Sequence[str] = ()
-    cuts: Sequence[str] = ()
-    roles: Sequence[str] = ROLES
+    chains: Sequence[str] = ()
+    pieces: Sequence[str] = ()
     limit_mib: Optional[float] = None
     device: str = "cpu"
     start: int = 64
@@ -78,45 +77,62 @@ def bench_memory(request: MemoryRequest, say: Say = lambda line: None) -> Iterat
         say: Told of every probe.
 
     Yields:
-        The machine; for each net its largest batch and its layers; the iter_size that reaches the
-        dual batch; and for each cut the ratio and its limit.
+        The machine; then for each chain the largest batch and the layers of single and its pieces,
+        the iter_size that reaches the chain's batch, the ratio and its limit.
+
+    Raises:
+        UsageError: No chain has a piece of a name that was asked for.
     """
     yield {"bench": "memory", **machine(), "limit_mib": request.limit_mib,
            "device": request.device, "resolution": request.resolution}  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
         single: Optional[Probe] = None
-        for case in cases(request.config, request.overrides, request.cuts, scratch):
-            prober = Prober(
-                case.path, case.overrides, request.limit_mib, request.device, request.iterations
-            )
+        for case in cases(request.config, request.overrides, request.chains, scratch):
+            prober = Prober(case, request.limit_mib, request.device, request.iterations)
+            # Micro-batches are all of one size.
+            unit = case.config.train.micro_batches
             best: dict[str, Probe] = {} if single is None else {"single": single}
-            for role in request.roles:
-                if role in best:
-                    continue  # the uncut net is the same at every cut
-                best[role] = _search(prober, role, request, say)
-                yield _record(case, role, best[role])
-                if request.layers and best[role].fits:
-                    yield from _layers(prober, case, role, best[role].batch)
+            for piece in _chosen(request, case):
+                if piece in best:
+                    continue  # the uncut net is the same for every chain
+                best[piece] = _search(prober, piece, request, unit, say)
+                yield _record(case, piece, best[piece])
+                if request.layers and best[piece].fits:
+                    yield from _layers(prober, case, piece, best[piece].batch)
             single = best.get("single")
             yield from _comparison(prober, case, best, say)
 
 
-def _search(prober: Prober, role: str, request: MemoryRequest, say: Say) -> Probe:
+def _chosen(request: MemoryRequest, case: Case) -> list[str]:
+    """`single` and the pieces that are measured, from the data to the loss."""
+    known = ["single"] * bool(case.config.single.solver) + case.pieces
+    unknown = [name for name in request.pieces if name not in ("single", *case.pieces)]
+    if unknown:
+        raise UsageError(
+            f"--pieces {' '.join(unknown)}: the chain {case.cut or case.path} has "
+            f"{', '.join(known)}"
+        )
+    return [name for name in known if not request.pieces or name in request.pieces]
+
+
+def _search(prober: Prober, piece: str, request: MemoryRequest, unit: int, say: Say) -> Probe:
+    """The largest batch of a piece, in multiples of `unit` samples."""
     probes: dict[int, Probe] = {}
 
-    def peak(batch: int) -> Optional[float]:
-        found = probes[batch] = prober.probe(role, batch)
+    def peak(size: int) -> Optional[float]:
+        batch = unit * size
+        found = probes[batch] = prober.probe(piece, batch)
         verdict = "fits" if found.fits else f"does not fit ({found.reason})"
-        say(f"{role}: batch {batch} {verdict}, peak {found.peak_mib:.0f} MiB")
+        say(f"{piece}: batch {batch} {verdict}, peak {found.peak_mib:.0f} MiB")
         return found.peak_mib if found.fits else None
 
-    batch = largest(peak, request.start, request.limit_mib, request.resolution)
-    return probes.get(batch, Probe(0, False, 0.0, reason="not even one sample fits"))
+    size = largest(peak, max(1, request.start // unit), request.limit_mib, request.resolution)
+    return probes.get(unit * size, Probe(0, False, 0.0, reason="not even one sample fits"))
 
 
-def _record(case: Case, role: str, probe: Probe) -> Record:
-    names = {"net": case.names["net"]} if role == "single" else case.names
-    record = {**names, "role": role, "batch": probe.batch, "peak_mib": round(probe.peak_mib, 1),
+def _record(case: Case, piece: str, probe: Probe) -> Record:
+    names = {"net": case.names["net"]} if piece == "single" else case.names
+    record = {**names, "piece": piece, "batch": probe.batch, "peak_mib": round(probe.peak_mib, 1),
               "base_mib": round(probe.base_mib, 1)}  # fmt: skip
     if not probe.fits:
         return {**record, "reason": probe.reason}
@@ -126,36 +142,38 @@ def _record(case: Case, role: str, probe: Probe) -> Record:
             "samples_per_s": round(rate, 1)}  # fmt: skip
 
 
-def _layers(prober: Prober, case: Case, role: str, batch: int) -> Iterator[Record]:
-    answer = prober.layers(role, batch)
+def _layers(prober: Prober, case: Case, piece: str, batch: int) -> Iterator[Record]:
+    answer = prober.layers(piece, batch)
     for row in answer["layers"] if answer is not None else []:
         parts = {
             f"{key}_mib": None if value is None else round(value, 3)
             for key, value in row.items()
             if key not in ("layer", "type")
         }
-        names = {"net": case.names["net"]} if role == "single" else case.names
-        yield {**names, "role": role, "batch": batch,
+        names = {"net": case.names["net"]} if piece == "single" else case.names
+        yield {**names, "piece": piece, "batch": batch,
                "layer": row["layer"], "type": row["type"], **parts}  # fmt: skip
 
 
 def _comparison(prober: Prober, case: Case, best: dict[str, Probe], say: Say) -> Iterator[Record]:
-    """iter_size and the ratio, where all three nets were measured."""
-    if not all(role in best and best[role].fits for role in ROLES):
+    """iter_size and the ratio, where the single net and all pieces were measured."""
+    needed = ["single", *case.pieces]
+    if not case.pieces or not all(name in best and best[name].fits for name in needed):
         return
-    single, dual = best["single"], min(best["net1"].batch, best["net2"].batch)
-    passes = max(2, math.ceil(dual / single.batch))
-    batch = math.ceil(dual / passes)
+    single, chain = best["single"], min(best[piece].batch for piece in case.pieces)
+    passes = max(2, math.ceil(chain / single.batch))
+    unit = case.config.train.micro_batches
+    batch = unit * math.ceil(chain / passes / unit)
     added = prober.probe("single", batch, passes)
     say(f"single: iter_size {passes} of batch {batch}, peak {added.peak_mib:.0f} MiB")
     record = _record(case, "single", added)
     if added.fits:
         # Its iteration is one update: of all passes.
         record["samples_per_s"] = round(batch * passes / added.iteration_s, 1)
-    yield {**record, "iter_size": passes, "effective_batch": batch * passes, "instead_of": dual}
-    ratio = dual / single.batch
-    result = {**case.names, "single_batch": single.batch, "dual_batch": dual,
-              "dual_over_single": round(ratio, 3)}  # fmt: skip
+    yield {**record, "iter_size": passes, "effective_batch": batch * passes, "instead_of": chain}
+    ratio = chain / single.batch
+    result = {**case.names, "single_batch": single.batch, "chain_batch": chain,
+              "chain_over_single": round(ratio, 3)}  # fmt: skip
     try:
         limit = memory_limit(case, single.batch)
         result.update(limit=round(limit, 3), share_of_limit=round(ratio / limit, 3))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dualnet.bench.memory.gauge import Gauge
+from dualnet.bench.memory.usage import Usage
 from dualnet.cut.dataflow import DataflowGraph
 from dualnet.cut.graph import solver_states
 from dualnet.cut.inserted import places_of
@@ -23,19 +23,19 @@ _SLOTS = {"AdaDelta": 2, "Adam": 2}
 _UPDATE = -1
 
 
-def layer_table(nets: Nets, gauge: Gauge) -> list[dict[str, Any]]:
+def layer_table(nets: Nets, usage: Usage) -> list[dict[str, Any]]:
     """Rows for the layers in forward order, then one for the update.
 
     Args:
-        half: A net whose inputs may be fed or not; it is run forward and backward twice.
-        gauge: Measures the workspace; where it has no peak of a stretch, that is None.
+        nets: Of a piece whose inputs may be fed or not; they are run forward and backward twice.
+        usage: Measures the workspace; where it has no peak of a stretch, that is None.
 
     Returns:
         For each layer `data`, `diff`, `params` (values and gradients), `history` as counted and
         `workspace` as measured, all in MiB.
     """
     rows = count_layers(nets)
-    workspace = _workspaces(nets, gauge)
+    workspace = _workspaces(nets, usage)
     for place, row in enumerate(rows):
         row["workspace"] = workspace.get(place)
     update = {"layer": "(update)", "type": nets.resolved.solver.type or "SGD"}
@@ -75,7 +75,7 @@ def count_layers(nets: Nets) -> list[dict[str, Any]]:
     return rows
 
 
-def _workspaces(nets: Nets, gauge: Gauge) -> dict[int, float]:
+def _workspaces(nets: Nets, usage: Usage) -> dict[int, float]:
     """A layer's place to the most that was in use while it ran, beyond before and after, MiB."""
     net = nets.train.net
     owners = places_of(net)
@@ -85,11 +85,11 @@ def _workspaces(nets: Nets, gauge: Gauge) -> dict[int, float]:
         steps += [(owners[i], net._backward, i) for i in reversed(range(len(owners)))]
         steps.append((_UPDATE, lambda first, last: nets.update(), 0))
         for owner, run, i in steps:
-            if not gauge.reset():
+            if not usage.reset():
                 return {}
-            before = gauge.now()
+            before = usage.now()
             run(i, i)
-            extra = max(0.0, gauge.peak() - max(before, gauge.now()))
+            extra = max(0.0, usage.peak() - max(before, usage.now()))
             if is_measured:
                 found[owner] = max(found.get(owner, 0.0), extra)
     return found

@@ -8,11 +8,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Optional
 
-from dualnet.bench.memory.gauge import resident_mib
+from dualnet.bench.cuts import Case
+from dualnet.bench.memory.usage import resident_mib
 from dualnet.errors import TrainingFailed
 
 __all__ = ["Probe", "Prober"]
@@ -52,8 +52,7 @@ class Prober:
     """Starts the children.
 
     Args:
-        config: The YAML file.
-        overrides: What `--set` says.
+        case: The chain, and its single net.
         limit_mib: Of a child's memory; None: what the device has (GPU only).
         device: `cpu`, or the number of a GPU.
         iterations: Whole training iterations of a probe.
@@ -61,8 +60,7 @@ class Prober:
 
     def __init__(
         self,
-        config: str,
-        overrides: Sequence[str],
+        case: Case,
         limit_mib: Optional[float],
         device: str = "cpu",
         iterations: int = 2,
@@ -70,22 +68,22 @@ class Prober:
         self.limit_mib, self.device = limit_mib, device
         quiet = ["train.display=0", "train.test_interval=0", "train.snapshot=0",
                  f"train.max_iter={iterations + 1}"]  # fmt: skip
-        quiet += [f"{role}.device={device}" for role in ("single", "net1", "net2")]
-        self._spec = {"config": config, "iterations": iterations, "limit_mib": limit_mib}
-        self._overrides = [*overrides, *quiet]
+        quiet += [f"{piece}.device={device}" for piece in ("single", *case.pieces)]
+        self._spec = {"config": case.path, "iterations": iterations, "limit_mib": limit_mib}
+        self._overrides = [*case.overrides, *quiet]
 
-    def probe(self, role: str, batch: int, iter_size: int = 1) -> Probe:
-        """Train a role's net.
+    def probe(self, piece: str, batch: int, iter_size: int = 1) -> Probe:
+        """Train a piece's net.
 
         Args:
-            role: `single`, `net1` or `net2`.
+            piece: `single`, or `net1` to `netK`.
             batch: Samples of a batch.
             iter_size: Batches whose gradients add up to one update (single only).
 
         Raises:
             TrainingFailed: The child ended for another reason than memory.
         """
-        found, answer = self._run(role, batch, iter_size)
+        found, answer = self._run(piece, batch, iter_size)
         if answer is None:
             return found
         return replace(
@@ -93,16 +91,16 @@ class Prober:
             base_mib=answer["base_mib"], iteration_s=answer["iteration_s"][-1],
         )  # fmt: skip
 
-    def layers(self, role: str, batch: int) -> Optional[dict[str, Any]]:
+    def layers(self, piece: str, batch: int) -> Optional[dict[str, Any]]:
         """The table of layers.py; None if it does not fit."""
-        return self._run(role, batch, 1, layers=True)[1]
+        return self._run(piece, batch, 1, layers=True)[1]
 
     def _run(
-        self, role: str, batch: int, iter_size: int, layers: bool = False
+        self, piece: str, batch: int, iter_size: int, layers: bool = False
     ) -> tuple[Probe, Optional[dict[str, Any]]]:
         with tempfile.TemporaryDirectory() as scratch:
             spec = {
-                **self._spec, "role": role, "run_dir": os.path.join(scratch, "run"),
+                **self._spec, "piece": piece, "run_dir": os.path.join(scratch, "run"),
                 "overrides": [*self._overrides, f"train.batch_size={batch}"],
                 "iter_size": iter_size, "layers": layers,
             }  # fmt: skip

@@ -48,7 +48,7 @@ def largest(
         middle = (low + high) // 2
         if limit is not None and len(fitting) > 1 and tries < _GUESSES:
             guess = _extrapolated(fitting, limit)
-            # One beyond what was seen not to fit says that the line is none.
+            # Beyond a batch that did not fit: peak memory is not linear here, bisect instead.
             middle = max(guess, low + gap) if guess < high - gap else middle
             tries += 1
         middle = min(max(middle, low + 1), high - 1)

@@ -1,4 +1,7 @@
-"""A neighbour that is not there: one piece trains alone, on messages of the right shapes."""
+"""A channel without a neighbour, so that one piece can be measured alone.
+
+What it receives are constant arrays of the right shapes.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import numpy as np
 
 from dualnet.config import CutEnd
 from dualnet.exchange.channel import Channel, Counters, Message
+from dualnet.exchange.link import Link
 from dualnet.train.net.nets import Nets
 
 __all__ = ["Fabricated"]
@@ -26,6 +30,8 @@ class Fabricated(Channel):
 
     def __init__(self, nets: Nets, end: CutEnd) -> None:
         self.piece, self.neighbour = end.piece, end.neighbour
+        ends = (end.piece, end.neighbour)
+        self.link = Link(*ends) if end.is_lower else Link(*reversed(ends))
         self.counters = Counters()
         self._nets, self._end = nets, end
         self._last: list[np.ndarray] = []
@@ -79,7 +85,7 @@ class Fabricated(Channel):
             for name, values in self._nets.train.parameters([copy]).items()
         }
 
-    # What needs a partner that is there.
+    # What needs a neighbour that is there.
 
     def handshake(self, hello: dict[str, Any]) -> dict[str, Any]:
         """Its own description: everything matches."""

@@ -18,32 +18,31 @@ def memory_table(records: Sequence[Record]) -> str:
     limit = f"{head['limit_mib']:g} MiB" if head.get("limit_mib") else "all that the GPU has"
     lines = [f"# Largest batch in {limit} a process, device {head['device']}", ""]
     lines += _batches([record for record in records if "peak_mib" in record])
-    lines += _ratios([record for record in records if "dual_over_single" in record])
+    lines += _ratios([record for record in records if "chain_over_single" in record])
     layers = [record for record in records if "layer" in record]
     groups: dict[tuple[str, ...], list[Record]] = {}
     for record in layers:
-        key = (record["net"], record["role"], record.get("cut", ""))
+        key = (record["net"], record["piece"], record.get("cut", ""))
         groups.setdefault(key, []).append(record)
-    for (net, role, cut), rows in groups.items():
+    for (net, piece, cut), rows in groups.items():
         where = f", cut at {cut}" if cut else ""
-        lines += _layers(f"{net}: {role}{where}, batch {rows[0]['batch']}", rows)
+        lines += _layers(f"{net}: {piece}{where}, batch {rows[0]['batch']}", rows)
     return "\n".join(lines) + "\n"
 
 
 def _batches(records: Sequence[Record]) -> list[str]:
-    lines = ["| net | cut | role | batch | peak MiB | of it before the net | KiB a sample "
+    lines = ["| net | cuts | piece | batch | peak MiB | of it before the net | KiB a sample "
              "| samples/s |",
              "|---|---|---|---:|---:|---:|---:|---:|"]  # fmt: skip
     for record in records:
-        role, batch = record["role"], str(record["batch"])
+        piece, batch = record["piece"], str(record["batch"])
         if "iter_size" in record:
-            role += f", iter_size {record['iter_size']}"
+            piece += f", iter_size {record['iter_size']}"
             batch = f"{record['effective_batch']} ({record['iter_size']} x {record['batch']})"
-        cut = f"{record['cut']}:{record['dual']}" if "cut" in record else ""
         lines.append(
-            f"| {record['net']} | {cut} | {role} | {batch} | {record['peak_mib']:.0f} "
-            f"| {record['base_mib']:.0f} | {record.get('kib_per_sample', '')} "
-            f"| {record.get('samples_per_s', '')} |"
+            f"| {record['net']} | {record.get('cut', '')} | {piece} | {batch} "
+            f"| {record['peak_mib']:.0f} | {record['base_mib']:.0f} "
+            f"| {record.get('kib_per_sample', '')} | {record.get('samples_per_s', '')} |"
         )
     return [*lines, ""]
 
@@ -51,12 +50,12 @@ def _batches(records: Sequence[Record]) -> list[str]:
 def _ratios(records: Sequence[Record]) -> list[str]:
     if not records:
         return []
-    lines = ["| net | cut | single | dual | dual / single | limit | share of the limit |",
+    lines = ["| net | cuts | single | chain | chain / single | limit | share of the limit |",
              "|---|---|---:|---:|---:|---:|---:|"]  # fmt: skip
     for record in records:
         lines.append(
-            f"| {record['net']} | {record['cut']}:{record['dual']} | {record['single_batch']} "
-            f"| {record['dual_batch']} | **{record['dual_over_single']:.2f}** "
+            f"| {record['net']} | {record['cut']} | {record['single_batch']} "
+            f"| {record['chain_batch']} | **{record['chain_over_single']:.2f}** "
             f"| {record.get('limit', '')} | {record.get('share_of_limit', '')} |"
         )
     return [*lines, ""]

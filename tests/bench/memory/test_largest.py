@@ -7,12 +7,12 @@ import mmap
 
 import pytest
 
-from dualnet.bench.cuts import Case
-from dualnet.bench.memory.gauge import HostGauge, resident_mib
+from dualnet.bench.cuts import Case, parse_chain
 from dualnet.bench.memory.layers import count_layers
 from dualnet.bench.memory.limit import memory_limit
 from dualnet.bench.memory.probe import Prober
 from dualnet.bench.memory.table import memory_table
+from dualnet.bench.memory.usage import HostUsage, resident_mib
 from tests.train.halves import make_half
 
 CONFIG = "configs/digits.yaml"
@@ -24,6 +24,7 @@ CONFIG = "configs/digits.yaml"
         ([], "--limit-mib"),
         (["--limit-mib", "9", "--start", "0"], "--start 0"),
         (["--limit-mib", "9", "--cut", "pool1"], "--cut pool1: expected BLOB:LAYER"),
+        (["--limit-mib", "9", "--pieces", "net3"], "--pieces net3: the chain pool2:conv3 has"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_a_line(dualnet, words, told):
@@ -34,10 +35,11 @@ def test_what_cannot_be_measured_is_refused_in_a_line(dualnet, words, told):
 
 def test_a_probe_is_stopped_at_the_limit(workdir, repository, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(repository), prepend=":")
-    base = Prober(CONFIG, [], 4096.0).probe("net2", 8)
+    case = Case(CONFIG, [])
+    base = Prober(case, 4096.0).probe("net2", 8)
     assert base.fits and base.base_mib < base.peak_mib < 4096 and base.iteration_s > 0
     # More than the net at batch 8 needs, far less than at 20000.
-    prober = Prober(CONFIG, [], base.peak_mib + 40)
+    prober = Prober(case, base.peak_mib + 40)
     stopped = prober.probe("net2", 20000)
     assert not stopped.fits and stopped.reason == "limit"
 
@@ -45,18 +47,19 @@ def test_a_probe_is_stopped_at_the_limit(workdir, repository, monkeypatch):
 def test_the_command_from_end_to_end(dualnet, tmp_path):
     done = dualnet(
         "bench", "memory", CONFIG, "--limit-mib", "4096", "--start", "8192", "--resolution", "0.9",
-        "--cut", "pool1:conv2", "--roles", "net2", "--table", "table.md", "--iterations", "1",
+        "--cut", "pool1:conv2+pool2:conv3", "--pieces", "net2", "--table", "table.md",
+        "--iterations", "1",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     head, found, *layers = [json.loads(line) for line in done.stdout.splitlines()]
     assert head["limit_mib"] == 4096 and head["cores"] >= 1
-    assert (found["cut"], found["dual"], found["role"]) == ("pool1", "conv2", "net2")
+    assert (found["cut"], found["piece"]) == ("pool1:conv2+pool2:conv3", "net2")
     assert found["batch"] >= 8192 and found["base_mib"] < found["peak_mib"] <= 4096
     assert "net2: batch 8192 fits" in done.stderr
     names = [row["layer"] for row in layers]
-    assert names[0] == "pool1_data" and names[-1] == "(update)" and "conv2p" in names
+    assert names[-1] == "(update)" and {"pool1_data", "conv2p", "conv3"} <= set(names)
     text = (tmp_path / "table.md").read_text()
-    assert f"| digits | pool1:conv2 | net2 | {found['batch']} |" in text
+    assert f"| digits | pool1:conv2+pool2:conv3 | net2 | {found['batch']} |" in text
     assert "| conv2p | Convolution |" in text
 
 
@@ -80,36 +83,38 @@ def test_the_limit_is_that_of_the_plan(workdir, monkeypatch):
     found = plan(Request(net, batch=8, repeats=1))
     expected = next(chain for chain in found.cuts if chain.cuts[0].at == "pool2")
     assert expected.cuts[0].dual == ["conv3"]
-    largest = expected.outcomes["alternating"].largest_bytes
-    assert memory_limit(case, 8) == pytest.approx(found.single.memory_bytes / largest)
+    single, pair = found.single.memory_bytes, expected.outcomes["alternating"].largest_bytes
+    assert memory_limit(case, 8) == pytest.approx(single / pair)
+    case.cuts = parse_chain("pool1:conv2+pool2:conv3")
+    assert memory_limit(case, 8) > single / pair
 
 
-def test_the_gauge_sees_what_is_touched():
-    gauge = HostGauge()
-    if not gauge.reset():
+def test_the_usage_shows_what_is_touched():
+    usage = HostUsage()
+    if not usage.reset():
         pytest.skip("this system cannot reset the peak")
-    before = gauge.now()
+    before = usage.now()
     # Not from the heap: the engine lets the C library keep what is freed there.
     block = mmap.mmap(-1, 64 << 20)
     for at in range(0, len(block), 4096):
         block[at] = 1
-    assert gauge.peak() - before > 60
+    assert usage.peak() - before > 60
     block.close()
-    gauge.reset()
-    assert gauge.peak() - before < 32
+    usage.reset()
+    assert usage.peak() - before < 32
     assert resident_mib(2**22 + 1) is None
 
 
 def test_the_table_has_iter_size_and_ratio():
-    names = {"net": "n", "cut": "p", "dual": "c"}
+    names = {"net": "n", "cut": "p:c"}
     base = {"peak_mib": 90.0, "base_mib": 20.0, "kib_per_sample": 1.0, "samples_per_s": 5.0}
     text = memory_table(
         [
             {"bench": "memory", "limit_mib": 100, "device": "cpu"},
-            {"net": "n", "role": "single", "batch": 10, **base},
-            {"net": "n", "role": "single", "batch": 8, "iter_size": 2, "effective_batch": 16,
+            {"net": "n", "piece": "single", "batch": 10, **base},
+            {"net": "n", "piece": "single", "batch": 8, "iter_size": 2, "effective_batch": 16,
              "instead_of": 15, **base},
-            {**names, "single_batch": 10, "dual_batch": 15, "dual_over_single": 1.5, "limit": 1.6,
+            {**names, "single_batch": 10, "chain_batch": 15, "chain_over_single": 1.5, "limit": 1.6,
              "share_of_limit": 0.938},
         ]
     )  # fmt: skip

@@ -1,13 +1,20 @@
-"""A half driven alone does what it does with its partner: the same messages, by shape and order."""
+"""A piece driven alone does as with its neighbours: the same messages, by shape and order."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from dualnet.bench.cuts import cases
 from dualnet.bench.memory.stand_in import Fabricated
+from dualnet.report.log import CaffeLog
+from dualnet.rundir import RunDir
 from dualnet.train.loop.links import Links
 from dualnet.train.loop.piece import PieceLoop
+from dualnet.train.loop.session import Session
+from dualnet.train.net.nets import Nets
+from dualnet.train.net.resolve import resolve, write
+from tests.train.chain import train_chain
 from tests.train.halves import make_half, make_session, train_both
 
 RULES = [
@@ -22,14 +29,13 @@ RULES = [
 class Recorder(Fabricated):
     """Notes what goes through it."""
 
-    def __init__(self, half):
-        (end,) = half.resolved.ends
-        super().__init__(half, end)
+    def __init__(self, nets, end):
+        super().__init__(nets, end)
         self.received, self.sent = [], []
 
-    def receive(self, stage, iteration):
-        message = super().receive(stage, iteration)
-        self.received.append((stage, iteration, shapes(message.arrays)))
+    def receive(self, kind, iteration):
+        message = super().receive(kind, iteration)
+        self.received.append((kind, iteration, shapes(message.arrays)))
         return message
 
     def send(self, message):
@@ -50,7 +56,7 @@ def shapes(arrays):
 def test_messages_are_those_of_a_real_partner(workdir, role, rule):
     real = train_both(str(workdir / "real"), *rule)
     half = make_half(role, str(workdir / "alone"), *rule)
-    channel = Recorder(half)
+    channel = Recorder(half, *half.resolved.ends)
     session = make_session(half)
     session.links = Links([channel])
     loop = PieceLoop(half, session, **{"above" if role == "net1" else "below": channel})
@@ -63,7 +69,7 @@ def test_messages_are_those_of_a_real_partner(workdir, role, rule):
             told = shapes(message.arrays)
             by_sender[sender].append((message.kind, message.iteration, told))
     assert channel.sent == by_sender[role]
-    assert channel.received == by_sender[channel.partner]
+    assert channel.received == by_sender[channel.neighbour]
 
 
 def test_arrays_are_in_memory_and_the_last_message_is_kept(workdir):
@@ -73,3 +79,30 @@ def test_arrays_are_in_memory_and_the_last_message_is_kept(workdir):
     assert pool2.shape == tuple(half.train.net.blobs["pool2"].shape) and (pool2 != 0).all()
     assert channel.counters.messages_received == 1
     assert channel.counters.bytes_received > pool2.nbytes
+
+
+@pytest.mark.parametrize("target", ["gradient", "backprop"])
+def test_a_piece_in_the_middle_has_two_neighbours_that_are_not_there(workdir, target):
+    settings = ["train.batch_size=4", "train.max_iter=2", "train.test_interval=0",
+                "train.snapshot=0", f"coupling.target={target}", "train.schedule=pipelined",
+                "train.micro_batches=2"]  # fmt: skip
+    (case,) = cases("configs/digits.yaml", settings, ["pool1:conv2+pool2:conv3"], "nets")
+    real = train_chain(case.config, "real")
+    resolved = resolve(case.config, RunDir("alone").piece("net2"))
+    (workdir / "alone").mkdir()
+    write(resolved)
+    nets = Nets(case.config, resolved)
+    below, above = (Recorder(nets, end) for end in (resolved.below, resolved.above))
+    with CaffeLog("alone/net2.log") as log:
+        session = Session(nets, log, Links([below, above]))
+        loop = PieceLoop(nets, session, below=below, above=above)
+        for iteration in range(2):
+            loop.step(iteration)
+    for channel in (below, above):
+        assert channel.link.name in ("net1-net2", "net2-net3")
+        for seen, ends in (
+            (channel.sent, ("net2", channel.neighbour)),
+            (channel.received, (channel.neighbour, "net2")),
+        ):
+            told = [(one.kind, one.iteration, shapes(one.arrays)) for one in real.sent[ends]]
+            assert seen == [one for one in told if one[0] != "tie"]

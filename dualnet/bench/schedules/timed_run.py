@@ -1,4 +1,4 @@
-"""One timed run: a pair of halves, or the single net, trained for some iterations."""
+"""One timed run: a chain of pieces, or the single net, trained for some iterations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 from dualnet.bench.cuts import Case
 from dualnet.errors import PartnerDied, TrainingFailed
 
-__all__ = ["Place", "RoleTimes", "run_turn", "summarise"]
+__all__ = ["PieceTimes", "Place", "summarise", "timed_run"]
 
 #: Time between two looks at the processes, and what a survivor gets to end by itself.
 _LOOK_S, _GRACE_S = 0.05, 5.0
@@ -30,24 +30,26 @@ class Place:
     Attributes:
         cores: Those that it is bound to.
         prefix: What its command begins with, as `ip netns exec NAME`.
+        threads: CPU threads; 0: as many as cores.
     """
 
     cores: Sequence[int]
     prefix: Sequence[str] = ()
+    threads: int = 0
 
 
 @dataclass(frozen=True)
-class RoleTimes:
-    """A process's iterations after the warm-up, in seconds.
+class PieceTimes:
+    """A process's measured iterations, those after the warm-up.
 
     Attributes:
-        batch: Samples of a batch.
-        iteration_s: Mean over the whole stretch: what ends in a throughput.
-        median_s: Median of the single iterations.
-        wait_s: Waiting for the other half, an iteration.
+        batch: Samples of a batch, all micro-batches together.
+        iteration_s: Mean time of an iteration over all of them, which gives the throughput.
+        median_s: Median of the iterations' times.
+        wait_s: Waiting for neighbours, an iteration.
         exchange_s: Writing, reading and verifying messages, an iteration.
         cpu_s: Processor time of all threads, an iteration.
-        sent_bytes: An iteration.
+        sent_bytes: Array data of the messages sent, an iteration.
     """
 
     batch: int
@@ -60,41 +62,44 @@ class RoleTimes:
 
     @property
     def busy_s(self) -> float:
-        """All but the waiting."""
+        """An iteration's time without the waiting."""
         return self.iteration_s - self.wait_s
 
 
-def run_turn(
+def timed_run(
     case: Case,
     settings: Sequence[str],
     places: Mapping[str, Place],
     iterations: int,
     warm_up: int,
     tail: int = 0,
-) -> dict[str, RoleTimes]:
-    """Train.
+) -> dict[str, PieceTimes]:
+    """Train in processes of their own, and measure some of the iterations.
+
+    Needs no privileges, but for what a place's prefix asks for. Files go into a temporary folder of
+    the working directory, which all the processes share.
 
     Args:
         case: The run.
         settings: Further `--set` values.
-        places: The roles, `single` or `net1` and `net2`, and where each runs.
-        iterations: Those that count.
-        warm_up: Those before them.
-        tail: Those after them, as in a pipeline that runs empty.
+        places: Where each piece runs: `single`, or `net1` to `netK`.
+        iterations: How many are measured.
+        warm_up: Iterations before them, one at least.
+        tail: Iterations after them, in which an overlapped run drains its pending batches.
 
     Returns:
-        Role to what was measured.
+        Piece to what was measured, times in seconds.
 
     Raises:
-        TrainingFailed: A process failed.
+        TrainingFailed: A process failed; it is named, with the last line of its errors.
     """
     total = warm_up + iterations + tail
     quiet = [f"train.max_iter={total}", "train.display=0", "train.test_interval=0",
              "train.snapshot=0", "exchange.partner_timeout_s=300"]  # fmt: skip
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=".") as scratch:
         processes = {
-            role: _start(case, [*quiet, *settings], role, place, scratch)
-            for role, place in places.items()
+            piece: _start(case, [*quiet, *settings], piece, place, scratch)
+            for piece, place in places.items()
         }
         try:
             _wait(processes, scratch)
@@ -104,19 +109,21 @@ def run_turn(
                     process.kill()
                 process.wait()
         found = {}
-        for role in places:
-            with open(_path(scratch, role, "json"), encoding="utf-8") as file:
+        for piece in places:
+            with open(_path(scratch, piece, "json"), encoding="utf-8") as file:
                 answer = json.load(file)
             rows = answer["rows"][warm_up - 1 : warm_up + iterations]
-            found[role] = summarise(rows, answer["batch"])
+            found[piece] = summarise(rows, answer["batch"])
     return found
 
 
-def summarise(rows: Sequence[Mapping[str, float]], batch: int) -> RoleTimes:
-    """What happened between the first row and the last.
+def summarise(rows: Sequence[Mapping[str, float]], batch: int) -> PieceTimes:
+    """The times between the first row and the last, an iteration.
 
     Args:
-        rows: One after each iteration; the first is the end of the warm-up. Two at least.
+        rows: One after each iteration, two at least, with `time_s` and `cpu_s` in seconds, and
+            what has added up of `wait_s`, `exchange_s` and `bytes`; the first is the end of the
+            warm-up.
         batch: Samples of a batch.
     """
     count = len(rows) - 1
@@ -125,41 +132,47 @@ def summarise(rows: Sequence[Mapping[str, float]], batch: int) -> RoleTimes:
         return float(rows[-1].get(key, 0.0) - rows[0].get(key, 0.0)) / count
 
     steps = [after["time_s"] - before["time_s"] for before, after in zip(rows, rows[1:])]
-    return RoleTimes(
+    return PieceTimes(
         batch, each("time_s"), statistics.median(steps), each("wait_s"), each("exchange_s"),
         each("cpu_s"), each("bytes"),
     )  # fmt: skip
 
 
 def _start(
-    case: Case, settings: Sequence[str], role: str, place: Place, scratch: str
+    case: Case, settings: Sequence[str], piece: str, place: Place, scratch: str
 ) -> subprocess.Popen[bytes]:
+    threads = [f"{piece}.threads={place.threads}"] if place.threads else []
     spec: dict[str, Any] = {
-        "config": case.path, "overrides": [*case.overrides, *settings], "role": role,
+        "config": case.path, "overrides": [*case.overrides, *settings, *threads], "piece": piece,
         "run_dir": os.path.join(scratch, "run"), "cores": list(place.cores),
-        "out": _path(scratch, role, "json"),
+        "out": _path(scratch, piece, "json"),
     }  # fmt: skip
     command = [
         *place.prefix,
         sys.executable,
         "-m",
-        "dualnet.bench.turns.turn_child",
+        "dualnet.bench.schedules.child",
         json.dumps(spec),
     ]
-    threads = {f"{name}_NUM_THREADS": str(len(place.cores)) for name in ("OMP", "OPENBLAS", "MKL")}
-    # As dualnet/cli/cores.py: who waits must not take the other's cores.
+    count = str(place.threads or len(place.cores))
+    counts = {f"{name}_NUM_THREADS": count for name in ("OMP", "OPENBLAS", "MKL")}
+    # As dualnet/cli/cores.py: a process that waits must not spin on another's cores.
     passive = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "GLOG_minloglevel": "2"}
-    with open(_path(scratch, role, "err"), "wb") as stderr:
+    with open(_path(scratch, piece, "err"), "wb") as stderr:
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr,
-            env={**os.environ, **threads, **passive},
+            env={**os.environ, **counts, **passive},
         )  # fmt: skip
 
 
 def _wait(processes: Mapping[str, subprocess.Popen[bytes]], scratch: str) -> None:
-    """Until all have ended well."""
+    """Wait for all to end.
+
+    Raises:
+        TrainingFailed: One has failed; the others are ended.
+    """
     while any(process.poll() is None for process in processes.values()):
-        failed = [role for role, process in processes.items() if process.poll()]
+        failed = [piece for piece, process in processes.items() if process.poll()]
         if failed:
             for process in processes.values():
                 try:
@@ -169,20 +182,20 @@ def _wait(processes: Mapping[str, subprocess.Popen[bytes]], scratch: str) -> Non
                     process.wait()
             break
         time.sleep(_LOOK_S)
-    for role, process in processes.items():
+    for piece, process in processes.items():
         code = process.poll()
-        # Not the one that has only noticed the other's end, or had to be ended.
+        # Not one that has only noticed another's end, or had to be ended.
         if code and code not in (PartnerDied.exit_code, -signal.SIGKILL):
-            raise TrainingFailed(f"{role}: exit code {code}: {_last_line(scratch, role)}")
-    for role, process in processes.items():
+            raise TrainingFailed(f"{piece}: exit code {code}: {_last_line(scratch, piece)}")
+    for piece, process in processes.items():
         if process.poll() != 0:
-            raise TrainingFailed(f"{role}: {_last_line(scratch, role)}")
+            raise TrainingFailed(f"{piece}: {_last_line(scratch, piece)}")
 
 
-def _last_line(scratch: str, role: str) -> str:
-    with open(_path(scratch, role, "err"), encoding="utf-8", errors="replace") as file:
+def _last_line(scratch: str, piece: str) -> str:
+    with open(_path(scratch, piece, "err"), encoding="utf-8", errors="replace") as file:
         return (file.read().strip().splitlines() or ["no output"])[-1]
 
 
-def _path(scratch: str, role: str, kind: str) -> str:
-    return os.path.join(scratch, f"{role}.{kind}")
+def _path(scratch: str, piece: str, kind: str) -> str:
+    return os.path.join(scratch, f"{piece}.{kind}")

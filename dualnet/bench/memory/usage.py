@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any, Optional, Union
 
-__all__ = ["DeviceGauge", "Gauge", "HostGauge", "make_gauge", "resident_mib"]
+__all__ = ["DeviceUsage", "HostUsage", "Usage", "make_usage", "resident_mib"]
 
 _MIB = 2.0**20
 
@@ -23,7 +23,7 @@ def resident_mib(pid: Union[int, str] = "self", peak: bool = False) -> Optional[
 
     Args:
         pid: Which.
-        peak: The most since its start, or since a gauge's reset.
+        peak: The most since its start, or since a reset.
     """
     key = "VmHWM:" if peak else "VmRSS:"
     try:
@@ -36,7 +36,7 @@ def resident_mib(pid: Union[int, str] = "self", peak: bool = False) -> Optional[
     return None
 
 
-class HostGauge:
+class HostUsage:
     """This process's resident set."""
 
     def now(self) -> float:
@@ -48,7 +48,7 @@ class HostGauge:
         return resident_mib(peak=True) or 0.0
 
     def reset(self) -> bool:
-        """Begin a new peak; says whether this system can."""
+        """Reset the peak. Returns False if the kernel does not support it."""
         try:
             # Documentation/filesystems/proc.rst: 5 resets the peak resident set size.
             with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
@@ -58,7 +58,7 @@ class HostGauge:
         return True
 
 
-class DeviceGauge:
+class DeviceUsage:
     """What the engine has of a GPU's memory.
 
     Args:
@@ -78,26 +78,27 @@ class DeviceGauge:
         return float(self._memory.peak_bytes(self._index) / _MIB)
 
     def reset(self) -> bool:
-        """Begin a new peak."""
+        """Reset the peak."""
         self._memory.reset_peak(self._index)
         return True
 
 
-Gauge = Union[HostGauge, DeviceGauge]
+Usage = Union[HostUsage, DeviceUsage]
 
 
-def make_gauge(device: Union[str, int], limit_mib: Optional[float] = None) -> Gauge:
-    """The gauge of a device.
+def make_usage(device: Union[str, int], limit_mib: Optional[float] = None) -> Usage:
+    """What reads this process's memory on a device.
 
     Args:
         device: `cpu`, or the number of a GPU.
-        limit_mib: On a GPU, what the process may have; on the CPU the parent watches over that.
+        limit_mib: On a GPU, what the process may have; on the CPU the parent process enforces the
+            limit.
     """
     if device == "cpu":
-        return HostGauge()
+        return HostUsage()
     from dualnet.engine.bench import device_memory
 
     index = int(device)
     if limit_mib is not None:
         device_memory.limit(index, int(limit_mib * _MIB))
-    return DeviceGauge(device_memory, index)
+    return DeviceUsage(device_memory, index)

@@ -1,6 +1,6 @@
-"""One process of a timed run: `python -m dualnet.bench.turns.turn_child SPEC`.
+"""One process of a timed run: `python -m dualnet.bench.schedules.child SPEC`.
 
-SPEC is JSON: config, overrides, role, run_dir, cores, out. It trains as `dualnet net1`, `net2` or
+SPEC is JSON: config, overrides, piece, run_dir, cores, out. It trains as `dualnet net K` or
 `single` would, and notes after each iteration the time, the processor time and what the exchange
 has taken so far; the file `out` gets these rows.
 """
@@ -39,7 +39,7 @@ def main(spec: dict[str, Any]) -> None:
 
     config, run = cfg.load(spec["config"], spec["overrides"]), RunDir(spec["run_dir"])
     try:
-        session = train_piece(config, run.piece(spec["role"]), progress=watch)
+        session = train_piece(config, run.piece(spec["piece"]), progress=watch)
     except DualnetError as error:
         sys.stderr.write(f"dualnet: {error}\n")
         sys.exit(error.exit_code)
