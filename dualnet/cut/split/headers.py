@@ -82,7 +82,8 @@ def _copies(below: Optional[Exchanged]) -> str:
     if below is None:
         return ""
     copies, layers = _listed(below.dual.values()), _listed(below.dual)
-    return f"{copies} is the copy of net{below.number}'s {layers}; "
+    are = "is the copy" if len(below.dual) == 1 else "are the copies"
+    return f"{copies} {are} of net{below.number}'s {layers}; "
 
 
 def _answer(below: Optional[Exchanged]) -> str:
