@@ -180,16 +180,18 @@ def cut_up(path, cuts, output="cut", force=False, **more):
     return result.yaml, result
 
 
-def compare(path, yaml, target, batch=None):
+def compare(path, yaml, target, batch=None, folder="run"):
     """Two batches through the single net and through the chain: the largest differences."""
     net = read_net(path)
     for layer in net.layer if batch else ():
         set_batch_size(layer, batch)
-    with open("whole.prototxt", "w", encoding="utf-8") as file:
+    os.makedirs(folder, exist_ok=True)
+    whole = os.path.join(folder, "whole.prototxt")
+    with open(whole, "w", encoding="utf-8") as file:
         file.write(format_fields(net))
     caffe.set_random_seed(3)
-    single = caffe.Net("whole.prototxt", caffe.TRAIN)
-    chain = Chain(yaml, "run", f"coupling.target={target}", batch=batch)
+    single = caffe.Net(whole, caffe.TRAIN)
+    chain = Chain(yaml, folder, f"coupling.target={target}", batch=batch)
     chain.copy_weights(single)
     for _ in range(2):  # what a batch leaves behind must not get into the next one
         single.clear_param_diffs()
