@@ -1,30 +1,33 @@
 #!/usr/bin/env bash
-# The fault campaign: kill, stop and starve both halves, and compare what they trained, bit for bit.
+# The fault campaign: kill, stop and starve pieces, and compare what they trained, bit for bit.
 set -euo pipefail
 
 usage() {
   cat <<'TEXT'
-Usage: scripts/fault_campaign.sh [--count N] [--seed N] [--output DIR] [--jobs N] [--only N]…
-                                 [--keep DIR] [--again] [PART…]
+Usage: scripts/fault_campaign.sh [--pieces K] [--count N] [--seed N] [--output DIR] [--jobs N]
+                                 [--only N]… [--keep DIR] [--again] [PART…]
 
-Trains the digits nets again and again while faults are injected, and writes raw rows to
+Trains the digits net, cut into K pieces (default 3), again and again while faults are injected, and writes raw rows to
 OUTPUT/PART.jsonl and the summary to OUTPUT/README.md (default results/reliability). A part that was
-cut off goes on behind its last row. About two hours on one core. Parts (default: all):
+cut off goes on behind its last row; chains of other lengths have rows of their own. About three
+hours on one core. Parts (default: all):
 
-  kills     1,000 SIGKILLs at random moments: net1, net2, both
+  kills     1,000 SIGKILLs at random moments: of one piece or several, with every schedule, over files
+            and tcp
   points    SIGKILL before and after named points
   calls     SIGKILL before every call that changes the disk, in a first life and in a restart
   strace    the same from outside, where strace may attach; no hook in the program
   errors    calls fail once, and for good
   stops     SIGTERM and SIGUSR1 at random moments
   zombies   SIGSTOP past the lease, a replacement, SIGCONT
+  hangs     SIGSTOP of the last piece: the piece beside it ends with 72, those below with 71
   full      a real tmpfs that is full, or without inodes, or read-only (needs user namespaces)
   cases     the fault cases of the exchange that one process can inject, 100 times each
-  copies    8 copies of a half at once, 500 times
+  copies    8 copies of a piece at once, 500 times
   nfs       a model of NFS with caches of 60 s
   cost      what a message costs, beside a bare write, rename and read
-  liveness  500 trainings with options, timers and faults drawn at random; when the faults end, both
-            halves get the same command once, and the training has to complete. About an hour.
+  liveness  500 trainings with options, timers and faults drawn at random; when the faults end, all
+            pieces get the same command once, and the training has to complete. About an hour.
   damage    300 times a file of a run, its data or its inputs is damaged, or something else in its
             place, and commands meet it
 
@@ -39,7 +42,8 @@ Examples:
   scripts/fault_campaign.sh
   nice scripts/fault_campaign.sh --seed 7 kills zombies
   scripts/fault_campaign.sh --only 42 --keep /tmp/kept --output /tmp/one liveness
-  scripts/fault_campaign.sh --count 50 --output /tmp/quick kills
+  scripts/fault_campaign.sh --count 50 --output /tmp/quick kills hangs
+  scripts/fault_campaign.sh --pieces 2 kills calls
 TEXT
 }
 
@@ -53,7 +57,7 @@ while [ $# -gt 0 ]; do
     --output) output=${2:?}; shift ;;
     --seed) options+=(--seed "${2:?}"); shift ;;
     --count) count=${2:?}; shift ;;
-    --jobs | --only) options+=("$1" "${2:?}"); shift ;;
+    --pieces | --jobs | --only) options+=("$1" "${2:?}"); shift ;;
     --keep) options+=(--keep "$(realpath -m -- "${2:?}")"); shift ;;
     --again) options+=(--again) ;;
     -*) echo "${0##*/}: unknown option '$1'; see --help" >&2; exit 2 ;;
@@ -62,7 +66,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 [ ${#parts[@]} -gt 0 ] ||
-  parts=(kills points calls strace errors stops zombies full cases copies nfs cost liveness damage)
+  parts=(kills points calls strace errors stops zombies hangs full cases copies nfs cost liveness damage)
 [ -z "$count" ] || options+=(--count "$count")
 
 # shellcheck source=scripts/environment.sh

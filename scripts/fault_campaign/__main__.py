@@ -18,13 +18,16 @@ from scripts.fault_campaign import (
     cost,
     damage,
     exchange,
+    hangs,
     kills,
     liveness,
     moments,
     outside,
     report,
+    zombies,
 )
-from scripts.fault_campaign.halves import ROOT, Lab
+from scripts.fault_campaign.chain import LONGEST
+from scripts.fault_campaign.lab import ROOT, Lab
 from scripts.fault_campaign.ledger import Ledger
 
 Run = Callable[[Any, Ledger, int, int], None]
@@ -37,7 +40,8 @@ TRAINING: dict[str, tuple[Run, int]] = {
     "strace": (outside.run_strace, 12),
     "errors": (calls.run_errors, 2),
     "stops": (moments.run_stops, 100),
-    "zombies": (moments.run_zombies, 60),
+    "zombies": (zombies.run_zombies, 60),
+    "hangs": (hangs.run, 12),
     "full": (outside.run_full, 12),
     "liveness": (liveness.run, 500),
     "damage": (damage.run_damage, 300),
@@ -60,6 +64,13 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=ROOT / "results" / "reliability")
     parser.add_argument("--scratch", type=Path, help="folder for the trainings")
     parser.add_argument("--seed", type=int, default=1701)
+    parser.add_argument(
+        "--pieces",
+        type=int,
+        default=3,
+        choices=range(2, LONGEST + 1),
+        help="of the chain (default 3)",
+    )
     parser.add_argument("--count", type=int, help="how many (default: the campaign's)")
     group = parser.add_argument_group("part liveness")
     group.add_argument("--only", type=int, action="append", help="this training alone (again: and)")
@@ -76,7 +87,8 @@ def main() -> int:
                 print(report.write(output, options.seed))
                 continue
             run, count = {**TRAINING, **EXCHANGE}[part]
-            ledger = Ledger(output / f"{part}.jsonl")
+            pieces = options.pieces if part in TRAINING else None
+            ledger = Ledger(output / f"{part}.jsonl", pieces)
             if part == "damage":
                 run = partial(run, jobs=options.jobs)
             if part == "liveness":
@@ -85,7 +97,7 @@ def main() -> int:
             if options.again:
                 ledger.drop(lambda row: bool(row["wrong"]))
             if part in TRAINING:
-                lab = place = lab or Lab(Path(scratch))
+                lab = place = lab or Lab(Path(scratch), options.pieces)
             else:
                 place = Path(scratch)
             run(place, ledger, options.seed, count if options.count is None else options.count)

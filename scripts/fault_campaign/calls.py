@@ -1,7 +1,7 @@
 """Every call that changes the disk is met by SIGKILL, and every call at all by errors.
 
 The calls of a small training are counted by their sites, then the training is repeated for each: in
-the first life of a half, and in the life after a death in the middle of the training.
+the first life of a piece, and in the life after a death in the middle of the training.
 """
 
 from __future__ import annotations
@@ -16,25 +16,32 @@ from typing import Callable
 from dualnet.exchange.disk import storage
 from dualnet.report.status import status
 from dualnet.rundir import RunDir
-from scripts.fault_campaign.halves import ROLES, Lab, Training
+from scripts.fault_campaign.chain import SCHEDULES
+from scripts.fault_campaign.lab import Lab
 from scripts.fault_campaign.ledger import Ledger
+from scripts.fault_campaign.training import Training
 from scripts.fault_campaign.tripwire import Tripwire
 
 __all__ = ["ERRORS", "SMALL", "run_errors", "run_kills"]
 
+_SHORT = ("train.max_iter=6", "train.snapshot=2", "train.test_interval=3", "train.test_iter=1",
+          "update.rule=manual", "update.learning_rate=0.01")  # fmt: skip
 #: A training with all that there is: a tie, tests, checkpoints and the deletion of old ones.
-SMALL = (
-    "train.max_iter=6", "train.snapshot=2", "train.test_interval=3", "train.test_iter=1",
-    "update.rule=manual", "coupling.target=updated", "coupling.tie=every",
-    "update.learning_rate=0.01",
-)  # fmt: skip
+SMALL = (*_SHORT, "coupling.target=updated", "coupling.tie=every")
+#: By schedule; pipelined does not have target `updated`.
+_TRAINED = {
+    "alternating": SMALL,
+    "overlapped": (*SMALL, *SCHEDULES["overlapped"]),
+    "pipelined": (*_SHORT, *SCHEDULES["pipelined"], "coupling.target=gradient",
+                  "coupling.tie=start"),
+}  # fmt: skip
 LIVES = ("first", "restart")
-#: Where a half dies before its restart: the third checkpoint of three is not yet one.
+#: Where a piece dies before its restart: the third checkpoint of three is not yet one.
 _DEATH = ("rename: atomic.write_atomically < commit._write < commit.write < "
           "checkpointer._try_to_write", 2)  # fmt: skip
 ERRORS = (errno.ENOSPC, errno.EIO, errno.ESTALE, errno.EDQUOT, errno.EACCES, errno.EROFS,
           errno.EFBIG, errno.EINTR)  # fmt: skip
-#: Codes with which a half may answer an error of the disk. 75: its own old heartbeat could not be
+#: Codes with which a piece may answer an error of the disk. 75: its own old heartbeat could not be
 #: read, and so its old process not be told from a living one.
 _ANSWERS = {0, 74, 75}
 #: While the disk fails, a training waits so long, in pauses of this length, before it gives up.
@@ -50,11 +57,11 @@ def run_kills(lab: Lab, ledger: Ledger, seed: int, count: int) -> None:
     Args:
         lab: where.
         ledger: rows so far, and where new ones go.
-        seed: unused: nothing is drawn.
+        seed: which schedule each site is met with.
         count: at most so many calls of each site, the first and the last of them; 0 is all.
     """
     for life in LIVES:
-        _each_call(lab, ledger, life, count, Tripwire, "kill", _kill_once)
+        _each_call(lab, ledger, life, seed, count, Tripwire, "kill", _kill_once)
 
 
 def run_errors(lab: Lab, ledger: Ledger, seed: int, count: int) -> None:
@@ -62,8 +69,8 @@ def run_errors(lab: Lab, ledger: Ledger, seed: int, count: int) -> None:
 
     Args:
         lab, ledger: as in `run_kills`.
-        seed: which error each call meets.
-        count: at most about so many calls of each half and life; 0 is all.
+        seed: which error each call meets, and with which schedule.
+        count: at most about so many calls of each piece and life; 0 is all.
     """
     for lasting in (False, True):
 
@@ -72,42 +79,55 @@ def run_errors(lab: Lab, ledger: Ledger, seed: int, count: int) -> None:
             return Tripwire(site, number, error, lasting, reading=True)
 
         kind = "lasting" if lasting else "once"
-        _each_call(lab, ledger, "first", count, make, kind, partial(_fail_once, lasting=lasting))
+        act = partial(_fail_once, lasting=lasting)
+        _each_call(lab, ledger, "first", seed, count, make, kind, act)
 
 
 def _each_call(
     lab: Lab,
     ledger: Ledger,
     life: str,
+    seed: int,
     count: int,
     make: Make,
     kind: str,
     act: Callable[[Lab, Training, str], str],
 ) -> None:
-    lab.whole(SMALL)
     known = {
-        (row["provider"], row["role"], row["life"], row["kind"], row["at"], row.get("number"))
+        (row["provider"], row["piece"], row["life"], row["kind"], row["at"], row.get("number"))
         for row in ledger.rows
     }
-    for role in ROLES:
-        sites = _count(lab, role, make, life)
-        calls = [(site, number) for site in sites for number in _chosen(sites[site], count)]
-        title = f"{kind} at calls of {role}, {life} life ({lab.provider})"
+    for piece in lab.chain.names:
+        calls = [
+            (schedule, site, number, of)
+            for schedule, settings in _TRAINED.items()
+            for site, of in _count(lab, settings, piece, make, life).items()
+            if _schedule_of(site, seed) == schedule
+            for number in _chosen(of, count)
+        ]
+        title = f"{kind} at calls of {piece}, {life} life ({lab.provider})"
         with ledger.progress(len(calls), title) as bar:
-            for place, (site, number) in enumerate(calls):
-                if (lab.provider, role, life, kind, site, number) not in known:
+            for place, (schedule, site, number, of) in enumerate(calls):
+                if (lab.provider, piece, life, kind, site, number) not in known:
                     wire = make(site, number)
-                    with lab.training(f"{kind}-{role}-{life}-{place}", SMALL) as training:
-                        _start(training, role, life, wire)
-                        wrong = act(lab, training, role)
+                    name = f"{kind}-{piece}-{life}-{place}"
+                    with lab.training(name, _TRAINED[schedule]) as training:
+                        _start(training, piece, life, wire)
+                        wrong = act(lab, training, piece)
                     ledger.add({
-                        "provider": lab.provider, "role": role, "life": life, "kind": kind,
-                        "at": site, "number": number, "of": sites[site], "error": wire.error,
-                        "hits": wire.hits, "code": training.first_code, "wrong": wrong,
+                        "provider": lab.provider, "schedule": schedule, "piece": piece,
+                        "life": life, "kind": kind, "at": site, "number": number, "of": of,
+                        "error": wire.error, "hits": wire.hits, "code": training.first_code,
+                        "wrong": wrong,
                     })  # fmt: skip
                     if not wrong:
                         lab.remove(training)
                 bar.update()
+
+
+def _schedule_of(site: str, seed: int) -> str:
+    """The schedule that a site is met with: nearly all have every one, and it is met in one."""
+    return list(_TRAINED)[(zlib.crc32(site.encode()) + seed) % len(_TRAINED)]
 
 
 def _chosen(calls: int, count: int) -> list[int]:
@@ -117,26 +137,27 @@ def _chosen(calls: int, count: int) -> list[int]:
     return [round(i * (calls - 1) / max(1, count - 1)) for i in range(count)]
 
 
-def _start(training: Training, role: str, life: str, wire: Tripwire) -> None:
-    """Start both halves, so that `role` lives the given life with the wire laid."""
-    training.start(next(other for other in ROLES if other != role))
+def _start(training: Training, piece: str, life: str, wire: Tripwire) -> None:
+    """Start all pieces, so that `piece` lives the given life with the wire laid."""
+    for other in training.chain.others(piece):
+        training.start(other)
     if life == "restart":
-        training.start(role, Tripwire(*_DEATH).lay)
-        if training.wait(role) != -signal.SIGKILL:
-            raise RuntimeError(f"{role} was to die at {_DEATH[0]}: {training.errors(role)}")
+        training.start(piece, Tripwire(*_DEATH).lay)
+        if training.wait(piece) != -signal.SIGKILL:
+            raise RuntimeError(f"{piece} was to die at {_DEATH[0]}: {training.errors(piece)}")
 
     def arm() -> None:
         storage.FIRST_PAUSE_S = _PAUSE_S
         wire.lay()
 
-    training.start(role, arm, f"exchange.storage_timeout_s={_PATIENCE_S}")
+    training.start(piece, arm, f"exchange.storage_timeout_s={_PATIENCE_S}")
 
 
-def _count(lab: Lab, role: str, make: Make, life: str) -> Counter[str]:
+def _count(lab: Lab, settings: tuple[str, ...], piece: str, make: Make, life: str) -> Counter[str]:
     """Calls of each site in a life that nothing happens to."""
     wire = make("", 0)
-    with lab.training(f"count-{role}-{life}", SMALL) as training:
-        _start(training, role, life, wire)
+    with lab.training(f"count-{piece}-{life}", settings) as training:
+        _start(training, piece, life, wire)
         wrong = lab.verdict(training)
     if wrong:
         raise RuntimeError(f"a training that only counts went wrong: {wrong}")
@@ -144,32 +165,32 @@ def _count(lab: Lab, role: str, make: Make, life: str) -> Counter[str]:
     return wire.sites
 
 
-def _kill_once(lab: Lab, training: Training, role: str) -> str:
-    """Start the half again that the wire has killed; what is wrong in the end."""
-    code = training.first_code = training.wait(role)
+def _kill_once(lab: Lab, training: Training, piece: str) -> str:
+    """Start the piece again that the wire has killed; what is wrong in the end."""
+    code = training.first_code = training.wait(piece)
     if code == -signal.SIGKILL:
-        training.start(role)
+        training.start(piece)
     elif code != 0:
-        return f"{role} ended with {code}: {training.errors(role)}"
+        return f"{piece} ended with {code}: {training.errors(piece)}"
     return lab.verdict(training)
 
 
-def _fail_once(lab: Lab, training: Training, role: str, lasting: bool) -> str:
-    """Let a half meet its error; start it again if it gave up; what is wrong in the end."""
+def _fail_once(lab: Lab, training: Training, piece: str, lasting: bool) -> str:
+    """Let a piece meet its error; start it again if it gave up; what is wrong in the end."""
     states = set()
-    while training.running(role):
+    while training.running(piece):
         if lasting:
-            states.add(status(RunDir(training.run_dir)).pieces[role].state.partition(":")[0])
-    code = training.first_code = training.wait(role)
-    said = training.errors(role)
+            states.add(status(RunDir(training.run_dir)).pieces[piece].state.partition(":")[0])
+    code = training.first_code = training.wait(piece)
+    said = training.errors(piece)
     if code not in _ANSWERS:
-        return f"{role} ended with {code}: {said}"
+        return f"{piece} ended with {code}: {said}"
     if code and not said.startswith("dualnet: "):
-        return f"{role} ended with {code} and did not say why: {said}"
+        return f"{piece} ended with {code} and did not say why: {said}"
     unstated = states - {"not started", "starting", "running", "waiting", "blocked", "failed",
                          "done", "complete", "dead", "stopped"}  # fmt: skip
     if unstated:
         return f"status showed {unstated}"
     if code:
-        training.start(role)
+        training.start(piece)
     return lab.verdict(training)

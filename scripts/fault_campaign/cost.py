@@ -1,6 +1,6 @@
 """What the exchange by files costs, beside a bare write, rename and read of the same bytes.
 
-Both halves live in this process and a message is received as soon as it is sent, so that nobody
+Both pieces live in this process and a message is received as soon as it is sent, so that nobody
 waits: what is measured is the work. The contenders take turns within each round, so that a busy
 machine slows all of them; processor time, all threads together, hardly depends on it.
 """
@@ -159,7 +159,7 @@ class _Line:
             hash_threads=hash_threads,
             lock_dir=os.path.join(scratch, f"locks-{digest}"),
         )
-        self._halves = [
+        self._ends = [
             open_channel("files", role, run_dir, settings, {"bench": "exchange"})
             for role in ("net1", "net2")
         ]
@@ -168,9 +168,9 @@ class _Line:
         """Send and receive one message."""
         message = Message("bench", number, {"values": values})
         cpu_s, started_s = time.process_time(), time.perf_counter()
-        self._halves[0].send(message)
+        self._ends[0].send(message)
         sent_s = time.perf_counter()
-        received = self._halves[1].receive("bench", number)
+        received = self._ends[1].receive("bench", number)
         timing = _since(cpu_s, started_s, 1000 * (sent_s - started_s))
         if received.arrays["values"][-1] != values[-1]:
             raise RuntimeError("the exchange has changed a value")
@@ -178,8 +178,8 @@ class _Line:
 
     def close(self) -> None:
         """Leave."""
-        for half in self._halves:
-            half.close("stopped")
+        for end in self._ends:
+            end.close("stopped")
 
 
 class _Bare:

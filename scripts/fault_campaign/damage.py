@@ -21,20 +21,21 @@ from typing import Any, Callable, Optional
 from dualnet.rundir import RunDir
 from dualnet.train.outcome.digest import digest
 from scripts.fault_campaign.arming import arm, main
+from scripts.fault_campaign.chain import Chain
 from scripts.fault_campaign.crowd import side_by_side
 from scripts.fault_campaign.draw import Life
-from scripts.fault_campaign.halves import ROLES, ROOT, Lab, Training
+from scripts.fault_campaign.lab import ROOT, Lab
 from scripts.fault_campaign.ledger import Ledger
+from scripts.fault_campaign.training import Training
 
 __all__ = ["DAMAGES", "run_damage"]
 
 _SETTINGS = (
     "train.max_iter=20", "train.snapshot=5", "train.test_interval=6", "train.test_iter=1",
     "coupling.target=updated", "coupling.tie=every", "update.rule=manual",
-    # Other copies of the run are at work at the same time, under the same id.
-    "update.learning_rate=0.01", "exchange.lock_dir=locks",
+    "update.learning_rate=0.01",
 )  # fmt: skip
-#: So that a half that is alone does not wait long.
+#: So that a piece that is alone does not wait long.
 _TIMERS = ("exchange.partner_timeout_s=8", "exchange.restart_grace_s=2", "exchange.dead_after_s=4",
            "exchange.storage_timeout_s=1", "exchange.hang_timeout_s=8")  # fmt: skip
 #: What meets the damage: a run that was killed in the middle, a complete one, or a new single one.
@@ -107,14 +108,13 @@ def run_damage(lab: Lab, ledger: Ledger, seed: int, count: int, jobs: int = 3) -
 
 
 def _killed(lab: Lab) -> str:
-    """A run whose halves were killed between two checkpoints."""
+    """A run whose pieces were killed between two checkpoints."""
     with lab.training("killed", _SETTINGS) as training:
-        for role in ROLES:
-            training.start(role)
-        while min(map(training.reached, ROLES)) < 12 and training.running("net1"):
+        training.start_all()
+        while not training.all_have_reached(12) and training.running("net1"):
             time.sleep(0.002)
-        for role in ROLES:
-            training.kill(role)
+        for piece in lab.chain.names:
+            training.kill(piece)
     return "killed"
 
 
@@ -131,9 +131,9 @@ def _meet(lab: Lab, bases: dict[str, str], whole: str, seed: int, number: int) -
     name, what = _damage(place, chance)
     os.chdir(place)
     if base != "inputs":
-        for link in ("configs", "prototxt", "data", "net2.prototxt", "net2_solver.prototxt"):
+        for link in ("configs", "prototxt", "data", "nets"):
             os.symlink(lab.folder / link, link)
-    visit = _Visit()
+    visit = _Visit(lab.chain)
     if base == "inputs":
         visit.command("single", "single", "configs/digits.yaml", "--run-dir", "run", "--set",
                       "train.max_iter=2", "--set", "train.test_iter=1")  # fmt: skip
@@ -153,12 +153,12 @@ def _visit_run(visit: _Visit, base: str, whole: str) -> None:
     found = visit.command("digest", "digest", "run")
     if base == "complete" and found is not None and found != whole:
         visit.problems.append(f"digest printed {found[:80]!r} of damaged weights")
-    visit.both()
-    if visit.codes["net1"] == visit.codes["net2"] == 0:
+    visit.all_pieces()
+    if all(visit.codes[piece] == 0 for piece in visit.chain.names):
         after = visit.command("digest after", "digest", "run")
         # A complete run is not written again; what is damaged there is refused by name.
         if after != whole and not (after is None and base == "complete"):
-            visit.problems.append("both halves are done, and the digest differs or is refused")
+            visit.problems.append("all pieces are done, and the digest differs or is refused")
         visit.command("evaluate", "evaluate", "run", "--batches", "1")
     visit.command("status after", "status", "run")
 
@@ -166,20 +166,24 @@ def _visit_run(visit: _Visit, base: str, whole: str) -> None:
 class _Visit:
     """Commands in the working directory, one after another.
 
+    Args:
+        chain: the pieces of its runs.
+
     Attributes:
         codes: exit code of each; None of one that did not end in time.
         problems: what should not be.
         last: what the last one that did not end with 0 has said.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, chain: Chain) -> None:
+        self.chain = chain
         self.codes: dict[str, Optional[int]] = {}
         self.problems: list[str] = []
         self.last = ""
 
     def command(self, name: str, *words: str) -> Optional[str]:
         """Run one; what it printed if it ended with 0."""
-        training = Training("visit", ())
+        training = Training("visit", (), self.chain)
         training.output = f"{name.replace(' ', '-')}"
         training.pids[name] = training.fork(
             "out", partial(main, list(words)), partial(arm, _MEMORY)
@@ -187,14 +191,13 @@ class _Visit:
         self._judge(training, name, "out")
         return self._text(training, "out").strip() if self.codes[name] == 0 else None
 
-    def both(self) -> None:
-        """Start both halves."""
-        training = Training("run", (*_SETTINGS, *_TIMERS))
-        training.output = "both"
-        for role in ROLES:
-            training.start(role, partial(arm, _MEMORY))
-        for role in ROLES:
-            self._judge(training, role, f"{role}.err")
+    def all_pieces(self) -> None:
+        """Start them."""
+        training = Training("run", (*_SETTINGS, *_TIMERS), self.chain)
+        training.output = "pieces"
+        training.start_all(partial(arm, _MEMORY))
+        for piece in self.chain.names:
+            self._judge(training, piece, f"{piece}.err")
 
     def _judge(self, training: Training, name: str, output: str) -> None:
         code = self.codes[name] = training.wait(name, _LIMIT_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 __all__ = ["section"]
 
 _BASES = {
-    "killed": "a run whose halves were killed between two checkpoints",
+    "killed": "a run whose pieces were killed between two checkpoints",
     "complete": "a complete run",
     "inputs": "configuration, prototxt, database and mean of a single training",
 }
@@ -27,7 +28,7 @@ def section(rows: Sequence[dict[str, Any]]) -> list[str]:
         f"**{len(rows)} files damaged or replaced, {wrong or 'none'} with a consequence that "
         "should not be.** A bit flipped, a piece cut off, put in or taken from another file, an "
         "absurd number; a directory, a FIFO, /dev/zero, a dead link or nothing in a file's place. "
-        "Then commands meet it: `status`, `digest`, both halves, `evaluate`, or `single`. Each has "
+        "Then commands meet it: `status`, `digest`, all pieces, `evaluate`, or `single`. Each has "
         "to end in time, within 3 GiB, with a code of its own and a line that says why; and what "
         "it trains, or says of weights, has to be right.",
         "",
@@ -48,4 +49,4 @@ def section(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _is_done(codes: dict[str, Any]) -> bool:
-    return all(codes.get(name, 0) == 0 for name in ("single", "net1", "net2"))
+    return all(code == 0 for name, code in codes.items() if re.fullmatch(r"single|net\d+", name))

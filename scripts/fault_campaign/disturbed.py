@@ -18,18 +18,19 @@ from dualnet.exchange.paths import DataName
 from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
 from scripts.fault_campaign.arming import SIGNALS, arm, held_signals, main
+from scripts.fault_campaign.chain import Chain
 from scripts.fault_campaign.crowd import descendants
 from scripts.fault_campaign.draw import Life, Plan, Round
-from scripts.fault_campaign.halves import ROLES, Arm, Training
 from scripts.fault_campaign.strangers import Strangers
+from scripts.fault_campaign.training import Arm, Training
 
 __all__ = ["Disturbed", "life_facts"]
 
-#: How long a fault waits for its moment: halves that are forked, and those that import everything.
+#: How long a fault waits for its moment: pieces that are forked, and those that import everything.
 _MOMENT_S = {"forked": 4.0, "commands": 20.0, "train": 20.0}
 #: How long the last start may take beyond the timers of the run.
 _LIMIT_S = 120.0
-#: What a half that met a fault may end with: done or stopped, an error of the partner or the disk,
+#: What a piece that met a fault may end with: done or stopped, an error of a neighbour or the disk,
 #: another copy, no memory, or the signal's own code, before the training could take it.
 _ANSWERS = {0, 70, 71, 72, 74, 75, 77, *(128 + n for n in SIGNALS.values()),
             *(-n for n in SIGNALS.values())}  # fmt: skip
@@ -41,12 +42,12 @@ _BROKEN = ("Traceback (most", "Exception ignored", *_ABORTED)
 class Disturbed(Training):
     """A training that meets the faults of its plan."""
 
-    def __init__(self, run_dir: str, plan: Plan) -> None:
-        super().__init__(run_dir, (*plan.trained, *plan.others))
+    def __init__(self, run_dir: str, plan: Plan, chain: Chain) -> None:
+        super().__init__(run_dir, (*plan.trained, *plan.others), chain)
         self.plan = plan
         self.mode = plan.mode
         #: What is started and waited for.
-        self.names: tuple[str, ...] = ("parent",) if self.mode == "train" else ROLES
+        self.names: tuple[str, ...] = ("parent",) if self.mode == "train" else chain.names
         #: Name and exit code of every process that has ended, in order.
         self.ends: list[list[Any]] = []
         #: Files of messages on the disk at a time, and files of one and the same message.
@@ -61,54 +62,54 @@ class Disturbed(Training):
 
     # Processes.
 
-    def start(self, role: str, arm: Optional[Arm] = None, *extra: str) -> int:
-        """Start a half or `dualnet train`, beside the one that runs already, if any."""
+    def start(self, piece: str, arm: Optional[Arm] = None, *extra: str) -> int:
+        """Start a piece or `dualnet train`, beside the one that runs already, if any."""
         if self.mode == "forked":
-            run = partial(main, self.command(role, *extra))
+            run = partial(main, self.command(piece, *extra))
         else:
-            words = [sys.executable, "-m", "dualnet", *self._words(role)]
+            words = [sys.executable, "-m", "dualnet", *self._words(piece)]
             run = partial(os.execv, sys.executable, words)
         with held_signals():
-            pid = self.fork(f"{role}.err", run, arm)
-        if self.running(role):
-            self._rivals.setdefault(role, []).append(pid)
+            pid = self.fork(f"{piece}.err", run, arm)
+        if self.running(piece):
+            self._rivals.setdefault(piece, []).append(pid)
         else:
-            self.pids[role] = pid
-            self.codes.pop(role, None)
+            self.pids[piece] = pid
+            self.codes.pop(piece, None)
         return pid
 
-    def _words(self, role: str) -> list[str]:
-        words = self.command("train" if role == "parent" else role)
-        return words if role != "parent" else [*words, "--restarts", str(self.plan.number % 3)]
+    def _words(self, piece: str) -> list[str]:
+        words = self.command("train" if piece == "parent" else piece)
+        return words if piece != "parent" else [*words, "--restarts", str(self.plan.number % 3)]
 
-    def running(self, role: str) -> bool:
-        """Whether a half runs, or a copy that has taken its place."""
-        if super().running(role):
+    def running(self, piece: str) -> bool:
+        """Whether a piece runs, or a copy that has taken its place."""
+        if super().running(piece):
             return True
         self._reap_rivals()
-        if not self._rivals.get(role):
+        if not self._rivals.get(piece):
             return False
-        self.pids[role] = self._rivals[role].pop(0)
-        self.codes.pop(role, None)
-        return super().running(role)
+        self.pids[piece] = self._rivals[piece].pop(0)
+        self.codes.pop(piece, None)
+        return super().running(piece)
 
     def _reap_rivals(self) -> None:
         """Take note of the copies that were refused."""
-        for role, pids in self._rivals.items():
+        for piece, pids in self._rivals.items():
             for pid in list(pids):
                 found, status = os.waitpid(pid, os.WNOHANG)
                 if found:
                     pids.remove(pid)
-                    self.ends.append([f"copy of {role}", os.waitstatus_to_exitcode(status)])
+                    self.ends.append([f"copy of {piece}", os.waitstatus_to_exitcode(status)])
 
-    def _ended(self, role: str, status: int) -> None:
-        super()._ended(role, status)
-        self.ends.append([role, self.codes[role]])
-        self._ended_s[role] = time.monotonic()
+    def _ended(self, piece: str, status: int) -> None:
+        super()._ended(piece, status)
+        self.ends.append([piece, self.codes[piece]])
+        self._ended_s[piece] = time.monotonic()
 
     def _start_all(
         self,
-        how: tuple[tuple[str, str], float],
+        how: tuple[tuple[str, ...], float],
         lives: dict[str, Life],
         names: Optional[Sequence[str]] = None,
     ) -> None:
@@ -132,10 +133,10 @@ class Disturbed(Training):
             return [self.pids[victim]] if self.running(victim) else []
         if not self.running("parent"):
             return []
-        halves = descendants(self.pids["parent"])
+        pieces = descendants(self.pids["parent"])
         if victim == "group":
-            return [self.pids["parent"], *halves]
-        return [pid for pid, words in halves.items() if f" dualnet {victim} " in words]
+            return [self.pids["parent"], *pieces]
+        return [pid for pid, words in pieces.items() if f" dualnet {victim} " in words]
 
     def _family(self) -> dict[int, str]:
         """All processes of this training: number and command line."""
@@ -150,10 +151,10 @@ class Disturbed(Training):
         """One fault and what follows it; what happened."""
         if not any(map(self.running, self.names)):
             self._start_all((fault.order, fault.apart_s), {})
-        self._from = {role: self.reached(role) for role in ROLES}
+        self._from = {piece: self.reached(piece) for piece in self.chain.names}
         is_met = self._await(fault)
-        phases = {role: self.phase(role) for role in ROLES}
-        reached = {role: self.reached(role) for role in ROLES}
+        phases = {piece: self.phase(piece) for piece in self.chain.names}
+        reached = {piece: self.reached(piece) for piece in self.chain.names}
         victims = [name for name in fault.victims if self._pids_of(name)]
         # One of them may have ended by itself.
         victims = victims or [name for name in self.names if self.running(name)]
@@ -170,7 +171,7 @@ class Disturbed(Training):
         names = {
             "victims": [n for n in self.names if n in victims and not self.running(n)],
             "ended": [n for n in self.names if not self.running(n)],
-            "both": list(self.names),
+            "all": list(self.names),
             "none": [],
         }[fault.again]
         if self.mode == "train" and fault.again == "victims" and not self.running("parent"):
@@ -178,10 +179,10 @@ class Disturbed(Training):
         self._start_all((fault.order, fault.apart_s), fault.lives, names)
         self._reap_rivals()
         return _facts(fault, is_met, {name: phases.get(name, "any") for name in victims},
-                      [reached[role] for role in ROLES], names)  # fmt: skip
+                      [reached[piece] for piece in self.chain.names], names)  # fmt: skip
 
     def _await(self, fault: Round) -> bool:
-        """Wait for the moment of a fault; whether it came while a half was running."""
+        """Wait for the moment of a fault; whether it came while a piece was running."""
         limit_s = time.monotonic() + _MOMENT_S[self.mode]
         while fault.when != "time" and not self._is_time(fault):
             if time.monotonic() > limit_s or not any(map(self.running, self.names)):
@@ -192,14 +193,14 @@ class Disturbed(Training):
 
     def _is_time(self, fault: Round) -> bool:
         if fault.when != "reached":
-            return self.phase(fault.role) == fault.when
-        return self.reached(fault.role) >= self._from[fault.role] + fault.number
+            return self.phase(fault.piece) == fault.when
+        return self.reached(fault.piece) >= self._from[fault.piece] + fault.number
 
     def is_complete(self) -> bool:
-        """Whether both halves have come to their end, and left."""
+        """Whether all pieces have come to their end, and left."""
         running = any(map(self.running, self.names))
         return not running and all(
-            commit.complete(RunDir(self.run_dir).piece(role)) for role in ROLES
+            commit.complete(RunDir(self.run_dir).piece(piece)) for piece in self.chain.names
         )
 
     def _signal(self, fault: Round, victims: Sequence[str]) -> None:
@@ -236,7 +237,7 @@ class Disturbed(Training):
     # The end.
 
     def finish(self) -> dict[str, Any]:
-        """The faults are over: the same command once for both halves, and what came of it."""
+        """The faults are over: the same command once for all pieces, and what came of it."""
         kept = self._settle()
         self._count_messages()
         began_s = time.monotonic()
@@ -361,7 +362,7 @@ def _facts(
     """What a row says of a fault: what was drawn, as far as it played a part, and what was met."""
     facts: dict[str, Any] = {"when": fault.when, "after_s": fault.after_s, "signal": fault.signal}
     if fault.when != "time":
-        facts["role"] = fault.role
+        facts["piece"] = fault.piece
     if fault.when == "reached":
         facts["number"] = fault.number
     if fault.signal == "STOP":
@@ -376,7 +377,7 @@ def _facts(
         again=fault.again,
         started=[n for n in fault.order if n in started] or started,
     )
-    if len(started) == 2:
+    if len(started) > 1:
         facts["apart_s"] = fault.apart_s
     lives = {name: life_facts(life) for name, life in fault.lives.items() if name in started}
     return {**facts, **({"lives": lives} if lives else {})}

@@ -82,7 +82,7 @@ def run_nfs(scratch: Path, ledger: Ledger, seed: int, count: int) -> None:
 
 
 def run_copies(scratch: Path, ledger: Ledger, seed: int, count: int) -> None:
-    """Start 8 copies of a half at once, on one node and on eight by turns; a row for each time.
+    """Start 8 copies of a piece at once, on one node and on eight by turns; a row for each time.
 
     Args:
         scratch, ledger: as in `run_cases`.

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments: one half or both, in the beginning, in a recovery, in the training."""
+"""SIGKILL at random moments: one piece or several, as they start, recover, train and end."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import time
 from datetime import datetime
 from typing import Any
 
-from scripts.fault_campaign.halves import COUPLINGS, ROLES, Lab, Training
+from scripts.fault_campaign.lab import Lab
 from scripts.fault_campaign.ledger import Ledger
+from scripts.fault_campaign.training import Training
 
 __all__ = ["run"]
 
 #: Kills in one training; more would not let it end.
 _KILLS = 6
-#: So long lives a half at most before its next kill. A quarter of the kills come early: while it
-#: starts, or does again what it has done.
-_LONGEST_S, _EARLY_S = 1.2, 0.3
+#: So long lives a piece at most before its next kill, at least, and as a share of the time that an
+#: undisturbed training takes here and now. A quarter of the kills come early: while it starts, or
+#: does again what it has done.
+_LONGEST_S, _LONGEST_SHARE, _EARLY_SHARE = 1.2, 0.4, 0.25
 
 
 def run(lab: Lab, ledger: Ledger, seed: int, count: int) -> None:
@@ -31,7 +33,9 @@ def run(lab: Lab, ledger: Ledger, seed: int, count: int) -> None:
     """
     done = sum(row["kills"] for row in ledger.rows if row["provider"] == lab.provider)
     number = sum(row["provider"] == lab.provider for row in ledger.rows)
-    with ledger.progress(count, f"kills ({lab.provider})", done) as bar:
+    with ledger.progress(
+        count, f"kills of {lab.chain.pieces} pieces ({lab.provider})", done
+    ) as bar:
         while done < count:
             row = _one(lab, seed, number, min(_KILLS, count - done))
             ledger.add(row)
@@ -43,22 +47,26 @@ def run(lab: Lab, ledger: Ledger, seed: int, count: int) -> None:
 def _one(lab: Lab, seed: int, number: int, kills: int) -> dict[str, Any]:
     """One training that is killed again and again, and what became of it."""
     chance = random.Random(f"{seed}/kills/{lab.provider}/{number}")
-    coupling = list(COUPLINGS)[number % len(COUPLINGS)]
-    lab.whole(COUPLINGS[coupling])
+    variants = lab.chain.variants()
+    variant = variants[number % len(variants)]
+    lab.whole(variant.trained)
+    longest_s = max(_LONGEST_S, _LONGEST_SHARE * lab.slowest_s)
     done: list[dict[str, Any]] = []
-    with lab.training(f"kills{number}", COUPLINGS[coupling]) as training:
-        for role in ROLES:
-            training.start(role)
+    began_s = time.monotonic()
+    with lab.training(f"kills{number}", variant.settings) as training:
+        training.start_all()
         for _ in range(kills):
-            victims = chance.choices([["net1"], ["net2"], ["net1", "net2"]], [3, 3, 2])[0]
-            life_s = chance.uniform(0.0, _EARLY_S if chance.random() < 1 / 4 else _LONGEST_S)
+            victims = _draw_victims(lab.chain.names, chance)
+            life_s = chance.uniform(0.0, longest_s)
+            if chance.random() < 1 / 4:
+                life_s *= _EARLY_SHARE
             time.sleep(life_s)
-            victims = [role for role in victims if training.running(role)]
+            victims = [piece for piece in victims if training.running(piece)]
             if not victims:
                 break
-            phases = {role: training.phase(role) for role in victims}
-            reached = {role: training.reached(role) for role in victims}
-            codes = [training.kill(role) for role in victims]
+            phases = {piece: training.phase(piece) for piece in victims}
+            reached = {piece: training.reached(piece) for piece in victims}
+            codes = [training.kill(piece) for piece in victims]
             if all(code == 0 for code in codes):
                 break  # they were faster
             done.append(
@@ -66,12 +74,13 @@ def _one(lab: Lab, seed: int, number: int, kills: int) -> dict[str, Any]:
                  "reached": reached}
             )  # fmt: skip
             chance.shuffle(victims)
-            for role in victims:
-                training.start(role)
-        wrong = lab.verdict(training)
+            for piece in victims:
+                training.start(piece)
+        wrong = lab.verdict(training, variant.trained)
         row = {
-            "provider": lab.provider, "coupling": coupling, "training": number, "seed": seed,
+            "provider": lab.provider, **variant.facts, "training": number, "seed": seed,
             "kills": len(done), "signals": sum(len(kill["victims"]) for kill in done),
+            "took_s": round(time.monotonic() - began_s, 1),
             "wrong": wrong, "details": done, **_costs(training),
         }  # fmt: skip
     if not wrong:
@@ -79,13 +88,20 @@ def _one(lab: Lab, seed: int, number: int, kills: int) -> dict[str, Any]:
     return row
 
 
+def _draw_victims(names: tuple[str, ...], chance: random.Random) -> list[str]:
+    """One piece three times of four, else two or more."""
+    if chance.random() < 3 / 4:
+        return [chance.choice(names)]
+    return chance.sample(names, chance.randint(2, len(names)))
+
+
 def _costs(training: Training) -> dict[str, Any]:
     """What the restarts of a training cost, from its logs."""
     again, recovery_s, replayed = [], [], 0
-    for role in ROLES:
-        text = training.log(role)
+    for piece in training.chain.names:
+        text = training.log(piece)
         replayed += sum(map(int, re.findall(r"(\d+) messages sent again, equal", text)))
-        lives = re.split(rf"(?=^I.* dualnet {role} on )", text, flags=re.M)
+        lives = re.split(rf"(?=^I.* dualnet {piece} on )", text, flags=re.M)
         reached = -1
         for life in lives:
             shown = [int(number) for number in re.findall(r"\] Iteration (\d+) \(", life)]

@@ -1,8 +1,8 @@
 """Liveness: when the faults end, the same command, given once, completes the training.
 
-Each training has options and faults of its own (draw.py): halves are killed, stopped, suspended,
+Each training has options and faults of its own (draw.py): pieces are killed, stopped, suspended,
 starved of memory, files and disk, in their last moments too, and started again at once or late.
-Then both are given their command once more, and the training has to complete, with the weights,
+Then all are given their command once more, and the training has to complete, with the weights,
 solver history and losses of one that nobody disturbed.
 """
 
@@ -25,8 +25,9 @@ from dualnet.train.outcome.digest import digest
 from scripts.fault_campaign.crowd import side_by_side
 from scripts.fault_campaign.disturbed import Disturbed, life_facts
 from scripts.fault_campaign.draw import Plan, draw
-from scripts.fault_campaign.halves import ROLES, Lab, Training, same
+from scripts.fault_campaign.lab import Lab, same, undisturbed
 from scripts.fault_campaign.ledger import Ledger
+from scripts.fault_campaign.training import Training
 
 __all__ = ["run", "watch"]
 
@@ -67,13 +68,13 @@ def watch(lab: Lab, seed: int, number: int, keep: Optional[Path] = None) -> dict
         seed, number: of the plan.
         keep: as of `run`.
     """
-    plan = draw(seed, number)
+    plan = draw(seed, number, lab.chain)
     whole = _undisturbed(lab, plan.trained)
     began_s = time.monotonic()
     place = f"live{seed}-{number}"
     if plan.has_disk and not _mount(Path(place)):
         return {"wrong": "the campaign: no tmpfs can be mounted here; see part full"}
-    training = Disturbed(f"{place}/run" if plan.has_disk else place, plan)
+    training = Disturbed(f"{place}/run" if plan.has_disk else place, plan, lab.chain)
     training.output = place
     try:
         faults = []
@@ -104,14 +105,7 @@ def _undisturbed(lab: Lab, trained: tuple[str, ...]) -> str:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
             with lab.training(name, trained) as training:
-                for role in ROLES:
-                    training.start(role)
-                codes = {role: training.wait(role, 600.0) for role in ROLES}
-            if set(codes.values()) != {0}:
-                raise RuntimeError(
-                    f"an undisturbed training ended with {codes}: {training.errors('net1')} "
-                    f"{training.errors('net2')}"
-                )
+                undisturbed(training)
             done.touch()
     return name
 
@@ -141,7 +135,7 @@ def _verdict(training: Disturbed, whole: str, wrong: str) -> dict[str, Any]:
     """What a row says of the end; `wrong` is what kept the last start from completing."""
     problems = [wrong]
     if not wrong:
-        problems += [same(whole, training.run_dir), training.left_behind()]
+        problems += [same(whole, training.run_dir, training.chain), training.left_behind()]
     return {
         "complete": not wrong,
         "digest": None if wrong else digest(RunDir(training.run_dir)) == digest(RunDir(whole)),

@@ -13,7 +13,7 @@ Row = dict[str, Any]
 #: As the plans of draw.py say it, and as a reader does.
 _MODES = {
     "forked": "forked from a process that has imported everything",
-    "commands": "`dualnet net1` and `dualnet net2` as commands of their own",
+    "commands": "`dualnet net1` and so on as commands of their own",
     "train": "`dualnet train`",
 }
 
@@ -39,16 +39,16 @@ def section(rows: Sequence[Row]) -> list[str]:
         "",
         "Options, timers, faults and pauses are drawn anew for each training; its row says all of "
         "them, and `scripts/fault_campaign.sh --seed S --only N liveness` does training N again. "
-        "Halves are killed, asked to stop, suspended, started twice, left without memory, files "
+        "Pieces are killed, asked to stop, suspended, started twice, left without memory, files "
         "or disk, in recoveries and in their last moments as well, and started again at once or "
-        "after pauses longer than the run's timers. Then both are given their command once. "
+        "after pauses longer than the run's timers. Then all are given their command once. "
         "`odd`: a process ended with a code that no fault accounts for, printed a traceback, or "
         "left a process or a file behind.",
         "",
         *_grid(told),
-        "Halves were started as follows: "
+        "Pieces were started as follows: "
         + ", ".join(f"{_MODES[mode]} {n}" for mode, n in _count(told, _mode))
-        + ". A forked half runs the command's own `main` in a process and process group of "
+        + ". A forked piece runs the command's own `main` in a process and process group of "
         "its own; it spares the imports, no more.",
         "",
         "- " + _phrase("Faults", Counter(_faults(told))),
@@ -69,18 +69,32 @@ def section(rows: Sequence[Row]) -> list[str]:
 
 
 def _grid(rows: Sequence[Row]) -> list[str]:
-    head = ["schedule", "carrier", "trainings", "signals", "complete", "wrong digest", "odd"]
-    lines = [f"| {' | '.join(head)} |", "| --- | --- | ---: | ---: | ---: | ---: | ---: |"]
-    for (schedule, carrier), count in _count(rows, lambda row: (_schedule(row), _carrier(row))):
-        chosen = [r for r in rows if (_schedule(r), _carrier(r)) == (schedule, carrier)]
+    head = [
+        "pieces",
+        "schedule",
+        "carrier",
+        "trainings",
+        "signals",
+        "complete",
+        "wrong digest",
+        "odd",
+    ]
+    lines = [f"| {' | '.join(head)} |", "| ---: | --- | --- | ---: | ---: | ---: | ---: | ---: |"]
+    for key, count in _count(rows, _group):
+        chosen = [row for row in rows if _group(row) == key]
         cells = [
-            schedule, carrier, count,
+            *key, count,
             sum(len(fault["victims"]) for row in chosen for fault in row["faults"]),
             sum(row["complete"] for row in chosen), sum(row["digest"] is False for row in chosen),
             sum(bool(row["wrong"]) for row in chosen),
         ]  # fmt: skip
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return [*lines, ""]
+
+
+def _group(row: Row) -> tuple[int, str, str]:
+    """Length of the chain, schedule, carrier."""
+    return row.get("pieces", 2), _schedule(row), _carrier(row)
 
 
 def _count(rows: Sequence[Row], key: Any) -> list[tuple[Any, int]]:
@@ -102,8 +116,9 @@ def _carrier(row: Row) -> str:
 
 
 def _schedule(row: Row) -> str:
-    if _option(row, "train.schedule", "alternating") == "alternating":
-        return "alternating"
+    schedule = _option(row, "train.schedule", "alternating")
+    if schedule != "overlapped":
+        return schedule
     staleness = int(_option(row, "train.staleness", "1"))
     return "one batch ahead" if staleness == 1 else "2 to 4 batches ahead"
 
@@ -115,7 +130,8 @@ def _faults(rows: Sequence[Row]) -> list[str]:
         for fault in row["faults"]:
             found += [f"SIG{fault['signal']}"] * len(fault["victims"])
             found += ["a full disk"] if "fill_s" in fault else []
-            found += ["both halves started, running or not"] if fault["again"] == "both" else []
+            is_all = fault["again"] in ("all", "both")
+            found += ["all pieces started, running or not"] if is_all else []
     return found
 
 

@@ -1,28 +1,21 @@
-"""Halves are signalled at chosen moments: to stop, at named points, past their lease."""
+"""Pieces are signalled at chosen moments: killed at named points, asked to stop at any."""
 
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import random
 import signal
 import time
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any, Callable
 
-from dualnet.exchange.files.inbox import Inbox
-from dualnet.exchange.run import membership
-from dualnet.exchange.run.host import ProcessId
-from scripts.fault_campaign.halves import COUPLINGS, ROLES, Lab, Training
+from scripts.fault_campaign.lab import Lab
 from scripts.fault_campaign.ledger import Ledger
 
-__all__ = ["POINTS", "kill_at", "run_points", "run_stops", "run_zombies"]
+__all__ = ["POINTS", "kill_at", "run_points", "run_stops"]
 
-#: Named points: before and after each of these functions a half is killed, in its first call and in
-#: a later one. Module, class (or none), function.
+#: Named points: before and after each of these functions a piece is killed, in its first call and
+#: in a later one. Module, class (or none), function.
 POINTS = (
     ("dualnet.train.net.nets", "Nets", "update"),
     ("dualnet.train.net.nets", "Nets", "seed"),
@@ -43,31 +36,29 @@ POINTS = (
     ("dualnet.exchange.files.end", "End", "checkpoint_passed"),
     ("dualnet.exchange.run.membership", "Membership", "close"),
 )
-#: A heartbeat that stands still so long is that of a dead half.
-_LEASE_S = 0.8
 
 
 def run_points(lab: Lab, ledger: Ledger, seed: int, count: int) -> None:
-    """Kill before and after each named point, in either half; a row for each.
+    """Kill before and after each named point, in each piece; a row for each.
 
     Args:
         lab, ledger: where, and where rows go.
         seed: unused: nothing is drawn.
-        count: kills of each point, half and side: in its 1st, 3rd, 9th … call.
+        count: kills of each point, piece and side: in its 1st, 3rd, 9th … call.
     """
     plan = [
-        (point, role, side, 3**time)
+        (point, piece, side, 3**time)
         for point in POINTS
-        for role in ROLES
+        for piece in lab.chain.names
         for side in ("before", "after")
         for time in range(count)
     ]
-    known = {(row["point"], row["role"], row["side"], row["nth"]) for row in ledger.rows}
+    known = {(row["point"], row["piece"], row["side"], row["nth"]) for row in ledger.rows}
     with ledger.progress(len(plan), f"named points ({lab.provider})") as bar:
-        for (module, owner, name), role, side, nth in plan:
+        for (module, owner, name), piece, side, nth in plan:
             bar.update()
             point = f"{module.rpartition('.')[2]}.{name}"
-            if (point, role, side, nth) in known:
+            if (point, piece, side, nth) in known:
                 continue
 
             def arm(
@@ -75,20 +66,22 @@ def run_points(lab: Lab, ledger: Ledger, seed: int, count: int) -> None:
             ) -> None:
                 kill_at(path, side, nth)
 
-            with lab.training(f"point-{bar.n}", COUPLINGS["updated"]) as training:
-                training.start(next(other for other in ROLES if other != role))
+            settings = lab.chain.variant("alternating", "files", "updated").trained
+            with lab.training(f"point-{bar.n}", settings) as training:
+                for other in lab.chain.others(piece):
+                    training.start(other)
                 # What only a restart calls is met in one.
                 if name in ("restore", "resume"):
-                    training.start(role)
+                    training.start(piece)
                     time.sleep(0.5)
-                    training.kill(role)
-                training.start(role, arm)
-                code = training.wait(role)
+                    training.kill(piece)
+                training.start(piece, arm)
+                code = training.wait(piece)
                 if code == -signal.SIGKILL:
-                    training.start(role)
+                    training.start(piece)
                 wrong = lab.verdict(training)
             ledger.add({
-                "provider": lab.provider, "point": point, "role": role, "side": side, "nth": nth,
+                "provider": lab.provider, "point": point, "piece": piece, "side": side, "nth": nth,
                 "hits": int(code == -signal.SIGKILL), "wrong": wrong,
             })  # fmt: skip
             if not wrong:
@@ -134,132 +127,35 @@ def run_stops(lab: Lab, ledger: Ledger, seed: int, count: int) -> None:
         while done < count:
             number = len(ledger.rows)
             chance = random.Random(f"{seed}/stops/{number}")
-            coupling = list(COUPLINGS)[number % len(COUPLINGS)]
+            variants = lab.chain.variants()
+            variant = variants[number % len(variants)]
             codes: list[int] = []
             took_s: list[float] = []
-            with lab.training(f"stops{number}", COUPLINGS[coupling]) as training:
-                for role in ROLES:
-                    training.start(role)
+            with lab.training(f"stops{number}", variant.settings) as training:
+                training.start_all()
                 for _ in range(4):
                     time.sleep(chance.uniform(0.1, 0.9))
-                    victims = chance.choice([["net1"], ["net2"], ["net1", "net2"]])
-                    victims = [role for role in victims if training.running(role)]
+                    names = lab.chain.names
+                    victims = chance.sample(names, chance.randint(1, len(names)))
+                    victims = [piece for piece in victims if training.running(piece)]
                     what = chance.choice([signal.SIGTERM, signal.SIGUSR1])
                     began_s = time.monotonic()
-                    for role in victims:
-                        training.signal(role, what)
-                    for role in victims:
-                        code = training.wait(role)
+                    for piece in victims:
+                        training.signal(piece, what)
+                    for piece in victims:
+                        code = training.wait(piece)
                         codes.append(-1 if code is None else code)
                         took_s.append(round(time.monotonic() - began_s, 3))
-                        training.start(role)
-                wrong = lab.verdict(training)
+                        training.start(piece)
+                wrong = lab.verdict(training, variant.trained)
             # Before there is anything to save the signal ends the process as it ends any other.
             odd = set(codes) - {0, 128 + signal.SIGTERM, 128 + signal.SIGUSR1}
             wrong = wrong or (f"exit codes {sorted(odd)}" if odd else "")
             ledger.add({
-                "provider": lab.provider, "coupling": coupling, "signals": len(codes),
+                "provider": lab.provider, **variant.facts, "signals": len(codes),
                 "codes": codes, "took_s": took_s, "wrong": wrong,
             })  # fmt: skip
             done += len(codes)
             bar.update(len(codes))
             if not wrong:
                 lab.remove(training)
-
-
-def run_zombies(lab: Lab, ledger: Ledger, seed: int, count: int) -> None:
-    """SIGSTOP past the lease, a replacement "on another node", SIGCONT; a row for each.
-
-    Args:
-        lab, ledger: where, and where rows go.
-        seed: of victims and moments.
-        count: how many.
-    """
-    with ledger.progress(count, f"zombies ({lab.provider})", len(ledger.rows)) as bar:
-        while len(ledger.rows) < count:
-            number = len(ledger.rows)
-            chance = random.Random(f"{seed}/zombies/{number}")
-            role = chance.choice(ROLES)
-            coupling = list(COUPLINGS)[number % len(COUPLINGS)]
-            with lab.training(f"zombie{number}", COUPLINGS[coupling]) as training:
-                row = _one_zombie(lab, training, role, chance)
-            ledger.add({"provider": lab.provider, "coupling": coupling, "role": role, **row})
-            bar.update()
-            if not row["wrong"]:
-                lab.remove(training)
-
-
-def _one_zombie(lab: Lab, training: Training, role: str, chance: random.Random) -> dict[str, Any]:
-    other = next(name for name in ROLES if name != role)
-    reads = Path(f"{training.run_dir}-reads").absolute()
-    lease = f"exchange.dead_after_s={_LEASE_S}"
-    training.start(role, None, lease)
-    training.start(other, lambda: _note_reads(reads), lease)
-    # One in eight is stopped while it starts.
-    target = chance.randrange(-8, 56)
-    while target >= 0 and training.running(role) and training.reached(role) < target:
-        time.sleep(0.005)
-    time.sleep(chance.uniform(0.0, 0.3 if target < 0 else 0.02))
-    if not training.running(role):
-        return {"outcome": "was faster", "used": 0, "wrong": lab.verdict(training)}
-    old = training.pids[role]
-    phase = training.phase(role)
-    os.kill(old, signal.SIGSTOP)
-    training.pids.pop(role)
-    locks = Path(f"{training.run_dir}-locks").absolute()
-    training.start(role, lambda: _move_to_another_node(locks), lease)
-    # It wakes up while its successor works, or after the end. (One that wakes up while its lease
-    # is being watched keeps it; that is case 20.)
-    taken = Path(training.run_dir, "exchange", f"{role}.gen.000002")
-    deadline_s = time.monotonic() + 60.0
-    while not taken.exists() and time.monotonic() < deadline_s:
-        time.sleep(0.01)
-    time.sleep(chance.uniform(0.0, 1.5))
-    os.kill(old, signal.SIGCONT)
-    status = os.waitpid(old, 0)[1]
-    code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
-    wrong = lab.verdict(training)
-    used = _used_of_zombie(reads)
-    successors = len(list(Path(training.run_dir, "exchange").glob(f"{role}.gen.*"))) - 1
-    # One that was stopped before it had its lease, or in its very last step, is no zombie.
-    if not wrong and code not in ((75,) if successors else (0, 75)):
-        wrong = f"the zombie ended with {code}, {successors} successors: {training.errors(role)}"
-    if not wrong and used:
-        wrong = f"{used} records of the zombie used"
-    return {
-        "outcome": f"exit {code}", "phase": phase, "successors": successors, "used": used,
-        "wrong": wrong,
-    }  # fmt: skip
-
-
-def _move_to_another_node(locks: Path) -> None:
-    """Give this process another machine's name and disk: from here nothing is known of others."""
-    real, lock = ProcessId.current(), membership.NodeLock
-    there = replace(real, host="elsewhere", boot_id="another boot", pid_ns="pid:[2]")
-    ProcessId.current = classmethod(lambda cls: there)  # type: ignore[method-assign,assignment]
-    membership.NodeLock = lambda fs, folder, run, role: lock(  # type: ignore[misc,assignment]
-        fs, str(locks), run, role
-    )
-
-
-def _note_reads(path: Path) -> None:
-    """Write down which epoch's message each read used, and which epoch was known by then."""
-    real = Inbox.read
-
-    def read(self: Inbox, source: Any, seq: int, *rest: Any) -> Any:
-        message = real(self, source, seq, *rest)
-        latest = self._neighbour.latest
-        facts = [seq, source.epoch, latest.epoch if latest else 0, latest.base if latest else -1]
-        with open(path, "a", encoding="ascii") as file:
-            file.write(json.dumps(facts) + "\n")
-        return message
-
-    Inbox.read = read  # type: ignore[method-assign]
-
-
-def _used_of_zombie(path: Path) -> int:
-    """Messages that were taken from an older epoch though the successor had its own to send."""
-    if not path.exists():
-        return 0
-    rows: Sequence[list[int]] = [json.loads(line) for line in path.read_text().splitlines()]
-    return sum(epoch < latest and seq > base >= 0 for seq, epoch, latest, base in rows)

@@ -15,7 +15,7 @@ from dualnet.exchange.disk import storage
 from dualnet.report.status import status
 from dualnet.rundir import RunDir
 from scripts.fault_campaign.calls import SMALL
-from scripts.fault_campaign.halves import COUPLINGS, ROLES, Lab
+from scripts.fault_campaign.lab import Lab
 from scripts.fault_campaign.ledger import Ledger
 
 __all__ = ["run_full", "run_strace"]
@@ -31,22 +31,22 @@ def run_strace(lab: Lab, ledger: Ledger, seed: int, count: int) -> None:
     Args:
         lab, ledger: where, and where rows go.
         seed: unused: nothing is drawn.
-        count: of each kind and half at most so many, ever further apart.
+        count: of each kind and piece at most so many, ever further apart.
     """
     if shutil.which("strace") is None:
         ledger.note("strace is not installed; part `calls` kills before the same calls by a hook")
         return
     lab.whole(SMALL)
-    known = {(row["role"], row["syscall"], row["nth"]) for row in ledger.rows}
-    with ledger.progress(len(ROLES) * len(_CALLS) * count, "strace") as bar:
-        for role in ROLES:
+    known = {(row["piece"], row["syscall"], row["nth"]) for row in ledger.rows}
+    with ledger.progress(len(lab.chain.names) * len(_CALLS) * count, "strace") as bar:
+        for piece in lab.chain.names:
             for name in _CALLS:
                 for step in range(count):
                     bar.update()
                     nth = 1 + step * (step + 1) // 2
-                    if (role, name, nth) in known:
+                    if (piece, name, nth) in known:
                         continue
-                    row = _strace_once(lab, role, name, nth)
+                    row = _strace_once(lab, piece, name, nth)
                     if row is None:
                         ledger.note("strace may not attach to processes here")
                         return
@@ -55,17 +55,18 @@ def run_strace(lab: Lab, ledger: Ledger, seed: int, count: int) -> None:
                         break
 
 
-def _strace_once(lab: Lab, role: str, name: str, nth: int) -> dict[str, Any] | None:
-    """Kill a half before one system call; None if strace cannot attach."""
-    with lab.training(f"strace-{role}-{name}-{nth}", SMALL) as training:
-        training.start(next(other for other in ROLES if other != role))
+def _strace_once(lab: Lab, piece: str, name: str, nth: int) -> dict[str, Any] | None:
+    """Kill a piece before one system call; None if strace cannot attach."""
+    with lab.training(f"strace-{piece}-{name}-{nth}", SMALL) as training:
+        for other in lab.chain.others(piece):
+            training.start(other)
         gate_out, gate_in = os.pipe()
 
         def arm() -> None:
             os.close(gate_in)
             os.read(gate_out, 1)
 
-        pid = training.start(role, arm)
+        pid = training.start(piece, arm)
         os.close(gate_out)
         tracer = subprocess.Popen(
             ["strace", "-f", "-p", str(pid), "-o", os.devnull, "-e", f"trace={name}",
@@ -78,15 +79,15 @@ def _strace_once(lab: Lab, role: str, name: str, nth: int) -> dict[str, Any] | N
             tracer.kill()
             tracer.communicate()
             return None
-        code = training.wait(role)
+        code = training.wait(piece)
         tracer.communicate()
         if code == -signal.SIGKILL:
-            training.start(role)
+            training.start(piece)
         wrong = lab.verdict(training)
     if not wrong:
         lab.remove(training)
     return {
-        "provider": lab.provider, "role": role, "syscall": name, "nth": nth,
+        "provider": lab.provider, "piece": piece, "syscall": name, "nth": nth,
         "hits": int(code == -signal.SIGKILL), "wrong": wrong,
     }  # fmt: skip
 
@@ -115,42 +116,41 @@ def run_full(lab: Lab, ledger: Ledger, seed: int, count: int) -> None:
 
 def _fill_once(lab: Lab, number: int, chance: random.Random) -> dict[str, Any] | None:
     what = ("bytes", "inodes")[number % 2]
-    coupling = list(COUPLINGS)[number % len(COUPLINGS)]
+    variants = lab.chain.variants(["files"])
+    variant = variants[number % len(variants)]
     disk = Path(f"disk{number}").absolute()
     disk.mkdir()
     options = f"size={_TMPFS_BYTES},nr_inodes={_TMPFS_INODES}"
     mounting = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(disk)]
     if subprocess.run(mounting, capture_output=True).returncode:
         return None
-    settings = COUPLINGS[coupling]
-    lab.whole(settings)
+    lab.whole(variant.trained)
     states: set[str] = set()
     try:
-        with lab.training(f"disk{number}/run", settings) as training:
+        with lab.training(f"disk{number}/run", variant.settings) as training:
             training.output = f"disk{number}-run"
 
             def arm() -> None:
                 storage.FIRST_PAUSE_S = 0.1
 
-            for role in ROLES:
-                training.start(role, arm)
+            training.start_all(arm)
             # A start waits for room as well; this is about a training under way.
             target = chance.randrange(2, 30)
-            while min(map(training.reached, ROLES)) < target and training.running("net1"):
+            while not training.all_have_reached(target) and training.running("net1"):
                 time.sleep(0.005)
             _fill(disk, what)
             until_s = time.monotonic() + chance.uniform(1.0, 2.0)
             while time.monotonic() < until_s:
                 found = status(RunDir(training.run_dir)).pieces
-                states |= {found[role].state for role in ROLES}
+                states |= {found[piece].state for piece in lab.chain.names}
                 time.sleep(0.05)
             for path in disk.glob("ballast*"):
                 path.unlink()
-            wrong = lab.verdict(training)
+            wrong = lab.verdict(training, variant.trained)
     finally:
         subprocess.run(["umount", str(disk)], check=False)
     return {
-        "provider": lab.provider, "coupling": coupling, "full": what, "states": sorted(states),
+        "provider": lab.provider, **variant.facts, "full": what, "states": sorted(states),
         "blocked": any(state.startswith("blocked:ENOSPC") for state in states), "wrong": wrong,
     }  # fmt: skip
 

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import platform
-import statistics
 import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.fault_campaign import damage_report, liveness_report
+from scripts.fault_campaign import damage_report, kills_report, liveness_report
 from scripts.fault_campaign.calls import ERRORS
 from scripts.fault_campaign.forty import FORTY, Fault
-from scripts.fault_campaign.halves import ROOT
+from scripts.fault_campaign.kills_report import table
+from scripts.fault_campaign.lab import ROOT
+from scripts.fault_campaign.ledger import read_rows
 from tests.exchange.cases import CASES
 
 __all__ = ["write"]
 
 Row = dict[str, Any]
-_PARTS = ("kills", "points", "calls", "strace", "errors", "stops", "zombies", "full", "cases",
-          "copies", "nfs", "cost", "liveness", "damage")  # fmt: skip
+_PARTS = ("kills", "points", "calls", "strace", "errors", "stops", "zombies", "hangs", "full",
+          "cases", "copies", "nfs", "cost", "liveness", "damage")  # fmt: skip
 
 
 def write(output: Path, seed: int) -> Path:
@@ -31,19 +31,20 @@ def write(output: Path, seed: int) -> Path:
 
     It ends with what a person has to say of these rows, in `remarks.md` beside them.
     """
-    rows = {part: _read(output / f"{part}.jsonl") for part in _PARTS}
+    rows = {part: read_rows(output / f"{part}.jsonl") for part in _PARTS}
     lines = [
-        "# What the halves survive",
+        "# What the pieces survive",
         "",
         "Written by `scripts/fault_campaign.sh`; the raw rows are beside this file, one JSON line "
-        "for each training or case. Each training is of the digits nets, in two processes, and "
-        "ends with the comparison of weights, solver history (`dualnet digest`) and every logged "
-        "loss with those of a training that nobody disturbed; nothing may be left behind.",
+        "for each training or case. Each training is of the digits net, cut into two pieces or "
+        "more with a process each, and ends with the comparison of weights, solver history "
+        "(`dualnet digest`) and every logged loss with those of a training that nobody disturbed; "
+        "nothing may be left behind.",
         "",
         *_totals(rows),
         "",
         *liveness_report.section(rows["liveness"]),
-        *_kills(rows["kills"]),
+        *kills_report.section(rows["kills"]),
         *_calls(rows),
         *_moments(rows),
         *_exchange(rows),
@@ -60,23 +61,12 @@ def write(output: Path, seed: int) -> Path:
     return path
 
 
-def _read(path: Path) -> list[Row]:
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def _table(head: Sequence[str], body: Sequence[Sequence[Any]]) -> list[str]:
-    rule = ["---"] + ["---:"] * (len(head) - 1)
-    return [f"| {' | '.join(map(str, row))} |" for row in (head, rule, *body)] + [""]
-
-
 def _totals(rows: dict[str, list[Row]]) -> list[str]:
     hit = sum(
         row.get("hits", 1) > 0 for part in ("points", "calls", "strace") for row in rows[part]
     )
     kills = sum(row["kills"] for row in rows["kills"])
-    trainings = sum(len(rows[part]) for part in _PARTS[:8])
+    trainings = sum(len(rows[part]) for part in _PARTS[:9])
     wrong = [f"{part}: {row['wrong']}" for part in _PARTS for row in rows[part] if row["wrong"]]
     bound = 3 / (kills + hit) if kills + hit else 1.0
     lines = [
@@ -90,69 +80,42 @@ def _totals(rows: dict[str, list[Row]]) -> list[str]:
     return lines
 
 
-def _kills(rows: list[Row]) -> list[str]:
-    body = []
-    for provider in sorted({row["provider"] for row in rows}):
-        chosen = [row for row in rows if row["provider"] == provider]
-        phases = Counter(
-            phase for row in chosen for kill in row["details"] for phase in kill["phases"].values()
-        )
-        victims = Counter("+".join(sorted(k["victims"])) for row in chosen for k in row["details"])
-        body.append([
-            provider, len(chosen), sum(row["kills"] for row in chosen),
-            *(victims[name] for name in ("net1", "net2", "net1+net2")),
-            *(phases[name] for name in ("starting", "recovery", "training", "ending")),
-            sum(bool(row["wrong"]) for row in chosen),
-        ])  # fmt: skip
-    old = sum(row["kills"] for row in rows if "commit" not in row)
-    head = ["provider", "trainings", "kills", "net1", "net2", "both", "starting", "recovery",
-            "training", "ending", "wrong"]  # fmt: skip
-    again = [number for row in rows for number in row["repeated_iterations"]]
-    recovery = [number for row in rows for number in row["recovery_s"]]
-    lines = ["## SIGKILL at random moments", "", *_table(head, body)]
-    if again and recovery:
-        lines += [
-            f"Iterations done again after a kill: median {statistics.median(again):g}, at most "
-            f"{max(again)} (a checkpoint every 5). From the start of a process to the first new "
-            f"iteration: median {statistics.median(recovery):.2f} s, at most "
-            f"{max(recovery):.2f} s, without the imports. Messages sent again and found equal "
-            f"to the bit: {sum(row['replayed_messages'] for row in rows)}.",
-            "",
-        ]
-    if old:
-        lines += [
-            f"{old} of the kills are older than the stage record that is written in place; they "
-            "met one that was renamed over.",
-            "",
-        ]
-    return lines
+def _group(row: Row, keys: Sequence[str]) -> tuple[int, str]:
+    """Length of the chain, and what the row has under the keys."""
+    return row.get("pieces", 2), " ".join(str(row[key]) for key in keys)
+
+
+def _lengths(rows: list[Row]) -> str:
+    return ", ".join(map(str, sorted({row.get("pieces", 2) for row in rows})))
 
 
 def _calls(rows: dict[str, list[Row]]) -> list[str]:
     body = []
     for part, keys in (("calls", ("provider", "life")), ("errors", ("provider", "kind"))):
-        for group in sorted({tuple(row[key] for key in keys) for row in rows[part]}):
-            chosen = [row for row in rows[part] if tuple(row[key] for key in keys) == group]
+        for group in sorted({_group(row, keys) for row in rows[part]}):
+            chosen = [row for row in rows[part] if _group(row, keys) == group]
             met = [row for row in chosen if row["hits"]]
             body.append([
-                part, " ".join(map(str, group)), len(chosen), len(met),
+                part, *group, len(chosen), len(met),
                 len({row["at"] for row in met}), _codes(met), sum(bool(r["wrong"]) for r in chosen),
             ])  # fmt: skip
     chosen = rows["strace"]
     names = ", ".join(sorted({row["syscall"] for row in chosen}))
-    body.append(["strace", names, len(chosen), sum(row["hits"] for row in chosen), "", "",
+    met = sum(row["hits"] for row in chosen)
+    body.append(["strace", _lengths(chosen), names, len(chosen), met, "", "",
                  sum(bool(row["wrong"]) for row in chosen)])  # fmt: skip
-    head = ["part", "", "trainings", "calls met", "sites", "exit codes", "wrong"]
+    head = ["part", "pieces", "", "trainings", "calls met", "sites", "exit codes", "wrong"]
     return [
         "## Every call that changes the disk",
         "",
-        "`calls`: SIGKILL before the call, in the first life of a half and in its restart. "
-        "`errors`: the call fails once, or it and all later ones do (the half gives up after 0.4 s "
-        "here, and is started again). A site is a call by its operation and the functions that led "
-        "to it; of each, the first and the last call are met, or all (`--count`). Rows without a "
+        "`calls`: SIGKILL before the call, in the first life of a piece and in its restart. "
+        "`errors`: the call fails once, or it and all later ones do (the piece gives up after "
+        "0.4 s here, and is started again). A site is a call by its operation and the functions "
+        "that led to it; each is met with one of the three schedules, and of its calls the first "
+        "and the last, or all (`--count`). Rows without a "
         "`number` are older: they met evenly spaced calls.",
         "",
-        *_table(head, body),
+        *table(head, body),
     ]
 
 
@@ -174,7 +137,7 @@ def _moments(rows: dict[str, list[Row]]) -> list[str]:
     if stops:
         counts = ", ".join(f"{n} with {code}" for code, n in sorted(Counter(stops).items()))
         lines += [
-            f"- SIGTERM and SIGUSR1: {len(stops)} halves ended, {counts}; the slowest took "
+            f"- SIGTERM and SIGUSR1: {len(stops)} pieces ended, {counts}; the slowest took "
             f"{max(took):.2f} s.",
         ]
     zombies = rows["zombies"]
@@ -184,6 +147,14 @@ def _moments(rows: dict[str, list[Row]]) -> list[str]:
         lines += [
             f"- SIGSTOP past the lease, replacement, SIGCONT: {len(zombies)} times; the zombies: "
             f"{outcomes}; records of zombies used: {sum(row['used'] for row in zombies)}.",
+        ]
+    hangs = rows["hangs"]
+    if hangs:
+        noticed = [row["noticed_s"] for row in hangs if "noticed_s" in row]
+        lines += [
+            f"- SIGSTOP of the last piece of {_lengths(hangs)}: {len(hangs)} times. The piece "
+            "beside it ended with 72 and named it, those below with 71 and its words, at most "
+            f"{max(noticed, default=0.0):.1f} s later (`exchange.hang_timeout_s` 6).",
         ]
     full = rows["full"]
     if full:
@@ -237,7 +208,7 @@ def _cost(rows: list[Row]) -> list[str]:
         "A message from `send` to the array in the receiver's hands, both in one process, beside a "
         "bare write, rename and read of the same bytes, by turns; medians.",
         "",
-        *_table(head, body),
+        *table(head, body),
         *_cost_of_a_training(rows),
     ]
 
@@ -252,7 +223,7 @@ def _cost_of_a_training(rows: list[Row]) -> list[str]:
     }
     if not {(2, "sha256"), (4, "blake3"), (8, "none")} <= set(found):
         return []
-    steps = _read(ROOT / "results" / "bench" / "engine_1_thread.jsonl")
+    steps = read_rows(ROOT / "results" / "bench" / "engine_1_thread.jsonl")
     step = [row["step_ms"] for row in steps if row.get("contender") == "engine"]
     lines = [
         "Each end computes the digest once; an unverified message has one too, computed by the "
@@ -273,7 +244,7 @@ def _cost_of_a_training(rows: list[Row]) -> list[str]:
         body.append(["bare copy" if kind == "bare" else digest, f"{large:.2f}", times,
                      f"{small:.2f}", share])  # fmt: skip
     head = ["digest", "8 MiB, ms", "times a bare copy", "an iteration's messages, ms", "share"]
-    return [*lines, *_table(head, body)]
+    return [*lines, *table(head, body)]
 
 
 def _forty(rows: dict[str, list[Row]]) -> list[str]:
@@ -287,7 +258,7 @@ def _forty(rows: dict[str, list[Row]]) -> list[str]:
             f"{fault.number}. {fault.title}", fault.expected, injected or "", wrong or "",
             "; ".join([*where, *([fault.remark] if fault.remark else [])]),
         ])  # fmt: skip
-    lines = _table(["fault", "expected", "injections", "wrong", "by"], body)
+    lines = table(["fault", "expected", "injections", "wrong", "by"], body)
     lines[1] = "| --- | --- | ---: | ---: | --- |"
     return [
         "## The forty cases",
@@ -316,7 +287,7 @@ def _count(row: Row, part: str, which: str) -> tuple[int, bool]:
     if part == "kills":
         tests = {
             "one": lambda kill: len(kill["victims"]) == 1,
-            "both": lambda kill: len(kill["victims"]) == 2,
+            "several": lambda kill: len(kill["victims"]) > 1,
             "recovery": lambda kill: "recovery" in kill["phases"].values(),
         }
         return sum(map(tests[which], row["details"])), wrong

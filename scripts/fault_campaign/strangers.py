@@ -1,4 +1,4 @@
-"""Connections to a half's port that say nothing, and come again when they are closed."""
+"""Connections to a piece's port that say nothing, and come again when they are closed."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """A wire across the door to the file system: a chosen call kills, or fails.
 
-It is laid in a half's own process before its command runs. Calls of the heartbeat's thread are not
+It is laid in a piece's own process before its command runs. Calls of the heartbeat's thread are not
 counted: they come by the clock, and the random kills meet them.
 
 A call is chosen by its site, the operation and the functions that led there, and its number among
-the calls of that site: how often a half looks for its partner is no matter of the program, so that
+the calls of that site: how often a piece looks for a neighbour is no matter of the program, so that
 the number among all calls would mean another one in each training.
 """
 

@@ -9,7 +9,8 @@ import stat
 import pytest
 
 from scripts.fault_campaign import damage, damage_report
-from scripts.fault_campaign.halves import Training
+from scripts.fault_campaign.chain import Chain
+from scripts.fault_campaign.training import Training
 
 
 @pytest.mark.parametrize("what", sorted(damage.DAMAGES))
@@ -49,11 +50,11 @@ def test_every_kind_of_file_is_met_however_few_there_are(tmp_path):
 def judged(tmp_path, monkeypatch, code, text):
     """The problems of a command that ended so."""
     monkeypatch.chdir(tmp_path)
-    training = Training("visit", ())
+    training = Training("visit", (), Chain(3))
     training.output = "status"
     (tmp_path / "status-out").write_text(text)
     training.codes["status"] = code
-    visit = damage._Visit()
+    visit = damage._Visit(Chain(3))
     visit._judge(training, "status", "out")
     return visit.problems
 

@@ -17,27 +17,30 @@ import pytest
 
 from dualnet.config import load
 from scripts.fault_campaign import liveness, liveness_report
+from scripts.fault_campaign.chain import Chain
 from scripts.fault_campaign.crowd import descendants, side_by_side
 from scripts.fault_campaign.disturbed import Disturbed
 from scripts.fault_campaign.draw import LAST_POINTS, Life, draw
 from scripts.fault_campaign.ledger import Ledger
 from scripts.fault_campaign.strangers import Strangers
 
-PLANS = [draw(1701, number) for number in range(500)]
+PLANS = [draw(1701, number, Chain(3)) for number in range(500)]
 
 
 # What is drawn.
 
 
 def test_a_number_has_one_plan_and_seeds_have_different_ones():
-    assert draw(1701, 42) == PLANS[42]
-    assert draw(7, 42) != PLANS[42] != PLANS[43]
+    assert draw(1701, 42, Chain(3)) == PLANS[42]
+    assert draw(7, 42, Chain(3)) != PLANS[42] != PLANS[43]
 
 
 def test_every_plan_is_a_valid_configuration(repository):
-    config = str(repository / "configs" / "digits.yaml")
-    for settings in {(*plan.trained, *plan.others) for plan in PLANS}:
-        load(config, settings)
+    for pieces, name in ((3, "cifar10_three.yaml"), (2, "digits.yaml")):
+        config = str(repository / "configs" / name)
+        plans = [draw(7, number, Chain(pieces)) for number in range(250)]
+        for settings in {(*plan.trained, *plan.others) for plan in plans}:
+            load(config, settings)
 
 
 def test_plans_vary_in_all_that_matters():
@@ -51,9 +54,10 @@ def test_plans_vary_in_all_that_matters():
 
     assert min(share("exchange.carrier").values()) >= 50
     assert set(share("exchange.carrier")) == {"files", "tcp", "torch"}
-    assert 150 <= share("train.schedule")["overlapped"] <= 350
+    assert min(share("train.schedule")[name] for name in ("overlapped", "pipelined")) >= 100
     assert set(share("train.staleness")) >= {"1", "2", "3", "4"}
-    assert {"gradient", "prox", "activation"} <= set(share("coupling.target"))
+    assert {"gradient", "backprop", "activation"} <= set(share("coupling.target"))
+    assert set(share("cut2.target")) == {"prox", "admm"}
     assert set(share("coupling.tie")) == {"never", "start", "every"}
     assert {"float16", "bfloat16", "int8"} == set(share("exchange.dtype"))
     assert len(share("exchange.restart_grace_s")) > 50 < len(share("exchange.dead_after_s"))
@@ -65,6 +69,9 @@ def test_plans_vary_in_all_that_matters():
     assert {fault.when for fault in faults} == {"time", "reached", "ending", "recovery"}
     # Longer than the 5 s after which a wait is noted, and than many a grace.
     assert sum(fault.pause_s > 5 for fault in faults) > 50 < sum(f.pause_s == 0 for f in faults)
+    victims = {name for fault in faults for name in fault.victims}
+    assert victims == {"parent", "group", "net1", "net2", "net3"}
+    assert max(len(fault.victims) for fault in faults) == 3
     lives = [life for fault in faults for life in fault.lives.values()]
     assert all(any(getattr(life, key) is not None for life in lives) for key in asdict(Life()))
 
