@@ -34,6 +34,16 @@ def test_steps_of_a_chain_are_those_of_the_single_net(name, target):
     assert max(steps.values()) < 1e-4, steps
 
 
+@pytest.mark.parametrize("order", ["1f1b", "gpipe"])
+@pytest.mark.parametrize("name", ["shortcut over a piece", "loss on the middle piece"])
+def test_steps_of_a_pipeline_are_those_of_the_single_net(name, order):
+    steps = train(
+        name, "train.schedule=pipelined", "train.micro_batches=4",
+        f"train.micro_batch_order={order}",
+    ).steps  # fmt: skip
+    assert max(steps.values()) < 1e-4, steps
+
+
 def test_rules_of_cuts_may_differ():
     """The second cut's lower copy is net2's a2, which learns nothing there."""
     steps = train("shortcuts over pieces", "cut2.target=backprop").steps
