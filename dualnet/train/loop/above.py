@@ -44,6 +44,9 @@ class Learning(Protocol):
     def last_kept(self) -> Optional[int]:
         """The last layer whose result `learn` needs; None: of all that were run."""
 
+    def keep(self, arrays: Blobs) -> None:
+        """Take note of a batch that came up, if it is needed again after its update."""
+
     def send(self, net: NetDriver, batch: MicroBatch, residual: Optional[float]) -> None:
         """Send a batch up whose activations `net` has just made."""
 
@@ -84,6 +87,9 @@ class Above:
     def last_kept(self) -> Optional[int]:
         """See `Learning.last_kept`: here, none beyond the cut."""
         return self.cut_layer
+
+    def keep(self, arrays: Blobs) -> None:
+        """See `Learning.keep`: the net that holds the batch does."""
 
     def send(self, net: NetDriver, batch: MicroBatch, residual: Optional[float]) -> None:
         """Send the cut blobs and labels that `net` has just made.

@@ -69,8 +69,8 @@ class PieceLoop:
         self.below: Optional[Below] = None
         if above is not None and resolved.above is not None:
             self.above = make_above(nets, resolved.above, above, session)
-        self.labels = LabelStep(nets, session, train.local_steps if below is not None else 1)
-        self.learning: Learning = self.above or self.labels
+        steps = train.local_steps if below is not None else 1
+        self.learning: Learning = self.above or LabelStep(nets, session, steps)
         if below is not None and resolved.below is not None:
             self.below = make_below(nets, resolved.below, below, session, self.true_gradients)
         #: Batches that are up, and the losses so far of those whose answers are awaited.
@@ -101,8 +101,8 @@ class PieceLoop:
         arrays: Optional[Blobs] = None
         if self.below is not None:
             arrays = self.below.take(batch)
-            self.labels.keep(arrays)
-        # What is waited for above may never come: until it does, this is a place to go on from.
+            self.learning.keep(arrays)
+        # A batch may never come: until it does, a checkpoint may still be made here.
         self.session.begun()
         self.nets.seed(batch.number)
         net, loss = self.store.load(batch.number, self.learning.cut_layer, arrays)

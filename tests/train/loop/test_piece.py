@@ -150,6 +150,11 @@ def test_admm_at_the_last_cut_answers_below_once_a_batch(chain):
     assert {"down00", "down01"} <= {m.kind for m in trained.sent["net3", "net2"]}
 
 
+def test_local_steps_are_the_last_pieces(chain):
+    trained = train_chain(chain(3, "train.local_steps=2"), "run")
+    assert [nets.solver.iter for nets in trained.nets.values()] == [8, 8, 16]
+
+
 def test_tie_every_at_each_cut(chain):
     trained = train_chain(chain(3, "coupling.tie=every", "coupling.target=updated"), "run")
     for lower, layer, upper, copy in (
