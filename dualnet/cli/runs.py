@@ -69,7 +69,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _status(options: argparse.Namespace) -> None:
-    from dualnet.report.status import describe, status
+    from dualnet.report.status import status
+    from dualnet.report.status_text import describe
 
     while True:
         found = status(RunDir(options.run_dir))

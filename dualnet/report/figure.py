@@ -156,12 +156,17 @@ def _limits(bands: Sequence[Band]) -> tuple[float, float]:
     return _around(np.concatenate(curves), 0.01)
 
 
+def _two_or_five(value: float, place: int) -> str:
+    """The number at a minor tick of a low logarithmic axis, which has no room for all of them."""
+    return f"{value:g}" if f"{value:.0e}"[0] in "25" else ""
+
+
 def _around(values: np.ndarray, margin: float = 0.05) -> tuple[float, float]:
     """The least and the largest of values, with a share of what is between them as a margin."""
     if not values.size:
         return 0.0, 1.0
     low, high = float(values.min()), float(values.max())
-    space = margin * (high - low) or 0.5
+    space = margin * ((high - low) or abs(high)) or 0.5
     return low - space, high + space
 
 
@@ -186,7 +191,10 @@ def _draw_row(
             axis.set_ylim(_around(_finite(band.panels)))
         if row.columns > 1:
             axis.set_title(panel.title, loc="left", fontweight="normal", fontsize=9)
-            axis.tick_params(labelsize=7)
+            axis.tick_params(which="both", labelsize=7)
+            if is_log:
+                axis.yaxis.set_major_formatter("{x:g}")
+                axis.yaxis.set_minor_formatter(_two_or_five)
         axes.append(axis)
     if row.titles_in > _TITLE_IN:
         figure.text(

@@ -6,30 +6,50 @@ are listed.
 
 from __future__ import annotations
 
-import json
-import math
 import os
-import time
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from typing import Any, Optional
 
 from dualnet.config import load_run
-from dualnet.engine.formats.regular_file import read_at_most, regular_only
 from dualnet.errors import ConfigError
-from dualnet.exchange.peek import PieceView, peek
-from dualnet.recorded import damage
-from dualnet.report.parse import SHOWN_LOSS
+from dualnet.exchange.peek import LinkView, PieceView, peek
+from dualnet.report.completion import is_complete, lost_since
+from dualnet.report.piece_facts import LinkFacts, age_s, piece_facts, tail
 from dualnet.rundir import PieceDir, RunDir
 
-__all__ = ["PieceStatus", "RunStatus", "describe", "status"]
+__all__ = ["LinkStatus", "PieceStatus", "RunStatus", "status"]
 
-#: Bytes of a log's end that are read.
-_TAIL_BYTES = 1 << 16
-#: Bytes of a status file or record; longer ones are refused.
-_LIMIT = 64 << 20
 #: Seconds after which a heartbeat counts as missing.
 _SILENT_S = 60.0
+
+
+@dataclass
+class LinkStatus:
+    """A piece's end of a link.
+
+    Attributes:
+        sent: messages sent.
+        received: messages received.
+        bytes_sent: since the piece's last start.
+        bytes_received: since its last start.
+        saved_sent: bytes that `exchange.dtype` has saved of bytes_sent.
+        saved_received: and of bytes_received.
+        bytes_per_iteration: sent and received, tests included; None before the first.
+        kept_bytes: of its messages that are on the disk.
+        retries: operations on the disk that were tried again, since its last start.
+        resends: messages that arrived damaged and were resent, since its last start.
+    """
+
+    sent: int = 0
+    received: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    saved_sent: int = 0
+    saved_received: int = 0
+    bytes_per_iteration: Optional[float] = None
+    kept_bytes: int = 0
+    retries: int = 0
+    resends: int = 0
 
 
 @dataclass
@@ -37,7 +57,7 @@ class PieceStatus:
     """The status of one piece.
 
     Attributes:
-        role: its name, "single" for the uncut net.
+        piece: its name, "single" for the uncut net.
         state: "not started", "starting", "running", "waiting", "blocked:<errno>", "stopped",
             "failed: <why>", "dead" (the process no longer exists and left no final state), "silent"
             (no heartbeat for 60 s, and the process runs on another machine), "done", "complete"
@@ -46,51 +66,41 @@ class PieceStatus:
         max_iter: in all.
         iterations_per_s: of the last seconds.
         loss: the latest in the log; may be infinite or NaN.
-        waits_for: the message that it waits for, "" if it does not wait.
+        waits_for: the piece whose message it waits for, "" if it does not wait.
+        awaited: that message, as "down 12".
         waits_s: seconds that it has waited for that.
         heartbeat_age_s: seconds since its last heartbeat, by the wall clocks.
         process: where it runs.
         restarts: how often it was started again.
         checkpoint: iteration of its last checkpoint; -1: none.
-        sent: messages sent.
-        received: messages received.
-        bytes_sent: since its last start.
-        bytes_received: since its last start.
-        saved_sent: bytes that `exchange.dtype` has saved of bytes_sent.
-        saved_received: and of bytes_received.
-        bytes_per_iteration: sent and received, tests included; None before the first.
-        retries: operations on the disk that were tried again, since its last start.
-        resends: messages that arrived damaged and were resent, since its last start.
-        kept_bytes: of its messages that are on the disk.
+        links: its ends, by the name of the link: first that to the piece below.
     """
 
-    role: str
+    piece: str
     state: str = "not started"
     iteration: Optional[int] = None
     max_iter: Optional[int] = None
     iterations_per_s: Optional[float] = None
     loss: Optional[float] = None
     waits_for: str = ""
+    awaited: str = ""
     waits_s: float = 0.0
     heartbeat_age_s: Optional[float] = None
     process: str = ""
     restarts: int = 0
     checkpoint: int = -1
-    sent: int = 0
-    received: int = 0
-    bytes_sent: int = 0
-    bytes_received: int = 0
-    saved_sent: int = 0
-    saved_received: int = 0
-    bytes_per_iteration: Optional[float] = None
-    retries: int = 0
-    resends: int = 0
-    kept_bytes: int = 0
+    links: dict[str, LinkStatus] = field(default_factory=dict)
 
 
 @dataclass
 class RunStatus:
-    """A run directory: its pieces by name, and what is missing or wrong, one line each."""
+    """A run directory.
+
+    Attributes:
+        run_dir: its path.
+        pieces: by name, from the data to the loss.
+        problems: what is missing or wrong, one line each.
+    """
 
     run_dir: str
     pieces: dict[str, PieceStatus] = field(default_factory=dict)
@@ -120,7 +130,7 @@ def status(run: RunDir) -> RunStatus:
         view = peek(run.path)
         found.problems += view.problems
         for name in dict.fromkeys((*_chain(run), *view.pieces)):
-            found.pieces[name] = _member(run.piece(name), names, view.piece(name), found.problems)
+            found.pieces[name] = _in_chain(run.piece(name), names, view.piece(name), found.problems)
     return found
 
 
@@ -134,196 +144,72 @@ def _chain(run: RunDir) -> tuple[str, ...]:
 
 
 def _single(piece: PieceDir, names: list[str], problems: list[str]) -> PieceStatus:
-    entry = PieceStatus("single", state="running")
-    _add_facts(entry, piece, names, problems)
-    entry.heartbeat_age_s = _age_s(piece.status)
-    if entry.heartbeat_age_s is None or entry.heartbeat_age_s > _SILENT_S:
-        entry.state = "silent"
-    tail = _tail(piece.log)
-    end = max(tail.rfind("Solving "), tail.rfind("Restoring previous solver status"))
-    if tail.rfind("Optimization Done.") > end:
-        entry.state = "done"
-    elif tail.rfind("Optimization stopped early.") > end:
-        entry.state = "stopped"
-    return _settled(entry, piece, problems)
+    found = _read(piece, names, {}, problems)
+    found.state, found.heartbeat_age_s = "running", age_s(piece.status)
+    if found.heartbeat_age_s is None or found.heartbeat_age_s > _SILENT_S:
+        found.state = "silent"
+    end = tail(piece.log)
+    begun = max(end.rfind("Solving "), end.rfind("Restoring previous solver status"))
+    if end.rfind("Optimization Done.") > begun:
+        found.state = "done"
+    elif end.rfind("Optimization stopped early.") > begun:
+        found.state = "stopped"
+    return _settled(found, piece, problems)
 
 
-def _member(piece: PieceDir, names: list[str], view: PieceView, problems: list[str]) -> PieceStatus:
-    entry = PieceStatus(view.piece)
-    _add_facts(entry, piece, names, problems)
-    entry.process, entry.restarts = view.process, max(0, view.epoch - 1)
-    entry.heartbeat_age_s, entry.kept_bytes = view.heartbeat_age_s, view.kept_bytes
-    entry.sent, entry.received = view.sent, view.received
-    entry.checkpoint = max(entry.checkpoint, view.checkpoint)
+def _in_chain(
+    piece: PieceDir, names: list[str], view: PieceView, problems: list[str]
+) -> PieceStatus:
+    found = _read(piece, names, view.links, problems)
+    found.process, found.restarts = view.process, max(0, view.epoch - 1)
+    found.heartbeat_age_s = view.heartbeat_age_s
+    found.checkpoint = max(found.checkpoint, view.checkpoint)
     if view.epoch:
-        entry.state = view.state or "starting"
-        if not entry.state.startswith(("done", "stopped", "failed")):
+        found.state = view.state or "starting"
+        if not found.state.startswith(("done", "stopped", "failed")):
             if view.alive is False:
-                entry.state = "dead"
-            elif view.alive is None and (entry.heartbeat_age_s or 0.0) > _SILENT_S:
-                entry.state = "silent"
-            elif entry.state == "running" and entry.waits_for:
-                entry.state = "waiting"
-    return _settled(entry, piece, problems)
+                found.state = "dead"
+            elif view.alive is None and (found.heartbeat_age_s or 0.0) > _SILENT_S:
+                found.state = "silent"
+            elif found.state == "running" and found.waits_for:
+                found.state = "waiting"
+    return _settled(found, piece, problems)
 
 
-def _settled(entry: PieceStatus, piece: PieceDir, problems: list[str]) -> PieceStatus:
+def _read(
+    piece: PieceDir, names: list[str], views: dict[str, LinkView], problems: list[str]
+) -> PieceStatus:
+    """What its status file, log, checkpoints and links say."""
+    facts = piece_facts(piece, problems)
+    checkpoint = max(piece.recorded(names), default=-1)
+    iteration = facts.iteration if checkpoint <= (facts.iteration or 0) else checkpoint
+    links = {
+        name: _link(view, facts.links.get(name, LinkFacts()), facts.done)
+        for name, view in sorted(views.items(), key=lambda item: (len(item[0]), item[0]))
+    }
+    return PieceStatus(
+        piece.name, "not started", iteration, facts.max_iter, facts.iterations_per_s, facts.loss,
+        facts.waits_for, facts.awaited, facts.waits_s, checkpoint=checkpoint, links=links,
+    )  # fmt: skip
+
+
+def _link(view: LinkView, facts: LinkFacts, done: int) -> LinkStatus:
+    each = (facts.bytes_sent + facts.bytes_received) / done if done > 0 else None
+    return LinkStatus(
+        view.sent, view.received, facts.bytes_sent, facts.bytes_received, facts.saved_sent,
+        facts.saved_received, each, view.kept_bytes, facts.storage_retries, facts.resends,
+    )  # fmt: skip
+
+
+def _settled(found: PieceStatus, piece: PieceDir, problems: list[str]) -> PieceStatus:
     """Set the final state, and clear the waiting time and speed of what no longer runs."""
-    record = _last_record(entry, piece)
-    if record.get("complete") is True:
-        entry.state, entry.iteration = "complete", entry.checkpoint
-        found = _damage(piece.run, record)
-        if found:
-            entry.state = "damaged"
-            problems.append(f"{found}; give the command that trained it again")
-    if entry.state not in ("waiting", "running", "starting"):
-        entry.waits_for, entry.waits_s, entry.iterations_per_s = "", 0.0, None
-    return entry
-
-
-def _last_record(entry: PieceStatus, piece: PieceDir) -> dict[str, Any]:
-    """The record of the last checkpoint; {} if there is none to be read."""
-    return _json(piece.at(entry.checkpoint).record, []) if entry.checkpoint >= 0 else {}
-
-
-def _damage(run: RunDir, record: dict[str, Any]) -> str:
-    """What is wrong with a checkpoint's files, "" if nothing is."""
-    stated = record.get("files")
-    pairs = stated.items() if isinstance(stated, dict) else ()
-    files = {os.path.basename(str(name)): str(value) for name, value in pairs}
-    state = tuple((name, value, _stamp(os.path.join(run, name))) for name, value in files.items())
-    return _hash(run, state)
-
-
-@lru_cache(maxsize=8)
-def _hash(run: RunDir, state: tuple[tuple[str, str, tuple[int, ...]], ...]) -> str:
-    """What is wrong with files; cached for each state of them, as `--watch` asks often."""
-    return damage(run.path, {name: value for name, value, _ in state})
-
-
-def _stamp(path: str) -> tuple[int, ...]:
-    """Changes when the file does."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return ()
-    return (found.st_ino, found.st_size, found.st_mtime_ns)
-
-
-def _add_facts(entry: PieceStatus, piece: PieceDir, names: list[str], problems: list[str]) -> None:
-    """Add what its status file, log and checkpoints say."""
-    entry.checkpoint = max(piece.recorded(names), default=-1)
-    facts = _json(piece.status, problems) if os.path.lexists(piece.status) else {}
-    entry.max_iter = _count(facts.get("max_iter"))
-    entry.iterations_per_s = _number(facts.get("iterations_per_s"))
-    entry.waits_for = str(facts.get("waits_for") or "")
-    if entry.waits_for:
-        entry.waits_s = (_number(facts.get("waits_s")) or 0.0) + (_age_s(piece.status) or 0.0)
-    exchange = facts.get("exchange")
-    counters = exchange if isinstance(exchange, dict) else {}
-    entry.bytes_sent = _count(counters.get("bytes_sent")) or 0
-    entry.bytes_received = _count(counters.get("bytes_received")) or 0
-    entry.saved_sent = _count(counters.get("saved_sent")) or 0
-    entry.saved_received = _count(counters.get("saved_received")) or 0
-    done = _count(facts.get("done")) or 0
-    if done > 0:
-        entry.bytes_per_iteration = (entry.bytes_sent + entry.bytes_received) / done
-    entry.retries = _count(counters.get("storage_retries")) or 0
-    entry.resends = _count(counters.get("resends")) or 0
-    # Both may be late: the file by a second, the log by its display interval. The later one counts.
-    entry.iteration, entry.loss = _count(facts.get("iteration")), _loss(facts.get("loss"))
-    shown = SHOWN_LOSS.findall(_tail(piece.log))
-    if shown and (entry.iteration is None or int(shown[-1][0]) >= entry.iteration):
-        entry.iteration, entry.loss = int(shown[-1][0]), _loss(shown[-1][1])
-    elif shown and entry.loss is None:
-        entry.loss = _loss(shown[-1][1])
-    if entry.checkpoint > (entry.iteration or 0):
-        entry.iteration = entry.checkpoint
-
-
-def _json(path: str, problems: list[str]) -> dict[str, Any]:
-    try:
-        found = json.loads(read_at_most(path, _LIMIT).decode())
-    except OSError as error:
-        problems.append(f"{os.path.basename(path)}: {error.strerror}")
-        return {}
-    except (ValueError, RecursionError):
-        problems.append(f"{os.path.basename(path)}: damaged")
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _number(value: Any) -> Optional[float]:
-    number = _loss(value)
-    return number if number is not None and math.isfinite(number) else None
-
-
-def _loss(value: Any) -> Optional[float]:
-    """A number, infinite or NaN included; None for anything else."""
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
-def _count(value: Any) -> Optional[int]:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _age_s(path: str) -> Optional[float]:
-    try:
-        return max(0.0, time.time() - os.lstat(path).st_mtime)
-    except OSError:
-        return None
-
-
-def _tail(path: str) -> str:
-    """The end of a text, "" if it cannot be read."""
-    try:
-        with open(path, "rb", opener=regular_only) as file:
-            file.seek(max(0, os.path.getsize(path) - _TAIL_BYTES))
-            return file.read(_TAIL_BYTES).decode(errors="replace")
-    except OSError:
-        return ""
-
-
-def describe(found: RunStatus) -> str:
-    """A status as text for people, a block of lines for each entry."""
-    lines = [found.run_dir]
-    for entry in found.pieces.values():
-        lines.append(f"  {entry.role:6}  {entry.state}{_waiting(entry)}")
-        lines += [f"          {line}" for line in _details(entry) if line]
-    lines += [f"  problem: {problem}" for problem in found.problems]
-    return "\n".join(lines) + "\n"
-
-
-def _waiting(entry: PieceStatus) -> str:
-    return f" for {entry.waits_for}, {entry.waits_s:.0f} s" if entry.waits_for else ""
-
-
-def _details(entry: PieceStatus) -> list[str]:
-    progress = [] if entry.iteration is None else [f"iteration {entry.iteration}"]
-    if progress and entry.max_iter is not None:
-        progress[0] += f"/{entry.max_iter}"
-    if entry.iterations_per_s is not None:
-        progress.append(f"{entry.iterations_per_s:.3g} iterations/s")
-    if entry.loss is not None:
-        progress.append(f"loss {entry.loss:.4g}")
-    if entry.checkpoint >= 0:
-        progress.append(f"checkpoint at {entry.checkpoint}")
-    life = [entry.process] if entry.process else []
-    if entry.heartbeat_age_s is not None:
-        life.append(f"last heartbeat {entry.heartbeat_age_s:.0f} s ago")
-    if entry.restarts:
-        life.append(f"{entry.restarts} restarts")
-    traffic = []
-    if entry.sent or entry.received:
-        traffic.append(f"{entry.sent} messages sent ({entry.bytes_sent / 1e6:.3g} MB)")
-        traffic.append(f"{entry.received} received ({entry.bytes_received / 1e6:.3g} MB)")
-        if entry.bytes_per_iteration is not None:
-            saved = entry.saved_sent + entry.saved_received
-            less = f", {saved / 1e6:.3g} MB saved" if saved else ""
-            traffic.append(f"{entry.bytes_per_iteration / 1e6:.3g} MB an iteration{less}")
-        traffic.append(f"{entry.kept_bytes / 1e6:.3g} MB kept")
-        traffic.append(f"{entry.retries} retries, {entry.resends} resends")
-    return [", ".join(progress), ", ".join(life), ", ".join(traffic)]
+    if is_complete(piece, found.checkpoint):
+        found.state, found.iteration = "complete", found.checkpoint
+        lost = lost_since(piece, found.checkpoint)
+        if lost:
+            found.state = "damaged"
+            problems.append(f"{lost}; give the command that trained it again")
+    if found.state not in ("waiting", "running", "starting"):
+        found.waits_for, found.awaited, found.waits_s = "", "", 0.0
+        found.iterations_per_s = None
+    return found

@@ -13,7 +13,8 @@ import pytest
 from dualnet import cli
 from dualnet.config import from_dict
 from dualnet.exchange import ExchangeSettings, Link, Membership, Message, open_link
-from dualnet.report.status import describe, status
+from dualnet.report.status import status
+from dualnet.report.status_text import describe
 from dualnet.rundir import RunDir
 from dualnet.strict_json import to_json
 from dualnet.train.checkpoint.commit import Commit, mark_complete, write
@@ -33,13 +34,13 @@ def signals():
 
 
 @pytest.fixture
-def open_half(tmp_path):
-    """Opens halves of one run; leaves none behind."""
+def open_end(tmp_path):
+    """Opens ends of a run's link; leaves none behind."""
     opened = []
 
-    def make(role):
+    def make(name):
         settings = ExchangeSettings(lock_dir=str(tmp_path / "locks"))
-        opened.append(Membership(role, str(tmp_path / "run"), settings, {}, beat=False))
+        opened.append(Membership(name, str(tmp_path / "run"), settings, {}, beat=False))
         return open_link("files", opened[-1], Link("net1", "net2"), settings)
 
     (tmp_path / "run").mkdir()
@@ -53,10 +54,11 @@ def message():
 
 
 def write_status(path, **facts):
-    """What a half writes about itself."""
+    """What a piece writes about itself."""
     defaults = {
         "iteration": 5, "max_iter": 9, "iterations_per_s": 2.5, "loss": 1.5, "waits_for": "",
-        "waits_s": 0.0, "exchange": {"bytes_sent": 70, "bytes_received": 8, "storage_retries": 3},
+        "awaited": "", "waits_s": 0.0,
+        "links": {"net1-net2": {"bytes_sent": 70, "bytes_received": 8, "storage_retries": 3}},
     }  # fmt: skip
     path.write_text(json.dumps({**defaults, **facts}))
 
@@ -66,7 +68,7 @@ def write_status(path, **facts):
     [("Infinity", "1.5", "loss inf"), (None, "nan", "loss nan"), (1.25, "nan", "loss 1.25")],
 )
 def test_a_loss_that_is_not_finite_is_shown(tmp_path, written, logged, shown):
-    """A half whose loss is no number looked like one that had shown none."""
+    """A piece whose loss is no number looked like one that had shown none."""
     run = tmp_path / "run"
     run.mkdir()
     write_status(run / "single.status.json", loss=written)
@@ -78,48 +80,51 @@ def test_a_loss_that_is_not_finite_is_shown(tmp_path, written, logged, shown):
     assert ("not_finite" in record) == (written != 1.25)
 
 
-def test_running_and_waiting(open_half, tmp_path):
-    net1, net2 = open_half("net1"), open_half("net2")
+def test_running_and_waiting(open_end, tmp_path):
+    net1, net2 = open_end("net1"), open_end("net2")
     net1.send(message())
     net2.receive("up", 7)
     net1.membership.heartbeat.beat()
     net2.membership.heartbeat.beat()
     run = tmp_path / "run"
-    write_status(run / "net1.status.json", waits_for="down 5", waits_s=4.0)
+    write_status(run / "net1.status.json", waits_for="net2", awaited="down 5", waits_s=4.0)
     write_status(run / "net2.status.json")
     (run / "net2.log").write_text(LINE.format(6, 0.25))
     found = status(RunDir(str(run)))
     one, two = found.pieces["net1"], found.pieces["net2"]
     assert found.problems == []
-    assert (one.state, one.waits_for, one.iteration, one.max_iter) == ("waiting", "down 5", 5, 9)
+    assert (one.state, one.waits_for, one.awaited) == ("waiting", "net2", "down 5")
+    assert (one.iteration, one.max_iter) == (5, 9)
     assert one.waits_s >= 4.0 and one.iterations_per_s == 2.5
-    assert (one.sent, one.bytes_sent, one.bytes_received, one.retries) == (1, 70, 8, 3)
-    assert one.kept_bytes == 24 + 256 and str(os.getpid()) in one.process
+    (link,) = one.links.values()
+    assert (link.sent, link.bytes_sent, link.bytes_received, link.retries) == (1, 70, 8, 3)
+    assert link.kept_bytes == 24 + 256 and str(os.getpid()) in one.process
     assert one.heartbeat_age_s is not None and one.restarts == 0
     # The log is ahead of the status file.
-    assert (two.state, two.iteration, two.loss, two.received) == ("running", 6, 0.25, 1)
+    assert (two.state, two.iteration, two.loss) == ("running", 6, 0.25)
+    assert two.links["net1-net2"].received == 1
     text = describe(found)
-    assert "net1    waiting for down 5, 4 s" in text and "iteration 5/9" in text
+    assert "net1    waiting for down 5 of net2, 4 s" in text and "iteration 5/9" in text
     assert json.loads(json.dumps(found.to_dict()))["pieces"]["net2"]["state"] == "running"
 
 
 @pytest.mark.parametrize("state", ["stopped", "done", "failed: out of memory"])
-def test_half_that_left_is_not_waiting(open_half, tmp_path, state):
-    open_half("net1").close(state)
-    write_status(tmp_path / "run/net1.status.json", waits_for="down 5")
+def test_a_piece_that_left_is_not_waiting(open_end, tmp_path, state):
+    open_end("net1").close(state)
+    write_status(tmp_path / "run/net1.status.json", waits_for="net2", awaited="down 5")
     piece = status(RunDir(str(tmp_path / "run"))).pieces["net1"]
     assert (piece.state, piece.waits_for, piece.iterations_per_s) == (state, "", None)
     assert status(RunDir(str(tmp_path / "run"))).pieces["net2"].state == "not started"
 
 
-def test_half_that_was_killed_is_dead(open_half, tmp_path, monkeypatch):
-    open_half("net1")
+def test_a_piece_that_was_killed_is_dead(open_end, tmp_path, monkeypatch):
+    open_end("net1")
     monkeypatch.setattr("dualnet.exchange.run.host.ProcessId.alive", lambda self, observer: False)
     assert status(RunDir(str(tmp_path / "run"))).pieces["net1"].state == "dead"
 
 
-def test_half_elsewhere_that_gives_no_sign_is_silent(open_half, tmp_path, monkeypatch):
-    open_half("net1")
+def test_a_piece_elsewhere_that_gives_no_sign_is_silent(open_end, tmp_path, monkeypatch):
+    open_end("net1")
     monkeypatch.setattr("dualnet.exchange.run.host.ProcessId.alive", lambda self, observer: None)
     run = str(tmp_path / "run")
     assert status(RunDir(run)).pieces["net1"].state == "running"
@@ -129,10 +134,10 @@ def test_half_elsewhere_that_gives_no_sign_is_silent(open_half, tmp_path, monkey
     assert piece.state == "silent" and piece.heartbeat_age_s > 3500
 
 
-def test_restarts_and_checkpoints(open_half, tmp_path):
+def test_restarts_and_checkpoints(open_end, tmp_path):
     run = str(tmp_path / "run")
-    open_half("net1").close("failed: killed")
-    open_half("net1")
+    open_end("net1").close("failed: killed")
+    open_end("net1")
     for iteration in (4, 20):
         path = tmp_path / "run" / f"net1_iter_{iteration}.caffemodel"
         path.write_bytes(b"weights")
@@ -176,11 +181,12 @@ def test_no_such_directory(tmp_path):
 
 
 @pytest.mark.parametrize("garbage", [
-    b"", b"\0" * 700, b"{", b"[]", b'{"exchange": 3, "iteration": "x", "loss": [], "max_iter": {}}',
+    b"", b"\0" * 700, b"{", b"[]", b'{"links": 3, "iteration": "x", "loss": [], "max_iter": {}}',
+    b'{"links": {"net1-net2": 3, "a": {"bytes_sent": "x"}}, "waits_for": [], "awaited": {}}',
     b"\xff" * 9, b"[" * 100000, b'{"loss": 1e999, "iteration": true, "waits_s": null}',
 ])  # fmt: skip
-def test_garbage_everywhere(open_half, tmp_path, garbage):
-    net1 = open_half("net1")
+def test_garbage_everywhere(open_end, tmp_path, garbage):
+    net1 = open_end("net1")
     net1.send(message())
     net1.close("stopped")
     run = tmp_path / "run"
@@ -206,7 +212,7 @@ def test_exchange_that_is_a_file(tmp_path):
     assert status(RunDir(str(tmp_path))).problems
 
 
-# What the halves write.
+# What the pieces write.
 
 
 def test_the_status_file_is_written_at_most_once_a_second(tmp_path, monkeypatch):
@@ -222,6 +228,8 @@ def test_the_status_file_is_written_at_most_once_a_second(tmp_path, monkeypatch)
     facts = json.loads(path.read_text())
     assert facts["iterations_per_s"] == pytest.approx(4, rel=0.1)
     assert facts["loss"] is None and facts["max_iter"] == 50
+    # Bytes are counted from the start, and so are the iterations that they are divided by.
+    assert facts["done"] == facts["iteration"] - 1
     assert [name for name in os.listdir(tmp_path) if "tmp" in name] == []
 
 
@@ -235,8 +243,8 @@ def test_a_status_file_that_cannot_be_written_is_no_error(tmp_path, monkeypatch)
 # The command.
 
 
-def test_command_as_text_and_as_json(open_half, tmp_path, capsys):
-    open_half("net1").close("stopped")
+def test_command_as_text_and_as_json(open_end, tmp_path, capsys):
+    open_end("net1").close("stopped")
     assert cli.main(["status", str(tmp_path / "run")]) == 0
     assert "net1    stopped" in capsys.readouterr().out
     assert cli.main(["status", str(tmp_path / "run"), "--json"]) == 0
@@ -264,3 +272,40 @@ def test_every_piece_of_the_chain_is_listed_before_it_has_started(tmp_path):
     assert {name: piece.state for name, piece in found.items()} == dict.fromkeys(
         ("net1", "net2", "net3"), "not started"
     )
+
+
+def test_a_piece_in_the_middle_shows_both_links_and_what_it_waits_for(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    settings = ExchangeSettings(lock_dir=str(tmp_path / "locks"))
+    pieces, links = ("net1", "net2", "net3"), (Link("net1", "net2"), Link("net2", "net3"))
+    memberships = {name: Membership(name, str(run), settings, {}, beat=False) for name in pieces}
+    try:
+        ends = {
+            (name, link.name): open_link("files", memberships[name], link, settings)
+            for link in links for name in (link.lower, link.upper)
+        }  # fmt: skip
+        ends["net1", "net1-net2"].send(message())
+        ends["net2", "net1-net2"].receive("up", 7)
+        for _ in range(2):
+            ends["net2", "net2-net3"].send(message())
+        made = Links([ends["net2", link.name] for link in links])
+        assert made.waiting is None and list(made.by_link) == ["net1-net2", "net2-net3"]
+        ends["net2", "net2-net3"].awaited = "down 7"
+        StatusFile(RunDir(str(run)).piece("net2"), 50, made).show(7, 0.5, now=True)
+        for membership in memberships.values():
+            membership.heartbeat.beat()
+        found = status(RunDir(str(run)))
+    finally:
+        for membership in memberships.values():
+            membership.close("failed: test is over")
+    assert list(found.pieces) == list(pieces) and found.problems == []
+    middle = found.pieces["net2"]
+    assert (middle.state, middle.waits_for, middle.awaited) == ("waiting", "net3", "down 7")
+    below, above = middle.links["net1-net2"], middle.links["net2-net3"]
+    assert (below.sent, below.received, above.sent, above.received) == (0, 1, 2, 0)
+    assert (below.bytes_received, above.bytes_sent, below.bytes_sent) == (24, 48, 0)
+    assert list(found.pieces["net1"].links) == ["net1-net2"]
+    text = describe(found)
+    assert "net2    waiting for down 7 of net3, 0 s" in text
+    assert "net2-net3: 2 messages sent (4.8e-05 MB), 0 received" in text

@@ -21,16 +21,25 @@ __all__ = ["StatusFile"]
 _EVERY_S = 1.0
 
 
+class Waiting(Protocol):
+    """The end of a link at which a message is waited for."""
+
+    #: The piece that is to send it.
+    neighbour: str
+    #: The message, as "down 12"; "" when it has come.
+    awaited: str
+
+
 class Exchanges(Protocol):
     """What the file says of a piece's links."""
 
     @property
-    def awaited(self) -> str:
-        """What is waited for at present, "" while the piece works."""
+    def waiting(self) -> Optional[Waiting]:
+        """Where a message is waited for at present; None while the piece works."""
 
     @property
-    def counters(self) -> Counters:
-        """What the exchange has taken so far."""
+    def by_link(self) -> dict[str, Counters]:
+        """What the exchange has taken so far over each link, by its name."""
 
 
 class StatusFile:
@@ -47,9 +56,9 @@ class StatusFile:
         self._max_iter = max_iter
         self._links = links
         self._shown_s = self._counted_s = time.monotonic()
-        self._counted = self._first = -1
+        self._counted = self._first = -1  # not known before the first call of `show`
         self._rate: Optional[float] = None
-        self._awaited, self._since_s = "", 0.0
+        self._awaited, self._since_s = ("", ""), 0.0
 
     def show(self, iteration: int, loss: float, now: bool = False) -> None:
         """Note the progress, and write the file if a second has passed since the last time.
@@ -60,7 +69,10 @@ class StatusFile:
             now: Write at once.
         """
         now_s = time.monotonic()
-        awaited = self._links.awaited
+        if self._first < 0:
+            self._first = iteration
+        end = self._links.waiting
+        awaited = (end.neighbour, end.awaited) if end is not None else ("", "")
         if awaited != self._awaited:
             self._awaited, self._since_s = awaited, now_s
         if now_s - self._shown_s < _EVERY_S and not now:
@@ -74,9 +86,10 @@ class StatusFile:
             "iterations_per_s": self._rate,
             "done": iteration - self._first,
             "loss": to_text(loss) if loss == loss else None,
-            "waits_for": awaited,
-            "waits_s": now_s - self._since_s if awaited else 0.0,
-            "exchange": asdict(self._links.counters),
+            "waits_for": awaited[0],
+            "awaited": awaited[1],
+            "waits_s": now_s - self._since_s if end is not None else 0.0,
+            "links": {name: asdict(counters) for name, counters in self._links.by_link.items()},
         }
         try:
             with open(self._temporary, "w", encoding="utf-8") as file:
@@ -88,7 +101,7 @@ class StatusFile:
     def _count(self, iteration: int, now_s: float) -> None:
         """Update the iterations per second, measured over at least five seconds."""
         if self._counted < 0:
-            self._counted, self._counted_s, self._first = iteration, now_s, iteration
+            self._counted, self._counted_s = iteration, now_s
         elif now_s - self._counted_s > 5 * _EVERY_S:
             self._rate = (iteration - self._counted) / (now_s - self._counted_s)
             self._counted, self._counted_s = iteration, now_s

@@ -42,10 +42,14 @@ class Links:
         return Counters.total(one.counters for one in self.channels)
 
     @property
-    def awaited(self) -> str:
-        """What is waited for at present, as "down 12 of net2"; "" while the piece works."""
-        waits = [f"{one.awaited} of {one.neighbour}" for one in self.channels if one.awaited]
-        return waits[0] if waits else ""
+    def by_link(self) -> dict[str, Counters]:
+        """What the exchange has taken so far over each link, by its name."""
+        return {one.link.name: one.counters for one in self.channels}
+
+    @property
+    def waiting(self) -> Optional[Channel]:
+        """The end at which a message is waited for at present; None while the piece works."""
+        return next((one for one in self.channels if one.awaited), None)
 
     def checkpoint_passed(self, iteration: int) -> None:
         """Tell every neighbour that a durable checkpoint covers all messages so far."""

@@ -29,15 +29,15 @@ def watch_waits(presence: Presence, session: Session) -> None:
     stopper = session.stopper
     grace_s = session.nets.config.exchange.restart_grace_s
     since_s = checked_s = time.monotonic()
-    awaited = noted = ""
+    awaited = noted = ("", "")
 
     def on_wait() -> None:
         nonlocal awaited, noted, since_s, checked_s
         stopper.check()
         session.status_file.show(session.iteration, session.loss)
         now_s = time.monotonic()
-        channel = next((one for one in session.links.channels if one.awaited), None)
-        now_awaited = session.links.awaited
+        channel = session.links.waiting
+        now_awaited = (channel.neighbour, channel.awaited) if channel is not None else ("", "")
         if now_awaited != awaited:
             awaited, since_s = now_awaited, now_s
         is_due = now_s - checked_s >= _CHECK_S and (stopper.requested or now_s - since_s > _QUIET_S)
