@@ -19,6 +19,7 @@ from dualnet.data.digits import read_digits
 from dualnet.data.lmdb import write_lmdb
 from dualnet.data.mean import write_mean
 from dualnet.train.net.initial import save_initial_weights
+from tests.cut.singles import DATA, classifier, conv, relu, write_single
 from tests.train.chain import train_chain
 from tests.train.loop.test_piece import distance
 
@@ -98,3 +99,20 @@ def test_a_shipped_net_in_a_pipeline(workdir, net):
     single, chain = make("train.schedule=pipelined", "train.micro_batches=4", SLOW)
     assert chain.names[-1] == "net4"
     check(single, chain, net, exact=False)
+
+
+@pytest.mark.parametrize("schedule", ["alternating", "pipelined"])
+def test_eight_pieces(workdir, schedule):
+    layers = [conv("c1", "data")] + [conv(f"c{n}", f"r{n - 1}") for n in range(2, 10)]
+    text = DATA + "".join(
+        layer + relu(f"r{n}", f"c{n}", f"r{n}") for n, layer in enumerate(layers, 1)
+    )
+    net = write_single("net", text + classifier("r9"))
+    cuts = [(f"r{n}", f"c{n + 1}") for n in range(1, 8)]
+    make = pair_of(net, cuts, net.replace("train_test", "solver"), "cut")
+    single, chain = make(
+        "coupling.target=backprop", "train.max_iter=20", f"train.schedule={schedule}",
+        "train.micro_batches=8",
+    )  # fmt: skip
+    assert chain.names[-1] == "net8"
+    check(single, chain, "eight", exact=schedule == "alternating" and provider == "engine")
