@@ -13,7 +13,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from types import TracebackType
 from typing import Any, Callable, Protocol
 
 import numpy as np
@@ -268,57 +267,3 @@ class Channel(Messages, Restart, ABC):
         "" while it runs, has not come yet, or that cannot be told.
         """
         return ""
-
-    # Until the loops hold the membership themselves: a chain of two, one link for each process.
-
-    #: What the methods below pass on to.
-    membership: Presence | None = None
-
-    @property
-    def role(self) -> str:
-        """The piece."""
-        return self.piece
-
-    @property
-    def partner(self) -> str:
-        """The neighbour."""
-        return self.neighbour
-
-    @property
-    def on_wait(self) -> Callable[[], None] | None:
-        """See `Presence`."""
-        return self.membership.on_wait if self.membership is not None else None
-
-    @on_wait.setter
-    def on_wait(self, function: Callable[[], None] | None) -> None:
-        if self.membership is not None:
-            self.membership.on_wait = function
-
-    def progress(self) -> None:
-        """See `Presence.progress`."""
-        if self.membership is not None:
-            self.membership.progress()
-
-    def report(self, state: str) -> None:
-        """See `Presence.report`."""
-        if self.membership is not None:
-            self.membership.report(state)
-
-    def close(self, state: str = "done", wait: bool = True) -> None:
-        """See `Presence.close`."""
-        if self.membership is not None:
-            self.membership.close(state, wait)
-
-    def __enter__(self) -> Channel:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is None:
-            self.close("done")
-        else:
-            self.close(f"failed: {type(error).__name__}: {error}")

@@ -6,6 +6,8 @@ with Membership(piece, run_dir, settings, identity) as membership:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Callable
 
 from dualnet.errors import ConfigError
@@ -15,7 +17,6 @@ from dualnet.exchange.link import Link
 from dualnet.exchange.run.membership import Membership
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.tcp import TcpChannel
-from dualnet.fs import Fs
 
 __all__ = ["CARRIERS", "open_channel", "open_link"]
 
@@ -43,34 +44,23 @@ def open_link(
     return _carrier(carrier)(membership, link, settings)
 
 
+@contextmanager
 def open_channel(
-    carrier: str,
-    piece: str,
-    run_dir: str,
-    settings: ExchangeSettings,
-    identity: dict[str, Any],
-    fs: Fs | None = None,
-) -> Channel:
-    """Join a run of net1 and net2 as one of them; closing the channel leaves it.
+    carrier: str, piece: str, run_dir: str, settings: ExchangeSettings, identity: dict[str, Any]
+) -> Iterator[Channel]:
+    """Join a run of net1 and net2 as one of them, with the one link that there is.
 
     Args:
         carrier: see `open_link`.
         piece: "net1" or "net2".
-        run_dir, settings, identity, fs: see `Membership`.
+        run_dir, settings, identity: see `Membership`.
 
     Raises:
         ConfigError: no such carrier.
         ManifestMismatch, Superseded, StorageFailed: see `dualnet.errors`.
     """
-    link = Link("net1", "net2")
-    link.end(piece)
-    make = _carrier(carrier)
-    membership = Membership(piece, run_dir, settings, identity, fs)
-    try:
-        return make(membership, link, settings)
-    except BaseException as error:
-        membership.close(f"failed: {error}")
-        raise
+    with Membership(piece, run_dir, settings, identity) as membership:
+        yield open_link(carrier, membership, Link("net1", "net2"), settings)
 
 
 def _carrier(name: str) -> Callable[[Membership, Link, ExchangeSettings], Channel]:

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from dualnet.errors import UsageError
+from dualnet.exchange import Link, Membership, open_link
 from dualnet.exchange.channel import Message
 from dualnet.exchange.digest import DIGESTS
 from dualnet.exchange.disk.mounts import find_mount
-from dualnet.exchange.factory import open_channel
 from dualnet.exchange.settings import ExchangeSettings
 from scripts.fault_campaign.ledger import Ledger
 
@@ -159,10 +159,12 @@ class _Line:
             hash_threads=hash_threads,
             lock_dir=os.path.join(scratch, f"locks-{digest}"),
         )
-        self._ends = [
-            open_channel("files", role, run_dir, settings, {"bench": "exchange"})
-            for role in ("net1", "net2")
+        link = Link("net1", "net2")
+        self._members = [
+            Membership(piece, run_dir, settings, {"bench": "exchange"})
+            for piece in (link.lower, link.upper)
         ]
+        self._ends = [open_link("files", one, link, settings) for one in self._members]
 
     def pass_on(self, number: int, values: np.ndarray) -> Timing:
         """Send and receive one message."""
@@ -178,8 +180,8 @@ class _Line:
 
     def close(self) -> None:
         """Leave."""
-        for end in self._ends:
-            end.close("stopped")
+        for one in self._members:
+            one.close("stopped")
 
 
 class _Bare:

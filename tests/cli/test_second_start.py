@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from dualnet import cli
-from dualnet.exchange import open_channel
+from dualnet.exchange import Membership
 from dualnet.process.stopping import STOP_SIGNALS
 from dualnet.rundir import RunDir
 from dualnet.train.net.resolve import resolve
@@ -66,9 +66,7 @@ def config(workdir):
 @pytest.mark.parametrize("role", ["net1", "net2"])
 def test_train_while_a_half_runs(config, capsys, role):
     identity = {"run": read_run(RunDir("run")).run}
-    with contextlib.closing(
-        open_channel("files", role, "run", exchange_settings(config), identity)
-    ) as half:
+    with contextlib.closing(Membership(role, "run", exchange_settings(config), identity)) as half:
         refused(["train", *WORDS], capsys, f"{role} of this run is running already: process")
         half.close("stopped")
 
@@ -80,9 +78,7 @@ def test_train_while_another_is_just_starting(config, capsys):
 
 def test_a_half_while_it_runs(config, capsys):
     identity = {"run": read_run(RunDir("run")).run}
-    with contextlib.closing(
-        open_channel("files", "net1", "run", exchange_settings(config), identity)
-    ) as half:
+    with contextlib.closing(Membership("net1", "run", exchange_settings(config), identity)) as half:
         refused(["net1", *WORDS], capsys, "another net1 of this run is running on this node")
         half.close("stopped")
 

@@ -223,33 +223,33 @@ def test_second_copy_is_refused_at_once(play: Play) -> None:
 
 def test_closed(play: Play) -> None:
     net1 = play.open("net1")
-    net1.close()
+    net1.membership.close()
     with pytest.raises(UsageError, match="closed"):
         net1.send(batch(0))
-    net1.close()
+    net1.membership.close()
 
 
 def test_done_means_that_the_partner_has_all(play: Play) -> None:
     net1, net2 = play.pair()
     net1.send(batch(0))
     net1.send(batch(1))
-    leaving = threading.Thread(target=net1.close)
+    leaving = threading.Thread(target=net1.membership.close)
     leaving.start()
     assert_same(batch(0), net2.receive("up", 0))
     assert leaving.is_alive(), "one message is unread"
     assert_same(batch(1), net2.receive("up", 1))
-    net2.progress()
+    net2.membership.progress()
     leaving.join(20)
     assert not leaving.is_alive()
 
 
 def test_done_is_not_said_if_the_partner_is_gone(play: Play) -> None:
     net1, net2 = play.pair()
-    with pytest.raises(PartnerDied, match="failed: MemoryError"), net1:
+    with pytest.raises(PartnerDied, match="failed: MemoryError"), net1.membership:
         net1.send(batch(0))
         net2.receive("up", 0)  # they have met
         net1.send(batch(1))
-        net2.close("failed: MemoryError")
+        net2.membership.close("failed: MemoryError")
 
 
 def test_while_waiting(play: Play) -> None:
@@ -261,7 +261,7 @@ def test_while_waiting(play: Play) -> None:
         seen.append(net1.awaited)
         raise KeyboardInterrupt
 
-    net1.on_wait = on_wait
+    net1.membership.on_wait = on_wait
     with pytest.raises(KeyboardInterrupt):
         net1.receive("down", 12)
     assert seen == ["down 12"]
@@ -282,7 +282,7 @@ def test_failed(play: Play, victim: str) -> None:
     net1, net2 = play.pair()
     dying, survivor = (net1, net2) if victim == "net1" else (net2, net1)
     dying.send(batch(0))
-    dying.close("failed: RuntimeError: out of cheese")
+    dying.membership.close("failed: RuntimeError: out of cheese")
     assert_same(batch(0), survivor.receive("up", 0))
     with pytest.raises(PartnerDied, match="failed: RuntimeError: out of cheese"):
         survivor.receive("up", 1)
@@ -323,11 +323,11 @@ def test_hung(play: Play) -> None:
             if looks > 8:
                 raise TimeoutError
 
-        net1.progress()
-        net2.on_wait = look
+        net1.membership.progress()
+        net2.membership.on_wait = look
         with pytest.raises(TimeoutError):
             net2.receive("up", 1)
-    net2.on_wait = None
+    net2.membership.on_wait = None
     with pytest.raises(PartnerHung, match="alive but has made no progress"):
         net2.receive("up", 1)
 
@@ -343,7 +343,7 @@ def test_restart_of_one_half(play: Play) -> None:
     net1.checkpoint_passed(4)
     lockstep(net1, net2, 4, 7)
     net1.send(batch(7))
-    net1.close("failed: killed")
+    net1.membership.close("failed: killed")
 
     again = play.open("net1")
     assert again.epoch == 2
@@ -386,8 +386,8 @@ def test_restart_of_both_halves_at_different_checkpoints(play: Play) -> None:
     lockstep(net1, net2, 3, 5)
     at_5 = net2.seq_sent, net2.seq_received
     lockstep(net1, net2, 5, 6)
-    net1.close("failed: power")
-    net2.close("failed: power")
+    net1.membership.close("failed: power")
+    net2.membership.close("failed: power")
 
     net1, net2 = play.pair()
     net1.resume(*at_3)
@@ -405,8 +405,8 @@ def test_messages_from_before_the_senders_checkpoint_are_still_read(play: Play) 
         net1.send(batch(iteration))
     assert_same(batch(0), net2.receive("up", 0))
     net1.checkpoint_passed(5)
-    net1.close("failed: killed")
-    net2.close("failed: killed")
+    net1.membership.close("failed: killed")
+    net2.membership.close("failed: killed")
     net1, net2 = play.pair()
     net1.resume(5, 0)
     net1.send(batch(5))
@@ -418,20 +418,20 @@ def test_the_messages_of_a_partner_that_is_done_are_read(play: Play) -> None:
     """net2 dies after net1 has come to its end; it finds all that it needs."""
     net1, net2 = play.pair()
     lockstep(net1, net2, 0, 3)
-    net1.close()
-    net2.close("failed: killed")
+    net1.membership.close()
+    net2.membership.close("failed: killed")
     again = play.open("net2")
     for iteration in range(3):
         assert_same(batch(iteration), again.receive("up", iteration))
         again.send(answer(iteration))
     assert again.counters.replays_verified == 3
-    again.close()
+    again.membership.close()
 
 
 def test_a_replay_that_differs_stops_the_run(play: Play) -> None:
     net1, net2 = play.pair()
     lockstep(net1, net2, 0, 2)
-    net1.close("failed: killed")
+    net1.membership.close("failed: killed")
     again = play.open("net1")
     again.resume(0, 0)
     again.send(batch(0))
@@ -443,9 +443,9 @@ def test_a_replay_that_differs_stops_the_run(play: Play) -> None:
 def test_without_retention_a_lone_restart_is_refused(play: Play) -> None:
     net1, net2 = play.pair(retain=0, restart_grace_s=20.0)
     lockstep(net1, net2, 0, 3)
-    net2.close("failed: killed")
+    net2.membership.close("failed: killed")
     while list((play.run_dir / "exchange/net1-net2").glob("net1.i*.npy")):
-        net1.progress()
+        net1.membership.progress()
     again = play.open("net2", retain=0)
     with pytest.raises(DamagedMessage, match="was deleted"):
         again.resume(0, 0)
@@ -467,9 +467,9 @@ def test_old_messages_go(play: Play) -> None:
     # net2's word on its last checkpoint may still be on its way.
     deadline_s = time.monotonic() + 20
     while len(left()) > 3 and time.monotonic() < deadline_s:
-        net1.progress()
+        net1.membership.progress()
         time.sleep(0.005)
-    net1.close()
+    net1.membership.close()
     assert left() == {f"i{i:012d}" for i in range(9, 12)}
 
 
@@ -500,13 +500,13 @@ def test_layouts_of_changing_sizes_go_with_their_messages(play: Play) -> None:
 
     deadline_s = time.monotonic() + 20
     while left() > 6 and time.monotonic() < deadline_s:
-        net1.progress()
+        net1.membership.progress()
         time.sleep(0.005)
     if play.carrier == "files":
         assert 1 <= left() <= 6  # of the messages behind the last checkpoint but one
     # One that starts again, on either side, finds the layouts that are left.
     iterations(net1, 20, 22)
-    net1.close("failed: killed")
+    net1.membership.close("failed: killed")
     again = play.open("net1", restart_grace_s=20.0)
     again.resume(*at)
     for iteration in (20, 21):
@@ -515,7 +515,7 @@ def test_layouts_of_changing_sizes_go_with_their_messages(play: Play) -> None:
     assert again.counters.replays_verified == 2
     iterations(again, 22, 24)
     sent, received = net2.seq_sent, net2.seq_received
-    net2.close("failed: killed")
+    net2.membership.close("failed: killed")
     net2 = play.open("net2", restart_grace_s=20.0)
     net2.resume(sent - 4, received - 4)
     for iteration in range(20, 24):
@@ -527,7 +527,7 @@ def test_a_replay_of_another_size_stops_the_run(play: Play) -> None:
     net1, net2 = play.pair()
     net1.send(changing(0))
     net2.receive("up", 0)
-    net1.close("failed: killed")
+    net1.membership.close("failed: killed")
     again = play.open("net1")
     again.resume(0, 0)
     with pytest.raises(DeterminismViolated, match="16 bytes now and had 12 before.*seed it"):

@@ -98,7 +98,7 @@ def test_a_restart_with_the_state_sends_the_same_bytes(open_end: OpenEnd) -> Non
     state = {name: np.array(values) for name, values in net1.state().items()}
     for iteration in range(3, 6):
         net1.send(up(iteration))
-    net1.close("failed: killed")
+    net1.membership.close("failed: killed")
 
     again = open_end("net1", dtype_up="int8", error_feedback=True)
     again.restore(state)

@@ -108,13 +108,13 @@ def test_each_operation_of_a_send_fails_for_good(open_end: OpenEnd, filesystem: 
         fs.disarm()
         if failed is None:
             assert_right(net2.receive("train", covered), covered)
-            net1.close("failed: end of round")
+            net1.membership.close("failed: end of round")
             if not injected:
                 break
         else:
             assert failed.exit_code == 74
             assert "free space" in str(failed)
-            net1.close(f"failed: {failed}")
+            net1.membership.close(f"failed: {failed}")
             try:
                 # It failed after the record was published: the message counts.
                 assert_right(net2.receive("train", covered), covered)
@@ -127,7 +127,7 @@ def test_each_operation_of_a_send_fails_for_good(open_end: OpenEnd, filesystem: 
             again.send(message(covered))
             if net2.seq_received == covered:
                 assert_right(net2.receive("train", covered), covered)
-            again.close("failed: end of round")
+            again.membership.close("failed: end of round")
         covered += 1
     assert covered > 15
     assert 0 < committed < covered / 2
@@ -214,7 +214,7 @@ def test_opening_a_channel_fails_at_each_operation(open_end: OpenEnd) -> None:
         if end is None:
             end = open_end("net1", fs=fs)
         end.send(message(end.epoch)) if end.epoch == 1 else None
-        end.close("stopped")
+        end.membership.close("stopped")
         if not injected:
             break
         covered += 1

@@ -51,7 +51,7 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 
 def test_one_half_never_came_and_the_other_failed(open_end: OpenEnd, run_dir: Path) -> None:
-    open_end("net1").close("failed: out of memory")
+    open_end("net1").membership.close("failed: out of memory")
     view = peek(str(run_dir))
     assert view.piece("net1").state == "failed: out of memory"
     assert view.piece("net2").epoch == 0

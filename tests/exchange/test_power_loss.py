@@ -84,7 +84,7 @@ def test_training_ends_as_if_nothing_had_happened(open_end: OpenEnd, seed: int) 
         if lose_at and trainer.iteration == lose_at[0]:
             lose_at.pop(0)
             for end in (net1, net2):
-                end.close("stopped")
+                end.membership.close("stopped")
             lose_power(root, records, random)
             records = {}
             trainer = checkpoint.copy()

@@ -55,7 +55,7 @@ def test_restart_of_one_half(open_end: OpenEnd) -> None:
     net1.checkpoint_passed(4)
     lockstep(net1, net2, 4, 7)
     net1.send(up(7))
-    net1.close("failed: killed")
+    net1.membership.close("failed: killed")
 
     again = open_end("net1")
     assert again.epoch == 2
@@ -80,8 +80,8 @@ def test_restart_of_both_halves_at_different_checkpoints(open_end: OpenEnd) -> N
     lockstep(net1, net2, 3, 5)
     at_5 = net2.seq_sent, net2.seq_received
     lockstep(net1, net2, 5, 6)
-    net1.close("failed: power")
-    net2.close("failed: power")
+    net1.membership.close("failed: power")
+    net2.membership.close("failed: power")
 
     net1, net2 = open_end("net1"), open_end("net2")
     net1.resume(*at_3)
@@ -99,7 +99,7 @@ def test_messages_from_before_the_senders_checkpoint_are_still_read(open_end: Op
         net1.send(up(iteration))
     assert value(net2.receive("train", 0)) == 0
     net1.checkpoint_passed(5)
-    net1.close("failed: killed")
+    net1.membership.close("failed: killed")
     again = open_end("net1")
     again.resume(5, 0)
     again.send(up(5))
@@ -112,7 +112,7 @@ def test_three_starts_in_a_row(open_end: OpenEnd) -> None:
     for iteration in range(4):
         net1.send(up(iteration))
     for start in (2, 3):
-        net1.close("failed: killed")
+        net1.membership.close("failed: killed")
         net1 = open_end("net1")
         net1.resume(start, 0)
     net1.send(up(3))
@@ -124,7 +124,7 @@ def test_three_starts_in_a_row(open_end: OpenEnd) -> None:
 def test_a_start_without_checkpoint_replays_everything(open_end: OpenEnd) -> None:
     net1, net2 = open_end("net1"), open_end("net2")
     lockstep(net1, net2, 0, 3)
-    net2.close("failed: killed")
+    net2.membership.close("failed: killed")
     again = open_end("net2")
     for iteration in range(3):
         assert value(again.receive("train", iteration)) == iteration
@@ -139,7 +139,7 @@ def test_a_survivor_waits_for_the_replay_to_reach_it(open_end: OpenEnd) -> None:
     for iteration in range(3):
         net1.send(up(iteration))
         net2.receive("train", iteration)
-    net1.close("failed: killed")
+    net1.membership.close("failed: killed")
     started: list[FileChannel] = []
 
     def restart() -> None:
@@ -156,7 +156,7 @@ def test_a_survivor_waits_for_the_replay_to_reach_it(open_end: OpenEnd) -> None:
 def test_a_different_replay_is_refused(open_end: OpenEnd, element: int) -> None:
     net1, net2 = open_end("net1"), open_end("net2")
     lockstep(net1, net2, 0, 2)
-    net1.close("failed: killed")
+    net1.membership.close("failed: killed")
     again = open_end("net1")
     again.send(up(0))
     wrong = up(1)
@@ -182,7 +182,7 @@ def net1_reads(net2: FileChannel, net1: FileChannel) -> Message:
 def test_another_message_in_its_place_is_refused(open_end: OpenEnd) -> None:
     net1 = open_end("net1")
     net1.send(up(0))
-    net1.close("failed: killed")
+    net1.membership.close("failed: killed")
     again = open_end("net1")
     with pytest.raises(DeterminismViolated, match="is train 1 now and was train 0"):
         again.send(up(1))
@@ -192,7 +192,7 @@ def test_a_record_lost_with_the_machine_is_no_violation(open_end: OpenEnd, run_d
     net1, net2 = open_end("net1"), open_end("net2")
     for iteration in range(2):
         net1.send(up(iteration))
-    net1.close("failed: power")
+    net1.membership.close("failed: power")
     (first,) = (run_dir / "exchange/net1-net2").glob("net1.i000000000000.*.npy")
     os.truncate(first, 0)
     again = open_end("net1")
@@ -267,7 +267,7 @@ def test_messages_go_when_two_checkpoints_of_both_halves_passed(
     lockstep(net1, net2, 5, 6)
     net1.checkpoint_passed(6)
     assert kept(run_dir, "net1") == [2, 3, 4, 5]
-    net2.progress()
+    net2.membership.progress()
     net2.checkpoint_passed(6)
     assert kept(run_dir, "net2") == [4, 5] or kept(run_dir, "net2") == [2, 3, 4, 5]
 
@@ -280,7 +280,7 @@ def test_a_restart_from_the_older_checkpoint_finds_all_it_needs(open_end: OpenEn
         places.append((net1.seq_sent, net1.seq_received))
         net1.checkpoint_passed(start + 3)
         net2.checkpoint_passed(start + 3)
-    net1.close("failed: killed")
+    net1.membership.close("failed: killed")
     again = open_end("net1")
     again.resume(*places[-2])
     for iteration in range(9, 12):
@@ -295,7 +295,7 @@ def test_a_restart_before_the_oldest_checkpoint_is_refused(open_end: OpenEnd) ->
         lockstep(net1, net2, start, start + 3)
         for end in (net1, net2, net1):
             end.checkpoint_passed(start + 3)
-    net1.close("failed: killed")
+    net1.membership.close("failed: killed")
     again = open_end("net1")
     with pytest.raises(DamagedMessage, match="message 1 of net2 was deleted"):
         again.resume(0, 0)
@@ -370,7 +370,7 @@ def test_lives_without_a_checkpoint_leave_one_copy_of_each_message(
     once = sizes(run_dir, "net1")
     most = max(once.values())
     for reach in (6, 0, 3, 1, 6, 2, 5, 6, 4):
-        net1.close("failed: killed")
+        net1.membership.close("failed: killed")
         net1 = open_end("net1")
         net1.resume(0, 0)
         for iteration in range(reach):
@@ -378,7 +378,7 @@ def test_lives_without_a_checkpoint_leave_one_copy_of_each_message(
             assert sum(sizes(run_dir, "net1").values()) <= sum(once.values()) + most
         assert sizes(run_dir, "net1") == once
     # What there is can be read, from before the last start's checkpoint and after.
-    net1.close("failed: killed")
+    net1.membership.close("failed: killed")
     net1, net2 = open_end("net1"), open_end("net2")
     net1.resume(3, 0)
     net1.send(up(3))
@@ -390,7 +390,7 @@ def test_what_earlier_versions_left_is_cleared_up(open_end: OpenEnd, run_dir: Pa
     for iteration in range(3):
         net1.send(up(iteration))
     once = sizes(run_dir, "net1")
-    net1.close("failed: killed")
+    net1.membership.close("failed: killed")
     net1 = open_end("net1")
     kept = {p: p.read_bytes() for p in (run_dir / "exchange/net1-net2").glob("net1.i*.npy")}
     net1.resume(0, 0)
@@ -399,7 +399,7 @@ def test_what_earlier_versions_left_is_cleared_up(open_end: OpenEnd, run_dir: Pa
     for path, content in kept.items():  # the copies of epoch 1, as they used to stay
         path.write_bytes(content)
         path.chmod(0o600)
-    net1.close("failed: killed")
+    net1.membership.close("failed: killed")
     net1, net2 = open_end("net1"), open_end("net2")
     net1.resume(2, 0)
     assert sizes(run_dir, "net1") == once
@@ -413,7 +413,7 @@ def test_a_message_that_a_start_was_killed_over_is_none(open_end: OpenEnd, run_d
     for iteration in range(3):
         net1.send(up(iteration))
     once = sizes(run_dir, "net1")
-    net1.close("failed: killed")
+    net1.membership.close("failed: killed")
 
     class Dies(VirtualFs):
         def rename(self, source: str, target: str) -> None:
@@ -426,7 +426,7 @@ def test_a_message_that_a_start_was_killed_over_is_none(open_end: OpenEnd, run_d
     net1.send(up(0))
     with pytest.raises(KeyboardInterrupt):
         net1.send(up(1))
-    net1.close("failed: killed")
+    net1.membership.close("failed: killed")
     assert sum(sizes(run_dir, "net1").values()) > sum(once.values())
     net1, net2 = open_end("net1"), open_end("net2")
     net1.resume(2, 0)
@@ -438,7 +438,7 @@ def test_where_a_record_cannot_be_read_every_copy_stays(open_end: OpenEnd, run_d
     net1 = open_end("net1")
     for iteration in range(2):
         net1.send(up(iteration))
-    net1.close("failed: killed")
+    net1.membership.close("failed: killed")
     net1 = open_end("net1")
     copies = {p: p.read_bytes() for p in (run_dir / "exchange/net1-net2").glob("net1.i*.npy")}
     net1.resume(0, 0)
@@ -446,7 +446,7 @@ def test_where_a_record_cannot_be_read_every_copy_stays(open_end: OpenEnd, run_d
     for path, content in copies.items():
         path.write_bytes(content)
         path.chmod(0o600)
-    net1.close("failed: killed")
+    net1.membership.close("failed: killed")
     (run_dir / "exchange/net1-net2/net1.e000002.status").write_bytes(b"damaged")
     before = sizes(run_dir, "net1")
     net1 = open_end("net1")
@@ -459,7 +459,7 @@ def test_a_replay_fits_where_the_first_time_did(open_end: OpenEnd, run_dir: Path
     net1.send(up(0))
     room = sum(sizes(run_dir, "net1").values()) * 2
     net1.send(up(1))
-    net1.close("failed: killed")
+    net1.membership.close("failed: killed")
     net1 = open_end("net1", disk_budget_bytes=room)
     net1.resume(0, 0)
     for iteration in range(2):

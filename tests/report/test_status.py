@@ -110,7 +110,7 @@ def test_running_and_waiting(open_end, tmp_path):
 
 @pytest.mark.parametrize("state", ["stopped", "done", "failed: out of memory"])
 def test_a_piece_that_left_is_not_waiting(open_end, tmp_path, state):
-    open_end("net1").close(state)
+    open_end("net1").membership.close(state)
     write_status(tmp_path / "run/net1.status.json", waits_for="net2", awaited="down 5")
     piece = status(RunDir(str(tmp_path / "run"))).pieces["net1"]
     assert (piece.state, piece.waits_for, piece.iterations_per_s) == (state, "", None)
@@ -136,7 +136,7 @@ def test_a_piece_elsewhere_that_gives_no_sign_is_silent(open_end, tmp_path, monk
 
 def test_restarts_and_checkpoints(open_end, tmp_path):
     run = str(tmp_path / "run")
-    open_end("net1").close("failed: killed")
+    open_end("net1").membership.close("failed: killed")
     open_end("net1")
     for iteration in (4, 20):
         path = tmp_path / "run" / f"net1_iter_{iteration}.caffemodel"
@@ -188,7 +188,7 @@ def test_no_such_directory(tmp_path):
 def test_garbage_everywhere(open_end, tmp_path, garbage):
     net1 = open_end("net1")
     net1.send(message())
-    net1.close("stopped")
+    net1.membership.close("stopped")
     run = tmp_path / "run"
     for name in ("net1.status.json", "net1.log", "net1_iter_7.checkpoint.json", "net2.status.json"):
         (run / name).write_bytes(garbage)
@@ -244,7 +244,7 @@ def test_a_status_file_that_cannot_be_written_is_no_error(tmp_path, monkeypatch)
 
 
 def test_command_as_text_and_as_json(open_end, tmp_path, capsys):
-    open_end("net1").close("stopped")
+    open_end("net1").membership.close("stopped")
     assert cli.main(["status", str(tmp_path / "run")]) == 0
     assert "net1    stopped" in capsys.readouterr().out
     assert cli.main(["status", str(tmp_path / "run"), "--json"]) == 0

@@ -41,13 +41,14 @@ class MemoryChannel(Channel):
     """One end of a Line. Waits are bounded, so that a bug fails a test and never hangs it."""
 
     def __init__(self, role: str, line: Line, timeout_s: float = 60.0) -> None:
+        self.link = LINK
         self.piece, self.neighbour = role, LINK.other(role)
         self.counters = Counters()
         self.line = line
         self.timeout_s = timeout_s
 
     def handshake(self, hello: dict[str, Any]) -> dict[str, Any]:
-        self.line.queues[self.partner].put(hello)
+        self.line.queues[self.neighbour].put(hello)
         return self._next()
 
     def resume(self, seq_sent: int, seq_received: int) -> None:
@@ -56,8 +57,8 @@ class MemoryChannel(Channel):
     def send(self, message: Message) -> None:
         copies = {name: np.array(values) for name, values in message.arrays.items()}
         copy = Message(message.kind, message.iteration, copies)
-        self.line.sent.append((self.role, copy))
-        self.line.queues[self.partner].put(copy)
+        self.line.sent.append((self.piece, copy))
+        self.line.queues[self.neighbour].put(copy)
         self.counters.messages_sent += 1
         self.counters.bytes_sent += copy.nbytes
 
@@ -65,7 +66,7 @@ class MemoryChannel(Channel):
         message = self._next()
         if (message.kind, message.iteration) != (kind, iteration):
             raise ManifestMismatch(
-                f"{self.role} expected {kind} {iteration}, got {message.kind} {message.iteration}"
+                f"{self.piece} expected {kind} {iteration}, got {message.kind} {message.iteration}"
             )
         self.counters.messages_received += 1
         self.counters.bytes_received += message.nbytes
@@ -82,15 +83,21 @@ class MemoryChannel(Channel):
     def seq_received(self) -> int:
         return self.counters.messages_received
 
+    def __enter__(self) -> MemoryChannel:
+        return self
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        self.close("done" if error is None else f"failed: {type(error).__name__}: {error}")
+
     def close(self, state: str = "done", wait: bool = True) -> None:
-        self.line.states[self.role] = state
-        self.line.queues[self.partner].put(None)
+        self.line.states[self.piece] = state
+        self.line.queues[self.neighbour].put(None)
 
     def _next(self) -> Any:
         try:
-            item = self.line.queues[self.role].get(timeout=self.timeout_s)
+            item = self.line.queues[self.piece].get(timeout=self.timeout_s)
         except queue.Empty:
-            raise PartnerHung(f"{self.partner} sent nothing for {self.timeout_s} s") from None
+            raise PartnerHung(f"{self.neighbour} sent nothing for {self.timeout_s} s") from None
         if item is None:
-            raise PartnerDied(f"{self.partner} left: {self.line.states[self.partner]}")
+            raise PartnerDied(f"{self.neighbour} left: {self.line.states[self.neighbour]}")
         return item

@@ -29,6 +29,7 @@ class Fabricated(Channel):
     """
 
     def __init__(self, nets: Nets, end: CutEnd) -> None:
+        self.link = Link(end.lower, end.upper)
         self.piece, self.neighbour = end.piece, end.neighbour
         ends = (end.piece, end.neighbour)
         self.link = Link(*ends) if end.is_lower else Link(*reversed(ends))

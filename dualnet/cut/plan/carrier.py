@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from statistics import median
 from typing import NamedTuple, Optional
 
@@ -130,9 +131,9 @@ def _start(run_dir: str, count: int, carrier: str) -> subprocess.Popen[bytes]:
     )
 
 
-def _open(carrier: str, role: str, run_dir: str) -> Channel:
+def _open(carrier: str, piece: str, run_dir: str) -> AbstractContextManager[Channel]:
     settings = ExchangeSettings(partner_timeout_s=_PARTNER_TIMEOUT_S, retain=0)
-    return open_channel(carrier, role, run_dir, settings, {"plan": 1})
+    return open_channel(carrier, piece, run_dir, settings, {"plan": 1})
 
 
 def _time_all(run_dir: str, sizes: Iterable[int], carrier: str) -> tuple[list[float], list[float]]:

@@ -139,7 +139,7 @@ class Bench:
         def net1_moves() -> None:
             lower.now_s = max(lower.now_s, clock.now_s)
             net1.membership.heartbeat.beat()
-            net1.progress()
+            net1.membership.progress()
 
         clock.on_sleep = net1_moves
         return net1, net2, clock

@@ -237,7 +237,7 @@ def other_replay(bench: Bench, chance: random.Random) -> None:
     net1 = bench.open("net1")
     for iteration in range(3):
         net1.send(batch(iteration))
-    net1.close("failed: killed")
+    net1.membership.close("failed: killed")
     again = bench.open("net1")
     again.resume(0, 0)
     changed = chance.randrange(3)

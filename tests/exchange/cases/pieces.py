@@ -62,7 +62,7 @@ def zombie(bench: Bench, chance: random.Random) -> None:
 def leftover_directory(bench: Bench, chance: random.Random) -> None:
     first = bench.open("net1", identity={"config": "another"})
     first.send(batch(0))
-    first.close(chance.choice(["stopped", "failed: killed"]))
+    first.membership.close(chance.choice(["stopped", "failed: killed"]))
     before = {path.name: path.read_bytes() for path in bench.root.iterdir()}
     fs = VirtualFs()
     with pytest.raises(ManifestMismatch):
@@ -77,7 +77,7 @@ def older_epoch(bench: Bench, chance: random.Random) -> None:
     kept = chance.randrange(1, 4)
     for iteration in range(kept):
         first.send(batch(iteration))
-    first.close("failed: killed")
+    first.membership.close("failed: killed")
     leftovers = [f".tmp.net1.e{epoch:06d}.{chance.randrange(9999)}.ab" for epoch in (1, 2)]
     foreign = ".tmp.net2.e000001.12.ab"
     for name in (*leftovers, foreign):
@@ -197,7 +197,7 @@ def absent_partner(bench: Bench, chance: random.Random) -> None:
     elif kind != "never":
         net1 = bench.open("net1", process=ELSEWHERE)
     if kind == "failed" and net1 is not None:
-        net1.close("failed: MemoryError")
+        net1.membership.close("failed: MemoryError")
     moves: dict[str, Callable[[], None]] = {
         "hung": lambda: net1.membership.heartbeat.beat() if net1 is not None else None,
         "slow": lambda: _slowly(net1, fs),
@@ -227,7 +227,7 @@ def _slowly(net1: FileChannel | None, fs: VirtualFs) -> None:
     assert net1 is not None
     net1.membership.heartbeat.beat()
     if int(fs.now_s) % 400 == 0:
-        net1.progress()
+        net1.membership.progress()
     if fs.now_s > 5100.0 and net1.seq_sent == 0:
         net1.send(batch(0))
 

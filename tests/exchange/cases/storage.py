@@ -311,7 +311,7 @@ def power_failure(bench: Bench, chance: random.Random) -> None:
         if trainer.iteration == lose_at:
             lose_at = -1
             for end in (net1, net2):
-                end.close("stopped")
+                end.membership.close("stopped")
             lose_power(bench.root, records, numbers)
             records = {}
             trainer = saved.copy()

@@ -58,8 +58,8 @@ class Line:
 
     def close(self) -> None:
         """Close both pieces, then the wire."""
-        self.net2.close("stopped")
-        self.net1.close("stopped")
+        self.net2.membership.close("stopped")
+        self.net1.membership.close("stopped")
         self.proxy.close()
 
 
@@ -94,7 +94,7 @@ def wrong_key(bench: Bench, chance: random.Random) -> None:
             with pytest.raises(PartnerNeverCame, match="has another secret"):
                 stranger.handshake({})
         finally:
-            stranger.close("stopped")
+            stranger.membership.close("stopped")
         assert line.proxy.connections == 1
 
 

@@ -49,7 +49,7 @@ def pair(open_end: OpenEnd) -> tuple[FileChannel, FileChannel, VirtualFs]:
     """net1, net2, and the clock of net2; net1 looks after its channel while net2 sleeps."""
     fs = VirtualFs()
     net1, net2 = open_end("net1", fs=fs), open_end("net2", fs=fs)
-    fs.on_sleep = net1.progress
+    fs.on_sleep = net1.membership.progress
     return net1, net2, fs
 
 
@@ -312,7 +312,7 @@ def test_disk_that_damages_everything(
     net1, net2, fs = pair
 
     def wreck() -> None:
-        net1.progress()
+        net1.membership.progress()
         for path in data_files(run_dir):
             os.truncate(path, 10)
 
@@ -350,7 +350,7 @@ def test_record_of_another_run_is_not_believed(
     foreign = record.read_bytes()
     (run_dir / "exchange").rename(tmp_path / "moved")
     for end in (net1, net2):
-        end.close("stopped")
+        end.membership.close("stopped")
     open_end("net1")
     record.write_bytes(foreign)
     reader = open_end("net2")
@@ -394,7 +394,7 @@ def test_done_means_that_the_partner_has_all(open_end: OpenEnd, run_dir: Path) -
             net2.membership.heartbeat.beat()
 
     fs1.on_sleep = net2_reads
-    net1.close("done")
+    net1.membership.close("done")
     for iteration in range(2):
         assert_same(batch(iteration), received[iteration])
     assert net1.counters.resends == 1
@@ -403,13 +403,14 @@ def test_done_means_that_the_partner_has_all(open_end: OpenEnd, run_dir: Path) -
 
 def test_done_is_not_said_if_the_partner_is_gone(open_end: OpenEnd) -> None:
     net1, net2 = open_end("net1"), open_end("net2")
-    with pytest.raises(PartnerDied, match="failed: MemoryError"), net1:
+    with pytest.raises(PartnerDied, match="failed: MemoryError"), net1.membership:
         net1.send(batch(0))
-        net2.close("failed: MemoryError")
+        net2.membership.close("failed: MemoryError")
     assert net1.membership.heartbeat._pulse.state.startswith("failed: PartnerDied")
 
 
 def test_a_partner_that_is_done_needs_nothing_more(open_end: OpenEnd) -> None:
-    with open_end("net1") as net1:
+    net1 = open_end("net1")
+    with net1.membership:
         net1.send(batch(0))
-        open_end("net2").close("done")
+        open_end("net2").membership.close("done")

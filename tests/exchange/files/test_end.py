@@ -48,13 +48,13 @@ def test_role_and_run_dir(open_end: OpenEnd, tmp_path: Path) -> None:
 
 def test_closed(open_end: OpenEnd) -> None:
     net1 = open_end("net1")
-    net1.close()
+    net1.membership.close()
     with pytest.raises(UsageError, match="closed"):
         net1.send(batch(0))
 
 
 def test_half_written_files_of_a_dead_start_are_removed(open_end: OpenEnd, run_dir: Path) -> None:
-    open_end("net1").close("failed: killed")
+    open_end("net1").membership.close("failed: killed")
     folders = run_dir / "exchange", run_dir / "exchange/net1-net2"
     for folder in folders:
         for name in (".tmp.net1.e000001.1.ab", ".tmp.net2.e000001.1.ab", "notes.txt"):
@@ -68,11 +68,11 @@ def test_half_written_files_of_a_dead_start_are_removed(open_end: OpenEnd, run_d
 
 def test_how_it_ended_is_the_last_word(open_end: OpenEnd) -> None:
     net1 = open_end("net1")
-    net1.report("blocked:ENOSPC")
+    net1.membership.report("blocked:ENOSPC")
     assert state_of(net1) == "blocked:ENOSPC"
-    net1.close("stopped")
-    net1.report("running")
-    net1.close("failed: too late")
+    net1.membership.close("stopped")
+    net1.membership.report("running")
+    net1.membership.close("failed: too late")
     assert state_of(net1) == "stopped"
 
 
@@ -147,7 +147,7 @@ def test_a_start_waits_until_there_is_room(open_end: OpenEnd, room: int) -> None
         assert bool(fs.slept_s) == (start == 1 or room < 4)
         assert end.epoch == start
         end.send(batch(0))
-        end.close("stopped")
+        end.membership.close("stopped")
 
 
 #: Files that starts find room for, one after the other; secret and manifest stay from those before.
@@ -157,7 +157,7 @@ def test_a_start_without_room_leaves_nothing_half_done(
 ) -> None:
     """The one without room is in turn secret, manifest, lock, heartbeat and generation."""
     if start == 2:
-        open_end("net1").close("stopped")
+        open_end("net1").membership.close("stopped")
     root = run_dir / "exchange"
     for room in rooms:
         fs = FullFs()
@@ -213,7 +213,9 @@ def test_a_role_is_free_again_when_no_thread_can_be_started(
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", start)
-        with pytest.raises(RuntimeError, match="can't start new thread"):
-            open_channel(carrier, "net1", str(run_dir), settings, {"config": "c"})
-    assert peek(str(run_dir)).piece("net1").state == "failed: can't start new thread"
-    open_channel(carrier, "net1", str(run_dir), settings, {"config": "c"}).close("stopped")
+        opening = open_channel(carrier, "net1", str(run_dir), settings, {"config": "c"})
+        with pytest.raises(RuntimeError, match="can't start new thread"), opening:
+            pass
+    assert peek(str(run_dir)).piece("net1").state.endswith("can't start new thread")
+    with open_channel(carrier, "net1", str(run_dir), settings, {"config": "c"}):
+        pass

@@ -69,7 +69,7 @@ def test_silent(open_end: OpenEnd) -> None:
 
 def test_failed_with_its_message(open_end: OpenEnd) -> None:
     scene = Scene(open_end)
-    scene.net2.close("failed: MemoryError: 8 GB wanted")
+    scene.net2.membership.close("failed: MemoryError: 8 GB wanted")
     error = scene.wait()
     assert isinstance(error, PartnerDied) and error.exit_code == 71
     assert "MemoryError: 8 GB wanted" in str(error)
@@ -79,7 +79,7 @@ def test_failed_with_its_message(open_end: OpenEnd) -> None:
 
 def test_exception_in_one_half_reaches_the_other(open_end: OpenEnd) -> None:
     net1, net2 = open_end("net1"), open_end("net2")
-    with pytest.raises(ZeroDivisionError), net2:
+    with pytest.raises(ZeroDivisionError), net2.membership:
         raise ZeroDivisionError("division by zero")
     with pytest.raises(PartnerDied, match="failed: ZeroDivisionError: division by zero"):
         net1.receive("train", 0)
@@ -87,7 +87,7 @@ def test_exception_in_one_half_reaches_the_other(open_end: OpenEnd) -> None:
 
 def test_left_too_early(open_end: OpenEnd) -> None:
     scene = Scene(open_end)
-    scene.net2.close("done")
+    scene.net2.membership.close("done")
     assert "done" in str(scene.wait())
 
 
@@ -141,7 +141,7 @@ def test_a_message_sent_just_before_the_end_counts(open_end: OpenEnd) -> None:
     def send_and_leave() -> None:
         if scene.waited_s > 3 and not scene.net2.membership._closed:
             scene.net2.send(message())
-            scene.net2.close("stopped")
+            scene.net2.membership.close("stopped")
 
     scene.fs.on_sleep = send_and_leave
     assert scene.net1.receive("train", 0).iteration == 0
@@ -150,7 +150,7 @@ def test_a_message_sent_just_before_the_end_counts(open_end: OpenEnd) -> None:
 def test_restart_grace(open_end: OpenEnd) -> None:
     """A survivor waits for a dead neighbour's replacement, and takes its message."""
     scene = Scene(open_end, restart_grace_s=100.0)
-    scene.net2.close("stopped")
+    scene.net2.membership.close("stopped")
     started: list[FileChannel] = []
 
     def start_again() -> None:
@@ -165,7 +165,7 @@ def test_restart_grace(open_end: OpenEnd) -> None:
 
 def test_restart_grace_ends(open_end: OpenEnd) -> None:
     scene = Scene(open_end, restart_grace_s=100.0)
-    scene.net2.close("stopped")
+    scene.net2.membership.close("stopped")
     assert isinstance(scene.wait(), PartnerDied)
     assert 100 < scene.waited_s < 105
 

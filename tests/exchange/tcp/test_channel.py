@@ -21,7 +21,6 @@ from dualnet.errors import (
     Superseded,
 )
 from dualnet.exchange.channel import Message
-from dualnet.exchange.factory import open_channel
 from dualnet.exchange.run.membership import Membership
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.tcp import TcpChannel, auth
@@ -290,6 +289,12 @@ def test_strangers_do_not_disturb(play: Play) -> None:
         sock.close()
 
 
+def joined(folder: Path, settings: ExchangeSettings, config: str) -> TcpChannel:
+    """A net2 in another folder that knows where net1 listens."""
+    membership = Membership("net2", str(folder), settings, {"config": config})
+    return TcpChannel(membership, LINK, settings)
+
+
 def calling(play: Play, folder: Path, **settings: Any) -> TcpChannel:
     """A net2 in another folder, with a secret of its own, that calls net1."""
     port = port_of(play._opened[0])
@@ -306,7 +311,7 @@ def test_another_secret_is_said_at_once_and_refused(
     net2 = calling(play, tmp_path / "elsewhere")
     with pytest.raises(ManifestMismatch, match=r"127\.0\.0\.1:\d+ has another secret than .*copy"):
         net2.handshake({})
-    net2.close("stopped")
+    net2.membership.close("stopped")
     assert [r.levelname for r in caplog.records if "has another secret" in r.getMessage()] == [
         "WARNING"
     ]
@@ -322,11 +327,11 @@ def test_another_secret_ends_nobody_who_shares_a_folder_with_its_partner(
     play.open("net1")
     (tmp_path / "elsewhere").mkdir()
     with playing("tcp", tmp_path / "elsewhere") as elsewhere:
-        elsewhere.open("net1").close("stopped")
+        elsewhere.open("net1").membership.close("stopped")
         net2 = calling(play, elsewhere.run_dir, partner_timeout_s=1.0)
         with pytest.raises(PartnerNeverCame, match="has another secret"):
             net2.handshake({})
-        net2.close("stopped")
+        net2.membership.close("stopped")
 
 
 def test_without_room_for_a_thread_a_caller_comes_again(
@@ -361,13 +366,13 @@ def test_halves_without_a_common_directory(play: Play, tmp_path: Path) -> None:
     settings = ExchangeSettings(
         **{**QUICK, "lock_dir": str(tmp_path / "locks3"), "address": address}
     )
-    net2 = open_channel("tcp", "net2", str(there / "same"), settings, {"config": "c"})
+    net2 = joined(there / "same", settings, "c")
     lockstep(net1, net2, 0, 3)
-    net2.close("stopped")
-    stranger = open_channel("tcp", "net2", str(there / "other"), settings, {"config": "d"})
+    net2.membership.close("stopped")
+    stranger = joined(there / "other", settings, "d")
     with pytest.raises(ManifestMismatch, match="same configuration"):
         stranger.handshake({})
-    stranger.close("stopped")
+    stranger.membership.close("stopped")
 
 
 def test_a_second_net2_elsewhere_is_refused(play: Play, tmp_path: Path) -> None:
@@ -380,7 +385,7 @@ def test_a_second_net2_elsewhere_is_refused(play: Play, tmp_path: Path) -> None:
     second = TcpChannel(membership, LINK, settings, lambda: [Address("127.0.0.1", port_of(net1))])
     with pytest.raises(Superseded, match="has taken over"):
         second.receive("up", 0)
-    second.close("stopped")
+    second.membership.close("stopped")
     lockstep(net1, net2, 1, 3)
 
 
@@ -402,6 +407,6 @@ def test_memory_is_given_back(play: Play) -> None:
     net1, net2 = play.pair(retain=0)
     for iteration in range(30):
         lockstep(net1, net2, iteration, iteration + 1)
-    net1.close()
+    net1.membership.close()
     assert net1._store.nbytes == 0
     assert not list((play.run_dir / "exchange/net1-net2").glob("*.npy"))
