@@ -18,7 +18,10 @@ from dualnet.rundir import RunDir
 
 __all__ = ["Row", "measure", "to_csv", "to_markdown"]
 
-_EXCHANGED = re.compile(r"Exchange: per iteration, tests included: (\d+) bytes sent .*?(\d+) rec")
+#: Earlier versions, with one link only, did not name it.
+_EXCHANGED = re.compile(
+    r"Exchange(?: over (\S+))?: per iteration, tests included: (\d+) bytes sent .*?(\d+) received"
+)
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,8 @@ class Row:
         accuracy: Of the last test; None where the run diverged.
         test_loss: Likewise.
         train_loss: Of the classifying net, mean over the last tenth of its lines.
-        mib_up: Sent by net1 an iteration, tests included; None for single nets.
-        mib_down: Sent by net2.
+        mib_up: Sent up an iteration over all links, tests included; None for single nets.
+        mib_down: Sent down.
         seconds: From the first iteration to the last line.
         extra: The experiment's columns: the last value of each series.
     """
@@ -112,8 +115,8 @@ def to_markdown(experiment: Experiment, rows: list[Row], command: str) -> str:
     lines += [
         "",
         f"Mean and sample standard deviation over seeds {', '.join(map(str, seeds))}; MiB are what "
-        "each piece sends an iteration, tests included; seconds are of the whole run, on a machine "
-        "that other runs shared. Every run is in `runs.csv`.",
+        "is sent up and down an iteration, over all links, tests included; seconds are of the "
+        "whole run, on a machine that other runs shared. Every run is in `runs.csv`.",
         "",
         "![curves](curves.png)",
         *(["![accuracy](accuracy.png)", "![costs](costs.png)"] if has_accuracy else []),
@@ -170,10 +173,18 @@ def _last(points: tuple[np.ndarray, np.ndarray]) -> Optional[float]:
 
 
 def _bytes(run: RunDir) -> tuple[Optional[int], Optional[int]]:
-    """Bytes an iteration that net1 sends up and net2 down, as net1's log says at its end."""
-    try:
-        with open(run.piece("net1").log, encoding="utf-8") as file:
-            found = _EXCHANGED.findall(file.read())
-    except OSError:
-        return None, None
-    return (int(found[-1][0]), int(found[-1][1])) if found else (None, None)
+    """Bytes an iteration that go up and down, as the lower pieces' logs say at their ends."""
+    up, down = [], []
+    for piece in run.logged():
+        try:
+            with open(piece.log, encoding="utf-8") as file:
+                found = _EXCHANGED.findall(file.read())
+        except OSError:
+            continue
+        # A log that restarts have continued says it several times. The link above has the piece's
+        # name first.
+        own = [counts for link, *counts in found if (link or "net1-").startswith(f"{piece.name}-")]
+        if own:
+            up.append(int(own[-1][0]))
+            down.append(int(own[-1][1]))
+    return (sum(up), sum(down)) if up else (None, None)

@@ -106,7 +106,7 @@ def test_halves_without_a_directory_in_common(workdir):
 def test_the_log_says_how_many_bytes(workdir):
     run_both("run", *SHORT, "train.test_interval=0", "exchange.dtype=int8", "coupling.tie=never")
     log = Path("run/net1.log").read_text()
-    (line,) = [line for line in log.splitlines() if "Exchange: per iteration" in line]
+    (line,) = [line for line in log.splitlines() if "Exchange over net1-net2: per" in line]
     words = line.split()
     sent = int(words[words.index("bytes") - 1])
     whole = int(line.split("(")[1].split()[0])

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Optional
 
 from dualnet.config import Config, CutEnd
-from dualnet.exchange import Counters, ExchangeSettings
+from dualnet.exchange import ExchangeSettings
 from dualnet.exchange.channel import Channel
 from dualnet.exchange.factory import open_link
 from dualnet.exchange.link import Link
@@ -110,18 +110,21 @@ def _reserve(session: Session, end: CutEnd, channel: Channel) -> None:
         reserve()
 
 
-def sum_up(counters: Counters, log: CaffeLog, iterations: int) -> None:
-    """Log what the iterations of this start have exchanged."""
+def sum_up(links: Links, log: CaffeLog, iterations: int) -> None:
+    """Log what the iterations of this start have exchanged, over all links and over each."""
+    total = links.counters
     log.info(
-        f"Exchange: {counters.bytes_sent} bytes sent, {counters.bytes_received} received, "
-        f"waited {counters.wait_s:.3g} s, exchanged {counters.exchange_s:.3g} s"
+        f"Exchange: {total.bytes_sent} bytes sent, {total.bytes_received} received, "
+        f"waited {total.wait_s:.3g} s, exchanged {total.exchange_s:.3g} s"
     )
     done = max(1, iterations)
-    log.info(
-        f"Exchange: per iteration, tests included: {counters.bytes_sent / done:.0f} bytes sent "
-        f"({(counters.bytes_sent + counters.saved_sent) / done:.0f} in float32), "
-        f"{counters.bytes_received / done:.0f} received "
-        f"({(counters.bytes_received + counters.saved_received) / done:.0f} in float32)"
-    )
-    if counters.replays_verified:
-        log.info(f"Exchange: {counters.replays_verified} messages sent again, equal to the bit")
+    for name, counters in links.by_link.items():
+        log.info(
+            f"Exchange over {name}: per iteration, tests included: "
+            f"{counters.bytes_sent / done:.0f} bytes sent "
+            f"({(counters.bytes_sent + counters.saved_sent) / done:.0f} in float32), "
+            f"{counters.bytes_received / done:.0f} received "
+            f"({(counters.bytes_received + counters.saved_received) / done:.0f} in float32)"
+        )
+    if total.replays_verified:
+        log.info(f"Exchange: {total.replays_verified} messages sent again, equal to the bit")

@@ -151,7 +151,7 @@ class _Start:
             for channel in links.channels
         }
         train_to_end(session, PieceLoop(session.nets, session, **sides), self.progress)
-        sum_up(links.counters, log, session.iteration - begun_at)
+        sum_up(links, log, session.iteration - begun_at)
         return session
 
     def finish(self, membership: Membership, session: Session) -> None:
