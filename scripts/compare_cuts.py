@@ -39,20 +39,20 @@ the solver that the net comes with (its learning rate replaced as said), and mer
 - **weights**: after 10 iterations, |dual - single| / |single| of a layer's parameters, the largest
   of all layers; it has to be below 1e-4.
 - **difference / distance moved**: the same relative to the distance that these parameters moved in
-  the 10 iterations. Where the learning rate is small, rounding of the weights themselves shows here.
+  the 10 iterations. Where the learning rate is small, rounding of the weights shows here.
 - **rounding baseline**: the same ratio for two trainings of the single net whose initial weights
   differ in the last bit of each: what rounding alone makes of this net in 10 iterations.
 - **loss**: the largest relative difference of the losses that net2 shows in the first 10
   iterations, where all of the net's losses are in net2.
 
 Where the difference is as large as the rounding baseline, as in two rows of cifar10_quick, rounding
-has decided a ReLU or a pooling's maximum otherwise, as it does from one single training to the next.
+has decided a ReLU or a pooling's maximum otherwise, as it does between two single trainings.
 
 The merged net's test outputs over two batches are those of the two pieces, or the row says how far
 apart they are.
 
-Dropout drops nothing here (ratio 0): the pieces' random numbers are not those of the single net. Images
-are not mirrored, for the same reason. To spare time, batches are of 16 samples (ResNet-18: 8;
+Dropout drops nothing here (ratio 0): the pieces' random numbers are not those of the single net.
+Images are not mirrored, for the same reason. To spare time, batches are of 16 samples (ResNet-18: 8;
 CaffeNet, AlexNet and GoogLeNet: 2). Caffe's nets and ResNet-18 read 64 images of CIFAR-10, enlarged
 or reduced to 28x28 (LeNet, one channel), 32x32 (cifar10_quick, cifar10_full), 16x16 (ResNet-18),
 99x99 (CaffeNet, AlexNet) and 128x128 (GoogLeNet, whose last pooling becomes global), less 128 and
@@ -61,7 +61,8 @@ divided by 128 in the place of their means and scales.
 Engine: PyTorch {torch}; BVLC Caffe: Debian's 1.0.0+git20180821; CPU, one thread a piece.
 Command: `OMP_NUM_THREADS=1 {command}`
 
-| Net | Caffe | Rate | Crosses the cut | Dual layers | Compared | Weights | Difference / distance moved | Rounding baseline | Loss |
+| Net | Caffe | Rate | Crosses the cut | Dual layers | Compared | Weights | \
+Difference / distance moved | Rounding baseline | Loss |
 |---|---|---:|---|---|---|---:|---:|---:|---:|
 """
 
