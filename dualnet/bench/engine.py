@@ -23,13 +23,13 @@ def bench_engine(
 
     Args:
         net: `cifar10`, `caffenet` or `both`.
-        threads: for every contender; None takes as many as this process may use cores.
-        repeats: rounds, in each of which every contender has one turn.
-        seconds: how long a turn lasts, about.
+        threads: CPU threads of each process; None: as many as it may use cores.
+        repeats: rounds, in each of which every variant is measured once.
+        seconds: how long a measurement lasts, about.
         layer_steps: time single layers too, over so many steps.
 
     Yields:
-        Records for JSON lines: the machine, then for each net its contenders and their ratios.
+        Records for JSON lines: the machine, then for each net its variants and their ratios.
 
     Raises:
         UsageError: a number is below 1, or there is no PyTorch.

@@ -45,13 +45,13 @@ def _add_engine(benches: Any) -> None:
         "--repeats",
         type=int,
         default=10,
-        help="rounds in which each contender runs once (default: 10)",
+        help="rounds in which each variant is timed once (default: 10)",
     )
     command.add_argument(
         "--seconds",
         type=float,
         default=2.0,
-        help="seconds that each contender is timed in a round (default: 2)",
+        help="seconds that each variant is timed in a round (default: 2)",
     )
     command.add_argument(
         "--layers",

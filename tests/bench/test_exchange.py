@@ -1,4 +1,4 @@
-"""`dualnet bench exchange`: every contender is measured, and wrong numbers are refused."""
+"""`dualnet bench exchange`: every variant is measured, and wrong numbers are refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_each_digest_takes_part() -> None:
     assert {"files", "files blake3"} <= {record["exchange"] for record in records}
 
 
-def test_every_contender_has_a_record_for_each_size() -> None:
+def test_every_variant_has_a_record_for_each_size() -> None:
     records = list(bench_exchange(["files", "tcp"], [1, 2], rounds=1, seconds=0.01))
     found = {(record["exchange"], record["size_mb"]) for record in records}
     for name in ("copy", "bare socket", "bare files", "files", "tcp"):

@@ -101,10 +101,12 @@ class Link:
 
 @contextmanager
 def slow_link(latency_ms: float, gbit: float, kind: str = "auto") -> Iterator[Link]:
-    """Make the link; it is gone when the block is left.
+    """Make a link between two network namespaces for as long as the block lasts.
+
+    Needs root (CAP_NET_ADMIN and CAP_SYS_ADMIN), and /dev/net/tun for tun cards.
 
     Args:
-        latency_ms: Of each direction.
+        latency_ms: Time of a packet on its way, in each direction.
         gbit: The rate of each direction, in Gbit/s.
         kind: One of KINDS.
 

@@ -30,13 +30,13 @@ __all__ = ["MTU_BYTES", "Carried", "Line", "main", "open_card"]
 #: The largest packet. Few, large packets: the work here is by the packet.
 MTU_BYTES = 65520
 
-#: What may wait to be sent. What is more waits in the card, as behind a real one: nothing is lost.
+#: How much sending time may wait here; the rest waits in the card, and nothing is lost.
 _QUEUE_S = 0.005
-#: Packets read from a card before the other one gets its turn.
+#: Packets read from a card before the other one is looked at.
 _AT_ONCE = 16
-#: The shortest sleep, as a share of the latency: what falls due within one goes together, as cards
-#: gather packets for one interrupt. Packets are late by that at most; it saves half of the work.
-_NAP_SHARE = 0.1
+#: The shortest sleep, as a share of the latency. Packets due within one sleep are delivered
+#: together, like interrupt coalescing; each is late by at most that. It saves half of the work.
+_SLEEP_SHARE = 0.1
 
 # linux/if_tun.h. The header of virtio_net before each packet carries "checksum not computed" from
 # card to card, so that nobody computes any.
@@ -131,10 +131,10 @@ def main(spec: dict[str, Any]) -> None:
     cards = spec["cards"]
     # From card i; what arrives goes to the other.
     lines = [Line(spec["bits_per_s"], spec["latency_s"]) for _ in cards]
-    nap_s = _NAP_SHARE * spec["latency_s"]
-    _be_prompt()
+    sleep_s = _SLEEP_SHARE * spec["latency_s"]
+    _raise_priority()
     while True:
-        asked = _turn(cards, lines, nap_s)
+        asked = _carry(cards, lines, sleep_s)
         if asked is None:
             continue
         if not asked:
@@ -145,8 +145,8 @@ def main(spec: dict[str, Any]) -> None:
         os.write(1, (json.dumps(asdict(carried)) + "\n").encode("ascii"))
 
 
-def _turn(cards: Sequence[int], lines: Sequence[Line], nap_s: float) -> Optional[bytes]:
-    """Sleep until something is to be done, and do it; returns what was asked, if anything was."""
+def _carry(cards: Sequence[int], lines: Sequence[Line], sleep_s: float) -> Optional[bytes]:
+    """Sleep until packets are due or arrive, and carry them; returns what standard input says."""
     now_s = time.monotonic()
     waits_s, open_cards = [], [0]
     for card, line in zip(cards, lines):
@@ -157,7 +157,7 @@ def _turn(cards: Sequence[int], lines: Sequence[Line], nap_s: float) -> Optional
             open_cards.append(card)
         else:
             waits_s.append(room_at_s - now_s)
-    timeout_s = max(nap_s, min(waits_s)) if waits_s else None
+    timeout_s = max(sleep_s, min(waits_s)) if waits_s else None
     # Of select, poll and epoll only this one waits for less than a millisecond.
     ready = select.select(open_cards, [], [], timeout_s)[0]
     for number, (card, line) in enumerate(zip(cards, lines)):
@@ -188,8 +188,8 @@ def _deliver(card: int, packet: bytes) -> None:
         pass  # the card is down, or refuses it: a lost packet, as on any wire
 
 
-def _be_prompt() -> None:
-    """Come before the processes that are compared: a wire does not wait for a core."""
+def _raise_priority() -> None:
+    """Raise this process's priority above the measured ones, so that the link adds no waiting."""
     try:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     except OSError:
