@@ -52,7 +52,7 @@ The merged net's test outputs over two batches are those of the two pieces, or t
 apart they are.
 
 Dropout drops nothing here (ratio 0): the pieces' random numbers are not those of the single net.
-Images are not mirrored, for the same reason. To spare time, batches are of 16 samples (ResNet-18: 8;
+Images are not mirrored, for the same reason. To save time, batches are of 16 samples (ResNet-18: 8;
 CaffeNet, AlexNet and GoogLeNet: 2). Caffe's nets and ResNet-18 read 64 images of CIFAR-10, enlarged
 or reduced to 28x28 (LeNet, one channel), 32x32 (cifar10_quick, cifar10_full), 16x16 (ResNet-18),
 99x99 (CaffeNet, AlexNet) and 128x128 (GoogLeNet, whose last pooling becomes global), less 128 and
