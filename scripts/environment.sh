@@ -48,7 +48,7 @@ use_environment() {
     exec 9>"$venv/.lock"
     flock 9
   fi
-  # An interrupted first run leaves an environment without pip; that one is made anew.
+  # An interrupted first run leaves an environment without pip; that one is made again.
   if ! "$python" -m pip --version >/dev/null 2>&1; then
     _check_base_python "$base"
     echo "Making the environment $venv with $("$base" --version)"

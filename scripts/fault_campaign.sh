@@ -7,17 +7,17 @@ usage() {
 Usage: scripts/fault_campaign.sh [--pieces K] [--count N] [--seed N] [--output DIR] [--jobs N]
                                  [--only N]… [--keep DIR] [--again] [PART…]
 
-Trains the digits net, cut into K pieces (default 3), again and again while faults are injected, and writes raw rows to
-OUTPUT/PART.jsonl and the summary to OUTPUT/README.md (default results/reliability). A part that was
-cut off goes on behind its last row; chains of other lengths have rows of their own. About three
-hours on one core. Parts (default: all):
+Trains the digits net, cut into K pieces (default 3), again and again while faults are injected, and
+writes raw rows to OUTPUT/PART.jsonl and the summary to OUTPUT/README.md (default
+results/reliability). An interrupted part resumes after its last row; chains of other lengths have
+rows of their own. About three hours on one core. Parts (default: all):
 
   kills     1,000 SIGKILLs at random moments: of one piece or several, with every schedule, over files
             and tcp
   points    SIGKILL before and after named points
   calls     SIGKILL before every call that changes the disk, in a first life and in a restart
   strace    the same from outside, where strace may attach; no hook in the program
-  errors    calls fail once, and for good
+  errors    calls fail once, or permanently
   stops     SIGTERM and SIGUSR1 at random moments
   zombies   SIGSTOP past the lease, a replacement, SIGCONT
   hangs     SIGSTOP of the last piece: the piece beside it ends with 72, those below with 71
@@ -31,7 +31,7 @@ hours on one core. Parts (default: all):
   damage    300 times a file of a run, its data or its inputs is damaged, or something else in its
             place, and commands meet it
 
-Options of liveness and damage: --jobs N at a time (default 3); --again does those anew that went
+Options of liveness and damage: --jobs N at a time (default 3); --again repeats those that went
 wrong. Of liveness: --only N does training N alone, of the campaign with that --seed; --keep DIR
 keeps the files of those that went wrong.
 

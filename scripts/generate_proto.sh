@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Write dualnet/engine/proto/caffe_pb2.py anew from caffe.proto.
+# Make dualnet/engine/proto/caffe_pb2.py from caffe.proto.
 set -euo pipefail
 
 usage() {

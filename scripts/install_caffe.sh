@@ -23,7 +23,7 @@ Options:
                   machine's apt sources, then the ones that Debian's debootstrap knows, its archive
                   of old releases among them
   --no-examples   leave out Caffe's tests, models and examples
-  --force         install anew even if DIR is up to date
+  --force         install even if DIR is up to date
   -h, --help      this text
 
 Exit codes: 0 done, 2 usage or a local fault, 69 the packages cannot be had on this machine.

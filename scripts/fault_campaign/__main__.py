@@ -73,10 +73,10 @@ def main() -> int:
     )
     parser.add_argument("--count", type=int, help="how many (default: the campaign's)")
     group = parser.add_argument_group("part liveness")
-    group.add_argument("--only", type=int, action="append", help="this training alone (again: and)")
+    group.add_argument("--only", type=int, action="append", help="this training alone; repeatable")
     group.add_argument("--jobs", type=int, default=3, help="trainings at a time (default 3)")
     group.add_argument("--keep", type=Path, help="folder for the files of those that went wrong")
-    group.add_argument("--again", action="store_true", help="do those anew that went wrong")
+    group.add_argument("--again", action="store_true", help="repeat those that went wrong")
     options = parser.parse_args()
     output = options.output.resolve()
     wrong = 0

@@ -1,4 +1,4 @@
-"""Every call that changes the disk is met by SIGKILL, and every call at all by errors.
+"""Injects SIGKILL before every file-changing call, and an error into every call.
 
 The calls of a small training are counted by their sites, then the training is repeated for each: in
 the first life of a piece, and in the life after a death in the middle of the training.
@@ -26,7 +26,7 @@ __all__ = ["ERRORS", "SMALL", "run_errors", "run_kills"]
 
 _SHORT = ("train.max_iter=6", "train.snapshot=2", "train.test_interval=3", "train.test_iter=1",
           "update.rule=manual", "update.learning_rate=0.01")  # fmt: skip
-#: A training with all that there is: a tie, tests, checkpoints and the deletion of old ones.
+#: A run that uses every feature: tie, tests, checkpoints, deletion.
 SMALL = (*_SHORT, "coupling.target=updated", "coupling.tie=every")
 #: By schedule; pipelined does not have target `updated`.
 _TRAINED = {

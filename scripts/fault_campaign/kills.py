@@ -16,9 +16,9 @@ __all__ = ["run"]
 
 #: Kills in one training; more would not let it end.
 _KILLS = 6
-#: So long lives a piece at most before its next kill, at least, and as a share of the time that an
-#: undisturbed training takes here and now. A quarter of the kills come early: while it starts, or
-#: does again what it has done.
+#: Maximum time between the start of a piece and its next SIGKILL: at least these seconds, or this
+#: share of an undisturbed training's time. A quarter of the kills come early: while it starts, or
+#: replays.
 _LONGEST_S, _LONGEST_SHARE, _EARLY_SHARE = 1.2, 0.4, 0.25
 
 

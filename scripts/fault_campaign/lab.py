@@ -1,4 +1,4 @@
-"""Where the campaign trains: a folder with nets and data, and trainings that nobody disturbs."""
+"""Where the campaign trains: a folder with nets and data, and undisturbed reference runs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Lab:
         import dualnet.train.start.progress
         import dualnet.train.start.run  # noqa: F401
 
-        assert_provider = backend.caffe  # the door opens on the first look
+        assert_provider = backend.caffe  # imports the provider before forking
         self.provider = backend.provider if assert_provider else ""
 
     @contextmanager

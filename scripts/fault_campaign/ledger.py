@@ -38,7 +38,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 class Ledger:
-    """Rows on disk; a part that was cut off goes on behind the last one.
+    """Rows on disk; an interrupted part resumes after the last one.
 
     Args:
         path: the file; its folder is made.
@@ -67,7 +67,7 @@ class Ledger:
             tqdm.write(f"{self.path.stem}: {row['wrong']}", file=sys.stderr)
 
     def drop(self, is_unwanted: Callable[[dict[str, Any]], bool]) -> None:
-        """Throw rows away, on disk too, so that what they tell of is done anew."""
+        """Throw rows away, on disk too, so that what they describe is done again."""
         self.rows = [row for row in self.rows if not is_unwanted(row)]
         self._write()
 

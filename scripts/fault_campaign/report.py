@@ -13,7 +13,7 @@ from typing import Any
 
 from scripts.fault_campaign import damage_report, kills_report, liveness_report
 from scripts.fault_campaign.calls import ERRORS
-from scripts.fault_campaign.forty import FORTY, Fault
+from scripts.fault_campaign.fault_catalogue import CATALOGUE, Fault
 from scripts.fault_campaign.kills_report import table
 from scripts.fault_campaign.lab import ROOT
 from scripts.fault_campaign.ledger import read_rows
@@ -249,7 +249,7 @@ def _cost_of_a_training(rows: list[Row]) -> list[str]:
 
 def _forty(rows: dict[str, list[Row]]) -> list[str]:
     body = []
-    for fault in FORTY:
+    for fault in CATALOGUE:
         injected, wrong = _injected(fault, rows)
         names = [case.run.__name__ for case in CASES if case.number == fault.number]
         where = [part.replace(":", " ") for part in fault.parts]

@@ -1,11 +1,11 @@
-"""A wire across the door to the file system: a chosen call kills, or fails.
+"""Fault injection: the chosen `Fs` call is replaced by SIGKILL or an error.
 
-It is laid in a piece's own process before its command runs. Calls of the heartbeat's thread are not
-counted: they come by the clock, and the random kills meet them.
+It is installed in a piece's process before its command runs. Calls of the heartbeat's thread are
+not counted: they come by the clock, and the random kills cover them.
 
 A call is chosen by its site, the operation and the functions that led there, and its number among
-the calls of that site: how often a piece looks for a neighbour is no matter of the program, so that
-the number among all calls would mean another one in each training.
+the calls of that site, because the total number of polls differs between trainings: the number
+among all calls would be another one in each.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Tripwire:
         self.error, self._lasting = error, lasting
         self._names = CHANGING + (READING if reading else ())
         self._reading = reading
-        # Shared with the parent, which looks at it when the process is gone.
+        # Shared with the parent, which reads it when the process is gone.
         self._memory = mmap.mmap(-1, _COUNTS.size + (0 if site else _SITES_BYTES))
         self._writable: set[int] = set()
         self._met = 0
@@ -73,7 +73,7 @@ class Tripwire:
         return Counter(self._memory[_COUNTS.size : end].decode().splitlines())
 
     def lay(self) -> None:
-        """Lay the wire in this process."""
+        """Install it in this process."""
         for name in self._names:
             setattr(Fs, name, self._wired(name, getattr(Fs, name)))
 

@@ -13,7 +13,7 @@ import pytest
 from dualnet.config import load
 from scripts.fault_campaign import report
 from scripts.fault_campaign.chain import SCHEDULES, Chain
-from scripts.fault_campaign.forty import FORTY
+from scripts.fault_campaign.fault_catalogue import CATALOGUE
 from scripts.fault_campaign.lab import ROOT
 from scripts.fault_campaign.ledger import Ledger
 from tests.exchange.cases import CASES
@@ -88,9 +88,9 @@ def test_variants_of_a_chain() -> None:
 
 
 def test_every_fault_is_injected_or_says_where_it_is() -> None:
-    assert [fault.number for fault in FORTY] == list(range(1, 41))
+    assert [fault.number for fault in CATALOGUE] == list(range(1, 41))
     in_process = {case.number for case in CASES}
-    for fault in FORTY:
+    for fault in CATALOGUE:
         assert fault.number in in_process or fault.parts or fault.remark
 
 

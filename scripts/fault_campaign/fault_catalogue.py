@@ -1,15 +1,15 @@
-"""The forty fault cases, and where each is injected."""
+"""The catalogue of faults: forty cases, and where each is injected."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["FORTY", "Fault"]
+__all__ = ["CATALOGUE", "Fault"]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One of the forty.
+    """One of the cases.
 
     Attributes:
         number, title, expected: as specified.
@@ -27,7 +27,7 @@ class Fault:
 
 _TCP = "more in tests/exchange/test_carriers.py and tests/exchange/tcp"
 
-FORTY = (
+CATALOGUE = (
     Fault(1, "SIGKILL before each call that publishes", "resume", ("calls", "strace")),
     Fault(2, "SIGKILL at named points", "resume", ("points",)),
     Fault(3, "random SIGKILL, one piece", "resume", ("kills:one",)),
@@ -36,7 +36,7 @@ FORTY = (
     Fault(6, "SIGSTOP past the lease, replacement, SIGCONT", "exit 75, 0 records used",
           ("zombies",)),
     Fault(7, "SIGTERM, SIGUSR1", "checkpoint, exit 0, resume", ("stops",)),
-    Fault(8, "truncated at 0, 1, 127, 128, half, -1", "never used, sent anew"),
+    Fault(8, "truncated at 0, 1, 127, 128, half, -1", "never used, resent"),
     Fault(9, "one bit flipped, every region of a record", "noticed"),
     Fault(10, "write() that lies about its length", "noticed"),
     Fault(11, "valid file of another iteration, piece, run", "refused"),
