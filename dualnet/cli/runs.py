@@ -1,4 +1,4 @@
-"""`dualnet evaluate|status|digest|plot`: the commands that look at runs."""
+"""`dualnet evaluate|status|runs|digest|plot`: the commands that look at runs."""
 
 from __future__ import annotations
 
@@ -34,6 +34,10 @@ def add(commands: Any) -> None:
     command.add_argument("run_dir", metavar="RUN_DIR")
     command.add_argument("--json", action="store_true", help="as one JSON line")
     command.add_argument("--watch", action="store_true", help="again every 2 s, until Ctrl-C")
+    command = make("runs", _runs, "list the runs below a directory: state, loss and accuracy")
+    command.add_argument("directory", metavar="DIR", nargs="?", default="runs",
+                         help="where they are (default: runs)")  # fmt: skip
+    command.add_argument("--json", action="store_true", help="as JSON lines, one a run")
     command = make("digest", _digest, "print the SHA-256 over a run's weights and solver history")
     command.add_argument("run_dir", metavar="RUN_DIR")
     command.add_argument("--iteration", type=int, help="a snapshot's iteration (default: latest)")
@@ -82,6 +86,16 @@ def _status(options: argparse.Namespace) -> None:
         if not options.watch:
             return
         time.sleep(2.0)
+
+
+def _runs(options: argparse.Namespace) -> None:
+    from dualnet.report.listing import list_runs, to_table
+
+    found = list_runs(options.directory)
+    if options.json:
+        sys.stdout.write("".join(f"{to_json(one.to_dict())}\n" for one in found))
+    else:
+        sys.stdout.write(to_table(found))
 
 
 def _digest(options: argparse.Namespace) -> None:

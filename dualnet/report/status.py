@@ -111,11 +111,12 @@ class RunStatus:
         return asdict(self)
 
 
-def status(run: RunDir) -> RunStatus:
+def status(run: RunDir, verify: bool = True) -> RunStatus:
     """Read the status of a run; never raises for what it finds there.
 
     Args:
         run: Its directory.
+        verify: Read the last checkpoints of complete pieces, and check their digests.
     """
     found = RunStatus(run.path)
     try:
@@ -131,6 +132,8 @@ def status(run: RunDir) -> RunStatus:
         found.problems += view.problems
         for name in dict.fromkeys((*_chain(run), *view.pieces)):
             found.pieces[name] = _in_chain(run.piece(name), names, view.piece(name), found.problems)
+    for name, piece in found.pieces.items():
+        _settle(piece, run.piece(name), found.problems if verify else None)
     return found
 
 
@@ -154,7 +157,7 @@ def _single(piece: PieceDir, names: list[str], problems: list[str]) -> PieceStat
         found.state = "done"
     elif end.rfind("Optimization stopped early.") > begun:
         found.state = "stopped"
-    return _settled(found, piece, problems)
+    return found
 
 
 def _in_chain(
@@ -173,7 +176,7 @@ def _in_chain(
                 found.state = "silent"
             elif found.state == "running" and found.waits_for:
                 found.state = "waiting"
-    return _settled(found, piece, problems)
+    return found
 
 
 def _read(
@@ -201,15 +204,20 @@ def _link(view: LinkView, facts: LinkFacts, done: int) -> LinkStatus:
     )  # fmt: skip
 
 
-def _settled(found: PieceStatus, piece: PieceDir, problems: list[str]) -> PieceStatus:
-    """Set the final state, and clear the waiting time and speed of what no longer runs."""
+def _settle(found: PieceStatus, piece: PieceDir, problems: Optional[list[str]]) -> None:
+    """Set the final state, and clear the waiting time and speed of what no longer runs.
+
+    Args:
+        found: What is changed.
+        piece: Its files.
+        problems: Takes what is wrong with the last checkpoint; None: do not look.
+    """
     if is_complete(piece, found.checkpoint):
         found.state, found.iteration = "complete", found.checkpoint
-        lost = lost_since(piece, found.checkpoint)
-        if lost:
+        lost = lost_since(piece, found.checkpoint) if problems is not None else ""
+        if lost and problems is not None:
             found.state = "damaged"
             problems.append(f"{lost}; give the command that trained it again")
     if found.state not in ("waiting", "running", "starting"):
         found.waits_for, found.awaited, found.waits_s = "", "", 0.0
         found.iterations_per_s = None
-    return found

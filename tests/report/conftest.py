@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import signal
+
 import numpy as np
 import pytest
 
 from dualnet.config import from_dict
 from dualnet.report.log import CaffeLog
+
+
+@pytest.fixture(autouse=True)
+def signals():
+    """The command takes the stop signals; the tests give them back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import time
 
 import numpy as np
@@ -22,15 +21,6 @@ from dualnet.train.gauge.status_file import StatusFile
 from dualnet.train.loop.links import Links
 
 LINE = "I1122 15:47:14.839432  9521 x.py:8] Iteration {} (2 iter/s, 1s/1 iters), loss = {}\n"
-
-
-@pytest.fixture(autouse=True)
-def signals():
-    """The command takes the stop signals; the tests give them back."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture
