@@ -1,3 +1,3 @@
-"""Train a convolutional network in two halves, on two nodes, with BVLC Caffe or without it."""
+"""Train a convolutional network in pieces, each on its own node, with BVLC Caffe or without it."""
 
 __version__ = "0.1.0"
