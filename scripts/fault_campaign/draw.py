@@ -31,7 +31,7 @@ LAST_POINTS = (
     ("dualnet.train.start.traffic", "", "remove_when_over"),
     ("dualnet.report.log", "CaffeLog", "close"),
     ("dualnet.exchange.run.membership", "Membership", "close"),
-    ("dualnet.exchange.tcp.channel", "TcpChannel", "close"),
+    ("dualnet.exchange.files.end", "End", "disconnect"),
 )
 
 

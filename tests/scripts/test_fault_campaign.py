@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -13,9 +14,11 @@ import pytest
 from dualnet.config import load
 from scripts.fault_campaign import report
 from scripts.fault_campaign.chain import SCHEDULES, Chain
+from scripts.fault_campaign.draw import LAST_POINTS
 from scripts.fault_campaign.fault_catalogue import CATALOGUE
 from scripts.fault_campaign.lab import ROOT
 from scripts.fault_campaign.ledger import Ledger
+from scripts.fault_campaign.moments import POINTS
 from tests.exchange.cases import CASES
 
 
@@ -92,6 +95,13 @@ def test_every_fault_is_injected_or_says_where_it_is() -> None:
     in_process = {case.number for case in CASES}
     for fault in CATALOGUE:
         assert fault.number in in_process or fault.parts or fault.remark
+
+
+def test_the_points_at_which_pieces_are_killed_exist() -> None:
+    """A function that was renamed would never be called, and nobody killed there."""
+    for module, owner, name in (*POINTS, *LAST_POINTS):
+        place = importlib.import_module(module)
+        assert callable(getattr(getattr(place, owner) if owner else place, name))
 
 
 def test_cases_and_copies(repository: Path, tmp_path: Path) -> None:

@@ -106,11 +106,7 @@ class Publisher:
 
     def sync_directory(self) -> None:
         """Bring the directory's entries to stable storage."""
-        fd = self._fs.open(self._paths.root, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            self._fs.fsync(fd)
-        finally:
-            self._fs.close(fd)
+        _sync(self._fs, self._paths.root)
 
     def _write(self, fd: int, content: bytes) -> bytes:
         write_all(self._fs, fd, memoryview(content))
@@ -165,8 +161,20 @@ class Publisher:
             return False
 
 
+def _sync(fs: Fs, folder: str) -> None:
+    """Bring a folder's entries to stable storage."""
+    fd = fs.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fs.fsync(fd)
+    finally:
+        fs.close(fd)
+
+
 def make_folder(fs: Fs, path: str) -> None:
     """Make a folder for the files of several pieces, mode 0700; one that is there is checked.
+
+    Its name is brought to stable storage, as the files in it may be: a power failure must not take
+    them with their folder.
 
     Raises:
         StorageFailed: something else has its name, or it belongs to another user.
@@ -174,9 +182,11 @@ def make_folder(fs: Fs, path: str) -> None:
     """
     try:
         fs.mkdir(path, 0o700)
-        return
     except FileExistsError:
         status = fs.lstat(path)
+    else:
+        _sync(fs, os.path.dirname(path))
+        return
     if not stat.S_ISDIR(status.st_mode):
         raise StorageFailed(f"{path}: not a directory; remove it or choose another run directory")
     if status.st_uid != os.geteuid():
