@@ -5,7 +5,7 @@ from setuptools import find_packages, setup
 setup(
     name="dualnet",
     version="0.1.0",
-    description="Train one Caffe network in pieces, each on a node of its own, exchanging only activations",
+    description="Train one Caffe network in pieces on nodes that exchange only activations",
     author="dualnet authors",
     license="MIT",
     python_requires=">=3.9",

@@ -1,7 +1,7 @@
 """Cuts of several blobs: through branches side by side, as those of a siamese net.
 
 Where branches share parameters, or come from different data, no single blob parts the net: one
-branch alone would leave its twin's weights in the other half. Such a net is cut through all its
+branch alone would leave its twin's weights in the other piece. Such a net is cut through all its
 branches at one height; the height of a layer is the number of layers on the longest way to it from
 the data. Branches of one trunk that share nothing, as an Inception module's, can be cut at the
 trunk, and are left out here.

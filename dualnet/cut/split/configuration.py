@@ -42,7 +42,7 @@ def write_yaml(
     sections["cuts"] = [_section(cut) for cut in cuts]
     config.from_dict(sections, "dualnet split")
     places = "; ".join(", ".join(cut.blobs) for cut in cuts)
-    which = "Both halves" if len(pieces) == 2 else f"The {len(pieces)} pieces"
+    which = "Both pieces" if len(pieces) == 2 else f"The {len(pieces)} pieces"
     lines = [commented(f"{which} of {title}, cut at {places}. Made by", command)]
     lines.append(f"name: {_scalar(title)}\nseed: 1\n\n")
     if "single" in solvers:
