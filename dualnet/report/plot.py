@@ -9,8 +9,8 @@ import numpy as np
 
 from dualnet.atomic import write_atomically
 from dualnet.errors import StorageFailed, UsageError
-from dualnet.report.figure import FORMATS, draw
-from dualnet.report.panels import bands
+from dualnet.report.curves.figure import FORMATS, draw
+from dualnet.report.curves.panels import bands
 from dualnet.report.runs import Run, read_runs
 
 __all__ = ["plot_runs"]

@@ -1,8 +1,4 @@
-"""Drawing of training curves with matplotlib.
-
-Curves keep to colours that colour-blind readers tell apart (Okabe and Ito, "Color Universal
-Design", 2008), with a line style of their own as well where there are more runs than colours.
-"""
+"""Drawing of training curves with matplotlib: rows of panels, one below the other."""
 
 from __future__ import annotations
 
@@ -13,17 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dualnet.errors import DualnetError
-from dualnet.report.panels import Band, Panel
+from dualnet.report.curves.curve import draw_curve, look
+from dualnet.report.curves.panels import Band, Panel
 
-__all__ = ["FORMATS", "draw", "moving_average"]
+__all__ = ["FORMATS", "draw"]
 
 FORMATS = ("png", "svg", "pdf")
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_STYLES = ("-", "--", "-.", ":")
-#: More points than a figure has pixels only make the file larger.
-_MOST_POINTS = 4000
 #: A loss that spans more than this factor is drawn on a logarithmic axis.
 _LOG_SPAN = 100.0
+#: Raw values are drawn behind the averages of so many curves at most.
+_MOST_RAW, _MOST_RAW_SMALL = 6, 3
 #: Small panels beside each other, at most.
 _MOST_COLUMNS = 4
 #: Inches: the figure's width, what is left and right of the axes and between them; the axes' height
@@ -186,7 +181,7 @@ def _draw_row(
         left_in = _LEFT_IN + place * (width_in + _BETWEEN_IN)
         size = (width_in / _WIDTH_IN, row.axes_in / height_in)
         axis = figure.add_axes((left_in / _WIDTH_IN, bottom, *size))
-        _draw_panel(axis, band, panel, smooth, is_log)
+        _draw_panel(axis, row, panel, smooth, is_log)
         if row.columns > 1 and not band.is_loss:  # losses of pieces are each of another scale
             axis.set_ylim(_around(_finite(band.panels)))
         if row.columns > 1:
@@ -206,66 +201,21 @@ def _draw_row(
     return axes
 
 
-def _draw_panel(axis: Any, band: Band, panel: Panel, smooth: int | None, is_log: bool) -> None:
+def _draw_panel(axis: Any, row: _Row, panel: Panel, smooth: int | None, is_log: bool) -> None:
     from matplotlib.ticker import FuncFormatter
 
+    band, is_small = row.band, row.columns > 1
+    drawn = sum(values.size > 0 for _, values in panel.curves)
+    is_raw_shown = drawn <= (_MOST_RAW_SMALL if is_small else _MOST_RAW)
     for k, (iterations, values) in enumerate(panel.curves):
-        _draw_curve(axis, iterations, values, smooth if band.is_smoothed else 1, _look(k))
+        style = {**look(k), "linewidth": 1.1 if is_small else 1.6}
+        window = smooth if band.is_smoothed else 1
+        draw_curve(axis, iterations, values, window, style, is_raw_shown)
     axis.set_title(panel.title, loc="left")
     if is_log:
         axis.set_yscale("log")
     if band.is_accuracy:
         axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %"))
-
-
-def moving_average(values: np.ndarray, window: int) -> np.ndarray:
-    """Average each value with its neighbours.
-
-    Args:
-        values: (K,) float64; values that are not finite are left out of the averages.
-        window: Values in an average, half of them on each side; fewer at both ends.
-
-    Returns:
-        (K,) float64; nan where `values` is not finite.
-    """
-    half = max(0, (window - 1) // 2)
-    is_finite = np.isfinite(values)
-    sums = np.concatenate([[0.0], np.cumsum(np.where(is_finite, values, 0.0))])
-    counts = np.concatenate([[0], np.cumsum(is_finite)])
-    places = np.arange(values.size)
-    low = np.maximum(places - half, 0)
-    high = np.minimum(places + half + 1, values.size)
-    count = np.maximum(counts[high] - counts[low], 1)
-    return np.where(is_finite, (sums[high] - sums[low]) / count, np.nan)
-
-
-def _thin(*arrays: np.ndarray) -> list[np.ndarray]:
-    step = -(-arrays[0].size // _MOST_POINTS)
-    return [array[::step] for array in arrays]
-
-
-def _draw_curve(
-    axis: Any, iterations: np.ndarray, values: np.ndarray, smooth: int | None, look: dict[str, Any]
-) -> None:
-    if not values.size:
-        return
-    window = max(1, values.size // 30) if smooth is None else smooth
-    finite = np.where(np.isfinite(values), values, np.nan)  # inf would leave no room for the rest
-    average = moving_average(values, window)
-    thin_iterations, thin_finite, thin_average = _thin(iterations, finite, average)
-    is_smoothed = window > 2
-    if is_smoothed:
-        axis.plot(thin_iterations, thin_finite, linewidth=0.7, alpha=0.25, **look)
-    shown = thin_average if is_smoothed else thin_finite
-    # A single point makes no line.
-    marker = "o" if np.count_nonzero(np.isfinite(shown)) < 30 else None
-    axis.plot(thin_iterations, shown, linewidth=1.6, marker=marker, markersize=3, **look)
-    last = np.flatnonzero(np.isfinite(values))
-    if last.size and last[-1] < values.size - 1:  # from there on nan or inf: it has diverged
-        axis.plot(
-            iterations[last[-1]], average[last[-1]], "X", color=look["color"], markersize=7,
-            markeredgecolor="white", markeredgewidth=0.7, zorder=5,
-        )  # fmt: skip
 
 
 def _wants_log(band: Band, log_scale: bool | None) -> bool:
@@ -289,16 +239,10 @@ def _finite(panels: Sequence[Panel]) -> np.ndarray:
 def _draw_legend(figure: Any, labels: Sequence[str], columns: int, top_in: float) -> None:
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], linewidth=2, label=name, **_look(k)) for k, name in enumerate(labels)]
+    handles = [Line2D([], [], linewidth=2, label=name, **look(k)) for k, name in enumerate(labels)]
     # Above the first panel and its title: nowhere does it hide a curve.
     place = (_LEFT_IN / _WIDTH_IN, (top_in - 0.05) / figure.get_figheight())
     figure.legend(
         handles=handles, loc="upper left", bbox_to_anchor=place, borderaxespad=0.0, borderpad=0.0,
         ncol=columns,
     )  # fmt: skip
-
-
-def _look(k: int) -> dict[str, Any]:
-    """Colour and line style of run k, the same in every panel."""
-    style = _STYLES[k // len(_COLOURS) % len(_STYLES)]
-    return {"color": _COLOURS[k % len(_COLOURS)], "linestyle": style}

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualnet.report import figure as drawing
-from dualnet.report.figure import moving_average
+from dualnet.report.curves import curve
+from dualnet.report.curves.curve import moving_average
 from dualnet.report.log import CaffeLog
 from dualnet.report.plot import plot_runs
 
@@ -84,8 +84,16 @@ def test_many_runs_differ_in_colour_or_style(figure, make_run, tmp_path):
     assert len(looks) == 20
 
 
+def test_raw_values_of_many_curves_are_left_out_of_small_panels(figure, make_run, tmp_path):
+    chains = [make_run(f"r{k}", roles=["net1", "net2", "net3"]) for k in range(4)]
+    plot_runs(chains, tmp_path / "a.png", smooth=9)
+    assert [len(axis.lines) for axis in figure().axes] == [8, 4, 4, 4]
+    plot_runs(chains[:3], tmp_path / "a.png", smooth=9)
+    assert [len(axis.lines) for axis in figure().axes] == [6, 3, 6, 6]
+
+
 def test_long_curves_are_thinned(figure, tmp_path, monkeypatch):
-    monkeypatch.setattr(drawing, "_MOST_POINTS", 50)
+    monkeypatch.setattr(curve, "_MOST_POINTS", 50)
     with CaffeLog(tmp_path / "single.log") as log:
         for k in range(499):
             log.training(k, k, {})

@@ -1,0 +1,1 @@
+"""Figures of training curves: what they show, and how it is drawn."""
