@@ -3,8 +3,9 @@
 
 Usage: scripts/plot_throughput.py RECORDS.jsonl [RECORDS.jsonl] -o FIGURE.png [--table]
 
-Each file is a panel. A line marks the upper limit of each variant, where it is known: the
-throughput if no piece ever waited.
+Each file is a panel; of bench_pipelining.py's raw lines each setting is one, and of the numbers of
+micro-batches only the best is drawn. A line marks the upper limit of each variant, where it is
+known: the throughput if no piece ever waited.
 
 Example:
   dualnet bench overlap configs/cifar10.yaml --cut pool1:conv2 > overlap.jsonl
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,10 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from dualnet.bench.peers.summary import settings_of, summary, title
 
 
 def main() -> None:
@@ -34,29 +40,42 @@ def main() -> None:
     parser.add_argument("-o", "--output", required=True)
     parser.add_argument("--table", action="store_true", help="print `bench overlap`'s as Markdown")
     options = parser.parse_args()
-    panels = {path.stem: _read(path) for path in options.records}
+    panels = {name: records for path in options.records for name, records in _read(path).items()}
     draw(panels, options.output)
     if options.table:
         for name, records in panels.items():
             print(f"\n{name}\n\n{table(records)}")
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    records = [record for record in map(json.loads, lines) if "samples_per_s" in record]
-    for record in records:
-        # What earlier versions called it, and bench_pipelining.py does.
-        record.setdefault("variant", record.get("contender", ""))
-    return records
+def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Panels of a file, each with its records."""
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    if lines and lines[0].get("bench") == "chain":
+        panels = {}
+        for number, setting in enumerate(settings_of(lines)):
+            name = title(setting[0])
+            best = [record for record in summary(setting) if record["best"]]
+            panels[f"{name} ({number + 1})" if name in panels else name] = best
+    else:
+        panels = {path.stem: [record for record in lines if "samples_per_s" in record]}
+    for records in panels.values():
+        for record in records:
+            # What earlier versions called it, and bench_pipelining.py does.
+            record.setdefault("variant", record.get("contender", ""))
+    return panels
 
 
 def draw(panels: dict[str, list[dict[str, Any]]], path: str) -> None:
     """Bars, a panel for each file."""
     most = max(map(len, panels.values()))
+    columns = min(len(panels), 3)
+    rows = -(-len(panels) // columns)
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(6.4 * len(panels), 0.9 + 0.3 * most), squeeze=False
+        rows, columns, figsize=(6.4 * columns, rows * (0.9 + 0.3 * most)), squeeze=False
     )
-    for axis, (name, records) in zip(axes[0], panels.items()):
+    for axis in axes.flat[len(panels) :]:
+        axis.remove()
+    for axis, (name, records) in zip(axes.flat, panels.items()):
         labels = [_label(record) for record in records]
         values = [record["samples_per_s"] for record in records]
         axis.barh(labels, values, color=[_color(record) for record in records])

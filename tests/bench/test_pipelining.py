@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -11,7 +10,6 @@ import sys
 import pytest
 
 from dualnet.backend import provider
-from dualnet.bench.network.wire import Carried
 from tests.bench.root import needs_root
 
 SCRIPT = "scripts/bench_pipelining.py"
@@ -32,31 +30,28 @@ def script(repository, workdir):
 
 
 @needs_engine
-def test_every_contender_trains(script, workdir):
-    if len(os.sched_getaffinity(0)) < 2:
-        pytest.skip("one core")
-    # dualnet's side on digits, whose data is here; the plain net is always CIFAR-10's.
+def test_three_pieces_and_three_stages_train(script, workdir):
     done = script(
-        "--config", "configs/digits.yaml", "--batch", "8", "--iterations", "1", "--warm-up", "1",
-        "--rounds", "1", "--micro", "2", "--staleness", "1", "--cores-each", "1",
-        "--only", "plain", "GPipe", "1F1B", "files", "torch, backprop", "-o", "peers",
-        "--carriers", "files", "torch", "--targets", "gradient", "backprop",
+        "--short", "--batch", "16", "--pieces", "3", "--quota", "0.6", "-o", "chain",
+        "--only", "plain", "1F1B", "tcp, backprop, pipelined",
     )  # fmt: skip
+    if len(os.sched_getaffinity(0)) < 2:
+        assert "--quota 0.6: 3 pieces may use up to 1.8 cores" in done.stderr
+        return
     assert done.returncode == 0, done.stderr
-    head, *records = [json.loads(line) for line in done.stdout.splitlines()]
-    assert head["cores_each"] == 1 and head["link"] is None
-    names = [record["contender"] for record in records]
-    assert names == [
-        "plain, all", "GPipe 2", "1F1B 2", "files, 1 ahead", "files, backprop, 1 ahead",
-        "torch, backprop, 1 ahead",
-    ]  # fmt: skip
-    assert sum(record["best_pipeline"] for record in records) == 1
-    best = next(record for record in records if record["best_pipeline"])
-    for record in records:
-        ratio = best["iteration_ms"] / record["iteration_ms"]
-        assert record["over_best_pipeline"] == pytest.approx(ratio, rel=0.01, abs=0.001)
-    assert (workdir / "peers.jsonl").read_text() == done.stdout
-    assert f"**{best['contender']}**" in (workdir / "peers.md").read_text()
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    names = [line["contender"] for line in lines]
+    assert names == ["plain", "1F1B 4", "tcp, backprop, pipelined 4"]
+    assert [len(line["cpu_ms"]) for line in lines] == [1, 3, 3]
+    assert all(line["pieces"] == 3 and line["iteration_ms"] > 0 for line in lines)
+    # Where the kernel grants no quota, one line says so, and nobody claims one.
+    refused = done.stderr.startswith("no quotas here: ")
+    assert all((line["quota"], line["quota_by"] is None) == (None if refused else 0.6, refused)
+               for line in lines)  # fmt: skip
+    assert done.stderr.splitlines()[-1].endswith("some 0 s left")
+    assert (workdir / "chain.jsonl").read_text() == done.stdout
+    assert "| **1F1B 4** |" in (workdir / "chain.md").read_text()
+    assert (workdir / "chain.png").stat().st_size > 0
 
 
 @needs_engine
@@ -64,83 +59,33 @@ def test_every_contender_trains(script, workdir):
 @pytest.mark.slow
 def test_a_contest_over_a_link(script):
     done = script(
-        "--config", "configs/digits.yaml", "--batch", "8", "--iterations", "1", "--warm-up", "1",
-        "--rounds", "1", "--micro", "2", "--staleness", "0", "2", "--cores-each", "1",
-        "--only", "1F1B", "tcp", "--link", "tun", "--latency-ms", "30", "--gbit", "0.1",
+        "--batch", "8", "--iterations", "1", "--warm-up", "1", "--rounds", "1", "--micro", "2",
+        "--staleness", "2", "--cores-each", "1", "--only", "1F1B", "tcp, gradient, alternating",
+        "tcp, gradient, overlapped", "--link", "tun", "--latency-ms", "30", "--gbit", "0.1",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    head, *records = [json.loads(line) for line in done.stdout.splitlines()]
-    assert head["link"]["kind"] == "tun" and head["link"]["rtt_ms"] >= 60
-    names = [record["contender"] for record in records]
-    assert names == ["1F1B 2", "tcp, alternating", "tcp, 2 ahead"]
-    assert all(record["link_cpu_ms"] > 0 for record in records)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert lines[0]["link"]["kind"] == "tun" and lines[0]["link"]["rtt_ms"] >= 60
+    names = [line["contender"] for line in lines]
+    assert names == ["1F1B 2", "tcp, gradient, alternating", "tcp, gradient, overlapped 2"]
+    assert all(line["link_cpu_ms"] > 0 for line in lines)
     # Who waits for an answer waits for a round trip in each iteration.
-    assert all(record["iteration_ms"] >= 60 for record in records[:2])
+    assert all(line["iteration_ms"] >= 60 for line in lines[:2])
     assert "a process between tun cards (as asked)" in done.stderr
 
 
-@pytest.fixture
-def module(repository):
-    spec = importlib.util.spec_from_file_location("bench_pipelining", repository / SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    # The dataclass in it looks its module up.
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
-
-
-class Wire:
-    """A link whose process takes 40 ms of processor time in each turn."""
-
-    def __init__(self):
-        self.asked = 0
-
-    def carried(self):
-        self.asked += 1
-        return Carried(cpu_s=0.040 * (self.asked // 2), packets=0, bytes=0)
-
-
-def test_hopeless_pipelines_are_left_out_after_the_first_round(module, capsys):
-    times_s = {
-        "plain, all": [0.9, 0.5, 0.5], "GPipe 2": [0.50, 0.30, 0.30], "GPipe 4": [0.40, 0.60, 0.60],
-        "1F1B 8": [0.51], "tcp, alternating": [1.0, 1.0, 1.0],
-    }  # fmt: skip
-    contenders = {
-        name: module.Contender(iter(series).__next__, 8) for name, series in times_s.items()
-    }
-    options = type("Options", (), {"rounds": 3, "batch": 120})
-    records = {r["contender"]: r for r in module.contest(options, contenders, Wire())}
-    assert list(records) == list(times_s)
-    assert records["1F1B 8"]["iterations_ms"] == [510.0]
-    # What counts is the median of all rounds; ratios are those within a round.
-    assert [name for name, r in records.items() if r["best_pipeline"]] == ["GPipe 2"]
-    assert records["tcp, alternating"]["over_best_pipeline"] == 0.3
-    assert records["tcp, alternating"]["samples_per_s"] == 120.0
-    assert records["plain, all"]["iteration_ms"] == 500.0
-    assert all(record["link_cpu_ms"] == 5.0 for record in records.values())
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 13
-    assert lines[0].startswith("round 1 of 3: plain, all: 900.0 ms; 14 turns, some ")
-    assert lines[-1].endswith(" 0 turns, some 0 s left")
-
-
-def test_the_link_is_described_as_it_was_measured(module):
-    found = {
-        "kind": "tun", "refusal": "the kernel has no netem: Unknown", "latency_ms": 10.0,
-        "gbit": 1.0, "rtt_ms": 20.4, "mb_per_s": [124.9, 124.5], "mb_per_s_at_once": [121.0, 120.3],
-        "cpu_share": 0.094, "doubt": "",
-    }  # fmt: skip
-    line = module.link_line(found)
-    assert "a process between tun cards (the kernel has no netem: Unknown)" in line
-    assert "round trip 20.4 ms; 124.9 MB/s up, 124.5 MB/s down; at once 121 and 120.3" in line
-    assert "9.4% of a core" in line and "DOUBT" not in line
-    line = module.link_line({**found, "kind": "netem", "cpu_share": None, "doubt": "too slow"})
-    assert "netem in the kernel" in line and "of a core" not in line
-    assert line.endswith("DOUBTFUL: too slow.")
-
-
-def test_too_many_cores_are_refused(script):
-    done = script("--cores-each", "9999")
-    assert done.returncode == 1
-    assert "9999" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+@pytest.mark.parametrize(
+    "words, code, said",
+    [
+        (["--cores-each", "9999"], 1, "9999"),
+        (["--only", "nobody"], 1, "--only nobody: no contender's name begins so"),
+        (["--pieces", "9"], 2, "--pieces"),
+        (["--page"], 2, "-o NAME"),
+        (["--micro", "1"], 2, "--micro 2 or more"),
+        (["--page", "-o", "absent"], 1, "absent.jsonl"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(script, words, code, said):
+    done = script(*words)
+    assert done.returncode == code
+    assert said in done.stderr.splitlines()[-1]
