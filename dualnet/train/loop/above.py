@@ -22,6 +22,7 @@ from dualnet.train.gauge.fidelity import FidelityMeter
 from dualnet.train.gauge.liveness import LivenessCheck
 from dualnet.train.loop.messages import CONVERGED, RESIDUAL, Blobs, MessageChannel
 from dualnet.train.loop.micro_batch import MicroBatch
+from dualnet.train.loop.schedule import Lookahead, lookahead
 from dualnet.train.loop.session import Session
 from dualnet.train.net.crossing import batch_of
 from dualnet.train.net.driver import NetDriver, Output
@@ -206,9 +207,20 @@ class LossStep(Above):
     def __init__(self, nets: Nets, end: CutEnd, channel: MessageChannel, session: Session) -> None:
         super().__init__(nets, end, channel, session)
         self.sends_output = end.coupling.rule.asks_at_points and not end.coupling.rule.alternates
-        #: Where answers come late, what lies beyond the cut is computed once they are there, with
-        #: the weights of then: conv3p, its counterpart, has seen more updates than the batch.
+        #: Where answers come late, the dual layers run later than the layers before the cut: when
+        #: they have made as many updates as their copies above had made, which ran on this batch
+        #: then. Else x and y would differ by updates, and not only by what is to be learned.
         self.is_put_off = nets.config.batches_ahead(nets.name) > 0 and not self.sends_output
+        is_kept = nets.config.train.stale_activations == "keep"
+        #: How far ahead the copies run; where one net holds each batch in turn, not at all.
+        self.copies_ahead = (
+            lookahead(nets.config, end.neighbour, nets.resolved.iter_size)
+            if is_kept
+            else Lookahead()
+        )
+        #: Batches whose dual layers are still to be run, and the losses of those that were.
+        self.pending: dict[int, NetDriver] = {}
+        self.dual_losses: dict[int, float] = {}
         self.is_frozen = nets.resolved.is_frozen
         train = nets.resolved.train
         self.losses = [
@@ -226,6 +238,7 @@ class LossStep(Above):
     def begin(self, net: NetDriver, batch: MicroBatch) -> float:
         """Run the dual layers while the piece above is at work."""
         if self.is_put_off:
+            self.pending[batch.number] = net
             return 0.0
         loss = self.forward_dual(net)
         if self.sends_output:
@@ -237,12 +250,21 @@ class LossStep(Above):
         after = net.layer_after(self.cut_layer) if self.cut_layer is not None else 0
         return 0.0 if after == self.first_loss else net.forward(after, self.last_output)
 
+    def catch_up(self, batch: MicroBatch) -> None:
+        """Run the dual layers on all batches that the piece above runs before this answer."""
+        horizon = self.session.horizon(batch.iteration, self.copies_ahead.iterations)
+        last = self.copies_ahead.last(batch, horizon)
+        for number in sorted(number for number in self.pending if number <= last):
+            net = self.pending.pop(number)
+            self.nets.seed(number)
+            self.dual_losses[number] = self.forward_dual(net)
+
     def learn(self, net: NetDriver, batch: MicroBatch, loss: float) -> Iterator[NetDriver]:
         """Feed the target, and run the loss on it backward."""
-        answer = self.receive("down", batch)
         if self.is_put_off:
-            self.nets.seed(batch.number)
-            loss += self.forward_dual(net)
+            self.catch_up(batch)
+            loss += self.dual_losses.pop(batch.number)
+        answer = self.receive("down", batch)
         self.note_residual(net, answer)
         net.feed(answer)
         # As large as conv3p, and the backward pass is where memory peaks.

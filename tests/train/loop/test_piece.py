@@ -121,6 +121,27 @@ def test_overlapped_pieces_stand_together_at_the_end(chain, stale):
     assert trained.losses["net3"][0] == pytest.approx(first.losses["net3"][0], rel=1e-6)
 
 
+@pytest.mark.parametrize("pieces", [2, 3, 4])
+def test_late_gradients_are_those_of_backprop(chain, pieces):
+    settings = ("train.schedule=overlapped", "train.micro_batches=2", "update.learning_rate=0.01")
+    one, two = (
+        train_chain(chain(pieces, *settings, f"coupling.target={target}"), target)
+        for target in ("gradient", "backprop")
+    )
+    assert distance(one.weights(), two.weights()) < 1e-4
+
+
+def test_dual_layers_and_their_copies_meet_with_weights_of_one_age(chain):
+    """A small gamma shows what they differ by: a tenth of the weight itself, if it were updates."""
+    settings = ("train.schedule=overlapped", "train.max_iter=16", "update.learning_rate=0.02",
+                "coupling.gamma=0.1")  # fmt: skip
+    one, two = (
+        train_chain(chain(3, *settings, f"coupling.target={target}"), target)
+        for target in ("gradient", "backprop")
+    )
+    assert distance(one.weights(), two.weights()) < 0.08
+
+
 def test_a_rule_of_one_cut_alone(chain):
     """`frozen` below, the last cut as it is: the pieces above train on a frozen first one."""
     trained = train_chain(chain(3, "cut1.target=frozen"), "run")
