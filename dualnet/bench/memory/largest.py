@@ -87,13 +87,16 @@ def bench_memory(request: MemoryRequest, say: Say = lambda line: None) -> Iterat
            "device": request.device, "resolution": request.resolution}  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
         single: Optional[Probe] = None
-        for case in cases(request.config, request.overrides, request.chains, scratch):
+        measured = cases(request.config, request.overrides, request.chains, scratch)
+        _check(request, measured)
+        for case in measured:
             prober = Prober(case, request.limit_mib, request.device, request.iterations)
             # Micro-batches are all of one size.
             unit = case.config.train.micro_batches
             best: dict[str, Probe] = {} if single is None else {"single": single}
-            for piece in _chosen(request, case):
-                if piece in best:
+            for piece in _pieces_of(case):
+                is_wanted = not request.pieces or piece in request.pieces
+                if piece in best or not is_wanted:
                     continue  # the uncut net is the same for every chain
                 best[piece] = _search(prober, piece, request, unit, say)
                 yield _record(case, piece, best[piece])
@@ -103,16 +106,19 @@ def bench_memory(request: MemoryRequest, say: Say = lambda line: None) -> Iterat
             yield from _comparison(prober, case, best, say)
 
 
-def _chosen(request: MemoryRequest, case: Case) -> list[str]:
-    """`single` and the pieces that are measured, from the data to the loss."""
-    known = ["single"] * bool(case.config.single.solver) + case.pieces
-    unknown = [name for name in request.pieces if name not in ("single", *case.pieces)]
+def _pieces_of(case: Case) -> list[str]:
+    """What can be measured: the single net, if the config names it, and the chain's pieces."""
+    return ["single"] * bool(case.config.single.solver) + case.pieces
+
+
+def _check(request: MemoryRequest, measured: Sequence[Case]) -> None:
+    known = list(dict.fromkeys(piece for case in measured for piece in _pieces_of(case)))
+    unknown = [name for name in request.pieces if name not in known]
     if unknown:
         raise UsageError(
-            f"--pieces {' '.join(unknown)}: the chain {case.cut or case.path} has "
+            f"--pieces {' '.join(unknown)}: {' and '.join(case.cut for case in measured)} has "
             f"{', '.join(known)}"
         )
-    return [name for name in known if not request.pieces or name in request.pieces]
 
 
 def _search(prober: Prober, piece: str, request: MemoryRequest, unit: int, say: Say) -> Probe:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import mmap
+from dataclasses import replace
 
 import pytest
 
 from dualnet.bench.cuts import Case, parse_chain
+from dualnet.bench.memory.largest import MemoryRequest, bench_memory
 from dualnet.bench.memory.layers import count_layers
 from dualnet.bench.memory.limit import memory_limit
-from dualnet.bench.memory.probe import Prober
+from dualnet.bench.memory.probe import Probe, Prober
 from dualnet.bench.memory.table import memory_table
 from dualnet.bench.memory.usage import HostUsage, resident_mib
 from tests.train.halves import make_half
@@ -24,7 +26,10 @@ CONFIG = "configs/digits.yaml"
         ([], "--limit-mib"),
         (["--limit-mib", "9", "--start", "0"], "--start 0"),
         (["--limit-mib", "9", "--cut", "pool1"], "--cut pool1: expected BLOB:LAYER"),
-        (["--limit-mib", "9", "--pieces", "net3"], "--pieces net3: the chain pool2:conv3 has"),
+        (
+            ["--limit-mib", "9", "--pieces", "net3"],
+            "net3: pool2:conv3 has single, net1, net2",
+        ),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_a_line(dualnet, words, told):
@@ -103,6 +108,31 @@ def test_the_usage_shows_what_is_touched():
     usage.reset()
     assert usage.peak() - before < 32
     assert resident_mib(2**22 + 1) is None
+
+
+def test_a_chain_is_as_large_as_its_smallest_piece(workdir, monkeypatch):
+    """In micro-batches of one size; a piece that was not asked for leaves no ratio."""
+    most = {"single": 100, "net1": 170, "net2": 130, "net3": 900}
+
+    def probe(self, piece, batch, iter_size=1):
+        assert batch % 4 == 0
+        return Probe(batch, batch <= most[piece], float(batch), 1.0, 0.5)
+
+    monkeypatch.setattr(Prober, "probe", probe)
+    settings = ("train.schedule=pipelined", "train.micro_batches=4", "train.batch_size=8")
+    request = MemoryRequest(
+        CONFIG, settings, ["pool1:conv2+pool2:conv3"], limit_mib=1e6, layers=False, resolution=0.001
+    )
+    head, *records, added, ratio = bench_memory(request)
+    assert head["device"] == "cpu"
+    assert {record["piece"]: record["batch"] for record in records} == {
+        "single": 100, "net1": 168, "net2": 128, "net3": 900,
+    }  # fmt: skip
+    assert (ratio["single_batch"], ratio["chain_batch"]) == (100, 128)
+    assert ratio["chain_over_single"] == 1.28 and ratio["limit"] > 0
+    assert (added["iter_size"], added["batch"], added["effective_batch"]) == (2, 64, 128)
+    some = replace(request, pieces=["net3"], chains=["pool1:conv2", *request.chains])
+    assert [record["piece"] for record in bench_memory(some) if "piece" in record] == ["net3"]
 
 
 def test_the_table_has_iter_size_and_ratio():
