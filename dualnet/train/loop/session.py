@@ -26,7 +26,7 @@ from dualnet.train.loop.links import Links
 from dualnet.train.loop.output_means import OutputMeans
 from dualnet.train.net.driver import Output
 from dualnet.train.net.nets import Nets
-from dualnet.train.net.resolve import NEVER
+from dualnet.train.net.solver_settings import NEVER
 
 __all__ = ["Session"]
 

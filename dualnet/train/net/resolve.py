@@ -7,17 +7,15 @@ Caffe sees it.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from google.protobuf import text_format
 
 from dualnet.atomic import write_atomically
-from dualnet.backend import caffe_pb2
 from dualnet.config import Config, CutEnd, above, below
 from dualnet.coupling import natural_weight
-from dualnet.cut.check import check_end, check_iter_size, compared_blobs, loss_layer
+from dualnet.cut.check import check_end, compared_blobs, loss_layer
 from dualnet.cut.graph import (
     NetGraph,
     batch_size_of,
@@ -29,11 +27,16 @@ from dualnet.cut.input_gradient import ask_for
 from dualnet.cut.loss_tops import name_loss_tops
 from dualnet.cut.solver_nets import OTHER_NETS, net_of
 from dualnet.errors import ConfigError
-from dualnet.recorded import damage_of
 from dualnet.rundir import PieceDir
 from dualnet.train.net.late_momentum import is_late
+from dualnet.train.net.solver_settings import (
+    fill_solver,
+    refuse_several_tests,
+    stretch_schedule,
+    take_weights,
+)
 
-__all__ = ["NEVER", "Resolved", "resolve", "write"]
+__all__ = ["Resolved", "resolve", "write"]
 
 #: Python layers that `coupling.loss` can put in place of net1's loss, with their param_str.
 _PYTHON_LOSSES = {
@@ -42,15 +45,6 @@ _PYTHON_LOSSES = {
     "normalized_constant": ("NormalizedEuclideanLossLayer", "norms: constant"),
     "relative": ("RelativeEuclideanLossLayer", ""),
 }
-
-#: src/caffe/solvers/sgd_solver.cpp; another one ends the process at the first update.
-_LR_POLICIES = ("fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid")
-
-#: Those that count in max_iter, stepsize or stepvalue, if in anything.
-_STRETCHABLE = ("fixed", "step", "multistep", "poly")
-
-#: A test_interval that no training reaches; what `train.test_interval: 0` becomes.
-NEVER = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -136,14 +130,14 @@ def resolve(config: Config, piece: PieceDir) -> Resolved:
         raise ConfigError(f"config: {name}.solver: not given; name {name}'s solver prototxt")
     solver = read_solver(source)
     found = net_of(solver, source)
-    _refuse_several_tests(solver, source)
+    refuse_several_tests(solver, source)
     for field in OTHER_NETS:
         solver.ClearField(field)
-    weights = _weights(solver, config, source)
+    weights = take_weights(solver, config, source)
     net, net_source, states = found.net, found.path, solver_states(solver)
     name_loss_tops(net, net_source, states)
     ends = (below(config, name), above(config, name))
-    _fill_solver(solver, config, piece, source)
+    fill_solver(solver, config, piece, source)
     display, solver.display = solver.display, 0
     if config.train.batch_size:
         for layer in NetGraph(net, "TRAIN", net_source, states.get("TRAIN")).layers:
@@ -166,8 +160,8 @@ def resolve(config: Config, piece: PieceDir) -> Resolved:
         raise ConfigError(
             f"{net_source}: no data layer in phase TRAIN; nothing says the batch size"
         )
-    updates = _stretch_schedule(solver, config, name, ends, source)
-    return Resolved(
+    updates = stretch_schedule(solver, config, name, ends, source)
+    resolved = Resolved(
         dir=piece,
         solver=solver,
         net=net,
@@ -182,33 +176,21 @@ def resolve(config: Config, piece: PieceDir) -> Resolved:
         is_late=is_late(config, name, solver, source),
         weights=weights,
     )
+    _check_middle(resolved)
+    return resolved
 
 
-def _refuse_several_tests(solver: Any, source: str) -> None:
-    for field in ("test_state", "test_net", "test_net_param"):
-        count = len(getattr(solver, field))
-        if count > 1:
-            raise ConfigError(f"{source}: {count} {field}: one test net is supported; keep one")
-
-
-def _weights(solver: Any, config: Config, source: str) -> tuple[str, ...]:
-    """Take the files to start from out of the solver, and add the config's.
-
-    Caffe's solver would load its own while it is built, and say so only in its own log.
-    """
-    own = [name.strip() for names in solver.weights for name in names.split(",")]
-    solver.ClearField("weights")
-    for key, paths in ((f"{source}: weights", own), ("train.weights", config.train.weights)):
-        for path in paths:
-            if not os.path.isfile(path):
-                raise ConfigError(f"{key}: {path}: no such file; name caffemodels to start from")
-            problem = damage_of(path)
-            if problem:
-                raise ConfigError(
-                    f"{key}: {path}: {problem}; start from another one, or let the command that "
-                    "trained it make it again"
-                )
-    return (*own, *config.train.weights)
+def _check_middle(resolved: Resolved) -> None:
+    """Refuse a piece in the middle that learns nothing while the one below is to learn from it."""
+    below_end, above_end = resolved.below, resolved.above
+    if below_end is None or above_end is None or below_end.coupling.target == "frozen":
+        return
+    if above_end.coupling.rule.compares and resolved.is_frozen:
+        raise ConfigError(
+            f"{resolved.train.path}: no loss of {resolved.name} has a loss_weight, so it learns "
+            f"nothing and has no gradient for {below_end.neighbour}; give its loss on "
+            f"{above_end.neighbour}'s answers a weight, or set {below_end.key}.target=frozen"
+        )
 
 
 def _take_in_parts(config: Config, solver: Any, train: NetGraph) -> None:
@@ -257,80 +239,6 @@ def write(resolved: Resolved) -> None:
         (resolved.dir.solver, resolved.solver),
     ):
         write_atomically(path, text_format.MessageToString(message).encode())
-
-
-def _fill_solver(solver: Any, config: Config, piece: PieceDir, source: str) -> None:
-    name, train = piece.name, config.train
-    for key in ("max_iter", "test_interval", "display", "snapshot"):
-        value = getattr(train, key)
-        if value is not None:
-            setattr(solver, key, value)
-    if train.test_iter is not None:
-        del solver.test_iter[:]
-        solver.test_iter.append(train.test_iter)
-    for rate in (config.update.learning_rate, config.piece(name).learning_rate):
-        if rate is not None:
-            solver.base_lr = rate
-    if solver.max_iter < 1:
-        raise ConfigError(f"{source}: max_iter: {solver.max_iter}; set it, or train.max_iter")
-    if config.update.rule == "solver" and solver.lr_policy not in _LR_POLICIES:
-        raise ConfigError(
-            f"{source}: lr_policy: {solver.lr_policy!r} is none of {', '.join(_LR_POLICIES)}"
-        )
-    if len(solver.test_iter) > 1:
-        raise ConfigError(
-            f"{source}: {len(solver.test_iter)} test_iter: one test net is supported; keep one"
-        )
-    targets = [end.coupling.target for end in (below(config, name), above(config, name)) if end]
-    check_iter_size(solver, source, config.train.micro_batches, targets)
-    if solver.test_interval == 0 or not solver.test_iter:
-        # Caffe wants a positive interval wherever there is a test_iter.
-        solver.test_interval, solver.test_initialization = NEVER, False
-    solver.net = piece.net
-    # Not yet the final names: train/checkpoint/caffe_files.py gives them.
-    solver.snapshot_prefix = piece.temporary
-    solver.snapshot_format = caffe_pb2.SolverParameter.BINARYPROTO
-    solver.random_seed = config.seed
-    on_gpu = config.piece(name).device != "cpu"
-    solver.solver_mode = caffe_pb2.SolverParameter.SolverMode.Value("GPU" if on_gpu else "CPU")
-    if on_gpu:
-        solver.device_id = int(config.piece(name).device)
-
-
-def _stretch_schedule(
-    solver: Any,
-    config: Config,
-    name: str,
-    ends: tuple[Optional[CutEnd], Optional[CutEnd]],
-    source: str,
-) -> int:
-    """Let a solver that makes several updates an iteration keep its schedule in iterations.
-
-    The alternations of target admm share one iteration's learning rate; the local steps of the last
-    piece each have it whole.
-
-    Returns:
-        The updates that one iteration makes.
-    """
-    end_below, end_above = ends
-    shares_rate = end_above is not None and end_above.coupling.rule.alternates
-    updates = config.coupling.alternations if shares_rate else 1
-    if end_below is not None and end_above is None:
-        updates = config.train.local_steps
-    if updates == 1:
-        return 1
-    if config.update.rule == "solver" and solver.lr_policy not in _STRETCHABLE:
-        raise ConfigError(
-            f"{source}: lr_policy: {solver.lr_policy} counts updates, and {name} makes {updates} "
-            f"an iteration; use one of {', '.join(_STRETCHABLE)}"
-        )
-    if shares_rate:
-        solver.base_lr /= updates
-    solver.max_iter *= updates
-    solver.stepsize *= updates
-    solver.stepvalue[:] = [value * updates for value in solver.stepvalue]
-    # The training loop tests and takes snapshots by itself; Caffe only checks the interval's sign.
-    return updates
 
 
 def _ask_for_gradients(

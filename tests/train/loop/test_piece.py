@@ -219,10 +219,11 @@ def test_all_pieces_end_after_the_same_iteration_when_it_has_converged(chain, sc
     ("overrides", "message"),
     [
         (["train.micro_batches=3"], "batches of 16, and train.micro_batches: 3 does not divide"),
+        (["cut2.loss=none"], "no loss of net2 has a loss_weight, so it learns nothing"),
         (["train.micro_batches=4", "coupling.target=updated"],
          "train.micro_batches: 4 with coupling.target: updated"),
     ],
 )  # fmt: skip
-def test_batches_that_cannot_be_divided_are_refused(chain, overrides, message):
+def test_what_a_middle_piece_cannot_do_is_refused(chain, overrides, message):
     with pytest.raises(ConfigError, match=message):
         resolve(chain(3, *overrides), RunDir("run").piece("net2"))

@@ -23,7 +23,7 @@ from dualnet.train.checkpoint import caffe_files
 from dualnet.train.loop.links import Links
 from dualnet.train.loop.piece import PieceLoop
 from dualnet.train.loop.session import Session
-from dualnet.train.net.resolve import NEVER
+from dualnet.train.net.solver_settings import NEVER
 from tests.train.halves import make_half, make_session
 
 #: Differs from Caffe's defaults in all that the order of things depends on.

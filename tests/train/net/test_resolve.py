@@ -11,7 +11,8 @@ from dualnet.backend import caffe
 from dualnet.cut.graph import batch_size_of, read_net, read_solver
 from dualnet.errors import ConfigError
 from dualnet.rundir import RunDir
-from dualnet.train.net.resolve import NEVER, resolve, write
+from dualnet.train.net.resolve import resolve, write
+from dualnet.train.net.solver_settings import NEVER
 from tests.train.halves import load
 
 NET1, NET2, SINGLE = (f"prototxt/digits/{role}_train_test.prototxt" for role in
