@@ -29,7 +29,7 @@ from __future__ import annotations
 from typing import Optional
 
 from dualnet.exchange.channel import Message
-from dualnet.train.loop.above import Above, Learning, make_above
+from dualnet.train.loop.above import Above, Learning
 from dualnet.train.loop.activations import make_activation_store
 from dualnet.train.loop.below import Below, make_below
 from dualnet.train.loop.labels import LabelStep
@@ -37,6 +37,7 @@ from dualnet.train.loop.messages import Blobs, MessageChannel
 from dualnet.train.loop.micro_batch import MicroBatch
 from dualnet.train.loop.schedule import Up, actions, lookahead
 from dualnet.train.loop.session import Session
+from dualnet.train.loop.steps import make_above
 from dualnet.train.net.driver import NetDriver
 from dualnet.train.net.nets import Nets
 
