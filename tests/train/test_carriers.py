@@ -13,7 +13,7 @@ from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.start import run as run_module
 from tests.train.halves import load
-from tests.train.test_restart import SHORT, equal, run, run_both
+from tests.train.test_restart import SHORT, equal, run, run_chain
 
 FEEDBACK = ("exchange.dtype=int8", "exchange.dtype_down=float16", "exchange.error_feedback=true")
 
@@ -31,15 +31,15 @@ def one_by_one(monkeypatch):
 
 
 def test_tcp_trains_what_files_train(workdir):
-    run_both("files", *SHORT)
-    run_both("tcp", *SHORT, "exchange.carrier=tcp")
+    run_chain("files", *SHORT)
+    run_chain("tcp", *SHORT, "exchange.carrier=tcp")
     equal("files", "tcp")
     assert not list(Path("tcp/exchange").rglob("*.npy"))
 
 
 def test_crashes_over_tcp_change_nothing(workdir):
-    run_both("whole", *SHORT, "exchange.carrier=tcp")
-    run_both("parts", *SHORT, "exchange.carrier=tcp", net1=(1, 6, 9), net2=(1, 7))
+    run_chain("whole", *SHORT, "exchange.carrier=tcp")
+    run_chain("parts", *SHORT, "exchange.carrier=tcp", net1=(1, 6, 9), net2=(1, 7))
     equal("whole", "parts")
     for role in ("net1", "net2"):
         assert commit.complete(RunDir("parts").piece(role))
@@ -50,8 +50,8 @@ def test_crashes_over_tcp_change_nothing(workdir):
 def test_crashes_in_fewer_bits_change_nothing(workdir, carrier):
     """Error feedback goes on from the checkpoint's residual, or the replay would differ."""
     settings = (*SHORT, *FEEDBACK, f"exchange.carrier={carrier}")
-    run_both("whole", *settings)
-    run_both("parts", *settings, net1=(1, 6, 9), net2=(1, 7))
+    run_chain("whole", *settings)
+    run_chain("parts", *settings, net1=(1, 6, 9), net2=(1, 7))
     equal("whole", "parts")
     log = Path("parts/net1.log").read_text()
     assert "messages sent again, equal to the bit" in log
@@ -79,7 +79,7 @@ def run_apart(*overrides, **crashes):
 
 def test_halves_without_a_directory_in_common(workdir):
     """They share the secret alone, which people copy, and go on when old messages are deleted."""
-    run_both("whole", *SHORT)
+    run_chain("whole", *SHORT)
     for role in ("net1", "net2"):
         Path(role, "exchange").mkdir(parents=True, mode=0o700)
         secret = Path(role, "exchange", "secret")
@@ -96,7 +96,7 @@ def test_halves_without_a_directory_in_common(workdir):
     )
     run_apart(*settings, net1=(9,), net2=(10,))
     run_apart(*settings, "train.max_iter=13", net1=(), net2=(12,))
-    run_both("whole", *SHORT, "train.max_iter=13")
+    run_chain("whole", *SHORT, "train.max_iter=13")
     assert not list(Path("net1").glob("net2_*")) and not list(Path("net2").glob("net1_*"))
     for path in Path("net2").glob("net2*"):
         shutil.copy(path, "net1")
@@ -104,7 +104,7 @@ def test_halves_without_a_directory_in_common(workdir):
 
 
 def test_the_log_says_how_many_bytes(workdir):
-    run_both("run", *SHORT, "train.test_interval=0", "exchange.dtype=int8", "coupling.tie=never")
+    run_chain("run", *SHORT, "train.test_interval=0", "exchange.dtype=int8", "coupling.tie=never")
     log = Path("run/net1.log").read_text()
     (line,) = [line for line in log.splitlines() if "Exchange over net1-net2: per" in line]
     words = line.split()

@@ -1,4 +1,4 @@
-"""Halves that die or are stopped anywhere and are started again train the same, to the bit."""
+"""Pieces that die or are stopped anywhere and are started again train the same, to the bit."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def equal(one, other, roles=("net1", "net2")):
         assert rows_of(one, role) == rows_of(other, role)
 
 
-# In this process: a half ends with an error where a test says, and starts again.
+# In this process: a piece ends with an error where a test says, and starts again.
 
 
 @pytest.fixture(autouse=True)
@@ -62,11 +62,11 @@ def one_by_one(monkeypatch):
 
 
 class Crash(Exception):
-    """What a test puts in the way of a half."""
+    """What a test puts in the way of a piece."""
 
 
 def run(config, run_dir, role, crashes, errors):
-    """Train a half; at each iteration of `crashes` it ends once, and starts again."""
+    """Train a piece; at each iteration of `crashes` it ends once, and starts again."""
 
     def arm(session):
         def look(done):
@@ -87,15 +87,16 @@ def run(config, run_dir, role, crashes, errors):
         errors.append(error)
 
 
-def run_both(run_dir, *overrides, net1=(), net2=(), make=load):
-    """Train both halves in two threads, with crashes; `make` makes the config."""
+def run_chain(run_dir, *overrides, make=load, **crashes):
+    """Train all pieces, a thread each, with crashes by piece; `make` makes the config."""
     config, errors = make(*overrides), []
     threads = [
         threading.Thread(
-            target=run, args=(config, run_dir, role, list(crashes), errors), daemon=True
+            target=run, args=(config, run_dir, name, list(crashes.get(name, ())), errors),
+            daemon=True,
         )
-        for role, crashes in (("net1", net1), ("net2", net2))
-    ]
+        for name in config.names
+    ]  # fmt: skip
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -120,8 +121,8 @@ RULES = {
 @pytest.mark.parametrize("rule", RULES)
 def test_crashes_of_either_half_change_nothing(workdir, rule):
     # 1 and 1: before there is a checkpoint; 6: at one; 7 and 9: one half after the other.
-    run_both("whole", *SHORT, *RULES[rule])
-    run_both("parts", *SHORT, *RULES[rule], net1=(1, 6, 9), net2=(1, 7))
+    run_chain("whole", *SHORT, *RULES[rule])
+    run_chain("parts", *SHORT, *RULES[rule], net1=(1, 6, 9), net2=(1, 7))
     equal("whole", "parts")
     for role in ("net1", "net2"):
         assert commit.complete(RunDir("parts").piece(role))
@@ -133,7 +134,7 @@ def test_crashes_of_either_half_change_nothing(workdir, rule):
 
 
 def test_half_that_dies_when_the_other_is_complete_ends_alone(workdir, monkeypatch):
-    run_both("whole", *SHORT)
+    run_chain("whole", *SHORT)
     real, failures = commit.mark_complete, [1]
 
     def mark(piece, iteration):
@@ -146,13 +147,13 @@ def test_half_that_dies_when_the_other_is_complete_ends_alone(workdir, monkeypat
         real(piece, iteration)
 
     monkeypatch.setattr(commit, "mark_complete", mark)
-    run_both("parts", *SHORT)
+    run_chain("parts", *SHORT)
     equal("whole", "parts")
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "record"])
 def test_damaged_checkpoint_falls_back_to_the_one_before(workdir, damage):
-    run_both("whole", *SHORT)
+    run_chain("whole", *SHORT)
 
     def break_newest(run_dir):
         newest = commit.latest(RunDir(run_dir).piece("net1")).iteration
@@ -190,7 +191,7 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(workdir, damage):
 
 def test_survivor_that_gave_up_waiting_goes_on_with_the_other(workdir, monkeypatch):
     monkeypatch.setattr("dualnet.train.start.absence._QUIET_S", 0.2)
-    run_both("whole", *SHORT)
+    run_chain("whole", *SHORT)
     settings = (*SHORT, "exchange.restart_grace_s=1.5")
     errors, crashes = [], [7]
 
@@ -211,13 +212,13 @@ def test_survivor_that_gave_up_waiting_goes_on_with_the_other(workdir, monkeypat
     assert [type(error) for error in errors] == [PartnerDied]
     log = Path("parts/net2.log").read_text()
     assert "net1 is gone (failed: Crash: ) while up 7 is awaited; waiting 1.5 s at most" in log
-    run_both("parts", *settings)
+    run_chain("parts", *settings)
     equal("whole", "parts")
 
 
 def test_both_go_back_together_when_the_messages_between_are_gone(workdir):
     """What docs/exchange.md says to do when a restart ends with 73."""
-    run_both("whole", *SHORT)
+    run_chain("whole", *SHORT)
 
     def arm(session):
         def look(done):
@@ -245,14 +246,14 @@ def test_both_go_back_together_when_the_messages_between_are_gone(workdir):
     for role in ("net1", "net2"):
         for path in sorted(Path("parts").glob(f"{role}_iter_6.*"), reverse=True):
             path.unlink()
-    run_both("parts", *SHORT, "exchange.restart_grace_s=0")
+    run_chain("parts", *SHORT, "exchange.restart_grace_s=0")
     equal("whole", "parts")
     assert "net1_iter_4.solverstate" in Path("parts/net1.log").read_text()
 
 
 def test_without_checkpoints_a_half_is_not_started_again(workdir):
     config = load("train.max_iter=2")
-    run_both("run", "train.max_iter=2")
+    run_chain("run", "train.max_iter=2")
     assert train_half(config, RunDir("run").piece("net1")) is None  # it is complete
     os.unlink("run/net1_iter_2.checkpoint.json")
     with pytest.raises(UsageError, match=r"net1 has trained here already.*set train\.snapshot"):

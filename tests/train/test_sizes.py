@@ -22,7 +22,7 @@ from tests.cut import both
 from tests.train import changing
 from tests.train.halves import make_session
 from tests.train.starting import train_single
-from tests.train.test_restart import equal, run_both
+from tests.train.test_restart import equal, run_chain
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def test_crashes_of_either_half_change_nothing(place, one_by_one, settings):
     def make(*overrides):
         return cfg.load(yaml, [*short, *overrides])
 
-    run_both("whole", *settings, make=make)
-    run_both("parts", *settings, net1=(1, 6, 10), net2=(1, 7), make=make)
+    run_chain("whole", *settings, make=make)
+    run_chain("parts", *settings, net1=(1, 6, 10), net2=(1, 7), make=make)
     equal("whole", "parts")
     assert "messages sent again, equal to the bit" in Path("parts/net1.log").read_text()

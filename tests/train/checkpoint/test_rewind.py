@@ -23,7 +23,7 @@ from dualnet.train.outcome.merge import merge
 from tests.train.checkpoint.test_commit import make
 from tests.train.halves import load
 from tests.train.starting import CHAIN, train_half, train_single
-from tests.train.test_restart import equal, one_by_one, run_both
+from tests.train.test_restart import equal, one_by_one, run_chain
 
 __all__ = ["one_by_one"]  # a fixture that every test here needs
 
@@ -43,7 +43,7 @@ def finished(tmp_path_factory, repository, digits_directory):
         (folder / name).symlink_to(repository / name)
     os.chdir(folder)
     try:
-        run_both("run", *SHORT)
+        run_chain("run", *SHORT)
     finally:
         os.chdir(before)
     return folder / "run"
@@ -129,7 +129,7 @@ def test_the_same_command_trains_on_from_what_is_whole(runs, name):
         ):
             look()
     assert caffe_files.find(RunDir("run"), 4)[0] == 4
-    run_both("run", *SHORT)
+    run_chain("run", *SHORT)
     equal("whole", "run")
     for role in ROLES:
         assert commit.latest(RunDir("run").piece(role)).complete
@@ -143,7 +143,7 @@ def test_the_same_command_trains_on_from_what_is_whole(runs, name):
 def test_both_halves_damaged(runs):
     flip(runs / "net1_iter_6.caffemodel")
     remove(runs / "net2_iter_6.solverstate")
-    run_both("run", *SHORT)
+    run_chain("run", *SHORT)
     equal("whole", "run")
     log = (runs / "net1.log").read_text()
     assert "net1_iter_6.checkpoint.json is ignored: net1_iter_6.caffemodel has SHA-256" in log
@@ -208,7 +208,7 @@ def test_all_files_of_a_half_gone(runs):
         UsageError, match=r"net2_iter_6\.checkpoint\.json: the checkpoint has no rec"
     ):
         digest(RunDir("run"))
-    run_both("run", *SHORT)
+    run_chain("run", *SHORT)
     equal("whole", "run")
 
 
@@ -241,10 +241,10 @@ def test_while_its_messages_are_there_a_half_goes_back_alone(tmp_path):
 @pytest.mark.parametrize("carrier", ["tcp"])
 def test_over_other_carriers_too(workdir, carrier):
     settings = (*SHORT, f"exchange.carrier={carrier}")
-    run_both("run", *settings)
+    run_chain("run", *settings)
     expected = digest(RunDir("run"))
     flip(Path("run/net2_iter_6.caffemodel"))
-    run_both("run", *settings)
+    run_chain("run", *settings)
     assert digest(RunDir("run")) == expected
 
 
@@ -258,7 +258,7 @@ def test_status_says_damaged_instead_of_complete(runs):
 
 def test_a_run_without_checkpoints_in_between_says_what_is_wrong(workdir):
     config = load("train.max_iter=2")
-    run_both("run", "train.max_iter=2")
+    run_chain("run", "train.max_iter=2")
     flip(Path("run/net1_iter_2.caffemodel"))
     with pytest.raises(UsageError, match=r"net1_iter_2\.caffemodel has SHA-256"):
         train_half(config, RunDir("run").piece("net1"))
@@ -305,7 +305,7 @@ def test_a_file_that_no_record_knows_is_no_part_of_a_checkpoint(runs, monkeypatc
     for path in runs.glob("net?_iter_6.*"):
         path.unlink()
     np.savez(runs / "net1_iter_4.momentum.npz", stale=np.zeros(1))
-    run_both("run", *SHORT)
+    run_chain("run", *SHORT)
     equal("whole", "run")
     assert restored == []
 
@@ -313,5 +313,5 @@ def test_a_file_that_no_record_knows_is_no_part_of_a_checkpoint(runs, monkeypatc
 def test_a_damaged_run_keeps_its_config(runs):
     flip(runs / "net1_iter_6.caffemodel")
     before = (runs / "config.yaml").read_bytes()
-    run_both("run", *SHORT)
+    run_chain("run", *SHORT)
     assert (runs / "config.yaml").read_bytes() == before

@@ -20,7 +20,7 @@ from dualnet.train.outcome.digest import digest
 from tests.train.halves import load
 from tests.train.start.test_identity import content_of, edit
 from tests.train.starting import train_half, train_single
-from tests.train.test_restart import RULES, SHORT, Crash, one_by_one, rows_of, run_both
+from tests.train.test_restart import RULES, SHORT, Crash, one_by_one, rows_of, run_chain
 
 __all__ = ["one_by_one"]  # a fixture
 
@@ -77,9 +77,9 @@ def test_a_single_run_that_is_complete_or_not_becomes_longer(fixed):
 def test_two_halves_that_are_complete_train_on(fixed, rule, interval):
     """11: a test at the old end belongs to the longer run, too."""
     settings = (*RULES[rule], f"train.test_interval={interval}", "train.snapshot=11")
-    run_both("whole", *LONG, *settings)
-    run_both("run", *SHORT, *settings)
-    run_both("run", *LONG, *settings, net1=(13,), net2=(12, 17))
+    run_chain("whole", *LONG, *settings)
+    run_chain("run", *SHORT, *settings)
+    run_chain("run", *LONG, *settings, net1=(13,), net2=(12, 17))
     equal("whole", "run")
     for role in ("net1", "net2"):
         assert train_half(load(*LONG, *settings), RunDir("run").piece(role)) is None
@@ -90,9 +90,9 @@ def test_two_halves_that_are_complete_train_on(fixed, rule, interval):
 @pytest.mark.parametrize("snapshot", [0, 4])
 def test_whatever_carries_the_messages_and_without_checkpoints_between(fixed, carrier, snapshot):
     settings = (f"exchange.carrier={carrier}", f"train.snapshot={snapshot}")
-    run_both("whole", *LONG, *settings)
-    run_both("run", *SHORT, *settings)
-    run_both("run", *LONG, *settings)
+    run_chain("whole", *LONG, *settings)
+    run_chain("run", *SHORT, *settings)
+    run_chain("run", *LONG, *settings)
     equal("whole", "run")
 
 
@@ -123,13 +123,13 @@ def crash_at(iteration):
 
 
 def test_two_halves_that_are_not_complete_go_on_for_longer_or_shorter(fixed):
-    run_both("whole", *LONG)
+    run_chain("whole", *LONG)
     stop_both("run", {"net1": 7, "net2": 7}, *SHORT)
-    run_both("run", *LONG)
+    run_chain("run", *LONG)
     equal("whole", "run")
-    run_both("short", *SHORT)
+    run_chain("short", *SHORT)
     stop_both("parts", {"net1": 7, "net2": 7}, *LONG)
-    run_both("parts", *SHORT)
+    run_chain("parts", *SHORT)
     equal("short", "parts")
     assert load_run(RunDir("parts")).train.max_iter == 11
 
@@ -137,7 +137,7 @@ def test_two_halves_that_are_not_complete_go_on_for_longer_or_shorter(fixed):
 def test_one_half_is_complete_and_the_other_is_not(fixed, monkeypatch):
     """net2 dies in the last test: net1's part of that test is not what a longer run sends."""
     settings = ("train.test_interval=4", "exchange.restart_grace_s=0")
-    run_both("whole", *LONG, *settings)
+    run_chain("whole", *LONG, *settings)
     real, deaths = Session.show_test, [1]
 
     def show_test(session, iteration):
@@ -153,7 +153,7 @@ def test_one_half_is_complete_and_the_other_is_not(fixed, monkeypatch):
         RunDir("run").piece("net2")
     )
     assert list(Path("run/exchange").rglob("net1.i000000000011.test*"))
-    run_both("run", *LONG, *settings)
+    run_chain("run", *LONG, *settings)
     equal("whole", "run")
 
 
@@ -177,7 +177,7 @@ def run_both_once(run_dir, *settings):
 
 
 def test_both_halves_have_to_agree(fixed):
-    run_both("run", *SHORT)
+    run_chain("run", *SHORT)
     errors = []
 
     def train(role, settings):
@@ -198,8 +198,8 @@ def test_both_halves_have_to_agree(fixed):
     mismatches = [error for error in errors if isinstance(error, ManifestMismatch)]
     assert mismatches and "max_iter: 19 in net1, 17 in net2" in str(mismatches[0])
     # Nothing is lost: both of the same length go on.
-    run_both("whole", *LONG)
-    run_both("run", *LONG)
+    run_chain("whole", *LONG)
+    run_chain("run", *LONG)
     equal("whole", "run")
 
 
@@ -208,7 +208,7 @@ def test_fewer_iterations_than_are_done_are_refused(fixed):
     fewer = (*SHORT, "train.max_iter=9")
     expected = ["train.max_iter is 9, but single has made 11 iterations", "set 11 or more"]
     refused("single", expected, lambda: train_single(load(*fewer), RunDir("single")))
-    run_both("dual", *SHORT)
+    run_chain("dual", *SHORT)
     for path in Path("dual").glob("net1_iter_*"):
         path.unlink()
     for role in ("net1", "net2"):
@@ -241,9 +241,9 @@ def test_a_schedule_that_counts_on_the_end_goes_on_from_a_complete_run_only(work
 
 
 def test_with_poly_both_halves_go_on_whichever_is_faster(workdir):
-    run_both("run", *SHORT)
+    run_chain("run", *SHORT)
     assert train_half(load(*SHORT), RunDir("run").piece("net2")) is None
-    run_both("run", *LONG, net1=(13,), net2=(14,))
+    run_chain("run", *LONG, net1=(13,), net2=(14,))
     assert commit.latest(RunDir("run").piece("net1")).iteration == 19
     expected = ["train.max_iter is 11, but net1 has made 19 iterations"]
     refused("run", expected, lambda: train_half(load(*SHORT), RunDir("run").piece("net1")))
@@ -268,9 +268,9 @@ def flip(path):
 @pytest.mark.parametrize("lost", ["flipped", "gone", "without a record"])
 def test_with_poly_a_damaged_end_is_made_again_before_the_run_becomes_longer(workdir, lost):
     """What lies before the end would get the rates of the longer schedule, and nobody would see."""
-    run_both("whole", *SHORT)
+    run_chain("whole", *SHORT)
     shutil.copytree("whole", "run")
-    run_both("whole", *LONG)
+    run_chain("whole", *LONG)
     for role in ("net2",) if lost == "flipped" else ("net1", "net2"):
         if lost == "flipped":
             flip(f"run/{role}_iter_11.caffemodel")
@@ -280,8 +280,8 @@ def test_with_poly_a_damaged_end_is_made_again_before_the_run_becomes_longer(wor
     for role in ("net1", "net2"):
         expected = ["train.max_iter is 19, was 11", "finish with 11 first"]
         refused("run", expected, lambda: train_half(load(*LONG), RunDir("run").piece(role)))  # noqa: B023
-    run_both("run", *SHORT)
-    run_both("run", *LONG)
+    run_chain("run", *SHORT)
+    run_chain("run", *LONG)
     equal("whole", "run")
 
 
@@ -295,12 +295,12 @@ def test_with_poly_nothing_before_the_old_end_is_made_again_at_other_rates(workd
         elif crash:
             stop_both("run", {"net1": crash[0], "net2": crash[0]}, *settings)
         else:
-            run_both("run", *settings)
+            run_chain("run", *settings)
 
     few = ("train.snapshot=5", "train.keep=3")
     train(*SHORT, *few)
     shutil.copytree("run", "copy")
-    run_both("copy", *LONG, *few) if role != "single" else train_single(
+    run_chain("copy", *LONG, *few) if role != "single" else train_single(
         load(*LONG, *few), RunDir("copy")
     )
     with pytest.raises(Crash) if role == "single" else nullcontext():

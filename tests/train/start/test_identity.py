@@ -23,7 +23,7 @@ from dualnet.train.start import identity, inputs
 from tests.exchange.fakes import FaultyFs
 from tests.train.halves import load
 from tests.train.starting import train_half, train_single
-from tests.train.test_restart import SHORT, Crash, one_by_one, run_both
+from tests.train.test_restart import SHORT, Crash, one_by_one, run_chain
 
 __all__ = ["one_by_one"]  # a fixture
 
@@ -234,7 +234,7 @@ def test_a_single_run_is_refused_what_has_changed_and_goes_on_when_it_is_as_befo
 
 def test_each_half_is_refused_what_has_changed_and_both_go_on_when_it_is_as_before(project):
     settings = (*SHORT, WEIGHTS, "exchange.restart_grace_s=0")
-    run_both("whole", *settings)
+    run_chain("whole", *settings)
 
     def train(role):
         with pytest.raises((Crash, PartnerDied)):
@@ -258,7 +258,7 @@ def test_each_half_is_refused_what_has_changed_and_both_go_on_when_it_is_as_befo
         identity.compare(RunDir("run"), identity.read_inputs(RunDir("run").piece("net2")), facts)
     finally:
         shutil.move("gone", "data")
-    run_both("run", *settings)
+    run_chain("run", *settings)
     assert digest(RunDir("run")) == digest(RunDir("whole"))
 
 
@@ -321,7 +321,7 @@ def test_a_checkpoint_of_another_run_or_role_is_refused(project):
 
 def test_halves_of_two_runs_make_no_net(project):
     for run_dir, seed in (("run", 1), ("other", 2)):
-        run_both(run_dir, "train.max_iter=1", f"seed={seed}")
+        run_chain(run_dir, "train.max_iter=1", f"seed={seed}")
     digest(RunDir("run"))
     for path in Path("other").glob("net2_iter_1.*"):
         shutil.copy(path, Path("run", path.name))
@@ -350,7 +350,7 @@ def test_one_kind_of_training_does_not_go_on_in_the_directory_of_the_other(proje
     for role in ("net1", "net2"):
         expected = ["a run of the uncut net (single), and this is one of a chain (net1, net2)"]
         refused("single", expected, lambda: train_half(load(), RunDir("single").piece(role)))  # noqa: B023
-    run_both("dual", "train.max_iter=1")
+    run_chain("dual", "train.max_iter=1")
     expected = ["a run of a chain (net1, net2), and this is one of the uncut net (single)"]
     refused("dual", expected, lambda: train_single(load("train.max_iter=1"), RunDir("dual")))
 

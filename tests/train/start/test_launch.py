@@ -7,7 +7,6 @@ finds the package `dualnet` of the working directory first.
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -19,8 +18,6 @@ from dualnet.errors import DualnetError, StorageFailed
 from dualnet.exchange import ExchangeSettings, Membership
 from dualnet.process.stopping import Stopped, Stopper
 from dualnet.rundir import RunDir
-from dualnet.train.checkpoint import commit
-from dualnet.train.outcome.digest import digest
 from dualnet.train.start.launch import launch
 from tests.processes import LIMIT_S, children_of, is_alive, wait_for
 
@@ -449,39 +446,3 @@ def test_half_killed_in_the_middle_of_training(dualnet, workdir, repository, vic
     other = {"net1": "net2", "net2": "net1"}[victim]
     told = (workdir / "run" / f"{other}.out").read_text().strip().splitlines()[-1]
     assert told.startswith(f"dualnet: {victim} is gone")
-
-
-def test_halves_stop_when_their_launcher_is_killed(dualnet, workdir):
-    settings = ["train.max_iter=150", "train.display=1", "train.test_interval=7",
-                "train.test_iter=2", "train.snapshot=4", "train.batch_size=8",
-                "net1.threads=1", "net2.threads=1"]  # fmt: skip
-    command = ["train", "configs/digits.yaml", *(w for s in settings for w in ("--set", s))]
-    assert dualnet(*command, "--run-dir", "whole").returncode == 0
-    launcher = subprocess.Popen(
-        [sys.executable, "-m", "dualnet", *command, "--run-dir", "parts"], stderr=subprocess.DEVNULL
-    )
-    try:
-        log = workdir / "parts" / "net2.log"
-        wait_for(lambda: log.exists() and "Iteration 9 (" in log.read_text())
-        children = children_of(launcher.pid)
-    finally:
-        launcher.kill()
-        launcher.wait()
-    assert len(children) == 2
-    wait_for(lambda: not any(map(is_alive, children)))
-    for role in ("net1", "net2"):
-        told = (workdir / "parts" / f"{role}.out").read_text().strip().splitlines()[-1]
-        match = re.fullmatch(
-            rf"dualnet: stopped by SIGTERM; iteration (\d+); the same command continues {role} "
-            "from (here|its last checkpoint)",
-            told,
-        )
-        assert match is not None, told
-        # A signal in the midst of an iteration that hangs on the other half makes no checkpoint.
-        reached = int(match.group(1))
-        newest = commit.latest(RunDir("parts").piece(role)).iteration
-        assert newest == reached if match.group(2) == "here" else newest >= 8
-        assert newest < 150
-    again = dualnet(*command, "--run-dir", "parts")
-    assert again.returncode == 0, again.stderr
-    assert digest(RunDir("parts")) == digest(RunDir("whole"))

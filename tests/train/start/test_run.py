@@ -24,7 +24,7 @@ from dualnet.train.start import run as run_module
 from tests.train.halves import load
 from tests.train.start.test_traffic import end
 from tests.train.starting import train_half, train_single
-from tests.train.test_restart import SHORT, Crash, equal, one_by_one, run_both
+from tests.train.test_restart import SHORT, Crash, equal, one_by_one, run_chain
 
 __all__ = ["one_by_one"]  # a fixture
 
@@ -58,9 +58,9 @@ def fickle(monkeypatch):
 
 
 def test_a_disk_that_is_full_now_and_then_changes_nothing(workdir, monkeypatch):
-    run_both("whole", *SHORT)
+    run_chain("whole", *SHORT)
     disk = fickle(monkeypatch)
-    run_both("parts", *SHORT, net1=(1, 6, 9), net2=(1, 7))
+    run_chain("parts", *SHORT, net1=(1, 6, 9), net2=(1, 7))
     assert disk.full > 50
     equal("whole", "parts")
 
@@ -87,7 +87,7 @@ def test_the_single_net_waits_for_room_too(workdir, monkeypatch):
 def test_a_start_that_found_no_room_leaves_nothing_in_the_way(workdir, monkeypatch, snapshot):
     """It gives up before its first file, its second, and so on, until it waits for the partner."""
     settings = (*SHORT, f"train.snapshot={snapshot}")
-    run_both("whole", *settings)
+    run_chain("whole", *settings)
     hasty = load(*settings, "exchange.storage_timeout_s=0", "exchange.partner_timeout_s=0")
     places = set()
     with monkeypatch.context() as patch:
@@ -111,7 +111,7 @@ def test_a_start_that_found_no_room_leaves_nothing_in_the_way(workdir, monkeypat
             left_over = [name for _, _, names in os.walk("parts") for name in names]
             assert not [name for name in left_over if "tmp" in name]
     assert room >= 7 and len(places) >= 5, places
-    run_both("parts", *settings)
+    run_chain("parts", *settings)
     equal("whole", "parts")
 
 
