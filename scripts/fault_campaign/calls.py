@@ -37,8 +37,7 @@ _TRAINED = {
 }  # fmt: skip
 LIVES = ("first", "restart")
 #: Where a piece dies before its restart: the third checkpoint of three is not yet one.
-_DEATH = ("rename: atomic.write_atomically < commit._write < commit.write < "
-          "checkpointer._try_to_write", 2)  # fmt: skip
+_DEATH = ("rename: atomic._write < atomic.write_atomically < commit._write < commit.write", 2)
 ERRORS = (errno.ENOSPC, errno.EIO, errno.ESTALE, errno.EDQUOT, errno.EACCES, errno.EROFS,
           errno.EFBIG, errno.EINTR)  # fmt: skip
 #: Codes with which a piece may answer an error of the disk. 75: its own old heartbeat could not be

@@ -100,7 +100,8 @@ def run_chain(run_dir, *overrides, make=load, **crashes):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(LIMIT_S)
+        assert not thread.is_alive(), f"a piece hangs; others: {errors}"
     if errors:
         raise errors[0]
 

@@ -81,10 +81,7 @@ def go_back(
         UsageError: All have to, and there is no such iteration; or as `check` does.
     """
     run = piece.run
-    latest: Latest = {
-        one: commit.latest(one, warn if one == piece else lambda text: None, fs)
-        for one in map(run.piece, chain)
-    }
+    latest = _latest(piece, chain, warn, fs)
     others = [one for one in latest if one != piece]
     if not _is_apart(latest, fs) or not _are_here(others, fs):
         check(piece, _iteration(latest[piece]))
@@ -94,6 +91,10 @@ def go_back(
         found = latest[other]
         is_ahead = common is None or (found is not None and found.iteration > common)
         if is_ahead and _is_at_work(other):
+            now = _latest(piece, chain, lambda text: None, fs)
+            if any(_iteration(now[one]) != _iteration(latest[one]) for one in latest):
+                # It was taken back since this piece looked, and this one with it.
+                return go_back(piece, chain, check, warn, fs)
             # This piece ends when it finds the message gone; the other one trains on.
             return latest[piece]
     reasons = "; ".join(_reason(one, found, fs) for one, found in latest.items())
@@ -114,6 +115,14 @@ def go_back(
                 commit.revoke(one, iteration, fs)
     own = commit.whole(piece, common, fs)
     return own if isinstance(own, Commit) else None
+
+
+def _latest(piece: PieceDir, chain: Sequence[str], warn: Callable[[str], None], fs: Fs) -> Latest:
+    """The latest whole checkpoint of each piece; `warn` takes what is passed over of `piece`."""
+    return {
+        one: commit.latest(one, warn if one == piece else lambda text: None, fs)
+        for one in map(piece.run.piece, chain)
+    }
 
 
 def _iteration(found: Optional[Commit]) -> int:

@@ -186,6 +186,26 @@ def test_a_half_that_is_at_work_is_not_taken_back(runs, monkeypatch):
     assert commit.latest(RunDir("run").piece("net2")).iteration == 4
 
 
+def test_a_piece_that_the_others_have_overtaken_goes_back_with_them(tmp_path, monkeypatch):
+    """It had looked at the checkpoints before the others went back, and at them when they train."""
+    chain = ("net1", "net2", "net3")
+    for name in chain:
+        links = {"net1-net2": [9, 9], "net2-net3": [9, 9]}
+        make(tmp_path, 4, name, links={link: [6, 6] for link in links})
+        make(tmp_path, 6, name, links=links, complete=True)
+    flip(tmp_path / "net2_iter_6.caffemodel")
+    run = RunDir(str(tmp_path))
+    monkeypatch.setattr(rewind, "_are_here", lambda pieces, fs: True)
+
+    def is_at_work(other):
+        monkeypatch.setattr(rewind, "_is_at_work", lambda other: False)
+        assert rewind.go_back(run.piece("net2"), chain).iteration == 4
+        return True
+
+    monkeypatch.setattr(rewind, "_is_at_work", is_at_work)
+    assert rewind.go_back(run.piece("net3"), chain).iteration == 4
+
+
 def test_where_no_iteration_is_whole_in_both_a_line_says_so(runs):
     flip(runs / "net1_iter_6.caffemodel")
     flip(runs / "net2_iter_4.caffemodel")
