@@ -15,8 +15,9 @@ layer; the net is cut at the same blobs for all. A number of micro-batches that 
 best of its kind in the first round is not tried again.
 
 Pieces have cores of their own, or with --quota so much processor time on any cores, which allows
-more pieces than cores. The kernel grants quotas to root (or in a delegated control group); where it
-does not, one line says so, and the pieces share the cores with a thread each.
+more pieces than cores; it holds from the second iteration on, not while libraries load. The kernel
+grants quotas to root (or in a delegated control group); where it does not, one line says so, and
+the pieces share the cores with a thread each.
 
 With --link the two processes of each contender run in two network namespaces
 (dualnet/bench/network/link.py). A packet is under way for --latency-ms, in each direction: a round

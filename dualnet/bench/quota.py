@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from dualnet.errors import UsageError
 
-__all__ = ["PERIOD_MS", "Quotas", "quotas"]
+__all__ = ["PERIOD_MS", "Quotas", "join", "quotas"]
 
 #: Short beside an iteration, long beside a tick of the kernel (4 ms at most), which is when it sees
 #: that a quota is used up; what a group ran too long is taken from its next period.
@@ -46,7 +46,7 @@ class Quotas:
         file = "cpu.max" if self.version == 2 else "cpu.cfs_quota_us"
         return f"cgroup v{self.version} {file}, period {PERIOD_MS} ms"
 
-    def add(self, name: str, quota: float) -> list[str]:
+    def add(self, name: str, quota: float) -> str:
         """Make a group.
 
         Args:
@@ -54,8 +54,7 @@ class Quotas:
             quota: Seconds of processor time a second.
 
         Returns:
-            What a command begins with that is to run in it. It has to stand before `ip netns exec`,
-            which hides the groups.
+            The file where a process writes its number to belong to it, with all of its threads.
 
         Raises:
             UsageError: The kernel does not take it.
@@ -71,8 +70,17 @@ class Quotas:
                 _write(path, "cpu.cfs_quota_us", str(quota_us))
         except OSError as error:
             raise UsageError(f"a quota of {quota:g}: {path}: {error.strerror}") from None
-        join = 'echo $$ > "$0" && exec "$@"'
-        return ["sh", "-c", join, os.path.join(path, "cgroup.procs")]
+        return os.path.join(path, "cgroup.procs")
+
+
+def join(group: str) -> None:
+    """Put this process into a group, with all of its threads.
+
+    Args:
+        group: What `Quotas.add` returned.
+    """
+    with open(group, "w", encoding="ascii") as file:
+        file.write(str(os.getpid()))
 
 
 @contextmanager

@@ -68,10 +68,6 @@ def arena(
     count, allowed = chain.count("+") + 2, sorted(os.sched_getaffinity(0))
     if link is not None and count != 2:
         raise UsageError(f"--link: it joins two pieces, and {chain} makes {count}; leave one out")
-    prefixes: list[list[str]] = [[] for _ in range(count)]
-    if link is not None:
-        # For the carrier torch: gloo asks nobody else which card to take.
-        prefixes = [[*end.prefix, "env", f"GLOO_SOCKET_IFNAME={end.card}"] for end in ENDS]
     if quota is None:
         each = cores_each if cores_each is not None else len(allowed) // count
         if not 1 <= each <= len(allowed) // count:
@@ -79,22 +75,26 @@ def arena(
                 f"--cores-each {each}: {count} pieces need {max(1, each) * count} cores, and this "
                 f"process may use {len(allowed)}; give each piece a --quota instead"
             )
+        prefixes: list[list[str]] = [[] for _ in range(count)]
+        if link is not None:
+            # For the carrier torch: gloo asks nobody else which card to take.
+            prefixes = [[*end.prefix, "env", f"GLOO_SOCKET_IFNAME={end.card}"] for end in ENDS]
         own = [allowed[place * each : (place + 1) * each] for place in range(count)]
         places = [Place(mine, prefix, each) for mine, prefix in zip(own, prefixes)]
         whole = Place(allowed[: count * each], (), count * each)
         return Arena(chain, tuple(places), whole, None, link)
+    if link is not None:
+        raise UsageError("--link and --quota: a network namespace hides control groups; take one")
     if not 0 < quota * count <= len(allowed):
         raise UsageError(
             f"--quota {quota:g}: {count} pieces may use up to {quota * count:g} cores, and this "
             f"process has {len(allowed)}; lower it"
         )
-    threads = math.ceil(quota)
-    threads_whole = math.ceil(round(quota * count, 6))  # 3 * 0.4 is 1.2000000000000002
-    whole_prefix: list[str] = []
+    names, group_whole = [""] * count, ""
     if groups is not None:
-        for place, prefix in enumerate(prefixes):
-            prefix[:0] = groups.add(f"{count}-net{place + 1}", quota)
-        whole_prefix = groups.add(f"{count}-whole", quota * count)
-    places = [Place(allowed, prefix, threads) for prefix in prefixes]
-    whole = Place(allowed, whole_prefix, threads_whole)
-    return Arena(chain, tuple(places), whole, quota if groups is not None else None, link)
+        names = [groups.add(f"{count}-net{place + 1}", quota) for place in range(count)]
+        group_whole = groups.add(f"{count}-whole", quota * count)
+    places = [Place(allowed, (), math.ceil(quota), name) for name in names]
+    threads_whole = math.ceil(round(quota * count, 6))  # 3 * 0.4 is 1.2000000000000002
+    whole = Place(allowed, (), threads_whole, group_whole)
+    return Arena(chain, tuple(places), whole, quota if groups is not None else None)

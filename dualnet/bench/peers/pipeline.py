@@ -62,8 +62,8 @@ def pipeline(
         processes = []
         for rank, place in enumerate(places):
             spec = {"schedule": schedule, "micro": micro, "rank": rank, "cuts": cuts,
-                    "cores": list(place.cores), "threads": place.threads, "batch": batch,
-                    "net": given.net, "labels": given.labels,
+                    "cores": list(place.cores), "threads": place.threads,
+                    "group": place.group, "batch": batch, "net": given.net, "labels": given.labels,
                     "iterations": iterations, "warm_up": warm_up,
                     "card": ENDS[rank].card if arena.link else "lo",
                     "address": address, "port": port, "out": f"{scratch}/{rank}"}  # fmt: skip

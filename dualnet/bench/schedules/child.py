@@ -1,8 +1,9 @@
 """One process of a timed run: `python -m dualnet.bench.schedules.child SPEC`.
 
-SPEC is JSON: config, overrides, piece, run_dir, cores, out. It trains as `dualnet net K` or
+SPEC is JSON: config, overrides, piece, run_dir, cores, group, out. It trains as `dualnet net K` or
 `single` would, and notes after each iteration the time, the processor time and what the exchange
-has taken so far; the file `out` gets these rows.
+has taken so far; the file `out` gets these rows. After the first iteration it
+joins the control group, if one is named.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ def main(spec: dict[str, Any]) -> None:
     # Before libraries are loaded, which count the cores.
     os.sched_setaffinity(0, spec["cores"])
     from dualnet import config as cfg
+    from dualnet.bench.quota import join
     from dualnet.errors import DualnetError
     from dualnet.rundir import RunDir
     from dualnet.train.start.run import train_piece
@@ -34,6 +36,8 @@ def main(spec: dict[str, Any]) -> None:
             row.update(wait_s=counters.wait_s, exchange_s=counters.exchange_s,
                        bytes=counters.bytes_sent)  # fmt: skip
             rows.append(row)
+            if len(rows) == 1 and spec["group"]:
+                join(spec["group"])
 
         session.on_progress = note
 

@@ -31,11 +31,14 @@ class Place:
         cores: Those that it is bound to.
         prefix: What its command begins with, as `ip netns exec NAME`.
         threads: CPU threads; 0: as many as cores.
+        group: The control group that it joins after its first iteration, which is after everything
+            is loaded (dualnet/bench/quota.py); empty: none.
     """
 
     cores: Sequence[int]
     prefix: Sequence[str] = ()
     threads: int = 0
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ def _start(
     spec: dict[str, Any] = {
         "config": case.path, "overrides": [*case.overrides, *settings, *threads], "piece": piece,
         "run_dir": os.path.join(scratch, "run"), "cores": list(place.cores),
-        "out": _path(scratch, piece, "json"),
+        "out": _path(scratch, piece, "json"), "group": place.group,
     }  # fmt: skip
     command = [
         *place.prefix,

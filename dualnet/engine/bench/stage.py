@@ -7,7 +7,8 @@ images through the engine's Data layer, which prefetches them.
 SPEC is JSON: schedule (`plain`, `GPipe` or `1F1B`), micro (the number of micro-batches), rank,
 cuts (the last layers of all stages but the last), cores, threads, batch, net (a prototxt of a Data
 layer), labels (an .npy file of all labels, for the last stage), iterations, warm_up, address and
-port of the first stage, card (the network card) and out, the file that gets the time and the
+port of the first stage, card (the network card), group (the file of a control group that it writes
+itself into after the first iteration; empty: none) and out, the file that gets the time and the
 processor time of an iteration in seconds, as JSON.
 """
 
@@ -62,8 +63,11 @@ def main(spec: dict[str, Any]) -> None:
         step()
         optimizer.step()
 
-    for _ in range(spec["warm_up"]):
+    for number in range(spec["warm_up"]):
         iterate()
+        if number == 0 and spec["group"]:
+            with open(spec["group"], "w", encoding="ascii") as group:
+                group.write(str(os.getpid()))
     began_s, cpu_began_s = time.perf_counter(), time.process_time()
     for _ in range(spec["iterations"]):
         iterate()

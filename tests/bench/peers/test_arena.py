@@ -21,7 +21,7 @@ class Groups:
 
     def add(self, name, quota):
         self.made[name] = quota
-        return ["in", name]
+        return f"{name}/cgroup.procs"
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,8 @@ def test_a_quota_is_for_each_piece_and_the_rival_gets_the_sum():
     assert groups.made == pytest.approx(
         {"3-net1": 0.4, "3-net2": 0.4, "3-net3": 0.4, "3-whole": 1.2}
     )
-    assert [place.prefix for place in found.places][2] == ["in", "3-net3"]
+    assert found.places[2].group == "3-net3/cgroup.procs"
+    assert found.whole.group == "3-whole/cgroup.procs"
     assert (found.places[0].threads, found.whole.threads) == (1, 2)
     assert found.facts["quota"] == 0.4
 
@@ -55,12 +56,16 @@ def test_whole_threads_are_not_one_more_for_rounding():
 def test_without_groups_the_cores_are_shared_and_no_quota_is_claimed():
     found = arena(THREE, quota=0.4, groups=None)
     assert found.facts["quota"] is None and found.facts["cores_shared"]
-    assert found.places[0].prefix == [] and found.places[0].threads == 1
+    assert found.places[0].group == "" and found.places[0].threads == 1
 
 
-def test_on_a_link_the_group_is_entered_before_the_namespace():
-    found = arena("pool1:conv2", quota=0.4, groups=Groups(), link=Link(10, 1, "netem"))
-    assert found.places[1].prefix[:4] == ["in", "2-net2", "ip", "netns"]
+def test_on_a_link_each_piece_has_a_namespace():
+    found = arena("pool1:conv2", link=Link(10, 1, "netem"))
+    assert [place.prefix[:4] for place in found.places] == [
+        ["ip", "netns", "exec", "dualnet-a"], ["ip", "netns", "exec", "dualnet-b"]
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match="--link and --quota"):
+        arena("pool1:conv2", quota=0.4, groups=Groups(), link=Link(10, 1, "netem"))
 
 
 @pytest.mark.parametrize(
