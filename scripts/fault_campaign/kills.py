@@ -16,10 +16,12 @@ __all__ = ["run"]
 
 #: Kills in one training; more would not let it end.
 _KILLS = 6
-#: Maximum time between the start of a piece and its next SIGKILL: at least these seconds, or this
-#: share of an undisturbed training's time. A quarter of the kills come early: while it starts, or
-#: replays.
-_LONGEST_S, _LONGEST_SHARE, _EARLY_SHARE = 1.2, 0.4, 0.25
+#: Half of the kills first wait for an iteration, at most so many after the last one reached; then,
+#: and in the other half, they wait for a time, and of these half a short one: for a piece that
+#: starts or replays.
+_MOST_ITERATIONS, _LONGEST_S, _EARLY_S = 12, 1.2, 0.3
+#: How long a kill waits for its iteration.
+_LIMIT_S = 20.0
 
 
 def run(lab: Lab, ledger: Ledger, seed: int, count: int) -> None:
@@ -50,17 +52,17 @@ def _one(lab: Lab, seed: int, number: int, kills: int) -> dict[str, Any]:
     variants = lab.chain.variants()
     variant = variants[number % len(variants)]
     lab.whole(variant.trained)
-    longest_s = max(_LONGEST_S, _LONGEST_SHARE * lab.slowest_s)
     done: list[dict[str, Any]] = []
     began_s = time.monotonic()
     with lab.training(f"kills{number}", variant.settings) as training:
         training.start_all()
         for _ in range(kills):
             victims = _draw_victims(lab.chain.names, chance)
-            life_s = chance.uniform(0.0, longest_s)
-            if chance.random() < 1 / 4:
-                life_s *= _EARLY_SHARE
-            time.sleep(life_s)
+            started_s = time.monotonic()
+            if chance.random() < 1 / 2:
+                _wait_for_iteration(training, victims[0], chance.randint(1, _MOST_ITERATIONS))
+            time.sleep(chance.uniform(0.0, chance.choice((_EARLY_S, _LONGEST_S))))
+            life_s = time.monotonic() - started_s
             victims = [piece for piece in victims if training.running(piece)]
             if not victims:
                 break
@@ -86,6 +88,16 @@ def _one(lab: Lab, seed: int, number: int, kills: int) -> dict[str, Any]:
     if not wrong:
         lab.remove(training)
     return row
+
+
+def _wait_for_iteration(training: Training, piece: str, further: int) -> None:
+    """Wait until a piece is so many iterations beyond where it has been."""
+    target = training.reached(piece) + further
+    limit_s = time.monotonic() + _LIMIT_S
+    while training.running(piece) and training.reached(piece) < target:
+        if time.monotonic() > limit_s:
+            return
+        time.sleep(0.005)
 
 
 def _draw_victims(names: tuple[str, ...], chance: random.Random) -> list[str]:

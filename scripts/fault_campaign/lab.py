@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,15 +30,11 @@ class Lab:
     Args:
         folder: an empty folder; the process changes into it.
         pieces: of the chain.
-
-    Attributes:
-        slowest_s: what the slowest undisturbed training has taken so far.
     """
 
     def __init__(self, folder: Path, pieces: int) -> None:
         self.folder = folder
         self.chain = Chain(pieces)
-        self.slowest_s = 0.0
         self._whole: dict[tuple[str, ...], str] = {}
         os.environ["GLOG_minloglevel"] = "1"  # noqa: SIM112 (glog's own name)
         for name in ("configs", "prototxt"):
@@ -72,10 +67,8 @@ class Lab:
         """The run directory of an undisturbed training with these settings; made once."""
         if settings not in self._whole:
             name = f"whole{len(self._whole)}"
-            began_s = time.monotonic()
             with self.training(name, settings) as training:
                 undisturbed(training)
-            self.slowest_s = max(self.slowest_s, time.monotonic() - began_s)
             self._whole[settings] = name
         return self._whole[settings]
 
