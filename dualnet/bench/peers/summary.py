@@ -111,9 +111,10 @@ def page(lines: Sequence[Line], raw: str, figure: str) -> str:
     text = [
         "# Chains beside PyTorch's pipelines", "", *(f"    {command}" for command in commands),
         f"    scripts/plot_throughput.py {shlex.quote(raw)} -o {shlex.quote(figure)}", "",
-        f"This page is written by the first command from its raw lines, `{raw}`.",
+        f"These commands leave raw lines in `{raw}`, and write this page from them.",
         "", _EXPLAINED, "", f"![images per second]({figure})",
     ]  # fmt: skip
+    text += ["", *_overview(lines)]
     for setting in settings_of(lines):
         heading = f"## {title(setting[0])}"
         text += ["", heading, "", *_facts(setting), "", *_table(setting)]
@@ -133,6 +134,24 @@ medians of those within a round: above 1 is faster than that rival. **Bold**: th
 micro-batches; those far behind in the first round are not tried again."""
 
 
+def _overview(lines: Sequence[Line]) -> list[str]:
+    """How many times faster than the best 1F1B each kind is, a column for each setting."""
+    columns: dict[str, dict[str, float]] = {}
+    for number, setting in enumerate(settings_of(lines)):
+        best = [record for record in summary(setting) if record["best"] and "over_1f1b" in record]
+        name = title(setting[0])
+        columns[f"{name} ({number + 1})" if name in columns else name] = {
+            _family(record["contender"]): record["over_1f1b"] for record in best
+        }
+    kinds = dict.fromkeys(kind for column in columns.values() for kind in column)
+    return [
+        "Times as fast as the best 1F1B:", "", "| | " + " | ".join(columns) + " |",
+        "|---|" + "---:|" * len(columns),
+        *(f"| {kind} | " + " | ".join(f"{column[kind]:.2f}" if kind in column else ""
+                                      for column in columns.values()) + " |" for kind in kinds),
+    ]  # fmt: skip
+
+
 def _facts(setting: Sequence[Line]) -> list[str]:
     first, loads = setting[0], [line["load"] for line in setting]
     count = max(line["round"] for line in setting)
@@ -146,7 +165,9 @@ def _facts(setting: Sequence[Line]) -> list[str]:
         f"load before a turn {min(loads):g} to {max(loads):g}.",
     ]
     if first["quota_by"]:
-        words.append(f"Quotas by {first['quota_by']}.")
+        words.append(
+            f"Quotas by {first['quota_by']}, from the second iteration on; on whichever cores."
+        )
     if first["link"]:
         words += ["", link_line(first["link"])]
     return words

@@ -72,7 +72,8 @@ def test_the_page():
         "## 2 pieces, 1 core each, 10 ms and 1 Gbit/s",
     ]  # fmt: skip
     assert text.count("scripts/bench_pipelining.py -o chain\n") == 1
-    assert "Quotas by cgroup v1 x." in text
+    assert "Quotas by cgroup v1 x, from the second iteration on" in text
+    assert "| tcp, backprop, pipelined | 1.25 | 1.25 | 1.25 |" in text
     assert "| **1F1B 4** | 200.0 ms | 600 | 30 ms | 1.0 | " in text
     assert "| tcp, backprop, overlapped 1 | 50.0 ms |" in text
 
