@@ -113,6 +113,7 @@ _OTHERS = (
     "data",
     "engine",
     "bench/memory/probe.py",
+    "bench/peers",
     "train/outcome/merge.py",
     "exchange/paths.py",
 )

@@ -79,7 +79,7 @@ def list_runs(directory: str) -> list[Listed]:
     """
     found = [_listed(run) for run in find_runs(directory)]
     if not found:
-        raise UsageError(f"{directory}: no run in it or below it: no net1.log and no single.log")
+        raise UsageError(f"{directory}: no run in it or below it: no piece has a log there")
     return found
 
 

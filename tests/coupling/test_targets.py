@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dualnet.config import Coupling
+from dualnet.config.targets import TARGETS
 from dualnet.coupling import make_target, natural_weight
 
 
@@ -33,39 +34,38 @@ class ArrayNet:
 
 
 def make(name, net, **settings):
-    return make_target(
-        Coupling(target=name, **settings), net, {"conv3p": "conv3p"}, ["conv3p", "norm3p"]
+    """What comes down as conv3p."""
+    target = make_target(
+        Coupling(target=name, **settings), {"conv3p": "conv3p"}, ["conv3p", "norm3p"]
     )
+    return target.make(net)["conv3p"]
 
 
 def test_activation_is_the_output_of_the_forward_pass():
     net = ArrayNet()
-    target = make("activation", net)
-    assert not target.needs_update
-    np.testing.assert_array_equal(target.make()["conv3p"], 2 * net.p)
+    np.testing.assert_array_equal(make("activation", net), 2 * net.p)
+    assert not net.passes
 
 
 def test_updated_recomputes_the_dual_layers_after_the_update():
     net = ArrayNet()
-    target = make("updated", net)
-    assert target.needs_update
-    np.testing.assert_array_equal(target.make()["conv3p"], 3 * net.p)
+    assert TARGETS["updated"].answers_late
+    np.testing.assert_array_equal(make("updated", net), 3 * net.p)
     assert net.passes == [["conv3p", "norm3p"]]
 
 
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 1000.0])
 def test_gradient_descends_by_gamma_per_sample(gamma):
     net = ArrayNet()
-    target = make("gradient", net, gamma=gamma)
-    assert not target.needs_update
+    assert not TARGETS["gradient"].answers_late
     expected = net.y - gamma * 4 * net.dy  # N = 4 turns dL/dy into the per-sample gradient
-    np.testing.assert_allclose(target.make()["conv3p"], expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(make("gradient", net, gamma=gamma), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("gamma", [1.0, 1000.0])
 def test_gradient_target_under_its_loss_is_the_back_propagated_gradient(gamma):
     net = ArrayNet()
-    target = make("gradient", net, gamma=gamma).make()["conv3p"]
+    target = make("gradient", net, gamma=gamma)
     x = net.y  # conv3 equals conv3p
     euclidean_gradient = (x - target) / len(x)  # Caffe's EuclideanLoss, sum d^2 / 2N
     np.testing.assert_allclose(euclidean_gradient / gamma, net.dy, rtol=1e-4, atol=1e-6)
@@ -75,7 +75,7 @@ def test_gradient_target_under_its_loss_is_the_back_propagated_gradient(gamma):
 def test_gradient_target_under_the_relative_loss_is_the_back_propagated_gradient(gamma):
     net = ArrayNet()
     coupling = Coupling(target="gradient", loss="relative", gamma=gamma)
-    z = make("gradient", net, loss="relative", gamma=gamma).make()["conv3p"]
+    z = make("gradient", net, loss="relative", gamma=gamma)
     x = net.y
     relative_gradient = (x - z) / np.vdot(x, x)  # sum d^2 / 2 sum x^2, the norm held constant
     weight = natural_weight(coupling)
@@ -84,4 +84,4 @@ def test_gradient_target_under_the_relative_loss_is_the_back_propagated_gradient
 
 def test_values_are_float32():
     for name in ("activation", "updated", "gradient"):
-        assert make(name, ArrayNet()).make()["conv3p"].dtype == np.float32
+        assert make(name, ArrayNet()).dtype == np.float32

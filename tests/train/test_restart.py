@@ -18,6 +18,7 @@ from dualnet.errors import PartnerDied, UsageError
 from dualnet.report.parse import parse_log
 from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
+from dualnet.train.net.nets import Nets
 from dualnet.train.outcome.digest import digest
 from dualnet.train.start import run as run_module
 from tests.train.halves import load
@@ -51,14 +52,19 @@ def equal(one, other, roles=("net1", "net2")):
 
 @pytest.fixture(autouse=True)
 def one_by_one(monkeypatch):
-    """Builds one net at a time: Caffe's random numbers belong to the process."""
-    lock, real = threading.Lock(), run_module.Nets
+    """Builds one net at a time, and seeds none meanwhile: random numbers belong to the process."""
+    lock, real, real_seed = threading.Lock(), run_module.Nets, Nets.seed
 
     def build(config, resolved):
         with lock:
             return real(config, resolved)
 
+    def seed(nets, number):
+        with lock:
+            real_seed(nets, number)
+
     monkeypatch.setattr(run_module, "Nets", build)
+    monkeypatch.setattr(Nets, "seed", seed)
 
 
 class Crash(Exception):

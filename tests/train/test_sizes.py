@@ -19,7 +19,7 @@ from dualnet.train.net.resolve import resolve, write
 from dualnet.train.outcome.evaluate import evaluate
 from dualnet.train.start import run as run_module
 from tests.cut import both
-from tests.train import changing
+from tests.train import chain, changing
 from tests.train.halves import make_session
 from tests.train.starting import train_single
 from tests.train.test_restart import equal, run_chain
@@ -108,10 +108,9 @@ def test_batches_ahead_get_the_gradients_of_their_own_size(place, monkeypatch, k
     halves = {}
     found = {}
 
-    def make(role, config, run_dir):
-        halves[role], found[role] = gradients(yaml, role, *settings)
-        halves[role].copy_weights()
-        return halves[role]
+    def make(config, resolved):
+        halves[resolved.name], found[resolved.name] = gradients(yaml, resolved.name, *settings)
+        return halves[resolved.name]
 
     settings = (
         "train.schedule=overlapped",
@@ -120,7 +119,7 @@ def test_batches_ahead_get_the_gradients_of_their_own_size(place, monkeypatch, k
         f"train.stale_activations={kept}",
         "train.stale_momentum=solver",
     )
-    monkeypatch.setattr(both, "_half", make)
+    monkeypatch.setattr(chain, "Nets", make)
     both.train_halves(yaml, "zero", *settings, "train.max_iter=9", "update.learning_rate=0")
     assert len(found["net1"]) == len(whole) == 9
     for ours, theirs in zip(found["net1"], whole):

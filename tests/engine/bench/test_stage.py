@@ -21,7 +21,10 @@ spec = json.loads(sys.argv[1])
 torch.manual_seed(1)
 net = plain.build("cifar10")
 images = torch.rand(8, 3, 32, 32).contiguous(memory_format=torch.channels_last) - 0.5
-part, step = stage._stage(spec, net, images, torch.arange(8))
+labels = torch.arange(8)
+stage._reader = lambda path: lambda: (images, labels)
+stage._labels = lambda path, batch: lambda: labels
+part, step = stage._stage(spec, net)
 step()
 # A stage holds the layers of the whole net under their places in the stage.
 torch.save([p.grad for p in part.parameters()], spec["out"])
@@ -42,7 +45,8 @@ def whole_gradients():
 def test_the_stages_gradients_are_those_of_the_whole_net(tmp_path, repository, schedule, micro):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    spec = {"schedule": schedule, "micro": micro, "batch": 8, "cut": "pool1", "card": "lo",
+    spec = {"schedule": schedule, "micro": micro, "batch": 8, "cuts": ["pool1"], "card": "lo",
+            "net": "", "labels": "",
             "address": "127.0.0.1", "port": port}  # fmt: skip
     stages = [
         subprocess.Popen(
