@@ -60,7 +60,7 @@ def pair_of(net, cuts, solver, folder):
 
 
 #: So slow that what a target's rounding changes does not grow within the hundred iterations.
-SLOW = "update.learning_rate=0.001"
+SLOW = "update.learning_rate=0.0001"
 
 
 def check(single, chain, name, exact):
