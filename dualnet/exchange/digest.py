@@ -9,6 +9,7 @@ a quarter of the time and needs the package of that name on all nodes.
 from __future__ import annotations
 
 import hashlib
+import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Callable
 
@@ -24,6 +25,8 @@ DIGEST_BYTES = 32
 
 # Below this a thread costs more than it saves.
 _INLINE_BYTES = 1 << 17
+# BLAKE3 takes less time for a chunk than it takes to hand one to a thread.
+_WORTH_A_THREAD = ("sha256",)
 
 
 Leaf = Callable[[memoryview], bytes]
@@ -57,7 +60,8 @@ class Hasher:
     """Makes stream digests; owns the threads.
 
     Args:
-        threads: how many; 0 computes in the caller's thread.
+        threads: how many, at most one less than this process may use cores; 0 computes in the
+            caller's thread, as for digests that are faster so.
         digest: one of `DIGESTS`, for the chunks.
 
     Raises:
@@ -67,7 +71,8 @@ class Hasher:
     def __init__(self, threads: int, digest: str = "sha256") -> None:
         self._leaf = _leaf_of(digest)
         self._pool: ThreadPoolExecutor | None = None
-        if threads:
+        threads = min(threads, len(os.sched_getaffinity(0)) - 1)
+        if threads > 0 and digest in _WORTH_A_THREAD:
             self._pool = ThreadPoolExecutor(threads, thread_name_prefix="dualnet-hash")
 
     def stream(self, header: bytes) -> StreamDigest:

@@ -64,3 +64,17 @@ def test_a_digest_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> N
 def test_an_unknown_digest() -> None:
     with pytest.raises(ConfigError, match="sha256, blake3, got 'md5'"):
         Hasher(0, "md5")
+
+
+@pytest.mark.parametrize(
+    "digest, cores, pooled",
+    [("sha256", {0, 1, 2}, True), ("sha256", {0}, False), ("blake3", {0, 1, 2}, False)],
+)
+def test_threads_only_where_they_save_time(
+    monkeypatch: pytest.MonkeyPatch, digest: str, cores: set[int], pooled: bool
+) -> None:
+    leaf(digest)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: cores)
+    hasher = Hasher(2, digest)
+    assert (hasher._pool is not None) == pooled
+    hasher.close()

@@ -135,6 +135,24 @@ class Blob:
         """The device address of the gradient, C-contiguous; valid until the next pass."""
         return _address(self._diff, self._shape, "_gpu_diff_ptr", "diff")
 
+    # The user's side, beyond pycaffe: without a live array, so that nothing is copied in vain.
+
+    def read_data(self) -> np.ndarray:
+        """The values, C-contiguous float32, for use before the next pass; see `Storage.values`."""
+        return self._data.values(self._shape)
+
+    def read_diff(self) -> np.ndarray:
+        """The gradient, as `read_data`."""
+        return self._diff.values(self._shape)
+
+    def write_data(self, values: np.ndarray) -> None:
+        """Overwrites the values with float32 ones of the blob's shape; see `Storage.overwrite`."""
+        self._data.overwrite(self._shape, values)
+
+    def write_diff(self, values: np.ndarray) -> None:
+        """Overwrites the gradient, as `write_data`."""
+        self._diff.overwrite(self._shape, values)
+
     # The layers' side
 
     @property

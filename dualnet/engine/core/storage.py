@@ -202,6 +202,37 @@ class Storage:
             self._base = weakref.ref(base)
         return base[: math.prod(shape)].reshape(shape)
 
+    def values(self, shape: Shape) -> np.ndarray:
+        """The values to read at once: C-contiguous, perhaps the storage's own memory.
+
+        Unlike `array` this hands out nothing that stays live: the tensor keeps its order, and on a
+        GPU nothing counts as changed by the host and has to be uploaded again.
+
+        Args:
+            shape: the shape wanted; see `tensor`.
+        """
+        if self._host is not None:
+            return self.array(shape)
+        return self.tensor(shape).cpu().contiguous().numpy()
+
+    def overwrite(self, shape: Shape, values: np.ndarray) -> None:
+        """Copies a user's values over the present ones, which `array(shape)[...] = values` reads.
+
+        They go straight into the tensor, in its order and on its device, where nobody else sees it.
+
+        Args:
+            shape: the shape wanted; see `tensor`.
+            values: as many, float32.
+        """
+        t = self._tensor
+        ours = self._live_base() is None and self._host is None and not self._borrowed
+        if not ours or t is None or t.shape != shape or t.device != device.current():
+            self.array(shape)[...] = values
+        elif t.is_cuda:
+            t.copy_(torch.from_numpy(np.require(values, np.float32, ["C", "W"])))
+        else:
+            np.copyto(t.numpy(), values)
+
     def _live_base(self) -> np.ndarray | None:
         return None if self._base is None else self._base()
 

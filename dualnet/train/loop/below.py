@@ -190,11 +190,11 @@ class ProximalAnswer(Below):
         """N dL/dz at z: the layers downstream, forward and backward, with this batch's dropout."""
         self.nets.seed(batch.number)
         for name, values in z.items():
-            self.net.data(self.compared[name])[...] = values
+            self.net.write_data(self.compared[name], values)
         self.net.forward_without(self.upstream)
         self.net.backward_without(self.upstream)
         return {
-            name: np.float32(len(values)) * self.net.diff(self.compared[name])
+            name: np.float32(len(values)) * self.net.read_diff(self.compared[name])
             for name, values in z.items()
         }
 
@@ -204,7 +204,7 @@ class GradientAnswer(Below):
 
     def answer(self, net: NetDriver, batch: MicroBatch, loss: float) -> None:
         """Send them."""
-        diffs = {blob: net.diff(blob) for blob in self.end.cut.blobs}
+        diffs = {blob: net.read_diff(blob) for blob in self.end.cut.blobs}
         notes = self.notes(net, batch)
         self.send(batch, {**diffs, "loss": np.array([loss], np.float32), **notes})
 

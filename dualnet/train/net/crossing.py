@@ -18,10 +18,10 @@ def batch_of(net: NetDriver, cut: Cut) -> dict[str, np.ndarray]:
         cut: The cut above the net.
 
     Returns:
-        Live views, overwritten by the net's next forward pass.
+        To be used before the net's next forward pass, which may overwrite them.
     """
-    labels = {label: _flat(net.data(label)) for label in cut.labels}
-    return {**{blob: net.data(blob) for blob in cut.blobs}, **labels}
+    labels = {label: _flat(net.read_data(label)) for label in cut.labels}
+    return {**{blob: net.read_data(blob) for blob in cut.blobs}, **labels}
 
 
 def _flat(labels: np.ndarray) -> np.ndarray:

@@ -10,10 +10,13 @@ from typing import Any, Optional, Union
 
 import numpy as np
 
+from dualnet.backend import provider
 from dualnet.cut.inserted import blobs_of, numbers_of
 from dualnet.errors import ConfigError
 
 __all__ = ["Layer", "NetDriver", "Output", "net_state"]
+
+_IS_ENGINE = provider == "engine"
 
 #: A layer: its place among the prototxt's layers of the phase, or its name if no other has it.
 Layer = Union[int, str]
@@ -94,11 +97,17 @@ class NetDriver:
                 auxiliary loss of this net. They have been run forward.
         """
         places = {blob: self._last_maker(blob) for blob in diffs}
+        latest = max(places.values())
+        # Where nothing runs before it, the given gradient is the whole.
+        alone = [blob for blob, place in places.items() if place == latest and not beyond]
         for blob in diffs:
+            if blob in alone:
+                self.write_diff(blob, diffs[blob])
+                continue
             self.diff(blob)[...] = 0
             for top in self._split_tops(blob):
                 self.diff(top)[...] = 0
-        run = set(range(max(places.values()) + 1))
+        run = set(range(latest + 1))
         for layer in beyond:
             run.update(range(self._number(layer), self._end_of(layer) + 1))
         if beyond:  # what these layers leave in a Split layer's tops has to come back together
@@ -113,7 +122,8 @@ class NetDriver:
                 self.net._backward(last, previous)
                 last = None
             for blob in given:
-                self.diff(blob)[...] += diffs[blob]
+                if blob not in alone:
+                    self.diff(blob)[...] += diffs[blob]
             last = number if last is None else last
             previous = number
         if last is not None:
@@ -192,12 +202,15 @@ class NetDriver:
         """
         for blob, array in values.items():
             buffer = self._buffer(blob)
+            shape = tuple(self.net.blobs[blob].shape) if buffer is None else buffer.shape
             # Labels: (N,) and (N, 1, 1, 1) are the same.
-            array = array.reshape(_with_axes_of(buffer.shape, array.shape))
-            if buffer.shape != array.shape:
-                self._resize(blob, buffer.shape, array.shape)
-                buffer = self._buffer(blob)
-            buffer[...] = array
+            array = array.reshape(_with_axes_of(shape, array.shape))
+            if shape != array.shape:
+                self._resize(blob, shape, array.shape)
+            if buffer is None:
+                self.write_data(blob, array)
+            else:
+                buffer[...] = array
         if self._types[0] == "MemoryData":
             self.net._forward(0, self._first_unfed() - 1)
 
@@ -210,7 +223,7 @@ class NetDriver:
         for blob, array in values.items():
             if tuple(self.net.blobs[blob].shape) != array.shape:
                 self.net.blobs[blob].reshape(*array.shape)
-            self.data(blob)[...] = array
+            self.write_data(blob, array)
         for number, kind in enumerate(self._types):
             if kind == "Split" and set(self._bottoms[number]) & set(values):
                 self.net._forward(number, number)
@@ -228,17 +241,16 @@ class NetDriver:
             )
         self.net.blobs[blob].reshape(*new)
 
-    def _buffer(self, blob: str) -> np.ndarray:
-        """The array that feeds `blob`.
+    def _buffer(self, blob: str) -> Optional[np.ndarray]:
+        """The array that feeds `blob`; None: the blob itself is written, as Input layers have none.
 
         Those of MemoryData are registered once and refilled in place, for set_input_arrays keeps
-        every array that it was ever given. Input layers have none: the blob itself is written,
-        asked for afresh each time because only that call marks it as changed on a GPU.
+        every array that it was ever given.
         """
         if blob not in self._buffers:
             tops = self._tops[0]
             if self._types[0] != "MemoryData" or blob not in tops:
-                return np.asarray(self.net.blobs[blob].data)
+                return None
             data = np.zeros(tuple(self.net.blobs[tops[0]].shape), np.float32)
             labels = np.zeros(len(data), np.float32)
             self.net.set_input_arrays(data, labels)
@@ -252,6 +264,31 @@ class NetDriver:
     def diff(self, blob: str) -> np.ndarray:
         """A live view of a blob's gradient, overwritten by the next backward pass."""
         return np.asarray(self.net.blobs[blob].diff)
+
+    # What the pieces send and receive is read and written once a batch. The engine does that
+    # without making a live view, which would cost a copy more (and on a GPU an upload).
+
+    def read_data(self, blob: str) -> np.ndarray:
+        """A blob's values, to be used before the next pass."""
+        return self.net.blobs[blob].read_data() if _IS_ENGINE else self.data(blob)
+
+    def read_diff(self, blob: str) -> np.ndarray:
+        """A blob's gradient, to be used before the next pass."""
+        return self.net.blobs[blob].read_diff() if _IS_ENGINE else self.diff(blob)
+
+    def write_data(self, blob: str, values: np.ndarray) -> None:
+        """Overwrite a blob's values with others of its shape."""
+        if _IS_ENGINE:
+            self.net.blobs[blob].write_data(values)
+        else:
+            self.data(blob)[...] = values
+
+    def write_diff(self, blob: str, values: np.ndarray) -> None:
+        """Overwrite a blob's gradient with one of its shape."""
+        if _IS_ENGINE:
+            self.net.blobs[blob].write_diff(values)
+        else:
+            self.diff(blob)[...] = values
 
     def length(self, blob: str) -> float:
         """RMS over the batch of each sample's L2 norm: sqrt(sum of squares / N)."""

@@ -172,6 +172,49 @@ def test_views_outlive_the_blob():
     np.testing.assert_array_equal(view, [2, 2, 2])
 
 
+def test_reading_leaves_the_order_and_shares_nothing_that_stays():
+    blob, values = Blob((2, 3, 4, 4)), images(2, 3, 4, 4)
+    blob.set_data(values)
+    read = blob.read_data()
+    assert read.flags.c_contiguous and read.dtype == np.float32
+    np.testing.assert_array_equal(read, values.numpy())
+    assert blob.data_tensor.data_ptr() == values.data_ptr()  # still channels-last
+    blob.set_data(images(2, 3, 4, 4))
+    assert not np.array_equal(read, blob.read_data())
+
+
+def test_writing_keeps_the_order():
+    blob, values = Blob((2, 3, 4, 4)), images(2, 3, 4, 4)
+    blob.set_diff(values)
+    given = np.random.RandomState(1).rand(2, 3, 4, 4).astype(np.float32)
+    given.setflags(write=False)  # as a message may be
+    blob.write_diff(given)
+    np.testing.assert_array_equal(blob.diff_tensor.numpy(), given)
+    assert blob.diff_tensor.data_ptr() == values.data_ptr()
+
+
+def test_writing_reaches_live_views_and_borrowed_memory():
+    given = np.full((2, 3), 7, np.float32)
+    blob = Blob((2, 3))
+    view = blob.data
+    blob.write_data(given)
+    assert (view == 7).all()
+    lent, other = torch.zeros(2, 3), Blob((2, 3))
+    other.alias_data(lent)
+    other.write_data(given)
+    assert (lent == 7).all()
+
+
+def test_writing_less_than_a_shared_storage_holds():
+    large = Blob((2, 3))
+    large.data[...] = 1
+    small = Blob((3,))
+    small.share_data(large)
+    small.write_data(np.full(3, 5, np.float32))
+    np.testing.assert_array_equal(large.read_data(), [[5, 5, 5], [1, 1, 1]])
+    np.testing.assert_array_equal(small.read_data(), [5, 5, 5])
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_held_views_on_a_gpu_are_synchronised_at_boundaries():
@@ -192,6 +235,23 @@ def test_held_views_on_a_gpu_are_synchronised_at_boundaries():
             assert blob.data_tensor[0, 0] == 5
         device.set_mode_cpu()
         assert blob.data_tensor[0, 0] == 5
+    finally:
+        device.set_mode_cpu()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_what_is_read_from_a_gpu_is_not_uploaded_again():
+    from dualnet.engine.core import device
+
+    device.set_mode_gpu()
+    try:
+        blob, given = Blob((2, 3, 4, 4)), np.full((2, 3, 4, 4), 3, np.float32)
+        blob.set_data(images(2, 3, 4, 4).cuda())
+        before = blob.data_tensor.data_ptr()
+        blob.write_data(given)
+        np.testing.assert_array_equal(blob.read_data(), given)
+        assert blob.data_tensor.is_cuda and blob.data_tensor.data_ptr() == before
     finally:
         device.set_mode_cpu()
 
