@@ -57,7 +57,7 @@ from dualnet.bench.peers.input import make_input  # noqa: E402
 from dualnet.bench.peers.rounds import Entry, rounds  # noqa: E402
 from dualnet.bench.peers.summary import link_line, page  # noqa: E402
 from dualnet.bench.quota import quotas  # noqa: E402
-from dualnet.config.schema import CARRIERS  # noqa: E402
+from dualnet.config.exchange import CARRIERS  # noqa: E402
 from dualnet.config.targets import TARGETS  # noqa: E402
 from dualnet.errors import DualnetError, UsageError  # noqa: E402
 from dualnet.strict_json import to_json  # noqa: E402

@@ -21,7 +21,7 @@ from dualnet.bench.floors import bare_files, bare_socket, copies
 from dualnet.bench.ping_pong import Pair, Variant
 from dualnet.errors import UsageError
 from dualnet.exchange.digest import check_digest
-from dualnet.exchange.factory import CARRIERS
+from dualnet.config.exchange import CARRIERS
 
 __all__ = ["bench_exchange"]
 

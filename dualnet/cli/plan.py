@@ -11,7 +11,8 @@ from dualnet import config
 from dualnet.cli.cores import pin
 from dualnet.cli.cut import RUNS_LAYERS, parse_shape, say_what_runs
 from dualnet.cli.terminal import say
-from dualnet.config.schema import CARRIERS, ORDERS
+from dualnet.config.exchange import CARRIERS
+from dualnet.config.schema import ORDERS
 from dualnet.errors import UsageError
 from dualnet.strict_json import to_json
 

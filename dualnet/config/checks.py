@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 
 from dualnet.config.chain import SINGLE, cut_name
 from dualnet.config.cores import parse_cores
-from dualnet.config.plain import check_plain
-from dualnet.config.schema import Config, Convergence, Coupling, Liveness
+from dualnet.config.keys import wrong_values
+from dualnet.config.plain import check_plain, sections
+from dualnet.config.schema import Config, Coupling
 from dualnet.config.yaml_text import shown
 from dualnet.errors import ConfigError
 
@@ -16,8 +16,6 @@ __all__ = ["check_values"]
 
 #: File systems take 255 bytes; a time is added to it.
 _LONGEST_NAME = 100
-#: More than any machine has cores; PyTorch would try to start them.
-_MOST_THREADS = 4096
 
 
 def check_values(config: Config, source: str) -> None:
@@ -31,31 +29,17 @@ def check_values(config: Config, source: str) -> None:
             f"{source}: name: {config.name!r} cannot name a folder in runs/; leave out "
             f"'{os.sep}' and a leading '.'"
         )
+    for prefix, section in sections(config):
+        for key, problem in wrong_values(section):
+            raise ConfigError(f"{source}: {prefix}{key}: {problem}")
     train = config.train
-    for key in ("max_iter", "batch_size", "test_iter"):
-        value = getattr(train, key)
-        if value is not None and value < 1:
-            raise ConfigError(f"{source}: train.{key}: {value} is not positive")
-    for key in ("test_interval", "display", "snapshot"):
-        value = getattr(train, key)
-        if value is not None and value < 0:
-            raise ConfigError(f"{source}: train.{key}: {value} is negative; 0 switches it off")
     if train.keep == 1 or train.keep < 0:
         raise ConfigError(
             f"{source}: train.keep: {train.keep}; keep 2 or more, as the latest may be damaged, "
             "or 0 for all"
         )
-    for key, least in (("staleness", 0), ("local_steps", 1), ("micro_batches", 1)):
-        if not least <= getattr(train, key) <= 99:
-            raise ConfigError(
-                f"{source}: train.{key}: {getattr(train, key)} is not within {least} and 99"
-            )
     for index in range(len(config.cuts)):
         _check_rule(config, config.coupling_of(index), source)
-    if not train.stop_within_s >= 0:
-        raise ConfigError(f"{source}: train.stop_within_s: {train.stop_within_s} is negative")
-    if not 0 <= config.seed < 2**31:
-        raise ConfigError(f"{source}: seed: {config.seed} is not within 0 and 2147483647")
     for name in dict.fromkeys((SINGLE, *config.names)):
         piece = config.piece(name)
         is_gpu = isinstance(piece.device, int) and piece.device >= 0
@@ -63,30 +47,17 @@ def check_values(config: Config, source: str) -> None:
             raise ConfigError(
                 f"{source}: {name}.device: {piece.device!r} is neither cpu nor the number of a GPU"
             )
-        if piece.learning_rate is not None and not piece.learning_rate >= 0:
-            raise ConfigError(f"{source}: {name}.learning_rate: {piece.learning_rate} is negative")
         try:
             parse_cores(piece.cores or "0")
         except ValueError as error:
             raise ConfigError(f"{source}: {name}.cores: {error}") from error
-        if piece.threads < 0:
-            raise ConfigError(f"{source}: {name}.threads: {piece.threads} is negative; 0 means all")
-        if piece.threads > _MOST_THREADS:
-            raise ConfigError(
-                f"{source}: {name}.threads: {piece.threads} is more than {_MOST_THREADS}"
-            )
     _check_chain(config, source)
-    for f in dataclasses.fields(config.exchange):
-        value = getattr(config.exchange, f.name)
-        if isinstance(value, (int, float)) and not value >= 0:
-            raise ConfigError(f"{source}: exchange.{f.name}: {value} is negative")
     if config.exchange.address and config.exchange.carrier == "files":
         raise ConfigError(
             f"{source}: exchange.address: {config.exchange.address} with carrier files, which "
             "needs none; set exchange.carrier to tcp or torch, or drop it"
         )
     _check_update(config, source)
-    _check_watch(config.liveness, config.convergence, source)
     for index in range(max(1, len(config.cuts))):
         coupling = config.coupling_of(index) if config.cuts else config.coupling
         _check_coupling(coupling, source)
@@ -154,9 +125,6 @@ def _check_update(config: Config, source: str) -> None:
             f"{source}: update.ascend: {shown(update.ascend)} is none of "
             f"{', '.join(map(str, one_of))}"
         )
-    rate = update.learning_rate
-    if rate is not None and not rate >= 0:
-        raise ConfigError(f"{source}: update.learning_rate: {rate} is negative")
     if update.ascend and update.rule != "manual":
         raise ConfigError(
             f"{source}: update.ascend: with rule {update.rule}; Caffe's solvers only descend, use "
@@ -164,40 +132,7 @@ def _check_update(config: Config, source: str) -> None:
         )
 
 
-def _check_watch(liveness: Liveness, convergence: Convergence, source: str) -> None:
-    for name, value in (("interval", liveness.interval), ("window", convergence.window)):
-        if value < 0:
-            section = "liveness" if name == "interval" else "convergence"
-            raise ConfigError(f"{source}: {section}.{name}: {value} is negative; 0 switches it off")
-    if not 0 < liveness.collapse_share < 1:
-        raise ConfigError(
-            f"{source}: liveness.collapse_share: {liveness.collapse_share} is not between 0 and 1"
-        )
-    if not 0 <= convergence.tolerance < 1:
-        raise ConfigError(
-            f"{source}: convergence.tolerance: {convergence.tolerance} is not within 0 and 1"
-        )
-    if convergence.residual is not None and not convergence.residual > 0:
-        raise ConfigError(
-            f"{source}: convergence.residual: {convergence.residual} is not positive; leave it out "
-            "to judge by the loss alone"
-        )
-
-
 def _check_coupling(coupling: Coupling, source: str) -> None:
-    for key in ("gamma", "rho", "beta", "inner_rate", "beta_growth", "beta_cap"):
-        value = getattr(coupling, key)
-        if not value > 0:
-            raise ConfigError(f"{source}: coupling.{key}: {value} is not positive")
-    for key in ("alternations", "inner_steps"):
-        value = getattr(coupling, key)
-        if not 1 <= value <= 99:
-            raise ConfigError(f"{source}: coupling.{key}: {value} is not within 1 and 99")
-    if coupling.fidelity_interval < 0:
-        raise ConfigError(
-            f"{source}: coupling.fidelity_interval: {coupling.fidelity_interval} is negative; 0 "
-            "switches it off"
-        )
     if coupling.beta_cap < coupling.beta:
         raise ConfigError(
             f"{source}: coupling.beta_cap: {coupling.beta_cap} is below coupling.beta, "

@@ -92,15 +92,7 @@ def _build(cls: type[Any], raw: Any, prefix: str, source: str) -> Any:
             values[key] = _build(typing.cast(type, hint_type), value, f"{prefix}{key}.", source)
         else:
             values[key] = _typed(value, hint_type, f"{prefix}{key}", source)
-    built = cls(**values)
-    for f in dataclasses.fields(cls):
-        allowed = f.metadata.get("one_of")
-        if allowed and getattr(built, f.name) not in allowed:
-            raise ConfigError(
-                f"{source}: {prefix}{f.name}: {shown(getattr(built, f.name))} is none of "
-                f"{', '.join(map(str, allowed))}"
-            )
-    return built
+    return cls(**values)
 
 
 def _build_chain(key: str, cls: type[Any], sections: list[Any], source: str) -> tuple[Any, ...]:

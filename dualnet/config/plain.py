@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import unicodedata
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from dualnet.config.chain import cut_name, piece_names
 from dualnet.config.yaml_text import shown
 from dualnet.errors import ConfigError
 
-__all__ = ["check_plain"]
+__all__ = ["check_plain", "sections"]
 
 #: Caffe's int32 fields.
 _LARGEST = 2**31 - 1
@@ -18,32 +20,47 @@ _LARGEST = 2**31 - 1
 _LONGEST_S = 1e9
 
 
-def check_plain(section: Any, source: str, prefix: str = "") -> None:
-    """Check every value of a Config or of a section of it.
+def sections(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """A Config and its sections, each piece and each cut among them.
 
     Args:
-        section: A dataclass of the schema.
+        config: A dataclass of the schema.
+        prefix: What its keys begin with.
+
+    Yields:
+        ("", config), ("train.", config.train), ("net1.", config.pieces[0]) and so on.
+    """
+    yield prefix, config
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from sections(value, f"{prefix}{field.name}.")
+        elif field.name == "pieces":
+            names: Sequence[str] = piece_names(len(value))
+            yield from ((f"{name}.", piece) for name, piece in zip(names, value))
+        elif field.name == "cuts":
+            names = [cut_name(index, len(value) + 1) for index in range(len(value))]
+            yield from ((f"{name}.", cut) for name, cut in zip(names, value))
+
+
+def check_plain(config: Any, source: str) -> None:
+    """Check every value of a Config.
+
+    Args:
+        config: It.
         source: What the message begins with.
-        prefix: The section's key with a dot, for the message.
 
     Raises:
         ConfigError: An integer that does not fit 32 bits (64 for a key that ends with `_bytes`), a
             number that is not finite, seconds beyond 1e9, or text with control characters.
     """
-    for field in dataclasses.fields(section):
-        key, value = f"{prefix}{field.name}", getattr(section, field.name)
-        if dataclasses.is_dataclass(value):
-            check_plain(value, source, f"{key}.")
-            continue
-        if isinstance(value, tuple):
-            kind = {"pieces": "net", "cuts": "cut"}[field.name]
-            for number, one in enumerate(value, 1):
-                check_plain(one, source, f"{kind}{number}.")
-            continue
-        for item in _items(value):
-            problem = _problem(key, item)
-            if problem:
-                raise ConfigError(f"{source}: {key}: {shown(item)} {problem}")
+    for prefix, section in sections(config):
+        for field in dataclasses.fields(section):
+            key, value = f"{prefix}{field.name}", getattr(section, field.name)
+            for item in _items(value):
+                problem = _problem(key, item)
+                if problem:
+                    raise ConfigError(f"{source}: {key}: {shown(item)} {problem}")
 
 
 def _items(value: Any) -> list[Any]:

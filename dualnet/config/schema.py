@@ -15,6 +15,8 @@ from typing import Any, Optional, Union
 import yaml
 
 from dualnet.config.chain import SINGLE, name_sections, number_of, piece_names
+from dualnet.config.exchange import Exchange
+from dualnet.config.keys import key
 from dualnet.config.targets import TARGETS, Target
 from dualnet.errors import ConfigError
 
@@ -46,17 +48,11 @@ RULES = ("manual", "solver")
 SCHEDULES = ("alternating", "overlapped", "pipelined")
 ORDERS = ("1f1b", "gpipe")
 ACTIONS = ("ignore", "warn", "stop")  # `off` would be read as false
-CARRIERS = ("files", "tcp", "torch")
-DTYPES = ("float32", "float16", "bfloat16", "int8")
-DIGESTS = ("sha256", "blake3")
-FILESYSTEMS = ("auto", "local", "nfs")
+#: What 0 does to an interval.
+OFF = "switches it off"
 
 #: Keys of `coupling` that a cut may have for itself.
 _AT_A_CUT = ("target", "gamma", "loss", "loss_weight", "tie")
-
-
-def _one_of(*values: Optional[str], default: Optional[str]) -> Any:
-    return field(default=default, metadata={"one_of": values})
 
 
 @dataclass(frozen=True)
@@ -69,10 +65,11 @@ class Piece:
     device: Union[str, int] = "cpu"
     #: Processor cores that the process is bound to, as `0-3,8`; empty: all that it may use.
     cores: str = ""
-    #: CPU threads; 0 takes as many as it may use cores.
-    threads: int = 0
+    #: CPU threads, at most 4096, which PyTorch would try to start; 0 takes as many as it may use
+    #: cores.
+    threads: int = key(0, least=0, most=4096)
     #: Replaces the solver's base_lr and update.learning_rate in this net alone.
-    learning_rate: Optional[float] = None
+    learning_rate: Optional[float] = key(None, least=0)
 
 
 @dataclass(frozen=True)
@@ -94,11 +91,11 @@ class Cut:
     #: crosses the cut beside the dual layers (a shortcut) needs a pair of its own.
     compared: dict[str, str] = field(default_factory=dict)
     #: In place of the keys of these names in `coupling`, at this cut alone.
-    target: Optional[str] = _one_of(None, *TARGETS, default=None)
-    gamma: Optional[float] = None
-    loss: Optional[str] = _one_of(None, *LOSSES, default=None)
+    target: Optional[str] = key(None, one_of=(None, *TARGETS))
+    gamma: Optional[float] = key(None, above=0)
+    loss: Optional[str] = key(None, one_of=(None, *LOSSES))
     loss_weight: Optional[float] = None
-    tie: Optional[str] = _one_of(None, *TIES, default=None)
+    tie: Optional[str] = key(None, one_of=(None, *TIES))
 
     @property
     def pairs(self) -> dict[str, str]:
@@ -113,45 +110,45 @@ class Cut:
 class Train:
     """How long, how much, and what is shown on the way."""
 
-    max_iter: Optional[int] = None
+    max_iter: Optional[int] = key(None, least=1)
     #: Samples of a training batch, in every data layer of phase TRAIN.
-    batch_size: Optional[int] = None
+    batch_size: Optional[int] = key(None, least=1)
     #: Test batches a test, and iterations between tests (0: no tests).
-    test_iter: Optional[int] = None
-    test_interval: Optional[int] = None
+    test_iter: Optional[int] = key(None, least=1)
+    test_interval: Optional[int] = key(None, least=0, zero=OFF)
     #: Iterations between log lines (0: none).
-    display: Optional[int] = None
+    display: Optional[int] = key(None, least=0, zero=OFF)
     #: Iterations between checkpoints, from which a piece can be started again (0: only a
     #: final snapshot; a piece that ends before cannot resume).
-    snapshot: Optional[int] = None
+    snapshot: Optional[int] = key(None, least=0, zero=OFF)
     #: Checkpoints that stay (0: all).
     keep: int = 2
     #: How long finishing the iteration may take when a signal asks to stop; batch systems commonly
     #: kill 30 s after SIGTERM.
-    stop_within_s: float = 20.0
+    stop_within_s: float = key(20.0, least=0)
     #: End with an error when a loss is no finite number. Caffe trains on, and BVLC Caffe's MAX
     #: pooling then writes out of bounds (pooling_layer.cpp: no NaN is a maximum, its index is -1).
     stop_on_nan: bool = True
     #: `alternating` (thesis figure 8.1): one piece works while the others wait; `pipelined`: the
     #: batch goes up in `micro_batches` parts, one behind the other; `overlapped`: each piece sends
     #: up to `staleness` batches ahead of the answers for each piece above it.
-    schedule: str = _one_of(*SCHEDULES, default="alternating")
-    staleness: int = 1
+    schedule: str = key("alternating", one_of=SCHEDULES)
+    staleness: int = key(1, least=0, most=99)
     #: Parts that each training batch is taken in; their gradients add up to one update, as with the
     #: solver's iter_size. BatchNorm sees the parts and not the batch.
-    micro_batches: int = 1
+    micro_batches: int = key(1, least=1, most=99)
     #: With `pipelined`: `1f1b` sends as many parts ahead as there are pieces above; `gpipe` sends
     #: all before it takes the first answer.
-    micro_batch_order: str = _one_of(*ORDERS, default="1f1b")
+    micro_batch_order: str = key("1f1b", one_of=ORDERS)
     #: What is done with the activations that wait for their answer: `keep` them (memory), or
     #: `recompute` them (time).
-    stale_activations: str = _one_of("keep", "recompute", default="keep")
+    stale_activations: str = key("keep", one_of=("keep", "recompute"))
     #: Momentum where answers come late, D updates: `interleaved` adds each gradient to the momentum
     #: of 2 D + 1 updates ago, which stays stable (dualnet/train/net/late_momentum.py); `solver` is
     #: Caffe's as it is.
-    stale_momentum: str = _one_of("interleaved", "solver", default="interleaved")
+    stale_momentum: str = key("interleaved", one_of=("interleaved", "solver"))
     #: Updates of the last piece on each batch; the first pass gives the answer.
-    local_steps: int = 1
+    local_steps: int = key(1, least=1, most=99)
     #: Caffemodels, or Caffe's .h5, to start from, copied by layer name into every net that has the
     #: layers; net2's dual layers take net1's where no file has theirs.
     weights: list[str] = field(default_factory=list)
@@ -161,29 +158,29 @@ class Train:
 class Coupling:
     """What net2 sends back, and which loss net1 puts on it (dualnet/coupling/)."""
 
-    target: str = _one_of(*TARGETS, default="gradient")
+    target: str = key("gradient", one_of=tuple(TARGETS))
     #: Step of the gradient target, y - gamma*g. Large: see dualnet/coupling/.
-    gamma: float = 1000.0
+    gamma: float = key(1000.0, above=0)
     #: Penalty of the prox target: it minimises L(z) + rho/2N |z - x|^2. Its error falls as 1/rho.
-    rho: float = 100.0
+    rho: float = key(100.0, above=0)
     #: Penalty of the admm target in a batch's first alternation, its factor from one alternation to
     #: the next (10 in the thesis), and its limit.
-    beta: float = 100.0
-    beta_growth: float = 10.0
-    beta_cap: float = 1000.0
+    beta: float = key(100.0, above=0)
+    beta_growth: float = key(10.0, above=0)
+    beta_cap: float = key(1000.0, above=0)
     #: Alternations of the admm target on one batch; net1 makes an update in each.
-    alternations: int = 3
+    alternations: int = key(3, least=1, most=99)
     #: Gradient steps to prox's and admm's minimum, and their length in units of 1/rho (1/beta).
-    inner_steps: int = 3
-    inner_rate: float = 1.0
+    inner_steps: int = key(3, least=1, most=99)
+    inner_rate: float = key(1.0, above=0)
     #: net1's loss; `prototxt` leaves what net1's prototxt says, the others replace the layer.
-    loss: str = _one_of(*LOSSES, default="prototxt")
+    loss: str = key("prototxt", one_of=LOSSES)
     #: Weight of net1's loss; None is the one that gives the back-propagated gradient its length
     #: (1/gamma, rho, beta) where the target has one, else the prototxt's.
     loss_weight: Optional[float] = None
-    tie: str = _one_of(*TIES, default="start")
+    tie: str = key("start", one_of=TIES)
     #: Iterations between measurements of how true net1's gradient is (0: none).
-    fidelity_interval: int = 0
+    fidelity_interval: int = key(0, least=0, zero=OFF)
 
     @property
     def rule(self) -> Target:
@@ -197,9 +194,9 @@ class Update:
 
     #: `manual`: w <- w - lr*diff, thesis equation (7.1); `solver`: Caffe's apply_update, with
     #: the solver's momentum, decay and lr policy.
-    rule: str = _one_of(*RULES, default="solver")
+    rule: str = key("solver", one_of=RULES)
     #: Replaces the solver's base_lr.
-    learning_rate: Optional[float] = None
+    learning_rate: Optional[float] = key(None, least=0)
     #: Gradient ascent: w <- w + lr*diff, the thesis's experiment of figure 10.5 (rule manual only);
     #: true, or the one piece that does, as `net1`.
     ascend: Union[bool, str] = False
@@ -210,14 +207,14 @@ class Liveness:
     """Checks of whether net1 really learns; each is to `ignore`, `warn` (in the log) or `stop`."""
 
     #: Iterations between two looks (0: none).
-    interval: int = 100
+    interval: int = key(100, least=0, zero=OFF)
     #: net1's weights below the cut have not moved since the last look.
-    frozen: str = _one_of(*ACTIONS, default="warn")
+    frozen: str = key("warn", one_of=ACTIONS)
     #: The mean length of net1's compared outputs has shrunk to `collapse_share` of its largest.
-    collapse: str = _one_of(*ACTIONS, default="warn")
-    collapse_share: float = 0.1
+    collapse: str = key("warn", one_of=ACTIONS)
+    collapse_share: float = key(0.1, above=0, below=1)
     #: Three checked updates of net1 in succession increase its loss.
-    ascent: str = _one_of(*ACTIONS, default="warn")
+    ascent: str = key("warn", one_of=ACTIONS)
 
 
 @dataclass(frozen=True)
@@ -225,62 +222,12 @@ class Convergence:
     """When to end before `train.max_iter` ("until some convergence criterion is met")."""
 
     #: Iterations in each of the two windows whose mean losses are compared (0: no criterion).
-    window: int = 0
+    window: int = key(0, least=0, zero=OFF)
     #: Ends when the later window's loss is lower by less than this share of the earlier one's,
-    tolerance: float = 0.001
+    tolerance: float = key(0.001, least=0, below=1)
     #: and net1's outputs are nearer to their targets than this share of their length (None: however
     #: far they are).
-    residual: Optional[float] = None
-
-
-@dataclass(frozen=True)
-class Exchange:
-    """How neighbours exchange messages (docs/exchange.md)."""
-
-    #: `files` in a directory that all pieces share, `tcp`, or `torch`, which is torch.distributed
-    #: over gloo (docs/carriers.md).
-    carrier: str = _one_of(*CARRIERS, default="files")
-    #: Carriers tcp and torch: where net1 listens, `host:port`. Empty: any free port, which net2
-    #: finds in the shared directory.
-    address: str = ""
-    #: In what the cut blobs (up) and what net2 answers (down) travel; int8 has one scale for each
-    #: channel. Labels, weights and test batches always travel as they are.
-    dtype: str = _one_of(*DTYPES, default="float32")
-    #: For either way alone; empty: `dtype`.
-    dtype_up: str = _one_of("", *DTYPES, default="")
-    dtype_down: str = _one_of("", *DTYPES, default="")
-    #: Add the rounding error of a message to the next one.
-    error_feedback: bool = False
-    #: Longest wait for a neighbour to be started.
-    partner_timeout_s: float = 600.0
-    #: A neighbour whose heartbeat is unchanged for so long is dead.
-    dead_after_s: float = 60.0
-    #: A neighbour that is alive but makes no progress for so long, while this piece waits for it,
-    #: is hung; not while it waits for a third piece itself.
-    hang_timeout_s: float = 1800.0
-    #: Where there are checkpoints: how long neighbours wait for a piece that died or was stopped
-    #: to be started again.
-    restart_grace_s: float = 600.0
-    #: How long a full or failing disk is retried before the run gives up.
-    storage_timeout_s: float = 300.0
-    #: Longest pause between two polls for a neighbour's message; 0: 0.02 on a local disk, 0.05 on
-    #: a network one.
-    poll_cap_s: float = 0.0
-    #: `local`, `nfs` (any network file system: messages are flushed), or `auto`.
-    filesystem: str = _one_of(*FILESYSTEMS, default="auto")
-    #: Check the digest of every array read.
-    verify: bool = True
-    #: Digest of the arrays. `blake3` takes about a quarter of SHA-256's time; both nodes need the
-    #: package of that name (`pip install blake3`).
-    digest: str = _one_of(*DIGESTS, default="sha256")
-    #: Folder on each node's own disk for the lock against a second copy of a piece; empty:
-    #: /tmp/dualnet-UID.
-    lock_dir: str = ""
-    #: The largest message that is sent or accepted. Raise it for all pieces.
-    max_message_bytes: int = 1 << 30
-    #: The most that one piece's messages may take on the disk; where there are checkpoints, those
-    #: of about three intervals are kept.
-    disk_budget_bytes: int = 16 << 30
+    residual: Optional[float] = key(None, above=0)
 
 
 @dataclass(frozen=True)
@@ -289,8 +236,8 @@ class Config:
 
     #: Shown in logs and figures.
     name: str = "run"
-    caffe: str = _one_of(*PROVIDERS, default="auto")
-    seed: int = 1
+    caffe: str = key("auto", one_of=PROVIDERS)
+    seed: int = key(1, least=0, most=2**31 - 1)
     single: Piece = field(default_factory=Piece)
     #: From the data to the loss (chain.py says how the YAML spells them): net1, net2, …
     pieces: tuple[Piece, ...] = (Piece(), Piece())

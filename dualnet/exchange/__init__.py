@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dualnet.exchange.channel import Channel, Counters, Message
-from dualnet.exchange.factory import CARRIERS, open_channel, open_link
+from dualnet.config.exchange import CARRIERS
+from dualnet.exchange.factory import open_channel, open_link
 from dualnet.exchange.link import Link
 from dualnet.exchange.run.membership import Membership
 from dualnet.exchange.settings import ExchangeSettings

@@ -17,9 +17,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from dualnet.config.exchange import DTYPES
 from dualnet.errors import ConfigError, DamagedMessage
 from dualnet.exchange.channel import Message
-from dualnet.exchange.compress import DTYPES, decode, encode
+from dualnet.exchange.compress import decode, encode
 from dualnet.exchange.settings import ExchangeSettings
 
 __all__ = ["Codec"]
@@ -29,7 +30,7 @@ class Codec:
     """Encodes the messages that one end of a link sends, and decodes those that it receives.
 
     Args:
-        dtypes: kind to one of `compress.DTYPES`, for the kinds whose messages are encoded; what
+        dtypes: kind to one of `config.exchange.DTYPES`, for the kinds whose messages are encoded; what
             follows the letters of a kind (`up-00001`) does not count.
         exact: names of arrays that are never encoded: labels.
         error_feedback: add the rounding error of a message to the next one.

@@ -29,10 +29,7 @@ from typing import Callable
 
 import numpy as np
 
-__all__ = ["DTYPES", "decode", "encode", "is_encoded"]
-
-#: Values of `exchange.dtype`.
-DTYPES = ("float32", "float16", "bfloat16", "int8")
+__all__ = ["decode", "encode", "is_encoded"]
 
 _MARK = "~"
 _SCALE = "~scale"
@@ -52,7 +49,7 @@ def encode(name: str, array: np.ndarray, dtype: str) -> Encoded:
     Args:
         name: the array's.
         array: (N, C, …) float32.
-        dtype: one of DTYPES.
+        dtype: one of `config.exchange.DTYPES`.
 
     Returns:
         The arrays to send, by name.

@@ -13,12 +13,10 @@ import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Callable
 
+from dualnet.config.exchange import DIGESTS
 from dualnet.errors import ConfigError
 
-__all__ = ["DIGESTS", "DIGEST_BYTES", "LEAF_BYTES", "Hasher", "StreamDigest", "check_digest"]
-
-#: Digest algorithms of a part; both have 32 bytes.
-DIGESTS = ("sha256", "blake3")
+__all__ = ["DIGEST_BYTES", "LEAF_BYTES", "Hasher", "StreamDigest", "check_digest"]
 
 LEAF_BYTES = 1 << 18
 DIGEST_BYTES = 32

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Callable
 
+from dualnet.config.exchange import CARRIERS
 from dualnet.errors import ConfigError
 from dualnet.exchange.channel import Channel
 from dualnet.exchange.files.channel import FileChannel
@@ -18,9 +19,7 @@ from dualnet.exchange.run.membership import Membership
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.tcp import TcpChannel
 
-__all__ = ["CARRIERS", "open_channel", "open_link"]
-
-CARRIERS = ("files", "tcp", "torch")
+__all__ = ["open_channel", "open_link"]
 
 
 def open_link(

@@ -21,7 +21,7 @@ import numpy as np
 from dualnet.errors import UsageError
 from dualnet.exchange import Link, Membership, open_link
 from dualnet.exchange.channel import Message
-from dualnet.exchange.digest import DIGESTS
+from dualnet.config.exchange import DIGESTS
 from dualnet.exchange.disk.mounts import find_mount
 from dualnet.exchange.settings import ExchangeSettings
 from scripts.fault_campaign.ledger import Ledger

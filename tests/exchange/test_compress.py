@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dualnet.exchange.compress import DTYPES, decode, encode
+from dualnet.config.exchange import DTYPES
+from dualnet.exchange.compress import decode, encode
 
 LOSSY = [dtype for dtype in DTYPES if dtype != "float32"]
 

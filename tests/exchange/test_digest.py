@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from dualnet.errors import ConfigError
-from dualnet.exchange.digest import DIGEST_BYTES, DIGESTS, LEAF_BYTES, Hasher, check_digest
+from dualnet.config.exchange import DIGESTS
+from dualnet.exchange.digest import DIGEST_BYTES, LEAF_BYTES, Hasher, check_digest
 
 HEADER = b"header".ljust(128)
 

@@ -220,14 +220,13 @@ def alone(config: Config, run: RunDir, fs: Fs = SYSTEM) -> Iterator[None]:
 
 
 def exchange_settings(config: Config, **more: Any) -> ExchangeSettings:
-    """What the config says of the exchange, but for the carrier.
+    """What the config says of the exchange.
 
     Args:
         config: The run.
         **more: What it does not say, or shall not.
     """
-    values = {key: value for key, value in vars(config.exchange).items() if key != "carrier"}
-    return ExchangeSettings(**{**values, **more})
+    return ExchangeSettings(**{**vars(config.exchange), **more})
 
 
 def _has_begun(log: str) -> bool:
