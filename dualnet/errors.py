@@ -11,9 +11,9 @@ code exception                meaning
    2 UsageError               wrong arguments
    2 ConfigError              wrong configuration
    2 ManifestMismatch         two pieces, or a piece and the directory, disagree
-  70 PartnerNeverCame         a neighbour did not start in time
-  71 PartnerDied              a neighbour stopped, or reported that it failed
-  72 PartnerHung              a neighbour runs but makes no progress
+  70 NeighbourNeverCame       a neighbour did not start in time
+  71 NeighbourDied            a neighbour stopped, or reported that it failed
+  72 NeighbourHung            a neighbour runs but makes no progress
   73 DamagedMessage           a message stayed damaged or missing
   74 StorageFailed            the shared directory could not be read or written
   75 Superseded               another copy of this piece runs, or took over
@@ -33,10 +33,10 @@ __all__ = [
     "DeterminismViolated",
     "DualnetError",
     "ManifestMismatch",
+    "NeighbourDied",
+    "NeighbourHung",
+    "NeighbourNeverCame",
     "OutOfMemory",
-    "PartnerDied",
-    "PartnerHung",
-    "PartnerNeverCame",
     "StorageFailed",
     "Superseded",
     "TrainingFailed",
@@ -75,19 +75,19 @@ class ManifestMismatch(DualnetError):
     exit_code = 2
 
 
-class PartnerNeverCame(DualnetError):
+class NeighbourNeverCame(DualnetError):
     """A neighbour did not start within the time allowed."""
 
     exit_code = 70
 
 
-class PartnerDied(DualnetError):
+class NeighbourDied(DualnetError):
     """A neighbour stopped, or reported its own failure."""
 
     exit_code = 71
 
 
-class PartnerHung(DualnetError):
+class NeighbourHung(DualnetError):
     """A neighbour is alive, but its training has made no progress for too long."""
 
     exit_code = 72

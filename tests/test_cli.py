@@ -187,7 +187,7 @@ def test_loss_that_is_no_number_may_be_allowed(dualnet):
     assert done.returncode == 0, done.stderr
 
 
-def test_partner_that_never_starts(dualnet):
+def test_neighbour_that_never_starts(dualnet):
     done = dualnet(
         "net1", CONFIG, "--run-dir", "run", *SHORT, "--set", "exchange.partner_timeout_s=1"
     )

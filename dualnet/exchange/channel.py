@@ -102,7 +102,7 @@ class Messages(Protocol):
             kind, iteration: what the next message has to be.
 
         Raises:
-            PartnerNeverCame, PartnerDied, PartnerHung: the bounded waits.
+            NeighbourNeverCame, NeighbourDied, NeighbourHung: the bounded waits.
             DamagedMessage: announced, but unreadable even when resent.
             ManifestMismatch: the neighbour's next message is another one: the pieces are out of
                 step.
@@ -200,7 +200,7 @@ class Presence(Protocol):
         """Wait until every neighbour has received everything, as `close` does, and stay.
 
         Raises:
-            PartnerDied, PartnerHung: one ended before that.
+            NeighbourDied, NeighbourHung: one ended before that.
         """
 
     @abstractmethod
@@ -212,7 +212,7 @@ class Presence(Protocol):
             wait: do wait; not needed after `drain`.
 
         Raises:
-            PartnerDied, PartnerHung: one ended before that.
+            NeighbourDied, NeighbourHung: one ended before that.
         """
 
 
@@ -251,14 +251,14 @@ class Channel(Messages, Restart, ABC):
         {"checkpoints": [100, 200], "threads": 4}.
 
         Raises:
-            PartnerNeverCame: the neighbour did not start within `partner_timeout_s`.
+            NeighbourNeverCame: the neighbour did not start within `partner_timeout_s`.
         """
 
     def drain(self) -> None:
         """Wait until the neighbour has received everything.
 
         Raises:
-            PartnerDied, PartnerHung: it ended before that.
+            NeighbourDied, NeighbourHung: it ended before that.
         """
 
     def neighbour_left(self) -> str:

@@ -11,7 +11,7 @@ import signal
 import time
 from typing import Any
 
-from dualnet.errors import PartnerDied, PartnerHung
+from dualnet.errors import NeighbourDied, NeighbourHung
 from scripts.fault_campaign.lab import Lab
 from scripts.fault_campaign.ledger import Ledger
 from scripts.fault_campaign.training import Training
@@ -72,8 +72,8 @@ def hang_last(training: Training, chance: random.Random) -> tuple[dict[str, Any]
     said = {piece: training.errors(piece) for piece in below}
     facts = {"reached": target, "codes": codes, "noticed_s": round(time.monotonic() - began_s, 1)}
     # The piece beside it, and then one after the other down to the data.
-    expected = dict.fromkeys(below[:-1], PartnerDied.exit_code)
-    expected[below[-1]] = PartnerHung.exit_code
+    expected = dict.fromkeys(below[:-1], NeighbourDied.exit_code)
+    expected[below[-1]] = NeighbourHung.exit_code
     words = f"{last} is alive but has made no progress"
     mute = [piece for piece in below if words not in said[piece]]
     if codes != expected or mute:

@@ -15,9 +15,9 @@ from dualnet.errors import (
     DamagedMessage,
     DeterminismViolated,
     ManifestMismatch,
-    PartnerDied,
-    PartnerHung,
-    PartnerNeverCame,
+    NeighbourDied,
+    NeighbourHung,
+    NeighbourNeverCame,
     Superseded,
     UsageError,
 )
@@ -173,7 +173,7 @@ def test_what_cannot_be_sent(play: Play) -> None:
     lockstep(net1, net2, 0, 1)
 
 
-def test_too_large_for_us_and_for_the_partner(play: Play) -> None:
+def test_too_large_for_us_and_for_the_neighbour(play: Play) -> None:
     small, large = play.open("net1", max_message_bytes=100), play.open("net2", dead_after_s=2.0)
     with pytest.raises(UsageError, match="208 bytes"):
         small.send(batch(0))
@@ -229,7 +229,7 @@ def test_closed(play: Play) -> None:
     net1.membership.close()
 
 
-def test_done_means_that_the_partner_has_all(play: Play) -> None:
+def test_done_means_that_the_neighbour_has_all(play: Play) -> None:
     net1, net2 = play.pair()
     net1.send(batch(0))
     net1.send(batch(1))
@@ -243,9 +243,9 @@ def test_done_means_that_the_partner_has_all(play: Play) -> None:
     assert not leaving.is_alive()
 
 
-def test_done_is_not_said_if_the_partner_is_gone(play: Play) -> None:
+def test_done_is_not_said_if_the_neighbour_is_gone(play: Play) -> None:
     net1, net2 = play.pair()
-    with pytest.raises(PartnerDied, match="failed: MemoryError"), net1.membership:
+    with pytest.raises(NeighbourDied, match="failed: MemoryError"), net1.membership:
         net1.send(batch(0))
         net2.receive("up", 0)  # they have met
         net1.send(batch(1))
@@ -272,7 +272,7 @@ def test_while_waiting(play: Play) -> None:
 
 def test_never_came(play: Play) -> None:
     net2 = play.open("net2", partner_timeout_s=0.5)
-    with pytest.raises(PartnerNeverCame, match="net1 did not start within 0.5 s"):
+    with pytest.raises(NeighbourNeverCame, match="net1 did not start within 0.5 s"):
         net2.receive("up", 0)
 
 
@@ -284,7 +284,7 @@ def test_failed(play: Play, victim: str) -> None:
     dying.send(batch(0))
     dying.membership.close("failed: RuntimeError: out of cheese")
     assert_same(batch(0), survivor.receive("up", 0))
-    with pytest.raises(PartnerDied, match="failed: RuntimeError: out of cheese"):
+    with pytest.raises(NeighbourDied, match="failed: RuntimeError: out of cheese"):
         survivor.receive("up", 1)
 
 
@@ -298,7 +298,7 @@ def test_died_on_another_machine(play: Play, victim: str) -> None:
     lockstep(pieces["net1"], pieces["net2"], 0, 1)
     play.kill(pieces.pop(victim))
     (survivor,) = pieces.values()
-    with pytest.raises(PartnerDied, match="heartbeat has been unchanged"):
+    with pytest.raises(NeighbourDied, match="heartbeat has been unchanged"):
         survivor.receive("up", 1)
 
 
@@ -306,7 +306,7 @@ def test_died_on_this_machine(play: Play) -> None:
     net1, net2 = play.open("net1", process=gone()), play.open("net2")
     lockstep(net1, net2, 0, 1)
     play.kill(net1)
-    with pytest.raises(PartnerDied, match="no longer exists"):
+    with pytest.raises(NeighbourDied, match="no longer exists"):
         net2.receive("up", 1)
 
 
@@ -328,7 +328,7 @@ def test_hung(play: Play) -> None:
         with pytest.raises(TimeoutError):
             net2.receive("up", 1)
     net2.membership.on_wait = None
-    with pytest.raises(PartnerHung, match="alive but has made no progress"):
+    with pytest.raises(NeighbourHung, match="alive but has made no progress"):
         net2.receive("up", 1)
 
 
@@ -414,7 +414,7 @@ def test_messages_from_before_the_senders_checkpoint_are_still_read(play: Play) 
         assert_same(batch(iteration), net2.receive("up", iteration))
 
 
-def test_the_messages_of_a_partner_that_is_done_are_read(play: Play) -> None:
+def test_the_messages_of_a_neighbour_that_is_done_are_read(play: Play) -> None:
     """net2 dies after net1 has come to its end; it finds all that it needs."""
     net1, net2 = play.pair()
     lockstep(net1, net2, 0, 3)

@@ -14,7 +14,7 @@ from typing import Any, Callable
 import numpy as np
 import pytest
 
-from dualnet.errors import DualnetError, PartnerDied, UsageError
+from dualnet.errors import DualnetError, NeighbourDied, UsageError
 from dualnet.exchange import ExchangeSettings, Link, Membership, Message, open_link
 from dualnet.exchange.channel import Channel, Counters
 from dualnet.exchange.files.channel import FileChannel
@@ -224,8 +224,8 @@ def test_the_words_of_the_piece_at_fault_reach_the_other_end(chain: Chain) -> No
     ended = in_thread(middle)
     chain.members["net3"].close("failed: OutOfMemory: 8 GiB wanted")
     error = ended()
-    assert isinstance(error, PartnerDied) and "net3 is gone" in str(error)
-    with pytest.raises(PartnerDied) as caught:
+    assert isinstance(error, NeighbourDied) and "net3 is gone" in str(error)
+    with pytest.raises(NeighbourDied) as caught:
         chain.ends["net1", LOWER].receive("down", 1)
     assert "net2 is gone" in str(caught.value)
     assert "failed: OutOfMemory: 8 GiB wanted" in str(caught.value)

@@ -67,7 +67,7 @@ def test_two_hundred_messages_each_way(pieces: Pieces) -> None:
 
 
 @pytest.mark.parametrize("victim", ["net1", "net2"])
-def test_killed_partner_is_noticed(pieces: Pieces, victim: str) -> None:
+def test_killed_neighbour_is_noticed(pieces: Pieces, victim: str) -> None:
     """Immediately, on one machine: not after the 60 s that a silent heartbeat takes."""
     survivor = pieces.start("net2" if victim == "net1" else "net1")
     dying = pieces.start(victim, "sleep")
@@ -76,10 +76,10 @@ def test_killed_partner_is_noticed(pieces: Pieces, victim: str) -> None:
     dying.kill()  # not waited for yet: it stays a zombie
     code, output = pieces.end(survivor)
     assert code == 71
-    assert "no longer exists" in output and "PartnerDied" in output
+    assert "no longer exists" in output and "NeighbourDied" in output
 
 
-def test_exception_in_the_partner_is_quoted(pieces: Pieces) -> None:
+def test_exception_in_the_neighbour_is_quoted(pieces: Pieces) -> None:
     survivor = pieces.start("net1")
     pieces.start("net2", "raise")
     code, output = pieces.end(survivor)

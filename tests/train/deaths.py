@@ -1,7 +1,7 @@
 """Deaths of halves at named points, in one process: as SIGKILL leaves them, or as an error does.
 
 What a killed process can no longer do (a last heartbeat, a farewell) is left out, and the system
-says that the process is gone: no partner can tell it from a real one.
+says that the process is gone: no neighbour can tell it from a real one.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dualnet.errors import ManifestMismatch, PartnerDied, PartnerHung
+from dualnet.errors import ManifestMismatch, NeighbourDied, NeighbourHung
 from dualnet.exchange.channel import Channel, Counters, Message
 from dualnet.exchange.link import Link
 
@@ -97,7 +97,7 @@ class MemoryChannel(Channel):
         try:
             item = self.line.queues[self.piece].get(timeout=self.timeout_s)
         except queue.Empty:
-            raise PartnerHung(f"{self.neighbour} sent nothing for {self.timeout_s} s") from None
+            raise NeighbourHung(f"{self.neighbour} sent nothing for {self.timeout_s} s") from None
         if item is None:
-            raise PartnerDied(f"{self.neighbour} left: {self.line.states[self.neighbour]}")
+            raise NeighbourDied(f"{self.neighbour} left: {self.line.states[self.neighbour]}")
         return item

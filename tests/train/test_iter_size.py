@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from dualnet.errors import ManifestMismatch, PartnerDied, TrainingFailed
+from dualnet.errors import ManifestMismatch, NeighbourDied, TrainingFailed
 from dualnet.report.parse import parse_log
 from dualnet.rundir import RunDir
 from dualnet.train.loop.micro_batch import MicroBatch, micro_batches
@@ -165,7 +165,7 @@ def test_display_average_and_tests_are_by_update(workdir):
 
 def test_a_loss_that_is_not_finite_ends_it(workdir):
     yaml = cut(workdir)
-    with pytest.raises((TrainingFailed, PartnerDied), match="the loss is .* at iteration"):
+    with pytest.raises((TrainingFailed, NeighbourDied), match="the loss is .* at iteration"):
         train_halves(yaml, "run", "train.max_iter=40", "train.batch_size=4",
                      "update.learning_rate=1e6", "train.test_interval=0")  # fmt: skip
 

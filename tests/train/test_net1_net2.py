@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dualnet.errors import ManifestMismatch, PartnerDied
+from dualnet.errors import ManifestMismatch, NeighbourDied
 from dualnet.exchange.channel import Message
 from dualnet.report.parse import parse_log
 from tests.train import halves
@@ -233,5 +233,5 @@ def test_error_of_one_loop_reaches_the_other(workdir, monkeypatch):
 def test_end_of_one_half_ends_the_wait_of_the_other():
     line = Line()
     MemoryChannel("net1", line).close("failed: ValueError: broken")
-    with pytest.raises(PartnerDied, match="left: failed: ValueError: broken"):
+    with pytest.raises(NeighbourDied, match="left: failed: ValueError: broken"):
         MemoryChannel("net2", line).receive("up", 0)

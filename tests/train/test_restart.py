@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dualnet.errors import PartnerDied, UsageError
+from dualnet.errors import NeighbourDied, UsageError
 from dualnet.report.parse import parse_log
 from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
@@ -216,7 +216,7 @@ def test_survivor_that_gave_up_waiting_goes_on_with_the_other(workdir, monkeypat
     with pytest.raises(Crash):
         train_half(load(*settings), RunDir("parts").piece("net1"), arm)
     other.join()
-    assert [type(error) for error in errors] == [PartnerDied]
+    assert [type(error) for error in errors] == [NeighbourDied]
     log = Path("parts/net2.log").read_text()
     assert "net1 is gone (failed: Crash: ) while up 7 is awaited; waiting 1.5 s at most" in log
     run_chain("parts", *settings)
@@ -235,7 +235,7 @@ def test_both_go_back_together_when_the_messages_between_are_gone(workdir):
         session.on_progress = look
 
     def train(role):
-        with pytest.raises((Crash, PartnerDied)):
+        with pytest.raises((Crash, NeighbourDied)):
             train_half(load(*SHORT, "exchange.restart_grace_s=0"), RunDir("parts").piece(role), arm)
 
     threads = [threading.Thread(target=train, args=(role,)) for role in ("net1", "net2")]

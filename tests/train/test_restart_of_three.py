@@ -13,7 +13,7 @@ import pytest
 
 from dualnet import config as cfg
 from dualnet.cut.split import Request, split, write
-from dualnet.errors import PartnerDied, PartnerHung
+from dualnet.errors import NeighbourDied, NeighbourHung
 from dualnet.process.stopping import Stopped, Stopper
 from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
@@ -172,10 +172,10 @@ def test_a_hung_piece_is_named_by_all_below_and_then_goes_on():
     wait_for(lambda: all("Coupling" in log_of(run, name) for name in ("net1", "net3")))
     net2 = start("net2", "exchange.hang_timeout_s=2.5")
     error = net2()
-    assert isinstance(error, PartnerHung) and is_suspended.is_set(), error
+    assert isinstance(error, NeighbourHung) and is_suspended.is_set(), error
     assert "net3 is alive but has made no progress" in str(error)
     told = net1()
-    assert isinstance(told, PartnerDied) and "net2 is gone" in str(told), told
+    assert isinstance(told, NeighbourDied) and "net2 is gone" in str(told), told
     assert "net3 is alive but has made no progress" in str(told)
     # The same commands again, and net3 wakes up: it has waited for net2 to come back.
     again = [start(name) for name in ("net1", "net2")]

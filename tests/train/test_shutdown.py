@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dualnet.errors import PartnerDied
+from dualnet.errors import NeighbourDied
 from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.start import absence
@@ -62,7 +62,7 @@ def test_a_half_that_gave_up_in_the_end_goes_on_with_the_other(
     deaths.pauses["net2"] = net1.join
     deaths.train(config, "net2", "parts", limit=1)
     net1.join(60)
-    assert [(role, type(error)) for role, error in deaths.errors] == [("net1", PartnerDied)]
+    assert [(role, type(error)) for role, error in deaths.errors] == [("net1", NeighbourDied)]
     assert commit.complete(RunDir("parts").piece("net1")) is False
     deaths.errors.clear()
     deaths.both(config, "parts")
@@ -71,7 +71,7 @@ def test_a_half_that_gave_up_in_the_end_goes_on_with_the_other(
 
 
 @pytest.mark.parametrize("carrier", CARRIERS)
-def test_a_partner_that_becomes_complete_is_not_waited_for(workdir, whole, monkeypatch, carrier):
+def test_a_neighbour_that_becomes_complete_is_not_waited_for(workdir, whole, monkeypatch, carrier):
     # net1 is killed before it can say that it is complete, and comes back while net2, which has
     # all that net1 had to say, is about to say so.
     config = load(*SHORT, f"exchange.carrier={carrier}", "exchange.partner_timeout_s=30")
@@ -104,7 +104,7 @@ def test_a_partner_that_becomes_complete_is_not_waited_for(workdir, whole, monke
 
 
 @pytest.mark.parametrize("carrier", CARRIERS)
-def test_a_partner_that_was_killed_when_it_was_complete_is_not_waited_for(
+def test_a_neighbour_that_was_killed_when_it_was_complete_is_not_waited_for(
     workdir, whole, monkeypatch, carrier
 ):
     # net2 is killed between its record and its last heartbeat, net1 before its own record; net1

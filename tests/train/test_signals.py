@@ -136,14 +136,14 @@ def test_a_half_stops_anywhere_and_goes_on(workdir, carrier, number):
     chance = random.Random(f"{carrier}{number}")
     errors = []
 
-    def partner(run_dir):
+    def neighbour(run_dir):
         try:
             train_half(config, RunDir(run_dir).piece("net2"))
         except DualnetError as error:  # handed to the test
             errors.append(error)
 
     def beside(run_dir, run):
-        other = threading.Thread(target=partner, args=(run_dir,), daemon=True)
+        other = threading.Thread(target=neighbour, args=(run_dir,), daemon=True)
         other.start()
         result = run()
         other.join(60)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dualnet.bench.cuts import Case
-from dualnet.errors import PartnerDied, TrainingFailed
+from dualnet.errors import NeighbourDied, TrainingFailed
 
 __all__ = ["PieceTimes", "Place", "summarise", "timed_run"]
 
@@ -188,7 +188,7 @@ def _wait(processes: Mapping[str, subprocess.Popen[bytes]], scratch: str) -> Non
     for piece, process in processes.items():
         code = process.poll()
         # Not one that has only noticed another's end, or had to be ended.
-        if code and code not in (PartnerDied.exit_code, -signal.SIGKILL):
+        if code and code not in (NeighbourDied.exit_code, -signal.SIGKILL):
             raise TrainingFailed(f"{piece}: exit code {code}: {_last_line(scratch, piece)}")
     for piece, process in processes.items():
         if process.poll() != 0:

@@ -28,7 +28,7 @@ _WARM_UP, _REPEATS = 2, 7
 _LEAST_LARGEST = 1 << 22
 #: By what share of the smallest message's time the largest has to take longer.
 _SHOWS = 0.5
-_PARTNER_TIMEOUT_S = 60.0
+_NEIGHBOUR_TIMEOUT_S = 60.0
 #: The other process. Not `-m`: its package imports this module before it could be run.
 _CHILD = """
 import sys
@@ -107,14 +107,14 @@ def measure_carrier(directory: str, largest: int, carrier: str = "files") -> Car
     try:
         with tempfile.TemporaryDirectory(prefix="dualnet-plan-", dir=directory) as run_dir:
             count = len(sizes) * (_WARM_UP + _REPEATS)
-            partner = _start(run_dir, count, carrier)
+            neighbour = _start(run_dir, count, carrier)
             try:
                 seconds, sent = _time_all(run_dir, sizes, carrier)
-                partner.wait(_PARTNER_TIMEOUT_S)
+                neighbour.wait(_NEIGHBOUR_TIMEOUT_S)
             finally:
-                if partner.poll() is None:
-                    partner.kill()
-                    partner.wait()
+                if neighbour.poll() is None:
+                    neighbour.kill()
+                    neighbour.wait()
     except OSError as error:
         raise StorageFailed(
             f"{directory}: cannot exchange files there: {error.strerror}; name another directory "
@@ -132,7 +132,7 @@ def _start(run_dir: str, count: int, carrier: str) -> subprocess.Popen[bytes]:
 
 
 def _open(carrier: str, piece: str, run_dir: str) -> AbstractContextManager[Channel]:
-    settings = ExchangeSettings(partner_timeout_s=_PARTNER_TIMEOUT_S, retain=0)
+    settings = ExchangeSettings(partner_timeout_s=_NEIGHBOUR_TIMEOUT_S, retain=0)
     return open_channel(carrier, piece, run_dir, settings, {"plan": 1})
 
 

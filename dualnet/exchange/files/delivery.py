@@ -6,7 +6,7 @@ import logging
 from functools import partial
 from typing import Callable
 
-from dualnet.errors import DamagedMessage, PartnerDied, PartnerHung
+from dualnet.errors import DamagedMessage, NeighbourDied, NeighbourHung
 from dualnet.exchange.channel import Counters, Message
 from dualnet.exchange.disk.safefile import Damaged
 from dualnet.exchange.disk.storage import Storage
@@ -124,5 +124,5 @@ class Delivery:
                 f"{what}: damaged ({self._damage}), and {self._neighbour.piece} did not resend it "
                 f"within {limit_s:g} s; see its log and the disk's"
             ) from None
-        except (PartnerDied, PartnerHung) as error:
+        except (NeighbourDied, NeighbourHung) as error:
             raise DamagedMessage(f"{what}: damaged ({self._damage}), and {error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from dualnet.errors import DualnetError, PartnerDied, PartnerHung, PartnerNeverCame
+from dualnet.errors import DualnetError, NeighbourDied, NeighbourHung, NeighbourNeverCame
 from dualnet.exchange.run.heartbeat import Pulse
 from dualnet.exchange.run.host import ProcessId
 from dualnet.exchange.settings import ExchangeSettings
@@ -54,7 +54,7 @@ class FailureDetector:
 
     Attributes:
         initial_epoch: Epoch that already existed when this piece started. If its process turns out
-            to be dead, wait `partner_timeout_s` for a new start instead of raising PartnerDied.
+            to be dead, wait `partner_timeout_s` for a new start instead of raising NeighbourDied.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class FailureDetector:
         limit_s = self._settings.partner_timeout_s
         if self._waited_s < limit_s:
             return None
-        return PartnerNeverCame(
+        return NeighbourNeverCame(
             f"{self._neighbour.piece} {what} within {limit_s:g} s in {self._path}; start it with "
             f"the same run directory, or raise exchange.partner_timeout_s"
         )
@@ -174,7 +174,7 @@ class FailureDetector:
         self._gone_s += passed_s
         if self._gone_s <= self._settings.restart_grace_s:
             return None
-        return PartnerDied(
+        return NeighbourDied(
             f"{self._neighbour.piece} is gone while {self._what} was awaited: {reason} (epoch "
             f"{self._epoch}, {self._path}); see its log, then start all pieces again"
         )
@@ -184,7 +184,7 @@ class FailureDetector:
             return None
         pulse = self._pulse
         state = f"last state {pulse.state!r}" if pulse is not None else "no heartbeat read"
-        return PartnerHung(
+        return NeighbourHung(
             f"{self._neighbour.piece} is alive but has made no progress for {self._stalled_s:.0f} "
             f"s while {self._what} was awaited ({state}, {self._path}); see its log, or raise "
             f"exchange.hang_timeout_s"

@@ -88,7 +88,7 @@ class TcpNeighbour:
     def adopt_final_heartbeat(self) -> None:
         """Take the epoch of a neighbour that started and ended before we ever connected.
 
-        So the wait reports its end instead of PartnerNeverCame.
+        So the wait reports its end instead of NeighbourNeverCame.
         """
         last = self._final_heartbeat() if self.epoch == 0 else None
         if last is not None:

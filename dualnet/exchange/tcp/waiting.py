@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Callable, TypeVar
 
-from dualnet.errors import PartnerNeverCame
+from dualnet.errors import NeighbourNeverCame
 from dualnet.exchange.channel import Counters
 from dualnet.exchange.run.membership import Membership
 from dualnet.exchange.run.watch import FailureDetector
@@ -83,8 +83,8 @@ class Waiting:
                     if result is not None:
                         return result
                     trouble = self._trouble()
-                    if isinstance(error, PartnerNeverCame) and trouble:
-                        raise PartnerNeverCame(f"{error} ({trouble})")
+                    if isinstance(error, NeighbourNeverCame) and trouble:
+                        raise NeighbourNeverCame(f"{error} ({trouble})")
                     raise error
         finally:
             if is_counted:

@@ -16,10 +16,10 @@ from dualnet.engine.formats.regular_file import regular_only
 from dualnet.errors import (
     DamagedMessage,
     DualnetError,
+    NeighbourDied,
+    NeighbourHung,
+    NeighbourNeverCame,
     OutOfMemory,
-    PartnerDied,
-    PartnerHung,
-    PartnerNeverCame,
     StorageFailed,
     TrainingFailed,
 )
@@ -37,9 +37,9 @@ Processes = dict[str, "subprocess.Popen[bytes]"]
 _PASSING = {
     error.exit_code
     for error in (
-        PartnerNeverCame,
-        PartnerDied,
-        PartnerHung,
+        NeighbourNeverCame,
+        NeighbourDied,
+        NeighbourHung,
         DamagedMessage,
         StorageFailed,
         OutOfMemory,
@@ -132,7 +132,7 @@ def _hung_according_to(name: str, processes: Processes, run: RunDir) -> list[str
 
     Started again alone, the one that noticed would only meet the same neighbour once more.
     """
-    if processes[name].returncode != PartnerHung.exit_code:
+    if processes[name].returncode != NeighbourHung.exit_code:
         return []
     # The message begins with the neighbour's name.
     said = _telling_line(run.piece(name).output)[len(_ERROR) :].partition(" ")[0]
@@ -261,9 +261,9 @@ def _culprit(failed: Sequence[str], codes: Mapping[str, Optional[int]]) -> str:
         return any(codes[chain[i]] is None for i in (place - 1, place + 1) if 0 <= i < len(chain))
 
     def rank(name: str) -> int:
-        if codes[name] == PartnerDied.exit_code:
+        if codes[name] == NeighbourDied.exit_code:
             return 3
-        if codes[name] != PartnerHung.exit_code:
+        if codes[name] != NeighbourHung.exit_code:
             return 0
         return 1 if is_beside_a_running_one(name) else 2
 

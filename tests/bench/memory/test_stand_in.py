@@ -53,7 +53,7 @@ def shapes(arrays):
 
 @pytest.mark.parametrize("role", ["net1", "net2"])
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule[0].partition("=")[2])
-def test_messages_are_those_of_a_real_partner(workdir, role, rule):
+def test_messages_are_those_of_a_real_neighbour(workdir, role, rule):
     real = train_both(str(workdir / "real"), *rule)
     half = make_half(role, str(workdir / "alone"), *rule)
     channel = Recorder(half, *half.resolved.ends)

@@ -13,9 +13,9 @@ import pytest
 from dualnet.errors import (
     DualnetError,
     ManifestMismatch,
-    PartnerDied,
-    PartnerHung,
-    PartnerNeverCame,
+    NeighbourDied,
+    NeighbourHung,
+    NeighbourNeverCame,
     Superseded,
 )
 from dualnet.exchange.files.channel import FileChannel
@@ -209,11 +209,11 @@ def absent_partner(bench: Bench, chance: random.Random) -> None:
         assert fs.now_s - began_s > 4000.0
         return
     kinds: dict[str, tuple[type[DualnetError], int, str, float]] = {
-        "never": (PartnerNeverCame, 70, "did not start", 600.0),
-        "dead": (PartnerDied, 71, "no longer exists", 0.5),
-        "silent": (PartnerDied, 71, "has been unchanged", 60.0),
-        "failed": (PartnerDied, 71, "MemoryError", 0.5),
-        "hung": (PartnerHung, 72, "no progress", 1800.0),
+        "never": (NeighbourNeverCame, 70, "did not start", 600.0),
+        "dead": (NeighbourDied, 71, "no longer exists", 0.5),
+        "silent": (NeighbourDied, 71, "has been unchanged", 60.0),
+        "failed": (NeighbourDied, 71, "MemoryError", 0.5),
+        "hung": (NeighbourHung, 72, "no progress", 1800.0),
     }
     error, code, words, after_s = kinds[kind]
     with pytest.raises(error, match=words) as caught:
@@ -246,6 +246,6 @@ def wall_clocks(bench: Bench, chance: random.Random) -> None:
         assert_same(batch(iteration), net2.receive("train", iteration))
     fs.on_sleep = net1.membership.heartbeat.beat
     began_s = fs.now_s
-    with pytest.raises(PartnerHung):
+    with pytest.raises(NeighbourHung):
         net2.receive("train", 3)
     assert 100.0 <= fs.now_s - began_s <= 105.0

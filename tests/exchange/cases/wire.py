@@ -12,7 +12,7 @@ from typing import Any, Callable
 import numpy as np
 import pytest
 
-from dualnet.errors import DamagedMessage, PartnerNeverCame
+from dualnet.errors import DamagedMessage, NeighbourNeverCame
 from dualnet.exchange.channel import Message
 from dualnet.exchange.run.membership import Membership
 from dualnet.exchange.settings import ExchangeSettings
@@ -91,7 +91,7 @@ def wrong_key(bench: Bench, chance: random.Random) -> None:
         address = Address("127.0.0.1", line.port)
         stranger = line.open("net2", "elsewhere", [address], partner_timeout_s=0.3)
         try:
-            with pytest.raises(PartnerNeverCame, match="has another secret"):
+            with pytest.raises(NeighbourNeverCame, match="has another secret"):
                 stranger.handshake({})
         finally:
             stranger.membership.close("stopped")

@@ -12,7 +12,7 @@ import pytest
 from dualnet.errors import (
     DamagedMessage,
     ManifestMismatch,
-    PartnerDied,
+    NeighbourDied,
     StorageFailed,
     UsageError,
 )
@@ -190,7 +190,7 @@ def test_what_cannot_be_sent(pair: tuple[FileChannel, FileChannel, VirtualFs]) -
     assert net1.seq_sent == 0
 
 
-def test_too_large_for_us_and_for_the_partner(open_end: OpenEnd) -> None:
+def test_too_large_for_us_and_for_the_neighbour(open_end: OpenEnd) -> None:
     small, large = open_end("net1", max_message_bytes=100), open_end("net2")
     with pytest.raises(UsageError, match="208 bytes"):
         small.send(batch(0))
@@ -373,7 +373,7 @@ def test_vanished_directory(
     assert fs.now_s - 1000.0 < 3.0
 
 
-def test_done_means_that_the_partner_has_all(open_end: OpenEnd, run_dir: Path) -> None:
+def test_done_means_that_the_neighbour_has_all(open_end: OpenEnd, run_dir: Path) -> None:
     """net1 is at its end; its last message arrives damaged; it stays and sends it anew."""
     fs1, fs2 = VirtualFs(), VirtualFs()
     net1, net2 = open_end("net1", fs=fs1, retain=0), open_end("net2", fs=fs2)
@@ -401,15 +401,15 @@ def test_done_means_that_the_partner_has_all(open_end: OpenEnd, run_dir: Path) -
     assert data_files(run_dir) == [], "without retention nothing stays"
 
 
-def test_done_is_not_said_if_the_partner_is_gone(open_end: OpenEnd) -> None:
+def test_done_is_not_said_if_the_neighbour_is_gone(open_end: OpenEnd) -> None:
     net1, net2 = open_end("net1"), open_end("net2")
-    with pytest.raises(PartnerDied, match="failed: MemoryError"), net1.membership:
+    with pytest.raises(NeighbourDied, match="failed: MemoryError"), net1.membership:
         net1.send(batch(0))
         net2.membership.close("failed: MemoryError")
-    assert net1.membership.heartbeat._pulse.state.startswith("failed: PartnerDied")
+    assert net1.membership.heartbeat._pulse.state.startswith("failed: NeighbourDied")
 
 
-def test_a_partner_that_is_done_needs_nothing_more(open_end: OpenEnd) -> None:
+def test_a_neighbour_that_is_done_needs_nothing_more(open_end: OpenEnd) -> None:
     net1 = open_end("net1")
     with net1.membership:
         net1.send(batch(0))

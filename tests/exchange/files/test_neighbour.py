@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from dualnet.errors import DualnetError, PartnerDied, PartnerHung, PartnerNeverCame
+from dualnet.errors import DualnetError, NeighbourDied, NeighbourHung, NeighbourNeverCame
 from dualnet.exchange.channel import Message
 from dualnet.exchange.files.channel import FileChannel
 from tests.exchange.conftest import OpenEnd
@@ -52,7 +52,7 @@ class Scene:
 def test_never_came(open_end: OpenEnd) -> None:
     fs = VirtualFs()
     net1 = open_end("net1", fs=fs)
-    with pytest.raises(PartnerNeverCame, match=r"net2 did not start within 600 s in .*exchange"):
+    with pytest.raises(NeighbourNeverCame, match=r"net2 did not start within 600 s in .*exchange"):
         net1.handshake({})
     assert 600 <= fs.now_s - 1000.0 < 605
     assert max(fs.slept_s) <= 0.02
@@ -62,7 +62,7 @@ def test_silent(open_end: OpenEnd) -> None:
     scene = Scene(open_end)
     scene.beats = lambda: scene.fs.now_s < 1100.0
     error = scene.wait()
-    assert isinstance(error, PartnerDied)
+    assert isinstance(error, NeighbourDied)
     assert "heartbeat has been unchanged for 60 s" in str(error)
     assert 155 < scene.waited_s < 165
 
@@ -71,7 +71,7 @@ def test_failed_with_its_message(open_end: OpenEnd) -> None:
     scene = Scene(open_end)
     scene.net2.membership.close("failed: MemoryError: 8 GB wanted")
     error = scene.wait()
-    assert isinstance(error, PartnerDied) and error.exit_code == 71
+    assert isinstance(error, NeighbourDied) and error.exit_code == 71
     assert "MemoryError: 8 GB wanted" in str(error)
     assert "train 0 (message 1)" in str(error)
     assert scene.waited_s < 2.0
@@ -81,7 +81,7 @@ def test_exception_in_one_half_reaches_the_other(open_end: OpenEnd) -> None:
     net1, net2 = open_end("net1"), open_end("net2")
     with pytest.raises(ZeroDivisionError), net2.membership:
         raise ZeroDivisionError("division by zero")
-    with pytest.raises(PartnerDied, match="failed: ZeroDivisionError: division by zero"):
+    with pytest.raises(NeighbourDied, match="failed: ZeroDivisionError: division by zero"):
         net1.receive("train", 0)
 
 
@@ -94,7 +94,7 @@ def test_left_too_early(open_end: OpenEnd) -> None:
 def test_hung(open_end: OpenEnd) -> None:
     scene = Scene(open_end)
     error = scene.wait()
-    assert isinstance(error, PartnerHung) and error.exit_code == 72
+    assert isinstance(error, NeighbourHung) and error.exit_code == 72
     assert "no progress for 1800 s" in str(error)
     assert 1800 <= scene.waited_s < 1810
 
@@ -110,12 +110,12 @@ def test_slow_is_not_hung(open_end: OpenEnd) -> None:
             scene.net2.membership.heartbeat.progress()
 
     scene.each_beat = progress
-    assert isinstance(scene.wait(), PartnerHung)
+    assert isinstance(scene.wait(), NeighbourHung)
     assert len(done) == 4
     assert scene.waited_s > 4000 + 1795
 
 
-def test_a_standstill_of_ours_is_no_death_of_the_partner(open_end: OpenEnd) -> None:
+def test_a_standstill_of_ours_is_no_death_of_the_neighbour(open_end: OpenEnd) -> None:
     """Stopped for an hour, or the server hung: the neighbour's heartbeat is old, not dead."""
     scene = Scene(open_end)
     stalls = []
@@ -166,7 +166,7 @@ def test_restart_grace(open_end: OpenEnd) -> None:
 def test_restart_grace_ends(open_end: OpenEnd) -> None:
     scene = Scene(open_end, restart_grace_s=100.0)
     scene.net2.membership.close("stopped")
-    assert isinstance(scene.wait(), PartnerDied)
+    assert isinstance(scene.wait(), NeighbourDied)
     assert 100 < scene.waited_s < 105
 
 
@@ -175,5 +175,5 @@ def test_wall_clock_decides_nothing(open_end: OpenEnd, monkeypatch: pytest.Monke
     jumps = iter([3600.0, -3600.0] * 10**6)
     monkeypatch.setattr("time.time", lambda: next(jumps))
     scene.beats = lambda: scene.fs.now_s < 1100.0
-    assert isinstance(scene.wait(), PartnerDied)
+    assert isinstance(scene.wait(), NeighbourDied)
     assert 155 < scene.waited_s < 165

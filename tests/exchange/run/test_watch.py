@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dualnet.errors import DualnetError, PartnerDied, PartnerHung
+from dualnet.errors import DualnetError, NeighbourDied, NeighbourHung
 from dualnet.exchange import ExchangeSettings, Link, Membership, open_link
 from dualnet.exchange.files.channel import FileChannel
 from dualnet.exchange.run.heartbeat import Pulse
@@ -67,7 +67,7 @@ def test_who_waits_for_a_third_piece_is_not_hung() -> None:
     # When it has what it waited for, it has the whole time for its own work.
     scene.neighbour.waits_for = ""
     assert scene.wait(1790) is None
-    assert isinstance(scene.wait(20), PartnerHung)
+    assert isinstance(scene.wait(20), NeighbourHung)
 
 
 def test_two_that_wait_for_each_other_are_timed() -> None:
@@ -75,7 +75,7 @@ def test_two_that_wait_for_each_other_are_timed() -> None:
     scene.neighbour.waits_for = "net1"
     assert scene.wait(1790) is None
     error = scene.wait(20)
-    assert isinstance(error, PartnerHung) and "net2 is alive" in str(error)
+    assert isinstance(error, NeighbourHung) and "net2 is alive" in str(error)
 
 
 def test_a_heartbeat_that_has_stopped_is_not_believed() -> None:
@@ -83,7 +83,7 @@ def test_a_heartbeat_that_has_stopped_is_not_believed() -> None:
     scene.neighbour.waits_for = "net3"
     assert scene.wait(100) is None
     scene.neighbour.is_beating = False
-    assert isinstance(scene.wait(70), PartnerDied)
+    assert isinstance(scene.wait(70), NeighbourDied)
 
 
 def test_who_has_ended_does_not_hang_however_long_a_new_start_may_take() -> None:
@@ -91,23 +91,23 @@ def test_who_has_ended_does_not_hang_however_long_a_new_start_may_take() -> None
     scene = Watching(hang_timeout_s=20.0, restart_grace_s=300.0)
     scene.neighbour.waits_for = "net3"
     assert scene.wait(100) is None
-    scene.neighbour.state = "failed: PartnerHung: net3 is alive but has made no progress"
+    scene.neighbour.state = "failed: NeighbourHung: net3 is alive but has made no progress"
     scene.neighbour.waits_for, scene.neighbour.is_beating = "", False
     assert scene.wait(290) is None
     scene.neighbour.epoch, scene.neighbour.state, scene.neighbour.is_beating = 2, "running", True
     assert scene.wait(15) is None
-    assert isinstance(scene.wait(10), PartnerHung)
+    assert isinstance(scene.wait(10), NeighbourHung)
 
 
 def test_the_first_cause_is_named_along_a_chain() -> None:
     scene = Watching()
     scene.neighbour.state = (
-        "failed: PartnerDied: net3 is gone while down 4 was awaited: failed: PartnerHung: net4 is "
-        "alive but has made no progress"
+        "failed: NeighbourDied: net3 is gone while down 4 was awaited: failed: NeighbourHung: net4 "
+        "is alive but has made no progress"
     )
     error = scene.wait(2)
     assert str(error).startswith(
-        "net2 is gone while down was awaited: failed: PartnerHung: net4 is alive but"
+        "net2 is gone while down was awaited: failed: NeighbourHung: net4 is alive but"
     )
     assert "net3" not in str(error)
 
@@ -155,17 +155,17 @@ def test_a_hung_piece_ends_its_neighbour_with_72_and_the_next_one_with_71(
     fs.on_sleep = others_go_on
     with (
         pytest.raises(
-            PartnerHung, match="net3 is alive but has made no progress for 600 s"
+            NeighbourHung, match="net3 is alive but has made no progress for 600 s"
         ) as hung,
         net2.membership,
     ):
         net2.receive("down", 0)
     assert hung.value.exit_code == 72
     assert doubts == [], "net1 must not blame net2, which waits"
-    with pytest.raises(PartnerDied) as died:
+    with pytest.raises(NeighbourDied) as died:
         net1.receive("down", 0)
     assert died.value.exit_code == 71
-    assert "failed: PartnerHung: net3 is alive but has made no progress for 600 s" in str(
+    assert "failed: NeighbourHung: net3 is alive but has made no progress for 600 s" in str(
         died.value
     )
     assert fs.now_s - 1000.0 < 620

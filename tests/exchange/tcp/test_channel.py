@@ -16,7 +16,7 @@ import pytest
 from dualnet.errors import (
     ConfigError,
     ManifestMismatch,
-    PartnerNeverCame,
+    NeighbourNeverCame,
     StorageFailed,
     Superseded,
 )
@@ -218,7 +218,7 @@ def was_turned_away(sock: socket.socket) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["silent", "dripping", "greeting", "garbage", "closing"])
-def test_a_partner_gets_in_past_strangers_that_come_again_and_again(
+def test_a_neighbour_gets_in_past_strangers_that_come_again_and_again(
     play: Play, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """From its own address, more of them than there are places, and no deadline helps it."""
@@ -319,7 +319,7 @@ def test_another_secret_is_said_at_once_and_refused(
     lockstep(net1, play.open("net2"), 0, 2)
 
 
-def test_another_secret_ends_nobody_who_shares_a_folder_with_its_partner(
+def test_another_secret_ends_nobody_who_shares_a_folder_with_its_neighbour(
     play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then somebody else sits at the address: the neighbour is waited for."""
@@ -329,7 +329,7 @@ def test_another_secret_ends_nobody_who_shares_a_folder_with_its_partner(
     with playing("tcp", tmp_path / "elsewhere") as elsewhere:
         elsewhere.open("net1").membership.close("stopped")
         net2 = calling(play, elsewhere.run_dir, partner_timeout_s=1.0)
-        with pytest.raises(PartnerNeverCame, match="has another secret"):
+        with pytest.raises(NeighbourNeverCame, match="has another secret"):
             net2.handshake({})
         net2.membership.close("stopped")
 

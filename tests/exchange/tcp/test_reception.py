@@ -90,7 +90,7 @@ def let_in(door: Door, host: str = "127.0.0.1") -> bool:
     return proved == [True] and len(found) == 1
 
 
-def test_the_partner_gets_in_and_takes_no_place(door: Door) -> None:
+def test_the_neighbour_gets_in_and_takes_no_place(door: Door) -> None:
     assert let_in(door)
     assert len(door.open) == 0 and door.troubles == []
 

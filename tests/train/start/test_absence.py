@@ -1,4 +1,4 @@
-"""A partner that has left, seen from a wait; with processes it is in test_restart.py."""
+"""A neighbour that has left, seen from a wait; with processes it is in test_restart.py."""
 
 from __future__ import annotations
 

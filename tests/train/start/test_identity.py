@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dualnet.data.lmdb import read_lmdb, write_lmdb
-from dualnet.errors import DualnetError, ManifestMismatch, PartnerDied, StorageFailed, UsageError
+from dualnet.errors import DualnetError, ManifestMismatch, NeighbourDied, StorageFailed, UsageError
 from dualnet.fs import SYSTEM
 from dualnet.rundir import RunDir
 from dualnet.train.net.initial import save_initial_weights
@@ -237,7 +237,7 @@ def test_each_half_is_refused_what_has_changed_and_both_go_on_when_it_is_as_befo
     run_chain("whole", *settings)
 
     def train(role):
-        with pytest.raises((Crash, PartnerDied)):
+        with pytest.raises((Crash, NeighbourDied)):
             train_half(load(*settings), RunDir("run").piece(role), crash_at(7))
 
     threads = [threading.Thread(target=train, args=(role,)) for role in ("net1", "net2")]

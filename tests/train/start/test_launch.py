@@ -102,7 +102,7 @@ def test_message_is_that_of_the_half_that_failed_not_of_the_one_that_noticed(
 ):
     blamed = SAY.format("dualnet: pool2 is damaged") + "sys.exit(73)\n"
     noticed = f"import time; time.sleep({delay_s})\n" + SAY.format(
-        "dualnet: the partner is gone: see its log"
+        "dualnet: the neighbour is gone: see its log"
     ) + "sys.exit(71)\n"  # fmt: skip
     halves(*((blamed, noticed) if culprit == "net1" else (noticed, blamed)))
     assert failure() == (f"{culprit}: pool2 is damaged", 73)

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from dualnet.backend import provider
-from dualnet.errors import PartnerNeverCame, StorageFailed
+from dualnet.errors import NeighbourNeverCame, StorageFailed
 from dualnet.exchange.disk import storage
 from dualnet.fs import Fs
 from dualnet.rundir import RunDir
@@ -85,7 +85,7 @@ def test_the_single_net_waits_for_room_too(workdir, monkeypatch):
 
 @pytest.mark.parametrize("snapshot", [0, 2])
 def test_a_start_that_found_no_room_leaves_nothing_in_the_way(workdir, monkeypatch, snapshot):
-    """It gives up before its first file, its second, and so on, until it waits for the partner."""
+    """It gives up before its first file, its second, and so on, until it waits for net2."""
     settings = (*SHORT, f"train.snapshot={snapshot}")
     run_chain("whole", *settings)
     hasty = load(*settings, "exchange.storage_timeout_s=0", "exchange.partner_timeout_s=0")
@@ -106,7 +106,7 @@ def test_a_start_that_found_no_room_leaves_nothing_in_the_way(workdir, monkeypat
             except StorageFailed as error:
                 assert error.exit_code == 74 and "\n" not in str(error)
                 places.add(str(error).split(":")[0])
-            except PartnerNeverCame:
+            except NeighbourNeverCame:
                 break
             left_over = [name for _, _, names in os.walk("parts") for name in names]
             assert not [name for name in left_over if "tmp" in name]
@@ -236,7 +236,7 @@ def test_a_prefix_that_does_not_exist_is_a_wrong_config(workdir, monkeypatch):
 class LastWords:
     """A channel that notes what is asked of it at the end."""
 
-    partner = "net2"
+    neighbour = "net2"
     on_wait = None
 
     def __init__(self, notes):
