@@ -51,10 +51,10 @@ def main() -> int:
             "net2": curve(base / "dual" / "net2.log"),
             "net1": curve(base / "dual" / "net1.log"),
         }
-    for role, values in losses.items():
+    for name, values in losses.items():
         tenth = max(1, len(values) // 10)
-        measured[f"{role}_loss_first_tenth"] = round(sum(values[:tenth]) / tenth, 4)
-        measured[f"{role}_loss_last_tenth"] = round(sum(values[-tenth:]) / tenth, 4)
+        measured[f"{name}_loss_first_tenth"] = round(sum(values[:tenth]) / tenth, 4)
+        measured[f"{name}_loss_last_tenth"] = round(sum(values[-tenth:]) / tenth, 4)
     draw(losses, measured["peak_mib"], options.output / "figures.png")
     text = to_json(measured, indent=2) + "\n"
     (options.output / "measured.json").write_text(text)
@@ -66,19 +66,19 @@ def measure(base: Path, iterations: int, more: list[str]) -> dict:
     """Train single and dual below `base`; returns what was measured."""
     dualnet = [sys.executable, "-m", "dualnet"]
     short = [f"train.max_iter={iterations}", "train.display=1", "train.test_interval=0"]
-    short += [f"{role}.threads=1" for role in COLOURS] + more
+    short += [f"{name}.threads=1" for name in COLOURS] + more
     start = str(base / "start")
     wait({"init": spawn([*dualnet, "init", CONFIG, "net1", "net2", "-o", start])})
-    weights = ",".join(f"{start}/{role}.caffemodel" for role in ("net1", "net2"))
+    weights = ",".join(f"{start}/{name}.caffemodel" for name in ("net1", "net2"))
     options = [word for setting in short for word in ("--set", setting)]
     options += ["--set", f"train.weights=[{weights}]"]
     peak = wait({"bare": spawn([sys.executable, "-c", BARE])})
     seconds = {}
-    for roles, run_dir in ((["single"], "single"), (["net1", "net2"], "dual")):
+    for names, run_dir in ((["single"], "single"), (["net1", "net2"], "dual")):
         began = time.monotonic()
         processes = {
-            role: spawn([*dualnet, role, CONFIG, "--run-dir", str(base / run_dir), *options])
-            for role in roles
+            name: spawn([*dualnet, name, CONFIG, "--run-dir", str(base / run_dir), *options])
+            for name in names
         }
         peak.update(watch(processes, base / run_dir, iterations))
         seconds[run_dir] = round(time.monotonic() - began, 1)
@@ -101,18 +101,18 @@ def watch(processes: dict[str, int], run_dir: Path, iterations: int) -> dict[str
     cleared: set[str] = set()
     while len(peak) < len(processes):
         time.sleep(0.1)
-        for role, number in processes.items():
-            done = iteration_of(run_dir / f"{role}.log")
-            if done >= 2 and role not in cleared:
+        for name, number in processes.items():
+            done = iteration_of(run_dir / f"{name}.log")
+            if done >= 2 and name not in cleared:
                 Path(f"/proc/{number}/clear_refs").write_text("5")
-                cleared.add(role)
-            if done >= iterations - 2 and role not in peak:
+                cleared.add(name)
+            if done >= iterations - 2 and name not in peak:
                 status = Path(f"/proc/{number}/status").read_text()
-                peak[role] = round(int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024, 1)
+                peak[name] = round(int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024, 1)
             if os.waitid(os.P_PID, number, os.WEXITED | os.WNOHANG | os.WNOWAIT) and (
-                role not in peak
+                name not in peak
             ):
-                raise SystemExit(f"{role} ended before iteration {iterations - 2}")
+                raise SystemExit(f"{name} ended before iteration {iterations - 2}")
     wait(processes)
     return peak
 
@@ -152,12 +152,12 @@ def draw(losses: dict[str, list[float]], peak: dict[str, float], path: Path) -> 
     left.axhline(0.6931, color="#999999", linewidth=0.8, label="chance, ln 2")
     left.set(xlabel="iteration", ylabel="classification loss")
     left.legend(frameon=False)
-    roles = ["single", "net1", "net2"]
-    own = [peak[role] - peak["bare"] for role in roles]
-    right.bar(roles, [peak["bare"]] * 3, color="#cccccc", label="interpreter and libraries")
-    right.bar(roles, own, bottom=peak["bare"], color=[COLOURS[role] for role in roles])
-    for i, role in enumerate(roles):
-        right.annotate(f"{peak[role]:.0f}", (i, peak[role]), ha="center", va="bottom", fontsize=8)
+    names = ["single", "net1", "net2"]
+    own = [peak[name] - peak["bare"] for name in names]
+    right.bar(names, [peak["bare"]] * 3, color="#cccccc", label="interpreter and libraries")
+    right.bar(names, own, bottom=peak["bare"], color=[COLOURS[name] for name in names])
+    for i, name in enumerate(names):
+        right.annotate(f"{peak[name]:.0f}", (i, peak[name]), ha="center", va="bottom", fontsize=8)
     right.set(ylabel="peak memory of the process, MiB", ylim=(0, 1.3 * max(peak.values())))
     right.legend(frameon=False, fontsize=8, loc="upper right")
     for axes in (left, right):

@@ -16,20 +16,20 @@ from dualnet.data.sets import prepare
 NET = "prototxt/cats_dogs/single_train_test.prototxt"
 
 
-def test_shipped_halves_are_what_split_makes(workdir):
+def test_shipped_pieces_are_what_split_makes(workdir):
     request = Request(NET, [(["pool2"], ["norm2", "conv3"])], "prototxt/cats_dogs",
                       shapes={"data": (3, 227, 227)})  # fmt: skip
     contents = split(request).contents
-    for role in ("net1", "net2"):
-        path = f"prototxt/cats_dogs/{role}_train_test.prototxt"
+    for name in ("net1", "net2"):
+        path = f"prototxt/cats_dogs/{name}_train_test.prototxt"
         made = text_format.Parse(contents[path], type(read_net(path))())
         assert made == read_net(path)
-        solver = f"prototxt/cats_dogs/{role}_solver.prototxt"
+        solver = f"prototxt/cats_dogs/{name}_solver.prototxt"
         assert contents[solver] == (workdir / solver).read_text()
 
 
 @pytest.mark.slow
-def test_both_halves_train_on_photographs(dualnet, workdir, tmp_path):
+def test_both_pieces_train_on_photographs(dualnet, workdir, tmp_path):
     folder = tmp_path / "photographs"
     folder.mkdir()
     for i in range(10):

@@ -86,12 +86,12 @@ def test_multiprocessing_can_terminate_what_it_started_by_fork():
     assert process.exitcode == -signal.SIGTERM
 
 
-def test_a_forked_child_does_not_keep_the_lock_of_a_half(fork, tmp_path):
+def test_a_forked_child_does_not_keep_the_lock_of_a_piece(fork, tmp_path):
     first = NodeLock(Fs(), str(tmp_path), "run", "net1")
     fork()
     with pytest.raises(Superseded):
         NodeLock(Fs(), str(tmp_path), "run", "net1")
-    # What the kernel does when the half is killed.
+    # What the kernel does when the piece is killed.
     os.close(first._fd)
     first._fd = None
     NodeLock(Fs(), str(tmp_path), "run", "net1").release()

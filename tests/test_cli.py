@@ -112,9 +112,9 @@ def test_unknown_key(dualnet):
     refused(done, 2, "train.max_iters", "did you mean train.max_iter")
 
 
-@pytest.mark.parametrize("role", ["net1", "net2"])
-def test_missing_prototxt(dualnet, workdir, role):
-    done = dualnet("train", CONFIG, "--run-dir", "run", "--set", f"{role}.solver=nowhere.prototxt")
+@pytest.mark.parametrize("name", ["net1", "net2"])
+def test_missing_prototxt(dualnet, workdir, name):
+    done = dualnet("train", CONFIG, "--run-dir", "run", "--set", f"{name}.solver=nowhere.prototxt")
     refused(done, 2, "nowhere.prototxt", "cannot read the solver prototxt")
     assert not (workdir / "run").exists()
 
@@ -194,8 +194,8 @@ def test_neighbour_that_never_starts(dualnet):
     refused(done, 70, "net2")
 
 
-def test_halves_with_different_configs(dualnet):
-    # The first half to start gives up after a second; its config stays.
+def test_pieces_with_different_configs(dualnet):
+    # The first piece to start gives up after a second; its config stays.
     wait = ["--set", "exchange.partner_timeout_s=1"]
     dualnet("net1", CONFIG, "--run-dir", "run", *SHORT, *wait)
     done = dualnet("net2", CONFIG, "--run-dir", "run", *SHORT, *wait, "--set", "seed=9")

@@ -39,7 +39,7 @@ def test_words_for_it(error):
 @pytest.mark.parametrize(
     "error",
     [
-        RuntimeError("the halves are out of step"),
+        RuntimeError("the pieces are out of step"),
         OSError(errno.ENOSPC, "No space left on device"),
         ValueError("out of memory"),  # what a file says, say
     ],
@@ -122,7 +122,7 @@ def test_a_thread_that_finds_no_room_for_its_stack(monkeypatch, capsys):
     assert code == 77 and said.count("\n") == 1
 
 
-def test_a_half_without_memory_is_worth_another_start():
+def test_a_piece_without_memory_is_worth_another_start():
     class Ended:
         returncode = OutOfMemory.exit_code
 

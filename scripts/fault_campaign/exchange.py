@@ -118,7 +118,7 @@ def _start_eight(folder: Path, nodes: int) -> int:
             finally:
                 os.write(told_in, code)
                 if code == b"w":
-                    signal.pause()  # it holds the role until it is killed
+                    signal.pause()  # it holds the name until it is killed
                 os._exit(0)
         pids.append(pid)
     os.close(gate_out)

@@ -16,7 +16,7 @@ from dualnet.rundir import RunDir
 from dualnet.train.net.resolve import resolve
 from dualnet.train.start.claim import alone, claim, exchange_settings
 from dualnet.train.start.identity import read_run
-from tests.train.halves import QUIET, load
+from tests.train.pieces import QUIET, load
 from tests.train.starting import train_single
 
 WORDS = ["configs/digits.yaml", "--run-dir", "run", *(w for s in QUIET for w in ("--set", s))]
@@ -57,18 +57,18 @@ def config(workdir):
     """Of a run that has begun."""
     config = load()
     claim(config, resolve(config, RunDir("run").piece("net1")))
-    for role in ("net1", "net2"):
-        with open(f"run/{role}.out", "w") as file:
+    for name in ("net1", "net2"):
+        with open(f"run/{name}.out", "w") as file:
             file.write("what the first one says\n")
     return config
 
 
-@pytest.mark.parametrize("role", ["net1", "net2"])
-def test_train_while_a_half_runs(config, capsys, role):
+@pytest.mark.parametrize("name", ["net1", "net2"])
+def test_train_while_a_piece_runs(config, capsys, name):
     identity = {"run": read_run(RunDir("run")).run}
-    with contextlib.closing(Membership(role, "run", exchange_settings(config), identity)) as half:
-        refused(["train", *WORDS], capsys, f"{role} of this run is running already: process")
-        half.close("stopped")
+    with contextlib.closing(Membership(name, "run", exchange_settings(config), identity)) as member:
+        refused(["train", *WORDS], capsys, f"{name} of this run is running already: process")
+        member.close("stopped")
 
 
 def test_train_while_another_is_just_starting(config, capsys):
@@ -76,11 +76,11 @@ def test_train_while_another_is_just_starting(config, capsys):
         refused(["train", *WORDS], capsys, "another training of this run is running on this node")
 
 
-def test_a_half_while_it_runs(config, capsys):
+def test_a_piece_while_it_runs(config, capsys):
     identity = {"run": read_run(RunDir("run")).run}
-    with contextlib.closing(Membership("net1", "run", exchange_settings(config), identity)) as half:
+    with contextlib.closing(Membership("net1", "run", exchange_settings(config), identity)) as net1:
         refused(["net1", *WORDS], capsys, "another net1 of this run is running on this node")
-        half.close("stopped")
+        net1.close("stopped")
 
 
 def test_single_while_it_runs(workdir, capsys):

@@ -168,10 +168,10 @@ def test_aliases_that_stand_for_billions(yaml_file):
 
 
 def test_aliases_and_merge_keys_are_taken(yaml_file):
-    text = "net1: &half {solver: a, threads: 2}\nnet2: *half\nsingle: {<<: *half, threads: 3}\n"
+    text = "net1: &piece {solver: a, threads: 2}\nnet2: *piece\nsingle: {<<: *piece, threads: 3}\n"
     loaded = config.load(yaml_file(text), ["net1.threads=1"])
     assert [
-        half.threads for half in (loaded.piece("net1"), loaded.piece("net2"), loaded.single)
+        piece.threads for piece in (loaded.piece("net1"), loaded.piece("net2"), loaded.single)
     ] == [1, 2, 3]
     assert loaded.single.solver == "a"
 

@@ -138,13 +138,13 @@ def train_like(
     return Outcome(weights, steps, reference.losses, trained.losses[config.names[-1]])
 
 
-def train_whole_and_halved(yaml: str, run_dir: str, iterations: int, *overrides: str) -> Outcome:
+def train_whole_and_cut(yaml: str, run_dir: str, iterations: int, *overrides: str) -> Outcome:
     """Train the YAML's single net, then its pieces from the same weights, and compare."""
     reference = train_single(yaml, run_dir, iterations, iterations, *overrides)
     return train_like(reference, yaml, run_dir, iterations, iterations, *overrides)
 
 
-def train_halves(yaml: str, run_dir: str, *overrides: str) -> None:
+def train_pieces(yaml: str, run_dir: str, *overrides: str) -> None:
     """Train the pieces."""
     train_chain(cfg.load(yaml, list(overrides)), run_dir)
 

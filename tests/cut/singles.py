@@ -79,7 +79,7 @@ def write_single(folder, text=CHAIN, solver=SOLVER):
     return path
 
 
-def halved(folder, text, at, dual, **more):
+def cut_in_two(folder, text, at, dual, **more):
     """Split a net; returns (path of the YAML, texts by file name, remarks)."""
     request = Request(
         write_single(folder, text),

@@ -1,4 +1,4 @@
-"""Halves edited by hand: what the text of both prototxt shows before they train."""
+"""Pieces edited by hand: what the text of both prototxt shows before they train."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dualnet import config
 from dualnet.errors import ConfigError
 from dualnet.rundir import RunDir
 from dualnet.train.net.resolve import resolve
-from tests.cut.singles import DATA, classifier, conv, halved
+from tests.cut.singles import DATA, classifier, conv, cut_in_two
 
 pytestmark = pytest.mark.usefixtures("workdir")
 
@@ -28,7 +28,7 @@ def test_gradient_that_would_be_overwritten(tmp_path, layer, target, is_refused)
         DATA + conv("conv1", "data") + conv("conv2", "conv1")
         + f"layer {{ name: 'last' {layer} bottom: 'conv2' top: 'conv2' }}\n" + classifier("conv2")
     )  # fmt: skip
-    yaml, texts, _ = halved(tmp_path / "nets", text, "conv1", "conv2 last")
+    yaml, texts, _ = cut_in_two(tmp_path / "nets", text, "conv1", "conv2 last")
     net2 = texts["net2_train_test.prototxt"].replace('"lastp"', '"conv2p"')
     net2 = net2.replace('name: "conv2p" ' + layer, 'name: "lastp" ' + layer)
     with open(yaml.replace("dual.yaml", "net2_train_test.prototxt"), "w", encoding="utf-8") as file:

@@ -91,7 +91,7 @@ def test_mistakes_name_the_file_and_the_place(prototxt, text, expected):
 
 def test_config_in_the_place_of_a_net(tmp_path):
     path = tmp_path / "run.yaml"
-    path.write_text("# both halves\nname: cifar10\n")
+    path.write_text("# both pieces\nname: cifar10\n")
     with pytest.raises(ConfigError, match="this is a run.s YAML: give the net prototxt"):
         read_net(str(path))
 

@@ -123,10 +123,10 @@ def cut_in_two(place, name):
 @pytest.mark.parametrize("overrides", [(), ("coupling.fidelity_interval=1",)],
                          ids=["gradient", "meter"])  # fmt: skip
 @pytest.mark.parametrize("name", NETS)
-def test_halves_of_users_losses_train_as_the_single_net(place, name, overrides):
+def test_pieces_of_users_losses_train_as_the_single_net(place, name, overrides):
     yaml = cut_in_two(place, name)
     assert "force_backward" not in Path(place, "cut", "net2_train_test.prototxt").read_text()
-    outcome = both.train_whole_and_halved(yaml, "run", 6, *overrides, "update.learning_rate=0.01")
+    outcome = both.train_whole_and_cut(yaml, "run", 6, *overrides, "update.learning_rate=0.01")
     assert outcome.step < 2e-3
     assert np.allclose(outcome.losses, outcome.dual_losses, rtol=1e-3)
 
@@ -135,7 +135,7 @@ def test_halves_of_users_losses_train_as_the_single_net(place, name, overrides):
 def test_backprop_of_users_losses_is_the_single_net(place, name):
     yaml = cut_in_two(place, name)
     settings = ("coupling.target=backprop", "update.learning_rate=0.01")
-    outcome = both.train_whole_and_halved(yaml, "run", 6, *settings)
+    outcome = both.train_whole_and_cut(yaml, "run", 6, *settings)
     assert max(step for key, step in outcome.steps.items() if key != "net1 c2") < 1e-4
 
 

@@ -10,8 +10,8 @@ from dualnet.backend import caffe_pb2
 from dualnet.cut.loss_tops import name_loss_tops
 from dualnet.rundir import RunDir
 from dualnet.train.outcome.evaluate import evaluate
-from tests.cut.both import train_halves
-from tests.cut.singles import halved
+from tests.cut.both import train_pieces
+from tests.cut.singles import cut_in_two
 from tests.cut.split.topologies import OF_2014
 
 
@@ -43,9 +43,9 @@ def test_tops(text, tops):
 
 
 def test_evaluation_knows_the_loss(workdir):
-    yaml, _, _ = halved("nets", OF_2014, "conv1", "ip")
+    yaml, _, _ = cut_in_two("nets", OF_2014, "conv1", "ip")
     settings = ["train.max_iter=2", "train.snapshot=2", "train.display=1"]
-    train_halves(yaml, "run", *settings)
+    train_pieces(yaml, "run", *settings)
     result = evaluate(RunDir("run"), config.load(yaml), batches=2)
     assert 0 < result["loss"] < 20
     assert 0 <= result["accuracy"] <= 1 and result["samples"] == 120

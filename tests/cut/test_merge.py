@@ -1,4 +1,4 @@
-"""Merged nets against the single nets that the halves were cut from."""
+"""Merged nets against the single nets that the pieces were cut from."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_losses_on_net1s_side_stay(merged):
         ('top: "relu2"', 'top: "fc2"', "fc2p is fc2 in the single net, but there is another"),
     ],
 )
-def test_names_that_both_halves_use_are_refused(merged, old, new, message):
+def test_names_that_both_pieces_use_are_refused(merged, old, new, message):
     with pytest.raises(ConfigError, match=message):
         merged(NET1, NET2.replace(old, new))
 

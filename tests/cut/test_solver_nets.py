@@ -20,7 +20,7 @@ from dualnet.errors import ConfigError
 from dualnet.report.parse import parse_log
 from dualnet.rundir import RunDir
 from dualnet.train.net.resolve import resolve
-from tests.cut.both import train_halves, train_single, train_whole_and_halved
+from tests.cut.both import train_pieces, train_single, train_whole_and_cut
 from tests.cut.singles import CHAIN, DATA, SOLVER
 
 pytestmark = pytest.mark.usefixtures("workdir")
@@ -95,7 +95,7 @@ def test_every_way_means_the_same_net(way):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_trains_and_tests_the_same(way):
-    """The single net and both halves, whatever the solver calls their nets."""
+    """The single net and both pieces, whatever the solver calls their nets."""
     net = {"two files": "train.prototxt"}.get(way, "both.prototxt")
     files(both=TRAIN if way.startswith("train_net_param") else CHAIN, train=TRAIN, test=TEST)
     solver_of(WAYS[way])
@@ -104,7 +104,7 @@ def test_every_way_trains_and_tests_the_same(way):
                 "train.test_iter=2", "train.display=1", "train.snapshot=0")  # fmt: skip
     assert config.single.solver == "solver.prototxt"
     initial = train_single(yaml, "single", 2, 2, *settings[2:4]).initial
-    train_halves(yaml, "run", f"train.weights=[{initial}]", *settings)
+    train_pieces(yaml, "run", f"train.weights=[{initial}]", *settings)
     train_single(yaml, "again", 2, 2, f"train.weights=[{initial}]", *settings)
     one, two = parse_log("again/single.log"), parse_log("run/net2.log")
     for rows in zip(one.train, two.train):
@@ -152,7 +152,7 @@ def test_without_test_iter_there_is_no_test_net():
     solver = solver_of('train_net: "train.prototxt"\n' + REST.replace("test_iter: 6", ""))
     assert net_of(solver, "solver.prototxt").net == read_net("train.prototxt")
     yaml, config, _ = cut()
-    assert train_whole_and_halved(yaml, "run", 2, "train.batch_size=8").weight < 1e-5
+    assert train_whole_and_cut(yaml, "run", 2, "train.batch_size=8").weight < 1e-5
 
 
 def test_of_several_test_nets_the_first_is_kept():
@@ -163,10 +163,10 @@ def test_of_several_test_nets_the_first_is_kept():
     assert any("2 test nets; the first is kept" in remark for remark in remarks)
     assert any("other.prototxt" in remark for remark in remarks)
     assert config.single.solver == os.path.join("cut", "single_solver.prototxt")
-    for role in ("single", "net1", "net2"):
-        solver = read_solver(f"cut/{role}_solver.prototxt")
+    for name in ("single", "net1", "net2"):
+        solver = read_solver(f"cut/{name}_solver.prototxt")
         assert list(solver.test_iter) == [6] and len(solver.test_state) == 1
-    train_halves(yaml, "run", "train.max_iter=1", "train.test_iter=1", "train.test_interval=1")
+    train_pieces(yaml, "run", "train.max_iter=1", "train.test_iter=1", "train.test_interval=1")
     train_single(yaml, "single", 1, 1)
 
 
@@ -178,7 +178,7 @@ def test_the_solver_of_another_net_gets_a_copy_for_this_one():
     assert config.single.solver == os.path.join("cut", "single_solver.prototxt")
     written = text_of(config.single.solver)
     assert 'net: "train.prototxt"  # which?' in written
-    assert train_whole_and_halved(yaml, "run", 2, "train.batch_size=8").weight < 1e-5
+    assert train_whole_and_cut(yaml, "run", 2, "train.batch_size=8").weight < 1e-5
 
 
 def test_plan_and_drawing_take_both_files():

@@ -87,7 +87,7 @@ def test_lockstep_with_the_fast_digest(play: Play) -> None:
     lockstep(net1, net2, 0, 3)
 
 
-def test_halves_with_different_digests(play: Play) -> None:
+def test_pieces_with_different_digests(play: Play) -> None:
     pytest.importorskip("blake3")
     play.open("net1", digest="blake3")
     with pytest.raises(ManifestMismatch, match="digest is 'blake3' there and 'sha256' here"):
@@ -103,7 +103,7 @@ def test_several_messages_under_way(play: Play) -> None:
         assert_same(message, net2.receive(message.kind, message.iteration))
 
 
-def test_both_halves_send_much_at_the_same_time(play: Play) -> None:
+def test_both_pieces_send_much_at_the_same_time(play: Play) -> None:
     """More than any buffer holds: whoever blocks while sending would block both."""
     net1, net2 = play.pair()
     large = np.random.RandomState(0).rand(1 << 20)
@@ -198,10 +198,10 @@ def test_handshake(play: Play) -> None:
     answers: list[dict] = []
     net1 = play.open("net1")
 
-    def second_half() -> None:
+    def second_piece() -> None:
         answers.append(play.open("net2").handshake({"piece": "net2", "have": [100, 200]}))
 
-    other = threading.Thread(target=second_half)
+    other = threading.Thread(target=second_piece)
     other.start()
     assert net1.handshake({"piece": "net1"}) == {"piece": "net2", "have": [100, 200]}
     other.join()
@@ -335,7 +335,7 @@ def test_hung(play: Play) -> None:
 # Starting again.
 
 
-def test_restart_of_one_half(play: Play) -> None:
+def test_restart_of_one_piece(play: Play) -> None:
     """net1 dies in iteration 7 after its checkpoint at 4; net2 waits and does not roll back."""
     net1, net2 = play.open("net1"), play.open("net2", restart_grace_s=20.0)
     lockstep(net1, net2, 0, 4)
@@ -360,7 +360,7 @@ def test_restart_of_one_half(play: Play) -> None:
     assert again.counters.replays_verified == 4
 
 
-def test_restart_of_the_other_half(play: Play) -> None:
+def test_restart_of_the_other_piece(play: Play) -> None:
     net1, net2 = play.open("net1", restart_grace_s=20.0), play.open("net2", process=gone())
     lockstep(net1, net2, 0, 3)
     net2.checkpoint_passed(3)
@@ -379,7 +379,7 @@ def test_restart_of_the_other_half(play: Play) -> None:
     assert_same(answer(5), net1.receive("down", 5))
 
 
-def test_restart_of_both_halves_at_different_checkpoints(play: Play) -> None:
+def test_restart_of_both_pieces_at_different_checkpoints(play: Play) -> None:
     net1, net2 = play.pair()
     lockstep(net1, net2, 0, 3)
     at_3 = net1.seq_sent, net1.seq_received

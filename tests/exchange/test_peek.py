@@ -50,7 +50,7 @@ def test_nothing_there(tmp_path: Path) -> None:
     assert view.piece("net1").epoch == 0
 
 
-def test_one_half_never_came_and_the_other_failed(open_end: OpenEnd, run_dir: Path) -> None:
+def test_one_piece_never_came_and_the_other_failed(open_end: OpenEnd, run_dir: Path) -> None:
     open_end("net1").membership.close("failed: out of memory")
     view = peek(str(run_dir))
     assert view.piece("net1").state == "failed: out of memory"

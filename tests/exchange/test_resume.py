@@ -47,7 +47,7 @@ def lockstep(net1: FileChannel, net2: FileChannel, start: int, stop: int) -> Non
         assert value(net1.receive("train", iteration)) == -iteration
 
 
-def test_restart_of_one_half(open_end: OpenEnd) -> None:
+def test_restart_of_one_piece(open_end: OpenEnd) -> None:
     """net1 dies in iteration 7 after its checkpoint at 4; net2 notices nothing."""
     net1, net2 = open_end("net1"), open_end("net2")
     lockstep(net1, net2, 0, 4)
@@ -73,7 +73,7 @@ def test_restart_of_one_half(open_end: OpenEnd) -> None:
     assert again.counters.replays_verified == 4
 
 
-def test_restart_of_both_halves_at_different_checkpoints(open_end: OpenEnd) -> None:
+def test_restart_of_both_pieces_at_different_checkpoints(open_end: OpenEnd) -> None:
     net1, net2 = open_end("net1"), open_end("net2")
     lockstep(net1, net2, 0, 3)
     at_3 = net1.seq_sent, net1.seq_received
@@ -252,7 +252,7 @@ def kept(run_dir: Path, piece: str) -> list[int]:
     return sorted({int(path.name.split(".")[1][1:]) for path in found})
 
 
-def test_messages_go_when_two_checkpoints_of_both_halves_passed(
+def test_messages_go_when_two_checkpoints_of_both_pieces_passed(
     open_end: OpenEnd, run_dir: Path
 ) -> None:
     net1, net2 = open_end("net1"), open_end("net2")

@@ -24,17 +24,17 @@ except Stopped as error:
 
 
 def test_end_of_input_is_a_signal(repository):
-    half = subprocess.Popen(
+    piece = subprocess.Popen(
         [sys.executable, "-c", INPUT], cwd=repository, text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
-    with half:
-        assert half.stdout.readline() == "runs\n"
-        half.stdin.write("what is said there does not matter\n")
-        half.stdin.flush()
-        half.stdin.close()
-        assert half.stdout.read() == "ended by SIGTERM\n"
-    assert half.returncode == 0
+    with piece:
+        assert piece.stdout.readline() == "runs\n"
+        piece.stdin.write("what is said there does not matter\n")
+        piece.stdin.flush()
+        piece.stdin.close()
+        assert piece.stdout.read() == "ended by SIGTERM\n"
+    assert piece.returncode == 0
 
 
 #: In the place of the command: says what it was told, and when its input ends.
@@ -58,11 +58,11 @@ def command(tmp_path, monkeypatch):
 def test_input_of_every_child_ends_with_the_lifeline(command):
     with Lifeline() as lifeline:
         children = [
-            lifeline.start([role, "CONFIG"], stdout=subprocess.PIPE, text=True)
-            for role in ("net1", "net2")
+            lifeline.start([name, "CONFIG"], stdout=subprocess.PIPE, text=True)
+            for name in ("net1", "net2")
         ]
-        for role, child in zip(("net1", "net2"), children):
-            assert child.stdout.readline() == f"{role} CONFIG --stop-at-eof\n"
+        for name, child in zip(("net1", "net2"), children):
+            assert child.stdout.readline() == f"{name} CONFIG --stop-at-eof\n"
             assert child.poll() is None
     for child in children:
         with child:

@@ -34,22 +34,22 @@ def matplotlib():
 def make_run(tmp_path):
     """Return a function that writes a run directory with logs of made-up curves."""
 
-    def make(name, roles=("net1", "net2"), coupling=None, count=40, diverges_at=None, scale=1.0):
+    def make(name, pieces=("net1", "net2"), coupling=None, count=40, diverges_at=None, scale=1.0):
         directory = tmp_path / name
         directory.mkdir(parents=True)
         if coupling is not None:
             (directory / "config.yaml").write_text(from_dict({"coupling": coupling}).to_yaml())
-        for role in roles:
-            with CaffeLog(directory / f"{role}.log") as log:
+        for piece in pieces:
+            with CaffeLog(directory / f"{piece}.log") as log:
                 log.solving(name)
                 for k in range(count):
                     loss = scale * (2 + np.sin(k)) / (k + 1)
-                    if role in roles[:-1]:
+                    if piece in pieces[:-1]:
                         loss /= 2  # a coupling loss
                     if diverges_at is not None and k >= diverges_at:
                         loss = np.nan
                     log.training(k, loss, {"loss": loss, "norm": k / 7}, 0.01)
-                    if (role == "single" or role == roles[-1] != "net1") and k % 10 == 0:
+                    if (piece == "single" or piece == pieces[-1] != "net1") and k % 10 == 0:
                         log.testing(k, {"accuracy": 1 - 1 / (k + 2), "loss": loss})
         return directory
 

@@ -19,8 +19,8 @@ from dualnet.report.status import PieceStatus
 def runs(tmp_path, make_run, monkeypatch):
     """Two runs of a chain and one of the single net, and folders that are none."""
     monkeypatch.chdir(tmp_path)
-    make_run("runs/a", roles=["net1", "net2", "net3"], coupling={"target": "gradient"})
-    make_run("runs/more/b", roles=["single"])
+    make_run("runs/a", pieces=["net1", "net2", "net3"], coupling={"target": "gradient"})
+    make_run("runs/more/b", pieces=["single"])
     with CaffeLog("runs/more/b/single.log") as log:
         log.testing(40, {"accuracy": 0.5, "loss": 1.0})
         log.info("Optimization Done.")

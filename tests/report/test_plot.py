@@ -18,7 +18,7 @@ def _titles(figure):
 
 
 def test_panels_show_what_the_runs_have(figure, make_run, tmp_path):
-    dual, single = make_run("dual"), make_run("single", roles=["single"])
+    dual, single = make_run("dual"), make_run("single", pieces=["single"])
     assert plot_runs([dual, single], tmp_path / "a.png") == ["dual: 96.9 %", "single: 96.9 %"]
     assert _titles(figure()) == [
         "net2 and single net: classification loss",
@@ -40,8 +40,8 @@ def test_panels_show_what_the_runs_have(figure, make_run, tmp_path):
 
 
 def test_pieces_below_the_last_have_small_panels_beside_each_other(figure, make_run, tmp_path):
-    chain = make_run("chain", roles=["net1", "net2", "net3", "net4", "net5", "net6"])
-    plot_runs([chain, make_run("dual"), make_run("one", roles=["single"])], tmp_path / "a.png")
+    chain = make_run("chain", pieces=["net1", "net2", "net3", "net4", "net5", "net6"])
+    plot_runs([chain, make_run("dual"), make_run("one", pieces=["single"])], tmp_path / "a.png")
     assert _titles(figure()) == [
         "net2, net6 and single net: classification loss", "Test accuracy",
         "net1", "net2", "net3", "net4", "net5",
@@ -59,7 +59,7 @@ def test_pieces_below_the_last_have_small_panels_beside_each_other(figure, make_
 
 def test_a_loss_that_only_came_down_is_not_drawn_again(figure, make_run, tmp_path):
     """With target backprop each piece's log shows the classification loss."""
-    run = make_run("backprop", roles=["net1", "net2", "net3"])
+    run = make_run("backprop", pieces=["net1", "net2", "net3"])
     for name in ("net1", "net2"):
         (run / f"{name}.log").write_text((run / "net3.log").read_text().replace("Test net", ""))
     plot_runs([run], tmp_path / "a.png")
@@ -83,7 +83,7 @@ def test_measured_fidelity_is_drawn_without_being_asked_for(figure, make_run, tm
 
 
 def test_further_series_get_panels(figure, make_run, tmp_path):
-    runs = [make_run("dual"), make_run("single", roles=["single"])]
+    runs = [make_run("dual"), make_run("single", pieces=["single"])]
     plot_runs(runs, tmp_path / "a.png", series=["net1:norm", "test:loss"])
     assert _titles(figure())[3:] == ["net1:norm", "test:loss"]
     assert len(figure().axes[4].lines) == 2

@@ -11,8 +11,8 @@ from dualnet.report.runs import describe, read_runs
 from tests.report.test_parse import BVLC_LOG
 
 
-def test_roles_and_losses(make_run):
-    run, single = read_runs([make_run("dual", scale=3.0), make_run("one", roles=["single"])])
+def test_pieces_and_losses(make_run):
+    run, single = read_runs([make_run("dual", scale=3.0), make_run("one", pieces=["single"])])
     assert list(run.logs) == ["net1", "net2"] and list(single.logs) == ["single"]
     assert run.coupling_loss()[1][0] == 3.0 and run.classification_loss()[1][0] == 6.0
     assert single.coupling_loss()[1].size == 0
@@ -23,7 +23,7 @@ def test_roles_and_losses(make_run):
     assert values.tolist() == [0.5, 0.916667, 0.954545, 0.96875]
 
 
-def test_series_by_name_role_and_phase(make_run):
+def test_series_by_name_piece_and_phase(make_run):
     (run,) = read_runs([make_run("dual")])
     assert run.names() == [
         "net1:loss", "net1:norm", "net2:loss", "net2:norm", "net2:test:accuracy", "net2:test:loss",
@@ -44,7 +44,7 @@ def test_a_plain_log_is_a_run(tmp_path):
     assert run.series("log:test:accuracy")[1][0] == 0.15
 
 
-def test_the_halves_may_be_named_one_by_one(make_run):
+def test_the_pieces_may_be_named_one_by_one(make_run):
     directory = make_run("dual")
     first, second = read_runs([directory / "net1.log", directory / "net2.log"])
     assert first.coupling_loss()[1].size == second.classification_loss()[1].size == 40
@@ -65,7 +65,7 @@ def test_the_halves_may_be_named_one_by_one(make_run):
 def test_runs_are_named_by_their_coupling(coupling, expected, make_run):
     assert read_runs([make_run("run", coupling=coupling)])[0].label == expected
     assert (
-        read_runs([make_run("one", roles=["single"], coupling=coupling)])[0].label == "single net"
+        read_runs([make_run("one", pieces=["single"], coupling=coupling)])[0].label == "single net"
     )
     assert describe(from_dict({"coupling": coupling}), is_cut=True) == expected
 
@@ -83,7 +83,7 @@ def test_longer_chains_and_other_schedules_are_named():
 
 
 def test_a_loss_that_only_came_down_is_no_coupling_loss(make_run):
-    run = make_run("backprop", roles=["net1", "net2"], diverges_at=30)
+    run = make_run("backprop", pieces=["net1", "net2"], diverges_at=30)
     text = (run / "net2.log").read_text()
     (run / "net1.log").write_text(text.replace("Test net", ""))
     assert read_runs([run])[0].coupling_loss()[1].size == 0
@@ -133,7 +133,7 @@ def test_what_holds_no_log_is_named(tmp_path):
 
 def test_a_chain_has_a_coupling_loss_for_each_piece_but_the_last(make_run):
     names = [f"net{n}" for n in range(1, 12)]
-    (run,) = read_runs([make_run("chain", roles=names)])
+    (run,) = read_runs([make_run("chain", pieces=names)])
     assert list(run.logs) == names and run.last == "net11" and run.coupled() == names[:-1]
     assert run.coupling_loss("net10")[1].size == run.classification_loss()[1].size == 40
     assert run.coupling_loss("net11")[1].size == run.coupling_loss("single")[1].size == 0
@@ -142,7 +142,7 @@ def test_a_chain_has_a_coupling_loss_for_each_piece_but_the_last(make_run):
 
 def test_a_chain_is_as_long_as_its_config_says(make_run):
     """Over tcp each piece may have a directory, and a log, of its own."""
-    directory = make_run("middle", roles=["net2"])
+    directory = make_run("middle", pieces=["net2"])
     pieces = {name: {"solver": f"{name}.prototxt"} for name in ("net1", "net2", "net3")}
     config = from_dict({**pieces, "cut1": {}, "cut2": {}})
     (directory / "config.yaml").write_text(config.to_yaml())

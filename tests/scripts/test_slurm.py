@@ -131,7 +131,7 @@ class Cluster:
         """Leave the records of an earlier end."""
         self.run_dir.mkdir(exist_ok=True)
         for piece in pieces:
-            record = {"complete": True, "role": piece}
+            record = {"complete": True, "piece": piece}
             path = self.run_dir / f"{piece}_iter_9.checkpoint.json"
             path.write_text(json.dumps(record, indent=1))
 

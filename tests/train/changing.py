@@ -1,4 +1,4 @@
-"""Nets whose batches and images change their size, on a Python data layer, whole and in halves."""
+"""Nets whose batches and images change their size, on a Python data layer, whole and in pieces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deaths of halves at named points, in one process: as SIGKILL leaves them, or as an error does.
+"""Deaths of pieces at named points, in one process: as SIGKILL leaves them, or as an error does.
 
 What a killed process can no longer do (a last heartbeat, a farewell) is left out, and the system
 says that the process is gone: no neighbour can tell it from a real one.
@@ -18,11 +18,9 @@ from dualnet.train.checkpoint.checkpointer import Checkpointer
 from dualnet.train.loop.piece import PieceLoop
 from dualnet.train.start import ending
 from dualnet.train.start import run as run_module
-from tests.train.starting import train_half, train_single
+from tests.train.starting import CHAIN, train_one, train_single
 
-ROLES = ("net1", "net2")
-
-#: Moments of a half's end, in their order.
+#: Moments of a piece's end, in their order.
 POINTS = (
     "last iteration",
     "last checkpoint",
@@ -41,62 +39,62 @@ class Killed(BaseException):
 
 
 class Deaths:
-    """Who dies where: for each role some points, at each of which it dies once.
+    """Who dies where: for each piece some points, at each of which it dies once.
 
     Args:
         monkeypatch: pytest's.
-        plan: Role to points; an error instead of a kill where the point ends with "!".
+        plan: Piece to points; an error instead of a kill where the point ends with "!".
     """
 
     def __init__(self, monkeypatch, plan):
-        self.plan = {role: list(points) for role, points in plan.items()}
+        self.plan = {piece: list(points) for piece, points in plan.items()}
         self.dead, self.errors, self.deaths = set(), [], 0
-        #: Role to what happens between its death and its next start.
+        #: Piece to what happens between its death and its next start.
         self.pauses = {}
-        #: Role to starts, and to what its last start returned.
+        #: Piece to starts, and to what its last start returned.
         self.starts, self.ended = {}, {}
         self._numbers = itertools.count(10**7)
         self._here = threading.local()
         self._patch(monkeypatch)
 
     def at(self, point):
-        """The present half has come to a point: does it die there?"""
-        role = getattr(self._here, "role", None)
-        for due in self.plan.get(role, []):
+        """The present piece has come to a point: does it die there?"""
+        piece = getattr(self._here, "piece", None)
+        for due in self.plan.get(piece, []):
             if due.rstrip("!") == point:
-                self.plan[role].remove(due)
+                self.plan[piece].remove(due)
                 self.deaths += 1
                 if due.endswith("!"):
                     raise RuntimeError("an error")
                 self._here.is_killed = True
                 raise Killed
 
-    def train(self, config, role, run_dir, limit=20):
-        """Start a half again and again until its training is over."""
-        self._here.role = role
+    def train(self, config, piece, run_dir, limit=20):
+        """Start a piece again and again until its training is over."""
+        self._here.piece = piece
         for _ in range(limit):
-            self.starts[role] = self.starts.get(role, 0) + 1
+            self.starts[piece] = self.starts.get(piece, 0) + 1
             self._here.is_killed = False
             try:
-                self.ended[role] = train_half(config, RunDir(run_dir).piece(role), self._arm)
+                self.ended[piece] = train_one(config, RunDir(run_dir).piece(piece), self._arm)
                 return
             except (Killed, RuntimeError):
-                self.pauses.get(role, lambda: None)()
+                self.pauses.get(piece, lambda: None)()
             except BaseException as error:  # handed to the test
-                self.errors.append((role, error))
+                self.errors.append((piece, error))
                 return
 
     def both(self, config, run_dir):
-        """Train both halves in two threads."""
+        """Train both pieces in two threads."""
         threads = [
-            threading.Thread(target=self.train, args=(config, role, run_dir), daemon=True)
-            for role in ROLES
+            threading.Thread(target=self.train, args=(config, piece, run_dir), daemon=True)
+            for piece in CHAIN
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(100)
-            assert not thread.is_alive(), "a half hangs"
+            assert not thread.is_alive(), "a piece hangs"
 
     def single(self, config, run_dir):
         """Start the uncut net once.
@@ -104,7 +102,7 @@ class Deaths:
         Raises:
             Killed: it died.
         """
-        self._here.role = "single"
+        self._here.piece = "single"
         train_single(config, RunDir(run_dir), progress=self._arm)
 
     def _arm(self, session):

@@ -40,9 +40,9 @@ class Line:
 class MemoryChannel(Channel):
     """One end of a Line. Waits are bounded, so that a bug fails a test and never hangs it."""
 
-    def __init__(self, role: str, line: Line, timeout_s: float = 60.0) -> None:
+    def __init__(self, piece: str, line: Line, timeout_s: float = 60.0) -> None:
         self.link = LINK
-        self.piece, self.neighbour = role, LINK.other(role)
+        self.piece, self.neighbour = piece, LINK.other(piece)
         self.counters = Counters()
         self.line = line
         self.timeout_s = timeout_s

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dualnet.train.start.run import train_piece
 
-__all__ = ["CHAIN", "train_half", "train_single"]
+__all__ = ["CHAIN", "train_one", "train_single"]
 
 #: The names of a chain of two.
 CHAIN = ("net1", "net2")
@@ -15,6 +15,6 @@ def train_single(config, run, resume=False, progress=None, stopper=None):
     return train_piece(config, run.piece("single"), resume, progress, stopper)
 
 
-def train_half(config, piece, progress=None, stopper=None):
+def train_one(config, piece, progress=None, stopper=None):
     """Train net1 or net2; the other one is started elsewhere."""
     return train_piece(config, piece, False, progress, stopper)

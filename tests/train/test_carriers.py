@@ -1,4 +1,4 @@
-"""Training over every carrier, in fewer bits, with halves that die on the way."""
+"""Training over every carrier, in fewer bits, with pieces that die on the way."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.start import run as run_module
-from tests.train.halves import load
+from tests.train.pieces import load
 from tests.train.test_restart import SHORT, equal, run, run_chain
 
 FEEDBACK = ("exchange.dtype=int8", "exchange.dtype_down=float16", "exchange.error_feedback=true")
@@ -41,8 +41,8 @@ def test_crashes_over_tcp_change_nothing(workdir):
     run_chain("whole", *SHORT, "exchange.carrier=tcp")
     run_chain("parts", *SHORT, "exchange.carrier=tcp", net1=(1, 6, 9), net2=(1, 7))
     equal("whole", "parts")
-    for role in ("net1", "net2"):
-        assert commit.complete(RunDir("parts").piece(role))
+    for name in ("net1", "net2"):
+        assert commit.complete(RunDir("parts").piece(name))
     assert "messages sent again, equal to the bit" in Path("parts/net1.log").read_text()
 
 
@@ -59,15 +59,15 @@ def test_crashes_in_fewer_bits_change_nothing(workdir, carrier):
 
 
 def run_apart(*overrides, **crashes):
-    """Train each half in a directory of its own, as on two nodes without a common file system."""
+    """Train each piece in a directory of its own, as on two nodes without a common file system."""
     errors = []
     threads = [
         threading.Thread(
             target=run,
-            args=(load(*overrides), role, role, list(crashes[role]), errors),
+            args=(load(*overrides), name, name, list(crashes[name]), errors),
             daemon=True,
         )
-        for role in ("net1", "net2")
+        for name in ("net1", "net2")
     ]
     for thread in threads:
         thread.start()
@@ -77,12 +77,12 @@ def run_apart(*overrides, **crashes):
         raise errors[0]
 
 
-def test_halves_without_a_directory_in_common(workdir):
+def test_pieces_without_a_directory_in_common(workdir):
     """They share the secret alone, which people copy, and go on when old messages are deleted."""
     run_chain("whole", *SHORT)
-    for role in ("net1", "net2"):
-        Path(role, "exchange").mkdir(parents=True, mode=0o700)
-        secret = Path(role, "exchange", "secret")
+    for name in ("net1", "net2"):
+        Path(name, "exchange").mkdir(parents=True, mode=0o700)
+        secret = Path(name, "exchange", "secret")
         secret.write_text("5" * 64 + "\n")
         secret.chmod(0o600)
     with socket.socket() as bound:

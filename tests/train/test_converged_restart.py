@@ -1,4 +1,4 @@
-"""Halves that die once the criterion of convergence is met, in any order, end all the same."""
+"""Pieces that die once the criterion of convergence is met, in any order, end all the same."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 
 from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
-from tests.train.deaths import POINTS, ROLES, Deaths, Killed
-from tests.train.halves import load
-from tests.train.starting import train_single
+from tests.train.deaths import POINTS, Deaths, Killed
+from tests.train.pieces import load
+from tests.train.starting import CHAIN, train_single
 from tests.train.test_restart import equal
 
 #: The criterion is met after iteration 3.
@@ -34,8 +34,8 @@ def test_deaths_at_the_end_change_nothing(workdir, monkeypatch, rule):
     chance = random.Random(rule)
     for number in range(3):
         plan = {
-            role: [point + chance.choice(["", "!"]) for point in POINTS if chance.random() < 0.4]
-            for role in ROLES
+            name: [point + chance.choice(["", "!"]) for point in POINTS if chance.random() < 0.4]
+            for name in CHAIN
         }
         with monkeypatch.context() as patch:
             deaths = Deaths(patch, plan)
@@ -43,8 +43,8 @@ def test_deaths_at_the_end_change_nothing(workdir, monkeypatch, rule):
         assert deaths.errors == [], plan
         assert deaths.deaths, "a plan that nobody died by"
         equal("whole", f"parts{number}")
-        for role in ROLES:
-            assert commit.complete(RunDir(f"parts{number}").piece(role))
+        for name in CHAIN:
+            assert commit.complete(RunDir(f"parts{number}").piece(name))
 
 
 @pytest.mark.parametrize("rule", [(), ("convergence.residual=1e9", "coupling.target=prox")])
@@ -53,7 +53,7 @@ def test_a_checkpoint_between_the_finding_and_the_end_knows_the_end(workdir, mon
     # between, where the losses alone would have the criterion be met later.
     ahead = ("train.schedule=overlapped", "train.staleness=3", *rule)
     config = load(*SOON, *ahead)
-    for run_dir, plan in (("whole", {}), ("parts", {r: ["last iteration"] for r in ROLES})):
+    for run_dir, plan in (("whole", {}), ("parts", {r: ["last iteration"] for r in CHAIN})):
         with monkeypatch.context() as patch:
             deaths = Deaths(patch, plan)
             deaths.both(config, run_dir)

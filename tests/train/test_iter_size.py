@@ -1,4 +1,4 @@
-"""`iter_size`: an update of several batches, whose gradients both halves add up as Caffe does."""
+"""`iter_size`: an update of several batches, whose gradients both pieces add up as Caffe does."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from dualnet.train.loop.piece import PieceLoop
 from dualnet.train.outcome.digest import digest
 from dualnet.train.start import run as run_module
 from dualnet.train.start.traffic import iteration_bytes
-from tests.cut.both import train_halves, train_like, train_single, train_whole_and_halved
+from tests.cut.both import train_pieces, train_like, train_single, train_whole_and_cut
 from tests.cut.singles import CHAIN, DATA, SOLVER, classifier, conv, relu, write_single
-from tests.train.halves import load, make_half, make_session, train_both
-from tests.train.starting import train_half
+from tests.train.pieces import load, make_nets, make_session, train_both
+from tests.train.starting import train_one
 
 MOMENTUM = SOLVER + "weight_decay: 0.01 iter_size: 3 "
 STEPS = MOMENTUM.replace('lr_policy: "fixed"', 'lr_policy: "step" gamma: 0.5 stepsize: 2')
@@ -60,7 +60,7 @@ def cut(folder, text=CHAIN, at="conv1", dual="conv2", solver=MOMENTUM, **more):
 )  # fmt: skip
 def test_dual_training_equals_single_training(workdir, text, at, dual, solver, settings):
     yaml = cut(workdir, text, at, dual, solver)
-    outcome = train_whole_and_halved(yaml, "run", 5, "train.batch_size=4", *settings)
+    outcome = train_whole_and_cut(yaml, "run", 5, "train.batch_size=4", *settings)
     if "coupling.target=backprop" in settings:  # net1's copy of the dual layer has no part in it
         for found in (outcome.weights, outcome.steps):
             found.pop("net1 conv2")
@@ -71,7 +71,7 @@ def test_dual_training_equals_single_training(workdir, text, at, dual, solver, s
 
 
 def test_it_is_the_mean_over_one_large_batch(workdir):
-    """The oracle: 4 batches of 4 in one update are one batch of 16, whatever the halves are."""
+    """The oracle: 4 batches of 4 in one update are one batch of 16, whatever the pieces are."""
     yaml = cut(workdir, solver=MOMENTUM.replace("iter_size: 3", "iter_size: 1"))
     reference = train_single(yaml, "single", 4, 4, "train.batch_size=16")
     yaml = cut(workdir / "four", solver=MOMENTUM.replace("iter_size: 3", "iter_size: 4"))
@@ -88,7 +88,7 @@ def test_local_steps_repeat_the_whole_update(workdir, rule):
     losses = {}
     for parts in (1, 4):
         yaml = cut(workdir / str(parts), solver=SOLVER + f"iter_size: {parts}")
-        train_halves(yaml, f"{parts}/run", f"train.batch_size={16 // parts}", *settings)
+        train_pieces(yaml, f"{parts}/run", f"train.batch_size={16 // parts}", *settings)
         losses[parts] = [row.loss for row in parse_log(f"{parts}/run/net2.log").train]
     assert losses[1][1] < losses[1][0]
     np.testing.assert_allclose(losses[4], losses[1], rtol=LOSSES_APART)
@@ -97,10 +97,10 @@ def test_local_steps_repeat_the_whole_update(workdir, rule):
 def solvers_of(workdir, text="iter_size: 2"):
     """The digits run's solvers with more in them, as settings."""
     settings = []
-    for role in ("net1", "net2"):
-        path = workdir / f"{role}.prototxt"
-        path.write_text((workdir / f"prototxt/digits/{role}_solver.prototxt").read_text() + text)
-        settings.append(f"{role}.solver={path}")
+    for name in ("net1", "net2"):
+        path = workdir / f"{name}.prototxt"
+        path.write_text((workdir / f"prototxt/digits/{name}_solver.prototxt").read_text() + text)
+        settings.append(f"{name}.solver={path}")
     return settings
 
 
@@ -144,7 +144,7 @@ def test_running_ahead_is_late_by_whole_updates(workdir, activations):
         folder = str(workdir / f"{activations}{parts}")
         os.makedirs(folder)
         yaml = cut(folder, solver=SOLVER + f"iter_size: {parts}")
-        train_halves(yaml, f"{folder}/run", *settings)
+        train_pieces(yaml, f"{folder}/run", *settings)
         losses[parts] = [row.loss for row in parse_log(f"{folder}/run/net2.log").train]
         ups = [row.loss for row in parse_log(f"{folder}/run/net1.log").train]
         assert len(ups) == len(losses[parts]) == 6
@@ -155,9 +155,9 @@ def test_display_average_and_tests_are_by_update(workdir):
     yaml = cut(workdir, solver=MOMENTUM + "average_loss: 2 ")
     settings = ("train.max_iter=5", "train.batch_size=4", "train.display=2",
                 "train.test_interval=2", "train.test_iter=1", "train.snapshot=0")  # fmt: skip
-    train_halves(yaml, "run", *settings)
-    for role in ("net1", "net2"):
-        log = parse_log(f"run/{role}.log")
+    train_pieces(yaml, "run", *settings)
+    for name in ("net1", "net2"):
+        log = parse_log(f"run/{name}.log")
         assert [row.iteration for row in log.train] == [0, 2, 4]
     (rows,) = parse_log("run/net2.log").tests.values()
     assert [row.iteration for row in rows] == [0, 2, 4, 5]
@@ -166,11 +166,11 @@ def test_display_average_and_tests_are_by_update(workdir):
 def test_a_loss_that_is_not_finite_ends_it(workdir):
     yaml = cut(workdir)
     with pytest.raises((TrainingFailed, NeighbourDied), match="the loss is .* at iteration"):
-        train_halves(yaml, "run", "train.max_iter=40", "train.batch_size=4",
+        train_pieces(yaml, "run", "train.max_iter=40", "train.batch_size=4",
                      "update.learning_rate=1e6", "train.test_interval=0")  # fmt: skip
 
 
-def test_halves_must_agree(workdir):
+def test_pieces_must_agree(workdir):
     (one, two) = solvers_of(workdir)
     path = workdir / "net2.prototxt"
     path.write_text(path.read_text().replace("iter_size: 2", "iter_size: 3"))
@@ -181,24 +181,24 @@ def test_halves_must_agree(workdir):
 def test_reserved_room_is_that_of_all_batches(workdir):
     bytes_ = []
     for parts in (1, 3):
-        half = make_half("net1", f"run{parts}", *solvers_of(workdir, f"iter_size: {parts}"))
-        session = make_session(half)
+        nets = make_nets("net1", f"run{parts}", *solvers_of(workdir, f"iter_size: {parts}"))
+        session = make_session(nets)
         session.log.close()
-        bytes_.append(iteration_bytes(half, session, half.resolved.above))
+        bytes_.append(iteration_bytes(nets, session, nets.resolved.above))
     assert bytes_[1] == 3 * bytes_[0]
 
 
 def test_clipping_takes_the_sum_as_single_training_does(workdir):
     """Caffe clips before it takes the mean; a bound that nothing reaches changes nothing."""
     yaml = cut(workdir, solver=MOMENTUM + "clip_gradients: 1e6 ")
-    assert train_whole_and_halved(yaml, "run", 3, "train.batch_size=4").weight < 1e-5
+    assert train_whole_and_cut(yaml, "run", 3, "train.batch_size=4").weight < 1e-5
 
 
 # Restart: a checkpoint stands between two updates, and a crash between two batches repeats both.
 
 
 class Crash(Exception):
-    """What a test puts in the way of a half."""
+    """What a test puts in the way of a piece."""
 
 
 @pytest.mark.parametrize("schedule", ["alternating", "overlapped"])
@@ -241,17 +241,17 @@ def test_crashes_between_the_batches_change_nothing(workdir, monkeypatch, schedu
         monkeypatch.setattr(PieceLoop, "take_up", send_batch)
         errors = []
 
-        def run(role):
+        def run(name):
             while True:
                 try:
-                    return train_half(load(*settings), RunDir(run_dir).piece(role), arm)
+                    return train_one(load(*settings), RunDir(run_dir).piece(name), arm)
                 except Crash:
                     continue
                 except BaseException as error:
                     errors.append(error)
                     return None
 
-        threads = [threading.Thread(target=run, args=(role,)) for role in ("net1", "net2")]
+        threads = [threading.Thread(target=run, args=(name,)) for name in ("net1", "net2")]
         for thread in threads:
             thread.start()
         for thread in threads:

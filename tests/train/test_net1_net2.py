@@ -8,8 +8,8 @@ import pytest
 from dualnet.errors import ManifestMismatch, NeighbourDied
 from dualnet.exchange.channel import Message
 from dualnet.report.parse import parse_log
-from tests.train import halves
-from tests.train.halves import train_both
+from tests.train import pieces
+from tests.train.pieces import train_both
 from tests.train.memory_channel import Line, MemoryChannel
 
 DUAL = (("conv3.0", "conv3p.0"), ("conv3.1", "conv3p.1"))
@@ -32,7 +32,7 @@ def up_messages(run):
 
 
 def twins_equal(run, iteration):
-    net1, net2 = (run.weights[role][iteration] for role in ("net1", "net2"))
+    net1, net2 = (run.weights[piece][iteration] for piece in ("net1", "net2"))
     return all(np.array_equal(net1[one], net2[two]) for one, two in DUAL)
 
 
@@ -142,7 +142,7 @@ def test_answer_is_the_output_before_or_after_the_update(workdir, target, later)
 @pytest.mark.parametrize("gamma", [1.0, 1000.0])
 def test_answer_is_a_step_down_the_gradient(workdir, gamma):
     run = train_both("run", "coupling.target=gradient", f"coupling.gamma={gamma}")
-    net2 = run.halves["net2"].train
+    net2 = run.nets["net2"].train
     diff = net2.diff("conv3p").astype(np.float64)  # of the last iteration; update leaves it
     assert np.abs(diff).max() > 0
     before = run.weights["net2"][-2]
@@ -158,8 +158,8 @@ def test_answer_is_a_step_down_the_gradient(workdir, gamma):
 @pytest.mark.parametrize("rule", ["solver", "manual"])
 def test_frozen_net1_does_not_move_even_under_weight_decay(workdir, rule):
     run = train_both("run", "coupling.loss=none", f"update.rule={rule}")
-    assert run.halves["net1"].resolved.is_frozen
-    assert run.halves["net1"].resolved.solver.weight_decay > 0
+    assert run.nets["net1"].resolved.is_frozen
+    assert run.nets["net1"].resolved.solver.weight_decay > 0
     first, last = run.weights["net1"][0], run.weights["net1"][-1]
     for name, values in first.items():
         np.testing.assert_array_equal(last[name], values, name)
@@ -185,8 +185,8 @@ def test_one_manual_iteration_is_back_propagation_through_the_cut(workdir):
     # Weights of net1 after one update by (7.1) against those of the uncut net.
     settings = ("update.rule=manual", "update.learning_rate=0.1", "train.max_iter=1")
     run = train_both("two", *settings)
-    single = halves.make_half("single", "one", *settings)
-    start = {role: run.weights[role][0] for role in ("net1", "net2")}
+    single = pieces.make_nets("single", "one", *settings)
+    start = {piece: run.weights[piece][0] for piece in ("net1", "net2")}
     single.train.set_parameters(start["net1"])
     single.train.set_parameters(
         {k: v for k, v in start["net2"].items() if not k.startswith("conv3p")}
@@ -194,7 +194,7 @@ def test_one_manual_iteration_is_back_propagation_through_the_cut(workdir):
     single.train.forward()
     single.train.backward()
     single.update()
-    learnt = halves.weights_of(single)
+    learnt = pieces.weights_of(single)
     for name, values in run.weights["net1"][1].items():
         step = learnt[name] - start["net1"][name]
         np.testing.assert_allclose(
@@ -230,7 +230,7 @@ def test_error_of_one_loop_reaches_the_other(workdir, monkeypatch):
         train_both("run")
 
 
-def test_end_of_one_half_ends_the_wait_of_the_other():
+def test_end_of_one_piece_ends_the_wait_of_the_other():
     line = Line()
     MemoryChannel("net1", line).close("failed: ValueError: broken")
     with pytest.raises(NeighbourDied, match="left: failed: ValueError: broken"):

@@ -35,8 +35,8 @@ def losses_of(path):
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_fifty_iterations_on_both_providers(providers, workdir, bvlc_python, command):
-    roles = ["single"] if command == "single" else ["net1", "net2"]
-    init = providers("engine", "init", CONFIG, *roles, "-o", "initial").split()
+    names = ["single"] if command == "single" else ["net1", "net2"]
+    init = providers("engine", "init", CONFIG, *names, "-o", "initial").split()
     settings = []
     for item in (
         f"train.max_iter={ITERATIONS}",

@@ -21,17 +21,17 @@ from dualnet.train.checkpoint import commit
 from dualnet.train.net.nets import Nets
 from dualnet.train.outcome.digest import digest
 from dualnet.train.start import run as run_module
-from tests.train.halves import load
-from tests.train.starting import train_half, train_single
+from tests.train.pieces import load
+from tests.train.starting import train_one, train_single
 
 LIMIT_S = 120.0
 SHORT = ("train.max_iter=11", "train.display=1", "train.test_interval=3", "train.test_iter=2",
          "train.snapshot=2")  # fmt: skip
 
 
-def rows_of(run_dir, role):
+def rows_of(run_dir, piece):
     """What a log says about iterations and tests, without times."""
-    log = parse_log(os.path.join(run_dir, f"{role}.log"))
+    log = parse_log(os.path.join(run_dir, f"{piece}.log"))
     assert log.done
 
     def facts(rows):
@@ -40,11 +40,11 @@ def rows_of(run_dir, role):
     return facts(log.train), {net: facts(rows) for net, rows in log.tests.items()}
 
 
-def equal(one, other, roles=("net1", "net2")):
+def equal(one, other, pieces=("net1", "net2")):
     """Check weights, solver history and log of two runs."""
     assert digest(RunDir(str(one))) == digest(RunDir(str(other)))
-    for role in roles:
-        assert rows_of(one, role) == rows_of(other, role)
+    for piece in pieces:
+        assert rows_of(one, piece) == rows_of(other, piece)
 
 
 # In this process: a piece ends with an error where a test says, and starts again.
@@ -71,7 +71,7 @@ class Crash(Exception):
     """What a test puts in the way of a piece."""
 
 
-def run(config, run_dir, role, crashes, errors):
+def run(config, run_dir, piece, crashes, errors):
     """Train a piece; at each iteration of `crashes` it ends once, and starts again."""
 
     def arm(session):
@@ -85,7 +85,7 @@ def run(config, run_dir, role, crashes, errors):
     try:
         while True:
             try:
-                train_half(config, RunDir(run_dir).piece(role), arm)
+                train_one(config, RunDir(run_dir).piece(piece), arm)
                 return
             except Crash:
                 continue
@@ -126,21 +126,21 @@ RULES = {
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_crashes_of_either_half_change_nothing(workdir, rule):
-    # 1 and 1: before there is a checkpoint; 6: at one; 7 and 9: one half after the other.
+def test_crashes_of_either_piece_change_nothing(workdir, rule):
+    # 1 and 1: before there is a checkpoint; 6: at one; 7 and 9: one piece after the other.
     run_chain("whole", *SHORT, *RULES[rule])
     run_chain("parts", *SHORT, *RULES[rule], net1=(1, 6, 9), net2=(1, 7))
     equal("whole", "parts")
-    for role in ("net1", "net2"):
-        assert commit.complete(RunDir("parts").piece(role))
+    for piece in ("net1", "net2"):
+        assert commit.complete(RunDir("parts").piece(piece))
     log = Path("parts/net1.log").read_text()
     assert "start 4" in log and "messages sent again, equal to the bit" in log
     assert not list(Path("parts/exchange").rglob("*.npy"))
     # The same once more has nothing to do.
-    assert train_half(load(*SHORT, *RULES[rule]), RunDir("parts").piece("net1")) is None
+    assert train_one(load(*SHORT, *RULES[rule]), RunDir("parts").piece("net1")) is None
 
 
-def test_half_that_dies_when_the_other_is_complete_ends_alone(workdir, monkeypatch):
+def test_piece_that_dies_when_the_other_is_complete_ends_alone(workdir, monkeypatch):
     run_chain("whole", *SHORT)
     real, failures = commit.mark_complete, [1]
 
@@ -185,9 +185,9 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(workdir, damage):
         session.on_progress = look
 
     with pytest.raises(Crash):
-        train_half(config, RunDir("parts").piece("net1"), arm)
+        train_one(config, RunDir("parts").piece("net1"), arm)
     break_newest("parts")
-    train_half(config, RunDir("parts").piece("net1"))
+    train_one(config, RunDir("parts").piece("net1"))
     other.join()
     assert not errors
     equal("whole", "parts")
@@ -214,7 +214,7 @@ def test_survivor_that_gave_up_waiting_goes_on_with_the_other(workdir, monkeypat
     )
     other.start()
     with pytest.raises(Crash):
-        train_half(load(*settings), RunDir("parts").piece("net1"), arm)
+        train_one(load(*settings), RunDir("parts").piece("net1"), arm)
     other.join()
     assert [type(error) for error in errors] == [NeighbourDied]
     log = Path("parts/net2.log").read_text()
@@ -234,37 +234,37 @@ def test_both_go_back_together_when_the_messages_between_are_gone(workdir):
 
         session.on_progress = look
 
-    def train(role):
+    def train(piece):
         with pytest.raises((Crash, NeighbourDied)):
-            train_half(load(*SHORT, "exchange.restart_grace_s=0"), RunDir("parts").piece(role), arm)
+            train_one(load(*SHORT, "exchange.restart_grace_s=0"), RunDir("parts").piece(piece), arm)
 
-    threads = [threading.Thread(target=train, args=(role,)) for role in ("net1", "net2")]
+    threads = [threading.Thread(target=train, args=(piece,)) for piece in ("net1", "net2")]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     latest = {
-        role: commit.latest(RunDir("parts").piece(role)).iteration for role in ("net1", "net2")
+        piece: commit.latest(RunDir("parts").piece(piece)).iteration for piece in ("net1", "net2")
     }
     assert set(latest.values()) == {6}
     for path in Path("parts/exchange").rglob("*.npy"):
         path.unlink()
     # net1 has lost its latest checkpoint; net2's goes, too.
-    for role in ("net1", "net2"):
-        for path in sorted(Path("parts").glob(f"{role}_iter_6.*"), reverse=True):
+    for piece in ("net1", "net2"):
+        for path in sorted(Path("parts").glob(f"{piece}_iter_6.*"), reverse=True):
             path.unlink()
     run_chain("parts", *SHORT, "exchange.restart_grace_s=0")
     equal("whole", "parts")
     assert "net1_iter_4.solverstate" in Path("parts/net1.log").read_text()
 
 
-def test_without_checkpoints_a_half_is_not_started_again(workdir):
+def test_without_checkpoints_a_piece_is_not_started_again(workdir):
     config = load("train.max_iter=2")
     run_chain("run", "train.max_iter=2")
-    assert train_half(config, RunDir("run").piece("net1")) is None  # it is complete
+    assert train_one(config, RunDir("run").piece("net1")) is None  # it is complete
     os.unlink("run/net1_iter_2.checkpoint.json")
     with pytest.raises(UsageError, match=r"net1 has trained here already.*set train\.snapshot"):
-        train_half(config, RunDir("run").piece("net1"))
+        train_one(config, RunDir("run").piece("net1"))
 
 
 def test_single_net_goes_on_where_it_was(workdir):
@@ -294,46 +294,46 @@ DROPOUT = 'layer { name: "drop5" type: "Dropout" bottom: "ip1" top: "ip1" }\n'
 
 
 class Processes:
-    """The two halves as processes that are killed and started again."""
+    """The two pieces as processes that are killed and started again."""
 
     def __init__(self, workdir, run_dir):
         self.workdir, self.run_dir = workdir, run_dir
         self.running = {}
 
-    def start(self, role):
+    def start(self, piece):
         words = [word for setting in LONG for word in ("--set", setting)]
-        with open(self.workdir / f"{self.run_dir}-{role}.err", "ab") as errors:
-            self.running[role] = subprocess.Popen(
-                [sys.executable, "-m", "dualnet", role, "configs/digits.yaml", "--run-dir",
+        with open(self.workdir / f"{self.run_dir}-{piece}.err", "ab") as errors:
+            self.running[piece] = subprocess.Popen(
+                [sys.executable, "-m", "dualnet", piece, "configs/digits.yaml", "--run-dir",
                  self.run_dir, *words], stderr=errors,
             )  # fmt: skip
 
-    def log(self, role):
-        path = self.workdir / self.run_dir / f"{role}.log"
+    def log(self, piece):
+        path = self.workdir / self.run_dir / f"{piece}.log"
         return path.read_text() if path.exists() else ""
 
-    def iteration(self, role):
-        shown = re.findall(r"Iteration (\d+) \(", self.log(role))
+    def iteration(self, piece):
+        shown = re.findall(r"Iteration (\d+) \(", self.log(piece))
         return int(shown[-1]) if shown else -1
 
     def wait(self, condition):
         deadline = time.monotonic() + LIMIT_S
         while not condition():
             assert time.monotonic() < deadline, "waited for too long"
-            for role, process in self.running.items():
-                assert process.poll() in (None, 0), (self.errors(role), role)
+            for piece, process in self.running.items():
+                assert process.poll() in (None, 0), (self.errors(piece), piece)
             time.sleep(0.002)
 
-    def end(self, role, number):
-        """Signal a half; returns its exit code."""
-        self.running[role].send_signal(number)
-        return self.running.pop(role).wait(LIMIT_S)
+    def end(self, piece, number):
+        """Signal a piece; returns its exit code."""
+        self.running[piece].send_signal(number)
+        return self.running.pop(piece).wait(LIMIT_S)
 
-    def errors(self, role):
-        return (self.workdir / f"{self.run_dir}-{role}.err").read_text()
+    def errors(self, piece):
+        return (self.workdir / f"{self.run_dir}-{piece}.err").read_text()
 
     def finish(self):
-        return {role: process.wait(LIMIT_S) for role, process in self.running.items()}
+        return {piece: process.wait(LIMIT_S) for piece, process in self.running.items()}
 
 
 @pytest.fixture
@@ -360,13 +360,13 @@ def processes(workdir, dualnet):
 
 def test_kills_anywhere_change_nothing(processes):
     whole, parts = processes("whole"), processes("parts")
-    for role in ("net1", "net2"):
-        whole.start(role)
+    for piece in ("net1", "net2"):
+        whole.start(piece)
     assert whole.finish() == {"net1": 0, "net2": 0}, whole.errors("net1") + whole.errors("net2")
 
     chance = random.Random(20171)
-    for role in ("net1", "net2"):
-        parts.start(role)
+    for piece in ("net1", "net2"):
+        parts.start(piece)
     reached = 0
     for victims, number, when in (
         (["net1"], signal.SIGKILL, "training"),  # before the first checkpoint

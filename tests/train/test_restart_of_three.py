@@ -19,7 +19,7 @@ from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.start.run import train_piece
 from tests.processes import children_of, is_alive, wait_for
-from tests.train.halves import QUIET
+from tests.train.pieces import QUIET
 from tests.train.test_restart import SHORT, equal, one_by_one, run_chain
 
 __all__ = ["one_by_one"]  # a fixture that every test here needs

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from dualnet.report.parse import parse_log
-from tests.train.halves import train_both
+from tests.train.pieces import train_both
 
 #: Plain gradient descent at a small rate: no momentum carries one batch into the next.
 MANUAL = ("update.rule=manual", "update.learning_rate=0.01")
 LOWER = ("conv1.0", "conv1.1", "conv2.0", "conv2.1")
 
 
-def moves(run, role="net1", names=LOWER, last=-1):
+def moves(run, piece="net1", names=LOWER, last=-1):
     """What training has added to net1's weights below the cut, as one vector."""
-    first, final = run.weights[role][0], run.weights[role][last]
+    first, final = run.weights[piece][0], run.weights[piece][last]
     return np.concatenate([(final[n] - first[n]).ravel() for n in names]).astype(np.float64)
 
 
@@ -113,7 +113,7 @@ def test_admm_logs_residuals_that_fall_within_a_batch(workdir):
 
 def test_admm_keeps_the_schedule_in_iterations(workdir):
     run = train_both("run", "coupling.target=admm", "coupling.alternations=3", "train.display=1")
-    assert run.halves["net1"].solver.iter == 9 and run.sessions["net1"].iteration == 3
+    assert run.nets["net1"].solver.iter == 9 and run.sessions["net1"].iteration == 3
     assert [row.iteration for row in parse_log("run/net1.log").train] == [0, 1, 2]
 
 
@@ -146,9 +146,9 @@ def test_meter_tells_an_inexact_rule(workdir):
 def test_meter_does_not_change_the_training(workdir):
     plain = train_both("plain", "coupling.target=updated", *MANUAL)
     read = train_both("read", "coupling.target=updated", "coupling.fidelity_interval=1", *MANUAL)
-    for role in ("net1", "net2"):
-        for name, values in plain.weights[role][-1].items():
-            np.testing.assert_array_equal(read.weights[role][-1][name], values)
+    for piece in ("net1", "net2"):
+        for name, values in plain.weights[piece][-1].items():
+            np.testing.assert_array_equal(read.weights[piece][-1][name], values)
 
 
 @pytest.mark.parametrize("target", ["prox", "admm"])
@@ -166,7 +166,7 @@ def test_residual_of_updated_is_the_rate_times_gram_matrix_times_gradient(workdi
         "run", "coupling.target=updated", "update.rule=manual", f"update.learning_rate={rate}",
         "train.max_iter=1", "coupling.fidelity_interval=1",
     )  # fmt: skip
-    net2 = run.halves["net2"].train
+    net2 = run.nets["net2"].train
     p = run.line.arrays("up")[0]["pool2"].astype(np.float64)
     z = run.line.arrays("down")[0]["conv3p"].astype(np.float64)
     before = run.weights["net1"][0]  # which conv3p takes over (tie `start`)

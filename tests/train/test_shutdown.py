@@ -1,4 +1,4 @@
-"""The end of a run: one half is done, the other dies, and comes back early, late, or too late."""
+"""The end of a run: one piece is done, the other dies, and comes back early, late, or too late."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from dualnet.errors import NeighbourDied
 from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.start import absence
-from tests.train.deaths import POINTS, ROLES, Deaths
-from tests.train.halves import load
+from tests.train.deaths import POINTS, Deaths
+from tests.train.pieces import load
+from tests.train.starting import CHAIN
 from tests.train.test_restart import equal
 
 SHORT = ("train.max_iter=5", "train.display=1", "train.test_interval=3", "train.test_iter=1",
@@ -51,7 +52,7 @@ def test_a_wait_in_the_end_is_noted_in_the_log(workdir, whole, monkeypatch, carr
 
 
 @pytest.mark.parametrize("carrier", CARRIERS)
-def test_a_half_that_gave_up_in_the_end_goes_on_with_the_other(
+def test_a_piece_that_gave_up_in_the_end_goes_on_with_the_other(
     workdir, whole, monkeypatch, carrier
 ):
     config = load(*SHORT, f"exchange.carrier={carrier}", "exchange.restart_grace_s=0")
@@ -62,7 +63,7 @@ def test_a_half_that_gave_up_in_the_end_goes_on_with_the_other(
     deaths.pauses["net2"] = net1.join
     deaths.train(config, "net2", "parts", limit=1)
     net1.join(60)
-    assert [(role, type(error)) for role, error in deaths.errors] == [("net1", NeighbourDied)]
+    assert [(name, type(error)) for name, error in deaths.errors] == [("net1", NeighbourDied)]
     assert commit.complete(RunDir("parts").piece("net1")) is False
     deaths.errors.clear()
     deaths.both(config, "parts")
@@ -128,7 +129,7 @@ def test_a_neighbour_that_was_killed_when_it_was_complete_is_not_waited_for(
 def test_deaths_of_both_anywhere_in_the_end_change_nothing(workdir, whole, monkeypatch, carrier):
     # All points for both, in one run: each start comes one point further.
     config = load(*SHORT, f"exchange.carrier={carrier}")
-    deaths = Deaths(monkeypatch, {role: list(POINTS) for role in ROLES})
+    deaths = Deaths(monkeypatch, {name: list(POINTS) for name in CHAIN})
     deaths.both(config, "parts")
     assert deaths.errors == [] and deaths.deaths > 10
     equal(whole, "parts")

@@ -19,8 +19,8 @@ from dualnet.errors import DualnetError
 from dualnet.process.stopping import Stopped, Stopper
 from dualnet.rundir import RunDir
 from dualnet.train.start import run as run_module
-from tests.train.halves import load
-from tests.train.starting import train_half, train_single
+from tests.train.pieces import load
+from tests.train.starting import train_one, train_single
 from tests.train.test_restart import equal
 
 SHORT = ("train.max_iter=5", "train.display=1", "train.test_interval=3", "train.test_iter=1",
@@ -131,14 +131,14 @@ def test_a_single_net_stops_anywhere_and_goes_on(workdir, number):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("carrier", ["files", "tcp"])
-def test_a_half_stops_anywhere_and_goes_on(workdir, carrier, number):
+def test_a_piece_stops_anywhere_and_goes_on(workdir, carrier, number):
     config = load(*SHORT, f"exchange.carrier={carrier}")
     chance = random.Random(f"{carrier}{number}")
     errors = []
 
     def neighbour(run_dir):
         try:
-            train_half(config, RunDir(run_dir).piece("net2"))
+            train_one(config, RunDir(run_dir).piece("net2"))
         except DualnetError as error:  # handed to the test
             errors.append(error)
 
@@ -151,7 +151,7 @@ def test_a_half_stops_anywhere_and_goes_on(workdir, carrier, number):
         return result
 
     def net1(run_dir):
-        return as_the_command(train_half, config, RunDir(run_dir).piece("net1"))
+        return as_the_command(train_one, config, RunDir(run_dir).piece("net1"))
 
     total = beside("whole", lambda: calls_of(lambda: net1("whole")))
 

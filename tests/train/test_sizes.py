@@ -20,7 +20,7 @@ from dualnet.train.outcome.evaluate import evaluate
 from dualnet.train.start import run as run_module
 from tests.cut import both
 from tests.train import chain, changing
-from tests.train.halves import make_session
+from tests.train.pieces import make_session
 from tests.train.starting import train_single
 from tests.train.test_restart import equal, run_chain
 
@@ -47,9 +47,9 @@ NETS = {"images": changing.pixels(), "last batch": changing.samples()}
     ],
     ids=lambda given: given[0] if given else "gradient",
 )
-def test_halves_train_as_the_single_net(place, net, overrides):
+def test_pieces_train_as_the_single_net(place, net, overrides):
     yaml = changing.cut_in_two(place, NETS[net])
-    outcome = both.train_whole_and_halved(yaml, "run", 9, *overrides)
+    outcome = both.train_whole_and_cut(yaml, "run", 9, *overrides)
     # float32 carries 6e-8; y - gamma g and back costs two digits of g.
     if "coupling.target=backprop" in overrides:
         del outcome.steps["net1 c2"]  # it plays no part
@@ -73,44 +73,44 @@ def test_halves_train_as_the_single_net(place, net, overrides):
 )
 def test_every_rule_follows_the_sizes(place, overrides):
     yaml = changing.cut_in_two(place, NETS["images"])
-    both.train_halves(yaml, "run", "train.max_iter=6", "train.display=1", *overrides)
+    both.train_pieces(yaml, "run", "train.max_iter=6", "train.display=1", *overrides)
     losses = [row.loss for row in parse_log("run/net2.log").train]
     assert losses and np.isfinite(losses).all()
 
 
-def gradients(yaml, role, *overrides):
-    """What each update of one role would be made of, at learning rate 0."""
+def gradients(yaml, name, *overrides):
+    """What each update of one name would be made of, at learning rate 0."""
     config = cfg.load(yaml, ["train.max_iter=9", "update.learning_rate=0", *overrides])
     os.makedirs("zero", exist_ok=True)
-    resolved = resolve(config, RunDir("zero").piece(role))
+    resolved = resolve(config, RunDir("zero").piece(name))
     write(resolved)
-    half = Nets(config, resolved)
+    nets = Nets(config, resolved)
     found = []
-    apply = half.update_rule.apply
+    apply = nets.update_rule.apply
 
     def note(holder):
         found.append(holder.parameter_diffs())
         apply(holder)
 
-    half.update_rule.apply = note
-    return half, found
+    nets.update_rule.apply = note
+    return nets, found
 
 
 @pytest.mark.parametrize("kept", ["keep", "recompute"])
 @pytest.mark.parametrize("staleness", [1, 2])
 def test_batches_ahead_get_the_gradients_of_their_own_size(place, monkeypatch, kept, staleness):
     yaml = changing.cut_in_two(place, NETS["images"])
-    half, whole = gradients(yaml, "single")
-    half.train.net.save("initial.caffemodel")
-    session = make_session(half)
-    PieceLoop(half, session).run()
+    nets, whole = gradients(yaml, "single")
+    nets.train.net.save("initial.caffemodel")
+    session = make_session(nets)
+    PieceLoop(nets, session).run()
     session.log.close()
-    halves = {}
+    made = {}
     found = {}
 
     def make(config, resolved):
-        halves[resolved.name], found[resolved.name] = gradients(yaml, resolved.name, *settings)
-        return halves[resolved.name]
+        made[resolved.name], found[resolved.name] = gradients(yaml, resolved.name, *settings)
+        return made[resolved.name]
 
     settings = (
         "train.schedule=overlapped",
@@ -120,22 +120,22 @@ def test_batches_ahead_get_the_gradients_of_their_own_size(place, monkeypatch, k
         "train.stale_momentum=solver",
     )
     monkeypatch.setattr(chain, "Nets", make)
-    both.train_halves(yaml, "zero", *settings, "train.max_iter=9", "update.learning_rate=0")
+    both.train_pieces(yaml, "zero", *settings, "train.max_iter=9", "update.learning_rate=0")
     assert len(found["net1"]) == len(whole) == 9
     for ours, theirs in zip(found["net1"], whole):
         for name in ("c1.0", "c1.1"):
             np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-3, atol=1e-5)
 
 
-def test_tests_follow_the_sizes_in_the_single_net_and_the_halves(place):
+def test_tests_follow_the_sizes_in_the_single_net_and_the_pieces(place):
     yaml = changing.cut_in_two(place, NETS["images"], changing.TESTED)
     train_single(cfg.load(yaml, ["train.max_iter=9"]), RunDir("single"))
     whole = parse_log("single/single.log").tests[0]
     settings = ["train.max_iter=9", "train.weights=[]"]
-    both.train_halves(yaml, "dual", *settings)
-    halves = parse_log("dual/net2.log").tests[0]
-    assert [row.iteration for row in whole] == [row.iteration for row in halves] == [0, 4, 8, 9]
-    assert all(np.isfinite(row.outputs["loss"]) for row in (*whole, *halves))
+    both.train_pieces(yaml, "dual", *settings)
+    in_pieces = parse_log("dual/net2.log").tests[0]
+    assert [row.iteration for row in whole] == [row.iteration for row in in_pieces] == [0, 4, 8, 9]
+    assert all(np.isfinite(row.outputs["loss"]) for row in (*whole, *in_pieces))
     # The mean of probabilities of two classes.
     text = Path("single/single.log").read_text()
     assert "Test net output #1: scores = 0.5" in text
@@ -173,7 +173,7 @@ def one_by_one(monkeypatch):
     ],
     ids=["files", "tcp ahead", "int8"],
 )
-def test_crashes_of_either_half_change_nothing(place, one_by_one, settings):
+def test_crashes_of_either_piece_change_nothing(place, one_by_one, settings):
     yaml = changing.cut_in_two(place, NETS["images"], changing.TESTED)
     short = ("train.max_iter=11", "train.display=1", "train.snapshot=3")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cut.both import train_whole_and_halved
+from tests.cut.both import train_whole_and_cut
 from tests.cut.chain import cut_up
 from tests.cut.singles import write_single
 from tests.cut.split.chains import CHAINS
@@ -17,7 +17,7 @@ def train(name, *overrides, iterations=2):
     text, cuts = CHAINS[name]
     yaml, _ = cut_up(write_single("nets", text), cuts)
     rate = "update.learning_rate=0.05"
-    return train_whole_and_halved(yaml, "run", iterations, rate, *overrides)
+    return train_whole_and_cut(yaml, "run", iterations, rate, *overrides)
 
 
 @pytest.mark.parametrize("target", ["gradient", "backprop"])

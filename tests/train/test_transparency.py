@@ -43,7 +43,7 @@ def initial(workdir):
     return path
 
 
-# The halves differ from the single net by rounding, 4e-8 of a weight after 50 iterations, until a
+# The pieces differ from the single net by rounding, 4e-8 of a weight after 50 iterations, until a
 # maximum in a pooling window is so nearly a tie that rounding decides it. At these rates such an
 # event stays below 2e-5; by hand at 0.1, or with momentum at 0.05, it grows to 1e-3 in ten
 # iterations, as it does between two machines.

@@ -163,16 +163,16 @@ def _check_unclaimed(run: RunDir, chain: Sequence[str]) -> None:
 
 def _check_piece(config: Config, known: RunId, resolved: Resolved, facts: list[Fact]) -> None:
     """Check that a piece is made of what it was, and that its checkpoints are its own."""
-    piece, role = resolved.dir, resolved.name
+    piece = resolved.dir
     commit.check_owner(piece, known.run)
     before = identity.read_inputs(piece)
     if before is None:
         return
-    if (before.run, before.role) != (known.run, role):
+    if (before.run, before.role) != (known.run, piece.name):
         raise ManifestMismatch(
             f"{piece.run}: {os.path.basename(piece.inputs)} is of {before.role} in run "
-            f"{before.run}, and not of {role} in run {known.run}; put this run's own back, or "
-            "choose another run directory"
+            f"{before.run}, and not of {piece.name} in run {known.run}; put this run's own back, "
+            "or choose another run directory"
         )
     identity.compare(piece.run, before, facts)
     check_length(config, known, resolved, before)

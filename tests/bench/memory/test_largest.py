@@ -15,7 +15,7 @@ from dualnet.bench.memory.limit import memory_limit
 from dualnet.bench.memory.probe import Probe, Prober
 from dualnet.bench.memory.table import memory_table
 from dualnet.bench.memory.usage import HostUsage, resident_mib
-from tests.train.halves import make_half
+from tests.train.pieces import make_nets
 
 CONFIG = "configs/digits.yaml"
 
@@ -69,7 +69,7 @@ def test_the_command_from_end_to_end(dualnet, tmp_path):
 
 
 def test_layers_add_up_to_the_memory_of_the_net(workdir):
-    rows = {row["layer"]: row for row in count_layers(make_half("single", "run"))}
+    rows = {row["layer"]: row for row in count_layers(make_nets("single", "run"))}
     conv1, relu1, data = rows["conv1"], rows["relu1"], rows["data"]
     values = 8 * 16 * 8 * 8  # batch 8, 16 channels, 8x8
     assert conv1["data"] * 2**20 == conv1["diff"] * 2**20 == 4 * values

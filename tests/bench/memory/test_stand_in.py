@@ -15,7 +15,7 @@ from dualnet.train.loop.session import Session
 from dualnet.train.net.nets import Nets
 from dualnet.train.net.resolve import resolve, write
 from tests.train.chain import train_chain
-from tests.train.halves import make_half, make_session, train_both
+from tests.train.pieces import make_nets, make_session, train_both
 
 RULES = [
     ["coupling.target=gradient"],
@@ -51,15 +51,15 @@ def shapes(arrays):
     }
 
 
-@pytest.mark.parametrize("role", ["net1", "net2"])
+@pytest.mark.parametrize("piece", ["net1", "net2"])
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule[0].partition("=")[2])
-def test_messages_are_those_of_a_real_neighbour(workdir, role, rule):
+def test_messages_are_those_of_a_real_neighbour(workdir, piece, rule):
     real = train_both(str(workdir / "real"), *rule)
-    half = make_half(role, str(workdir / "alone"), *rule)
-    channel = Recorder(half, *half.resolved.ends)
-    session = make_session(half)
+    nets = make_nets(piece, str(workdir / "alone"), *rule)
+    channel = Recorder(nets, *nets.resolved.ends)
+    session = make_session(nets)
     session.links = Links([channel])
-    loop = PieceLoop(half, session, **{"above" if role == "net1" else "below": channel})
+    loop = PieceLoop(nets, session, **{"above" if piece == "net1" else "below": channel})
     for iteration in range(3):
         loop.step(iteration)
     session.log.close()
@@ -68,15 +68,15 @@ def test_messages_are_those_of_a_real_neighbour(workdir, role, rule):
         if (message.kind, message.iteration) != ("tie", 0):  # before the first iteration
             told = shapes(message.arrays)
             by_sender[sender].append((message.kind, message.iteration, told))
-    assert channel.sent == by_sender[role]
+    assert channel.sent == by_sender[piece]
     assert channel.received == by_sender[channel.neighbour]
 
 
 def test_arrays_are_in_memory_and_the_last_message_is_kept(workdir):
-    half = make_half("net2", str(workdir / "alone"))
-    channel = Fabricated(half, half.resolved.below)
+    nets = make_nets("net2", str(workdir / "alone"))
+    channel = Fabricated(nets, nets.resolved.below)
     pool2 = channel.receive("up", 0).arrays["pool2"]
-    assert pool2.shape == tuple(half.train.net.blobs["pool2"].shape) and (pool2 != 0).all()
+    assert pool2.shape == tuple(nets.train.net.blobs["pool2"].shape) and (pool2 != 0).all()
     assert channel.counters.messages_received == 1
     assert channel.counters.bytes_received > pool2.nbytes
 

@@ -114,7 +114,7 @@ def test_a_run_without_a_single_net(drawn):
     assert "cluster net2" in text and "cluster single" not in text
 
 
-def test_a_half_must_be_named(drawn):
+def test_a_piece_must_be_named(drawn):
     with pytest.raises(ConfigError, match="net2.solver: not given"):
         drawn("net2.solver=''")
 

@@ -33,7 +33,7 @@ def test_parameters():
     assert memory(text=frozen).parameters(numbers("ip1", "ip4")) == 18
 
 
-def test_a_half_has_what_comes_in_besides():
+def test_a_piece_has_what_comes_in_besides():
     layers = numbers("ip3", "sum", "ip4", "loss")
     own = 4 * (2 * (20 + 20 + 12 + 1) + 3 * (30 + 18))
     assert memory().of(layers) == own

@@ -14,7 +14,7 @@ from dualnet.cut.plan.table import to_text
 from dualnet.cut.shapes import build
 from dualnet.cut.split import Request as SplitRequest
 from dualnet.cut.split import split, write
-from tests.cut.both import train_whole_and_halved
+from tests.cut.both import train_whole_and_cut
 from tests.cut.singles import CHAIN, DATA, classifier, conv, relu, write_single
 from tests.cut.split.topologies import SIAMESE
 
@@ -121,7 +121,7 @@ def test_each_cut_trains_as_the_single_net(tmp_path, text):
             result = split(request)
             write(request, result)
             settings = ("train.batch_size=8", "update.learning_rate=0.001")
-            outcome = train_whole_and_halved(result.yaml, f"{folder}/run", 2, *settings)
+            outcome = train_whole_and_cut(result.yaml, f"{folder}/run", 2, *settings)
             assert outcome.weight < 1e-5, cut.at
 
 

@@ -161,7 +161,7 @@ def _output(net1: NetGraph, cut: Any) -> str:
 
 
 def _merged(config: cfg.Config, run_dir: str) -> str:
-    """Whether the merged net gives the outputs that the halves give."""
+    """Whether the merged net gives the outputs that the pieces give."""
     expected = evaluate(RunDir(run_dir), config, batches=TEST_BATCHES)
     model, prototxt, _ = merge(RunDir(run_dir), config, os.path.join(run_dir, "merged.caffemodel"))
     net = caffe.Net(prototxt, caffe.TEST, weights=model)

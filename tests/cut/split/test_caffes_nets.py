@@ -66,7 +66,7 @@ def test_googlenet_in_five_pieces_gets_the_gradients_of_the_whole(caffe_dir, tar
 
 
 @pytest.mark.parametrize(("name", "at", "dual"), CUTS)
-def test_halves_fit_together(caffe_dir, name, at, dual):
+def test_pieces_fit_together(caffe_dir, name, at, dual):
     net = NETS[name]
     shape = {"GoogLeNet": (3, 224, 224), "CaffeNet": (3, 227, 227), "AlexNet": (3, 227, 227)}
     request = Request(
@@ -76,12 +76,12 @@ def test_halves_fit_together(caffe_dir, name, at, dual):
     result = split(request)
     write(request, result)
     loaded = config.load(result.yaml)
-    halves = {role: resolve(loaded, RunDir("run").piece(role)) for role in ("net1", "net2")}
-    assert set(halves["net1"].compared_above) == set(halves["net2"].compared_below)
-    for role, half in halves.items():
-        DataflowGraph(half.net, role)  # every blob is made by one layer before it is read
-    single = {layer.name for layer in halves["net1"].net.layer}
-    single |= {layer.name for layer in halves["net2"].net.layer}
+    pieces = {piece: resolve(loaded, RunDir("run").piece(piece)) for piece in ("net1", "net2")}
+    assert set(pieces["net1"].compared_above) == set(pieces["net2"].compared_below)
+    for name, piece in pieces.items():
+        DataflowGraph(piece.net, name)  # every blob is made by one layer before it is read
+    single = {layer.name for layer in pieces["net1"].net.layer}
+    single |= {layer.name for layer in pieces["net2"].net.layer}
     with open(request.net, encoding="utf-8") as file:
         text = file.read()
     missing = [

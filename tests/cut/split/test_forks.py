@@ -7,8 +7,8 @@ import pytest
 from dualnet import config
 from dualnet.backend import provider
 from dualnet.cut.graph import read_net
-from tests.cut.both import train_whole_and_halved
-from tests.cut.singles import DATA, conv, halved, relu
+from tests.cut.both import train_whole_and_cut
+from tests.cut.singles import DATA, conv, cut_in_two, relu
 
 pytestmark = [
     pytest.mark.usefixtures("workdir"),
@@ -112,13 +112,13 @@ CUTS = {
 
 
 @pytest.mark.parametrize("name", CUTS)
-def test_training_the_halves_is_training_the_net(tmp_path, name):
+def test_training_the_pieces_is_training_the_net(tmp_path, name):
     text, at, dual = CUTS[name]
-    yaml, _, _ = halved(tmp_path / "nets", text, at, dual)
-    outcome = train_whole_and_halved(yaml, "run", 3, "update.learning_rate=0.02")
+    yaml, _, _ = cut_in_two(tmp_path / "nets", text, at, dual)
+    outcome = train_whole_and_cut(yaml, "run", 3, "update.learning_rate=0.02")
     assert outcome.step < 2e-3, outcome
     assert outcome.weight < 1e-5, outcome
-    assert {role.split()[0] for role in outcome.steps} == {"net1", "net2"}
+    assert {piece.split()[0] for piece in outcome.steps} == {"net1", "net2"}
     assert outcome.losses[-1] != outcome.losses[0]
 
 
@@ -132,7 +132,7 @@ def test_training_the_halves_is_training_the_net(tmp_path, name):
 def test_masks_travel_as_they_are_and_are_not_compared(tmp_path, name, blobs, labels):
     """As cut blobs they would be rounded by `exchange.dtype`, and compared in vain."""
     text, at, dual = CUTS[name]
-    yaml, texts, _ = halved(tmp_path / "nets", text, at, dual)
+    yaml, texts, _ = cut_in_two(tmp_path / "nets", text, at, dual)
     cut = config.load(yaml).cut
     assert list(cut.blobs) == blobs
     assert labels <= set(cut.labels)

@@ -6,14 +6,14 @@ import pytest
 
 from dualnet import config
 from dualnet.cut.graph import NetGraph, read_net
-from tests.cut.singles import CHAIN, halved
+from tests.cut.singles import CHAIN, cut_in_two
 from tests.cut.split.topologies import READ_TWICE, TWO_HEADS
 
 pytestmark = pytest.mark.usefixtures("workdir")
 
 
 def test_in_place_layer_on_the_dual_output_gets_its_own_top(tmp_path):
-    _, texts, _ = halved(tmp_path / "nets", CHAIN, "conv1", "conv2")
+    _, texts, _ = cut_in_two(tmp_path / "nets", CHAIN, "conv1", "conv2")
     net1, net2 = texts["net1_train_test.prototxt"], texts["net2_train_test.prototxt"]
     assert 'name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1"' in net1
     assert "relu2" not in net1
@@ -23,7 +23,7 @@ def test_in_place_layer_on_the_dual_output_gets_its_own_top(tmp_path):
 
 
 def test_gradient_of_a_section_that_ends_in_place_is_kept(tmp_path):
-    _, texts, _ = halved(tmp_path / "nets", CHAIN, "conv1", "conv2 relu2")
+    _, texts, _ = cut_in_two(tmp_path / "nets", CHAIN, "conv1", "conv2 relu2")
     assert (
         'name: "relu2p" type: "ReLU" bottom: "conv2p" top: "relu2p"'
         in (texts["net2_train_test.prototxt"])
@@ -32,7 +32,7 @@ def test_gradient_of_a_section_that_ends_in_place_is_kept(tmp_path):
 
 
 def test_shortcut_is_led_around_the_section(tmp_path):
-    yaml, texts, _ = halved(tmp_path / "nets", READ_TWICE, "conv2", "conv3")
+    yaml, texts, _ = cut_in_two(tmp_path / "nets", READ_TWICE, "conv2", "conv3")
     net2 = texts["net2_train_test.prototxt"]
     assert "force_backward" not in net2
     graph = NetGraph(read_net(yaml.replace("dual.yaml", "net2_train_test.prototxt")), "TRAIN", "")
@@ -45,7 +45,7 @@ def test_shortcut_is_led_around_the_section(tmp_path):
 
 
 def test_auxiliary_loss_below_stays_in_net1_behind_the_cut(tmp_path):
-    _, texts, _ = halved(tmp_path / "nets", TWO_HEADS, "conv2r", "conv3")
+    _, texts, _ = cut_in_two(tmp_path / "nets", TWO_HEADS, "conv2r", "conv3")
     net1, net2 = texts["net1_train_test.prototxt"], texts["net2_train_test.prototxt"]
     assert "loss_weight: 0.3" in net1 and "ip_a" not in net2
     assert net1.index('"relu2"') < net1.index('"ip_a"'), "what net2 waits for comes first"
@@ -53,7 +53,7 @@ def test_auxiliary_loss_below_stays_in_net1_behind_the_cut(tmp_path):
 
 def test_names_that_are_taken_are_avoided(tmp_path):
     text = CHAIN.replace('"conv3"', '"conv2p"').replace('"relu1"', '"conv2p_data"')
-    yaml, texts, _ = halved(tmp_path / "nets", text, "conv1", "conv2")
+    yaml, texts, _ = cut_in_two(tmp_path / "nets", text, "conv1", "conv2")
     assert config.load(yaml).cut.dual == {"conv2": "conv2pp"}
     assert 'name: "conv2pp_data"' in texts["net1_train_test.prototxt"]
 
@@ -64,7 +64,7 @@ def test_comments_stay_with_their_layers_and_what_is_lost_is_said(tmp_path):
             'layer { name: "conv3"', '# Why conv3.\nlayer { name: "conv3"'
         ).replace('layer { name: "conv1"', '# Why conv1.\nlayer { name: "conv1"')
     )  # fmt: skip
-    _, texts, remarks = halved(tmp_path / "nets", text, "conv2", "conv3")
+    _, texts, remarks = cut_in_two(tmp_path / "nets", text, "conv2", "conv3")
     net1, net2 = texts["net1_train_test.prototxt"], texts["net2_train_test.prototxt"]
     assert "# Why conv1.\nlayer" in net1 and "# Why conv1" not in net2
     assert "# Why conv3.\nlayer" in net1 and "# Why conv3.\nlayer" in net2
@@ -73,7 +73,7 @@ def test_comments_stay_with_their_layers_and_what_is_lost_is_said(tmp_path):
 
 
 def test_header_repeats_the_command(tmp_path):
-    _, texts, _ = halved(
+    _, texts, _ = cut_in_two(
         tmp_path / "my nets", CHAIN, "conv2", "conv3", target="updated", tie="every",
         loss="normalized",
     )  # fmt: skip

@@ -7,8 +7,8 @@ import pytest
 from dualnet import config
 from dualnet.rundir import RunDir
 from dualnet.train.outcome.merge import merge
-from tests.cut.both import train_halves
-from tests.cut.singles import halved
+from tests.cut.both import train_pieces
+from tests.cut.singles import cut_in_two
 from tests.cut.split.topologies import OTHER_TRUTH, UNLABELLED
 
 pytestmark = [
@@ -25,17 +25,17 @@ SETTINGS = (
 
 
 @pytest.mark.parametrize("text", [UNLABELLED, OTHER_TRUTH], ids=["training", "tests"])
-def test_halves_are_tested_and_merged(text):
-    """`merge` compares the outputs of the merged net with those of the halves."""
-    yaml, _, _ = halved("nets", text, "conv1", "conv2")
-    train_halves(yaml, "run", *SETTINGS)
+def test_pieces_are_tested_and_merged(text):
+    """`merge` compares the outputs of the merged net with those of the pieces."""
+    yaml, _, _ = cut_in_two("nets", text, "conv1", "conv2")
+    train_pieces(yaml, "run", *SETTINGS)
     merge(RunDir("run"), config.load(yaml), "whole.caffemodel")
 
 
 def test_what_tests_alone_have_arrives():
-    yaml, _, remarks = halved("nets", OTHER_TRUTH, "conv1", "conv2")
+    yaml, _, remarks = cut_in_two("nets", OTHER_TRUTH, "conv1", "conv2")
     assert not any("leave out" in remark for remark in remarks)
-    train_halves(yaml, "run", *SETTINGS)
+    train_pieces(yaml, "run", *SETTINGS)
     with open("run/net2.log", encoding="utf-8") as file:
         lines = [line for line in file if "Test net output" in line]
     accuracies = [line.split("accuracy = ")[1] for line in lines if "accuracy" in line]

@@ -1,4 +1,4 @@
-"""Splitting a net: training the halves is training the whole net."""
+"""Splitting a net: training the pieces is training the whole net."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 from dualnet import config
 from dualnet.cut.graph import read_net
 from dualnet.cut.split import Request, split, write
-from tests.cut.both import train_halves, train_whole_and_halved
-from tests.cut.singles import CHAIN, DATA, halved, write_single
+from tests.cut.both import train_pieces, train_whole_and_cut
+from tests.cut.singles import CHAIN, DATA, cut_in_two, write_single
 from tests.cut.split.topologies import READ_TWICE, TOPOLOGIES
 
 pytestmark = pytest.mark.usefixtures("workdir")
 
-HALVES = [f"{role}_{kind}.prototxt" for role in ("net1", "net2")
+PIECES = [f"{piece}_{kind}.prototxt" for piece in ("net1", "net2")
           for kind in ("train_test", "solver")]  # fmt: skip
 
 
@@ -31,7 +31,7 @@ HALVES = [f"{role}_{kind}.prototxt" for role in ("net1", "net2")
         ("cats_dogs", "norm2 conv3", (3, 227, 227)),
     ],
 )
-def test_shipped_halves_are_the_shipped_single_net_split(
+def test_shipped_pieces_are_the_shipped_single_net_split(
     tmp_path, monkeypatch, repository, name, dual, shape
 ):
     folder = f"prototxt/{name}"
@@ -45,7 +45,7 @@ def test_shipped_halves_are_the_shipped_single_net_split(
         shapes={"data": shape} if shape else {},
     )  # fmt: skip
     result = split(request)
-    for file in HALVES:
+    for file in PIECES:
         shipped = (repository / folder / file).read_text()
         written = result.contents[f"{folder}/{file}"]
         assert without_header(written) == without_header(shipped), file
@@ -61,19 +61,19 @@ def without_header(text):
     return lines
 
 
-# Training both halves is training the net. One iteration at a rate of 0.05 shows whether a part of
+# Training both pieces is training the net. One iteration at a rate of 0.05 shows whether a part of
 # the gradient is missing: the difference is measured relative to the way that the weights went.
 
 
 @pytest.mark.parametrize("name", TOPOLOGIES)
 def test_one_iteration_is_that_of_the_single_net(tmp_path, name):
     text, at, dual = TOPOLOGIES[name]
-    yaml, _, _ = halved(tmp_path / "nets", text, at, dual)
-    outcome = train_whole_and_halved(yaml, "run", 1, "update.learning_rate=0.05")
+    yaml, _, _ = cut_in_two(tmp_path / "nets", text, at, dual)
+    outcome = train_whole_and_cut(yaml, "run", 1, "update.learning_rate=0.05")
     assert outcome.step < 1e-3, outcome
     assert outcome.weight < 1e-6, outcome
     # Both nets have learnt, or nothing was compared.
-    assert {role.split()[0] for role in outcome.steps} == {"net1", "net2"}
+    assert {piece.split()[0] for piece in outcome.steps} == {"net1", "net2"}
 
 
 RESIDUAL = [
@@ -103,15 +103,15 @@ def test_ten_iterations_are_those_of_the_single_net(repository, monkeypatch, net
     )
     result = split(request)
     write(request, result)
-    outcome = train_whole_and_halved(result.yaml, "run", 10, "update.learning_rate=0.001")
+    outcome = train_whole_and_cut(result.yaml, "run", 10, "update.learning_rate=0.001")
     assert outcome.weight < 1e-4, outcome
     assert outcome.step < 1e-2, outcome
     assert outcome.losses[0] != outcome.losses[-1]
 
 
 def test_a_missing_pair_would_be_seen(tmp_path):
-    """The measure above is worth something: without the shortcut's loss the halves go elsewhere."""
-    yaml, texts, _ = halved(tmp_path / "nets", READ_TWICE, "conv2", "conv3")
+    """The measure above is worth something: without the shortcut's loss the pieces go elsewhere."""
+    yaml, texts, _ = cut_in_two(tmp_path / "nets", READ_TWICE, "conv2", "conv3")
     assert "conv2: conv2p" in texts["dual.yaml"]
     with open(yaml, encoding="utf-8") as file:
         text = file.read()
@@ -122,15 +122,15 @@ def test_a_missing_pair_would_be_seen(tmp_path):
     layers = [layer for layer in layers if '"conv2_loss"' not in layer]
     with open(net1, "w", encoding="utf-8") as file:
         file.write("layer {".join(layers))
-    outcome = train_whole_and_halved(yaml, "run", 1, "update.learning_rate=0.05")
+    outcome = train_whole_and_cut(yaml, "run", 1, "update.learning_rate=0.05")
     assert outcome.step > 0.1
 
 
 def test_accuracy_in_training_stays_where_a_gradient_reaches_the_cut(tmp_path):
     accuracy = "layer { name: 'acc' type: 'Accuracy' bottom: 'ip' bottom: 'label' top: 'acc' }\n"
-    yaml, texts, remarks = halved(tmp_path / "nets", READ_TWICE + accuracy, "conv2", "conv3")
+    yaml, texts, remarks = cut_in_two(tmp_path / "nets", READ_TWICE + accuracy, "conv2", "conv3")
     assert not any("layer acc" in remark for remark in remarks)
-    train_halves(yaml, "run", "train.max_iter=2", "train.test_interval=0", "train.display=0")
+    train_pieces(yaml, "run", "train.max_iter=2", "train.test_interval=0", "train.display=0")
 
 
 def test_net_without_a_test_phase(tmp_path):
@@ -141,13 +141,13 @@ def test_net_without_a_test_phase(tmp_path):
     result = split(request)
     assert any(remark.startswith("no phase TEST, as the solver") for remark in result.remarks)
     write(request, result)
-    train_halves(result.yaml, "run", "train.display=0")
+    train_pieces(result.yaml, "run", "train.display=0")
 
 
 def test_net_that_programs_feed(tmp_path):
     """`input` fields, as nets had them before 2016: the same for both phases."""
     inputs = "input: 'data' input_dim: [16, 1, 8, 8] input: 'label' input_dim: [16, 1, 1, 1]\n"
-    yaml, texts, remarks = halved(
+    yaml, texts, remarks = cut_in_two(
         tmp_path / "nets", inputs + CHAIN.replace(DATA, ""), "conv1", "conv2"
     )
     assert any("layer input of type Input: nothing fills data, label" in one for one in remarks)
@@ -156,7 +156,7 @@ def test_net_that_programs_feed(tmp_path):
     assert not feed.include
     shapes = [list(shape.dim) for shape in feed.input_param.shape]
     assert shapes == [[16, 4, 8, 8], [16, 1, 1, 1]]
-    train_halves(yaml, "run", "train.max_iter=2", "train.test_interval=0", "train.display=0")
+    train_pieces(yaml, "run", "train.max_iter=2", "train.test_interval=0", "train.display=0")
 
 
 # The command.

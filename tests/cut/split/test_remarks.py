@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from dualnet import config
-from tests.cut.singles import DATA, classifier, conv, halved
+from tests.cut.singles import DATA, classifier, conv, cut_in_two
 from tests.cut.split.topologies import TWO_WAYS
 
 pytestmark = pytest.mark.usefixtures("workdir")
 
 
 def test_what_crosses_unasked_is_found_and_said(tmp_path):
-    yaml, _, remarks = halved(tmp_path / "nets", TWO_WAYS, "right", "sum")
+    yaml, _, remarks = cut_in_two(tmp_path / "nets", TWO_WAYS, "right", "sum")
     assert "also crossing the cut: left" in remarks
     assert config.load(yaml).cut.blobs == ["right", "left"]
 
@@ -34,5 +34,5 @@ def test_what_crosses_unasked_is_found_and_said(tmp_path):
 )  # fmt: skip
 def test_remarks(tmp_path, more, at, dual, remark):
     text = DATA + conv("conv1", "data") + conv("conv2", "conv1") + more + classifier("x")
-    _, _, remarks = halved(tmp_path / "nets", text, at, dual)
+    _, _, remarks = cut_in_two(tmp_path / "nets", text, at, dual)
     assert any(remark in one for one in remarks), remarks

@@ -14,8 +14,8 @@ from dualnet.cut.plan.cut_plan import Request as PlanRequest
 from dualnet.cut.plan.cut_plan import plan
 from dualnet.cut.split import Request, split
 from dualnet.errors import ConfigError
-from tests.cut.both import train_halves, train_whole_and_halved
-from tests.cut.singles import CHAIN, DATA, SOLVER, classifier, conv, halved, relu, write_single
+from tests.cut.both import train_pieces, train_whole_and_cut
+from tests.cut.singles import CHAIN, DATA, SOLVER, classifier, conv, cut_in_two, relu, write_single
 
 pytestmark = pytest.mark.usefixtures("workdir")
 
@@ -54,8 +54,8 @@ BETWEEN = nameless(
 
 def nets_of(texts, folder):
     return {
-        role: NetGraph(read_net(f"{folder}/cut/{role}_train_test.prototxt"), "TRAIN", "")
-        for role in ("net1", "net2")
+        piece: NetGraph(read_net(f"{folder}/cut/{piece}_train_test.prototxt"), "TRAIN", "")
+        for piece in ("net1", "net2")
     }
 
 
@@ -70,39 +70,39 @@ def nets_of(texts, folder):
         (BETWEEN, "half", "conv2"),
     ],
 )
-def test_halves_train_as_the_single_net(tmp_path, text, at, dual):
-    yaml, _, _ = halved(tmp_path, text, at, dual)
-    outcome = train_whole_and_halved(yaml, str(tmp_path / "run"), 4, "train.batch_size=8")
+def test_pieces_train_as_the_single_net(tmp_path, text, at, dual):
+    yaml, _, _ = cut_in_two(tmp_path, text, at, dual)
+    outcome = train_whole_and_cut(yaml, str(tmp_path / "run"), 4, "train.batch_size=8")
     assert outcome.weight < 1e-5
     assert outcome.step < 1e-3
 
 
 @pytest.mark.parametrize("target", ["updated", "prox", "admm", "backprop"])
 def test_every_target_runs_with_them(tmp_path, target):
-    yaml, _, _ = halved(tmp_path, BETWEEN, "conv1", "conv2", target=target)
-    train_halves(yaml, str(tmp_path / "run"), "train.max_iter=2", "train.batch_size=8",
+    yaml, _, _ = cut_in_two(tmp_path, BETWEEN, "conv1", "conv2", target=target)
+    train_pieces(yaml, str(tmp_path / "run"), "train.max_iter=2", "train.batch_size=8",
                  "train.test_iter=1", "train.test_interval=2")  # fmt: skip
 
 
 @pytest.mark.parametrize("schedule", [["keep"], ["recompute"]])
 def test_running_ahead_with_them(tmp_path, schedule):
-    yaml, _, _ = halved(tmp_path, SIDES, "conv2", "conv3")
-    train_halves(yaml, str(tmp_path / "run"), "train.max_iter=4", "train.batch_size=8",
+    yaml, _, _ = cut_in_two(tmp_path, SIDES, "conv2", "conv3")
+    train_pieces(yaml, str(tmp_path / "run"), "train.max_iter=4", "train.batch_size=8",
                  "train.schedule=overlapped", f"train.stale_activations={schedule[0]}",
                  "train.test_interval=0")  # fmt: skip
 
 
 def test_dual_layers_get_names_of_their_own(tmp_path):
-    yaml, texts, _ = halved(tmp_path, BETWEEN, "conv1", "conv2")
+    yaml, texts, _ = cut_in_two(tmp_path, BETWEEN, "conv1", "conv2")
     dual = cfg.load(yaml).cut.dual
     assert list(dual) == ["half", "more", "relu", "conv2"]
-    for role, graph in nets_of(texts, tmp_path).items():
-        for name in dual if role == "net1" else dual.values():
+    for piece, graph in nets_of(texts, tmp_path).items():
+        for name in dual if piece == "net1" else dual.values():
             assert graph.layer(name, "cut.dual")
 
 
 def test_layers_keep_the_names_that_they_have(tmp_path):
-    _, texts, remarks = halved(tmp_path, SIDES, "conv2", "conv3")
+    _, texts, remarks = cut_in_two(tmp_path, SIDES, "conv2", "conv3")
     graphs = nets_of(texts, tmp_path)
     assert [layer.name for layer in graphs["net1"].layers if layer.type == "ReLU"] == ["relu"] * 2
     (loss,) = [x for x in graphs["net2"].layers if x.type == "SoftmaxWithLoss"]
@@ -115,7 +115,7 @@ def test_comments_stay_with_layers_without_a_name(tmp_path):
         'layer { type: "SoftmaxWithLoss"', '# the loss\nlayer { type: "SoftmaxWithLoss"'
     )
     assert marked.count("# the loss") == 2
-    _, texts, _ = halved(tmp_path, marked, "conv2", "conv3")
+    _, texts, _ = cut_in_two(tmp_path, marked, "conv2", "conv3")
     assert texts["net1_train_test.prototxt"].count("# the loss") == 1
     assert texts["net2_train_test.prototxt"].count("# the loss") == 1
 
@@ -126,11 +126,11 @@ def test_in_place_layers_of_one_name_get_different_blobs(tmp_path):
         DATA + conv("conv1", "data") + conv("conv2", "conv1") + relu("relu", "conv2")
         + conv("conv3", "conv2") + relu("relu", "conv3") + relu("", "conv3") + classifier("conv3")
     )  # fmt: skip
-    yaml, texts, _ = halved(tmp_path, text, "conv1", "conv2 conv3")
+    yaml, texts, _ = cut_in_two(tmp_path, text, "conv1", "conv2 conv3")
     for graph in nets_of(texts, tmp_path).values():
         assert all(top for layer in graph.layers for top in layer.top)
     assert (
-        train_whole_and_halved(yaml, str(tmp_path / "run"), 3, "train.batch_size=8").weight < 1e-5
+        train_whole_and_cut(yaml, str(tmp_path / "run"), 3, "train.batch_size=8").weight < 1e-5
     )
 
 
@@ -170,12 +170,12 @@ def test_layers_with_weights_that_share_a_name_are_refused(tmp_path, text, name)
         assert "has weights, which a caffemodel knows by the layer's name" in message
 
 
-def test_a_hand_written_half_with_them_is_refused(tmp_path):
-    yaml, _, _ = halved(tmp_path, CHAIN, "conv1", "conv2")
+def test_a_hand_written_piece_with_them_is_refused(tmp_path):
+    yaml, _, _ = cut_in_two(tmp_path, CHAIN, "conv1", "conv2")
     path = tmp_path / "cut/net2_train_test.prototxt"
     path.write_text(path.read_text().replace('name: "conv3"', 'name: "ip"'))
     with pytest.raises(ConfigError, match="2 layers named 'ip', one of them of type .* weights"):
-        train_halves(yaml, str(tmp_path / "run"), "train.max_iter=1")
+        train_pieces(yaml, str(tmp_path / "run"), "train.max_iter=1")
 
 
 # The same kind: names that a dict, a file or a drawing could take for others.
@@ -203,7 +203,7 @@ def test_odd_names_train_as_any(tmp_path, kind):
 
     result = split(request)
     write(request, result)
-    outcome = train_whole_and_halved(result.yaml, str(tmp_path / "run"), 3, "train.batch_size=8")
+    outcome = train_whole_and_cut(result.yaml, str(tmp_path / "run"), 3, "train.batch_size=8")
     assert outcome.weight < 1e-5
     config = cfg.load(result.yaml)
     boxes = [
@@ -221,9 +221,9 @@ def test_one_name_in_each_phase_is_one_layer(tmp_path):
         + conv("conv2", "conv1", more="include { phase: TEST }")
         + relu("relu", "conv2") + relu("relu", "conv2") + classifier("conv2")
     )  # fmt: skip
-    yaml, _, _ = halved(tmp_path, text, "conv1", "conv2")
+    yaml, _, _ = cut_in_two(tmp_path, text, "conv1", "conv2")
     assert dict(cfg.load(yaml).cut.dual) == {"conv2": "conv2p"}
-    outcome = train_whole_and_halved(yaml, str(tmp_path / "run"), 3, "train.batch_size=8")
+    outcome = train_whole_and_cut(yaml, str(tmp_path / "run"), 3, "train.batch_size=8")
     assert outcome.weight < 1e-5
 
 
@@ -232,9 +232,9 @@ def test_plan_measures_and_draws_them(tmp_path):
     found = plan(PlanRequest(path, repeats=1, exchange_dir=str(tmp_path)))
     assert {"conv1", "conv2", "side2"} <= {chain.cuts[0].at for chain in found.cuts}
     assert found.measured.costs.single.forward_s > 0
-    yaml, _, _ = halved(tmp_path, SIDES, "conv2", "conv3")
+    yaml, _, _ = cut_in_two(tmp_path, SIDES, "conv2", "conv3")
     config = cfg.load(yaml)
     text = draw(load_graphs(config), config)
-    for role, label in (("single", "side1"), ("single", "side2"), ("net1", "side1"),
+    for piece, label in (("single", "side1"), ("single", "side2"), ("net1", "side1"),
                         ("net2", "loss_b"), ("single", "loss_a")):  # fmt: skip
-        assert f'"{role} {label}" [' in text
+        assert f'"{piece} {label}" [' in text

@@ -1,4 +1,4 @@
-"""The solvers of both halves."""
+"""The solvers of both pieces."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def test_two_ranks_with_a_master(tmp_path: Path) -> None:
             process.communicate()
 
 
-def test_a_rank_that_is_another_half_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rank_that_is_another_piece_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
     with playing("torch", tmp_path) as made, pytest.raises(ConfigError, match="RANK=1 for net1"):
         made.open("net1")

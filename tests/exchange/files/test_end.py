@@ -39,7 +39,7 @@ def test_second_copy_is_refused_at_once(open_end: OpenEnd) -> None:
     first.send(batch(0))
 
 
-def test_role_and_run_dir(open_end: OpenEnd, tmp_path: Path) -> None:
+def test_piece_and_run_dir(open_end: OpenEnd, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="net1-net2: net3 is at neither end"):
         open_end("net3")
     with pytest.raises(UsageError, match="'single': expected net1, net2"):
@@ -82,7 +82,7 @@ def state_of(end: object) -> str:
     return Pulse.unseal(end._manifest.key, path.read_bytes()).state  # type: ignore[attr-defined]
 
 
-def test_a_role_is_free_again_when_opening_fails(open_end: OpenEnd, run_dir: Path) -> None:
+def test_a_piece_is_free_again_when_opening_fails(open_end: OpenEnd, run_dir: Path) -> None:
     """A start that took its piece and could not continue leaves it, and says so."""
 
     class NoList(VirtualFs):
@@ -200,7 +200,7 @@ def test_a_start_without_room_for_its_record_leaves_again(open_end: OpenEnd, run
         ("tcp", "dualnet-tcp"),
     ],
 )
-def test_a_role_is_free_again_when_no_thread_can_be_started(
+def test_a_piece_is_free_again_when_no_thread_can_be_started(
     run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, carrier: str, refused: str
 ) -> None:
     settings = ExchangeSettings(lock_dir=str(tmp_path / "locks"), hash_threads=0)

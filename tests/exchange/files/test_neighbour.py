@@ -77,7 +77,7 @@ def test_failed_with_its_message(open_end: OpenEnd) -> None:
     assert scene.waited_s < 2.0
 
 
-def test_exception_in_one_half_reaches_the_other(open_end: OpenEnd) -> None:
+def test_exception_in_one_piece_reaches_the_other(open_end: OpenEnd) -> None:
     net1, net2 = open_end("net1"), open_end("net2")
     with pytest.raises(ZeroDivisionError), net2.membership:
         raise ZeroDivisionError("division by zero")

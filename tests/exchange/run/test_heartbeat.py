@@ -82,7 +82,7 @@ def test_torn_heartbeats_are_no_heartbeats(paths: RunPaths) -> None:
         Pulse.unseal(KEY, new[:100] + old[100:])
 
 
-def test_other_roles_and_epochs_are_not_taken_for_ours(paths: RunPaths) -> None:
+def test_other_pieces_and_epochs_are_not_taken_for_ours(paths: RunPaths) -> None:
     data = Pulse(RUN, "net1", 1).seal(KEY)
     Path(paths.heartbeat("net1", 2)).write_bytes(data)
     Path(paths.heartbeat("net2", 1)).write_bytes(data)

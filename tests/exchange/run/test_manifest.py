@@ -21,7 +21,7 @@ def paths(tmp_path: Path) -> RunPaths:
     return RunPaths.of_run(str(tmp_path))
 
 
-def test_both_halves_find_the_same_run(paths: RunPaths) -> None:
+def test_both_pieces_find_the_same_run(paths: RunPaths) -> None:
     first = join_run(VirtualFs(), paths, "net1", {"config": "a", "rate": 0.1})
     second = join_run(VirtualFs(), paths, "net2", {"rate": 0.1, "config": "a"})
     assert first == second

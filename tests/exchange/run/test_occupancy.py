@@ -67,7 +67,7 @@ def test_where_nobody_has_been(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("piece", ["net1", "net2"])
-def test_a_half_on_this_machine_is_seen_at_once(
+def test_a_piece_on_this_machine_is_seen_at_once(
     tmp_path: Path, paths: RunPaths, manifest: Manifest, piece: str
 ) -> None:
     hold(paths, manifest, piece, US)
@@ -90,7 +90,7 @@ def test_one_that_died_here_is_gone(tmp_path: Path, paths: RunPaths, manifest: M
     assert look(tmp_path).slept_s == []
 
 
-def test_a_beating_half_elsewhere_is_seen_with_its_next_beat(
+def test_a_beating_piece_elsewhere_is_seen_with_its_next_beat(
     tmp_path: Path, paths: RunPaths, manifest: Manifest
 ) -> None:
     hold(paths, manifest, "net1", ELSEWHERE)  # silent

@@ -354,7 +354,7 @@ def test_without_room_for_a_thread_a_caller_comes_again(
 # Directories that are not shared.
 
 
-def test_halves_without_a_common_directory(play: Play, tmp_path: Path) -> None:
+def test_pieces_without_a_common_directory(play: Play, tmp_path: Path) -> None:
     """An address and a copy of the secret are enough; what differs in the runs is found."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         address = f"127.0.0.1:{probe.getsockname()[1]}"

@@ -31,7 +31,7 @@ def test_moving_average_is_the_mean_of_the_neighbours(values, window):
 
 
 def test_curves_go_through_the_logged_values(figure, make_run, tmp_path):
-    plot_runs([make_run("one", roles=["single"], count=20)], tmp_path / "a.png", smooth=1)
+    plot_runs([make_run("one", pieces=["single"], count=20)], tmp_path / "a.png", smooth=1)
     (line,) = figure().axes[0].lines
     assert line.get_xdata().tolist() == list(range(20))
     expected = [float(f"{(2 + np.sin(k)) / (k + 1):g}") for k in range(20)]
@@ -39,7 +39,7 @@ def test_curves_go_through_the_logged_values(figure, make_run, tmp_path):
 
 
 def test_smoothing_keeps_the_raw_curve_faint_behind(figure, make_run, tmp_path):
-    plot_runs([make_run("one", roles=["single"])], tmp_path / "a.png", smooth=9)
+    plot_runs([make_run("one", pieces=["single"])], tmp_path / "a.png", smooth=9)
     raw, average = figure().axes[0].lines
     assert raw.get_alpha() < 0.5 and average.get_alpha() is None
     np.testing.assert_array_equal(average.get_ydata(), moving_average(raw.get_ydata(), 9))
@@ -78,14 +78,14 @@ def test_a_run_that_diverged_at_once_and_one_that_just_started(make_run, tmp_pat
 
 
 def test_many_runs_differ_in_colour_or_style(figure, make_run, tmp_path):
-    runs = [make_run(f"r{k}", roles=["single"], count=5) for k in range(20)]
+    runs = [make_run(f"r{k}", pieces=["single"], count=5) for k in range(20)]
     plot_runs(runs, tmp_path / "a.png")
     looks = {(line.get_color(), line.get_linestyle()) for line in figure().axes[0].lines}
     assert len(looks) == 20
 
 
 def test_raw_values_of_many_curves_are_left_out_of_small_panels(figure, make_run, tmp_path):
-    chains = [make_run(f"r{k}", roles=["net1", "net2", "net3"]) for k in range(4)]
+    chains = [make_run(f"r{k}", pieces=["net1", "net2", "net3"]) for k in range(4)]
     plot_runs(chains, tmp_path / "a.png", smooth=9)
     assert [len(axis.lines) for axis in figure().axes] == [8, 4, 4, 4]
     plot_runs(chains[:3], tmp_path / "a.png", smooth=9)

@@ -19,18 +19,18 @@ from dualnet.train.loop.piece import PieceLoop
 from dualnet.train.net.nets import Nets
 from dualnet.train.net.resolve import write
 from tests.exchange.fakes import FaultyFs
-from tests.train.halves import make_half, make_session, weights_of
+from tests.train.pieces import make_nets, make_session, weights_of
 
 
 def train(run_dir, *overrides, start=0):
     """The single net trained to max_iter, from the snapshot of iteration `start` if given."""
-    half = make_half("single", run_dir, *overrides)
-    session = make_session(half)
+    nets = make_nets("single", run_dir, *overrides)
+    session = make_session(nets)
     if start:
         session.restore(start)
-    PieceLoop(half, session).run()
+    PieceLoop(nets, session).run()
     session.log.close()
-    return half
+    return nets
 
 
 def state_of(path):
@@ -56,13 +56,13 @@ def touch(folder, *names):
 
 @pytest.mark.parametrize("rule", ["solver", "manual"])
 def test_snapshots_are_caffes_and_numbered_by_updates(workdir, rule):
-    half = train("run", "train.max_iter=3", "train.snapshot=2", f"update.rule={rule}")
+    nets = train("run", "train.max_iter=3", "train.snapshot=2", f"update.rule={rule}")
     kept = sorted(name for name in os.listdir("run") if "_iter_" in name)
     assert kept == [f"single_iter_{i}.{kind}" for i in (2, 3)
                     for kind in ("caffemodel", "checkpoint.json", "solverstate")]  # fmt: skip
     assert not [name for name in os.listdir("run") if "tmp" in name]
     for name, values in model_of("run/single_iter_3.caffemodel").items():
-        np.testing.assert_array_equal(values, weights_of(half)[name])
+        np.testing.assert_array_equal(values, weights_of(nets)[name])
     state = state_of("run/single_iter_3.solverstate")
     assert state.iter == 3
     assert state.learned_net == "run/single_iter_3.caffemodel"
@@ -75,19 +75,19 @@ def test_snapshot_that_fails_is_no_snapshot(workdir, monkeypatch, failing):
     def fail(*arguments):
         raise OSError("disk full")
 
-    half = make_half("single", "run")
+    nets = make_nets("single", "run")
     monkeypatch.setattr(caffe_files, failing, fail)
     with pytest.raises(OSError, match="disk full"):
-        caffe_files.save(half, 0)
+        caffe_files.save(nets, 0)
     with pytest.raises(UsageError, match="no snapshot"):
         caffe_files.find(RunDir("run"))
 
 
 def test_saving_again_replaces(workdir):
-    half = make_half("single", "run")
-    caffe_files.save(half, 5)
-    half.train.set_parameters({"conv1.0": np.ones((16, 1, 3, 3))})
-    caffe_files.save(half, 5)
+    nets = make_nets("single", "run")
+    caffe_files.save(nets, 5)
+    nets.train.set_parameters({"conv1.0": np.ones((16, 1, 3, 3))})
+    caffe_files.save(nets, 5)
     assert (model_of("run/single_iter_5.caffemodel")["conv1.0"] == 1).all()
 
 
@@ -113,62 +113,62 @@ def test_restored_training_equals_uninterrupted(workdir, rule):
 
 
 def test_run_that_was_moved_can_be_restored(workdir):
-    half = train("there", "train.max_iter=2")
+    nets = train("there", "train.max_iter=2")
     os.rename("there", "here")
-    moved = make_half("single", "here")
+    moved = make_nets("single", "here")
     caffe_files.restore(moved, 2)
-    for name, values in weights_of(half).items():
+    for name, values in weights_of(nets).items():
         np.testing.assert_array_equal(weights_of(moved)[name], values, name)
     assert moved.solver.iter == 2
     assert not [name for name in os.listdir("here") if "tmp" in name]
 
 
-@pytest.mark.parametrize("role", ["single", "net1"])
-def test_data_continue_where_they_stood(workdir, role):
+@pytest.mark.parametrize("piece", ["single", "net1"])
+def test_data_continue_where_they_stood(workdir, piece):
     # In net1 the first layer is an Input, which has nothing to skip; its Data layer is next.
-    half = make_half(role, "run")
+    nets = make_nets(piece, "run")
     images = []
     for _ in range(4):
-        half.train.forward("data", "data")
-        images.append(half.train.data("data").copy())
+        nets.train.forward("data", "data")
+        images.append(nets.train.data("data").copy())
     assert not np.array_equal(images[2], images[3])
-    caffe_files.save(half, 3)
-    again = make_half(role, "run")
+    caffe_files.save(nets, 3)
+    again = make_nets(piece, "run")
     caffe_files.restore(again, 3)
     again.train.forward("data", "data")
     np.testing.assert_array_equal(again.train.data("data"), images[3])
 
 
 def test_net2_which_is_fed_can_be_restored(workdir):
-    half = make_half("net2", "run")
-    caffe_files.save(half, 3)
-    again = make_half("net2", "run", "seed=7")
+    nets = make_nets("net2", "run")
+    caffe_files.save(nets, 3)
+    again = make_nets("net2", "run", "seed=7")
     caffe_files.restore(again, 3)
-    for name, values in weights_of(half).items():
+    for name, values in weights_of(nets).items():
         np.testing.assert_array_equal(weights_of(again)[name], values, name)
 
 
 def test_caffe_itself_restores_the_snapshot(workdir):
-    half = train("run", "train.max_iter=3")
-    solver = caffe.get_solver(half.resolved.dir.solver)
+    nets = train("run", "train.max_iter=3")
+    solver = caffe.get_solver(nets.resolved.dir.solver)
     solver.restore("run/single_iter_3.solverstate")
     assert solver.iter == 3
-    for name, values in weights_of(half).items():
+    for name, values in weights_of(nets).items():
         layer, index = name.split(".")
         np.testing.assert_array_equal(solver.net.params[layer][int(index)].data, values)
     solver.step(1)
     assert solver.iter == 4
-    net = caffe.Net(half.resolved.dir.net, caffe.TEST, weights="run/single_iter_3.caffemodel")
-    np.testing.assert_array_equal(net.params["ip2"][0].data, weights_of(half)["ip2.0"])
+    net = caffe.Net(nets.resolved.dir.net, caffe.TEST, weights="run/single_iter_3.caffemodel")
+    np.testing.assert_array_equal(net.params["ip2"][0].data, weights_of(nets)["ip2.0"])
 
 
 @pytest.mark.parametrize("missing", ["caffemodel", "solverstate"])
 def test_missing_snapshot_is_named(workdir, missing):
-    half = make_half("single", "run")
-    caffe_files.save(half, 4)
+    nets = make_nets("single", "run")
+    caffe_files.save(nets, 4)
     os.unlink(f"run/single_iter_4.{missing}")
     with pytest.raises(UsageError) as caught:
-        caffe_files.restore(half, 4)
+        caffe_files.restore(nets, 4)
     assert str(caught.value) == (
         f"run/single_iter_4.{missing}: missing; single cannot continue from iteration 4"
     )
@@ -177,13 +177,13 @@ def test_missing_snapshot_is_named(workdir, missing):
 # Finding.
 
 
-def test_latest_snapshot_is_the_latest_that_both_halves_have(tmp_path):
+def test_latest_snapshot_is_the_latest_that_both_pieces_have(tmp_path):
     run = tmp_path / "run [1]"  # brackets are patterns to glob
     touch(run, "net1_solver.prototxt", "net2_solver.prototxt")
     touch(run, *(f"net1_iter_{i}.caffemodel" for i in (5, 20, 100)))
     touch(run, *(f"net2_iter_{i}.caffemodel" for i in (5, 20, 30)))
     touch(run, "net1_iter_30.caffemodel.12-ab.tmp", "net1_iter_30.solverstate", "net2_iter_x.h5")
-    pieces = [RunDir(str(run)).piece(role) for role in ("net1", "net2")]
+    pieces = [RunDir(str(run)).piece(piece) for piece in ("net1", "net2")]
     assert caffe_files.find(RunDir(str(run))) == (20, pieces)
     assert caffe_files.find(RunDir(str(run)), 5)[0] == 5
     with pytest.raises(UsageError) as caught:
@@ -193,7 +193,7 @@ def test_latest_snapshot_is_the_latest_that_both_halves_have(tmp_path):
     assert "net1: [5, 20, 100]; net2: [5, 20, 30]" in message
 
 
-def test_halves_without_a_common_snapshot(tmp_path):
+def test_pieces_without_a_common_snapshot(tmp_path):
     touch(tmp_path, "net1_solver.prototxt", "net1_iter_5.caffemodel")
     with pytest.raises(UsageError, match=r"that every piece has.*net1: \[5\]; net2: none"):
         caffe_files.find(RunDir(str(tmp_path)))
@@ -218,15 +218,15 @@ class Failing(FaultyFs):
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
 def test_each_operation_of_a_save_fails_once(workdir, error):
-    half = make_half("single", "run")
-    paths = caffe_files.save(half, 3)
+    nets = make_nets("single", "run")
+    paths = caffe_files.save(nets, 3)
     whole = [Path(path).read_bytes() for path in paths]
     fs, covered = Failing(), 0
     while True:
         before = sorted(os.listdir("run"))
         fs.arm(covered, error)
         try:
-            caffe_files.save(half, 3, fs)
+            caffe_files.save(nets, 3, fs)
             failed = False
         except OSError as caught:
             failed = True
@@ -246,7 +246,7 @@ def test_each_operation_of_a_save_fails_once(workdir, error):
 
 
 def test_engines_error_of_a_full_disk_is_one_of_the_disk(workdir, monkeypatch):
-    half = make_half("single", "run")
+    nets = make_nets("single", "run")
 
     def full():
         try:
@@ -254,37 +254,37 @@ def test_engines_error_of_a_full_disk_is_one_of_the_disk(workdir, monkeypatch):
         except OSError as error:
             raise ValueError("the engine's own words") from error
 
-    half.solver = SimpleNamespace(snapshot=full, iter=0)
+    nets.solver = SimpleNamespace(snapshot=full, iter=0)
     monkeypatch.setattr("dualnet.backend.provider", "engine")
     with pytest.raises(OSError, match="No space left"):
-        caffe_files.save(half, 1)
+        caffe_files.save(nets, 1)
 
 
 def test_bvlc_caffe_is_not_asked_to_write_where_there_is_no_room(workdir, monkeypatch):
-    half = make_half("single", "run")
+    nets = make_nets("single", "run")
     monkeypatch.setattr("dualnet.backend.provider", "bvlc")
     fs = Failing()
     fs.arm(0, errno.EDQUOT, only="allocate")
     called = []
-    solver = half.solver
-    half.solver = SimpleNamespace(snapshot=lambda: called.append(1), iter=0, net=solver.net)
+    solver = nets.solver
+    nets.solver = SimpleNamespace(snapshot=lambda: called.append(1), iter=0, net=solver.net)
     before = sorted(os.listdir("run"))
     with pytest.raises(OSError, match="quota"):
-        caffe_files.save(half, 1, fs)
+        caffe_files.save(nets, 1, fs)
     assert not called and sorted(os.listdir("run")) == before
     # A file system that cannot say is trusted.
     fs.arm(0, errno.EOPNOTSUPP, only="allocate")
-    half.solver = solver
-    caffe_files.save(half, 1, fs)
+    nets.solver = solver
+    caffe_files.save(nets, 1, fs)
 
 
 def test_a_start_that_was_replaced_writes_beside_its_successor(workdir):
-    old, new = make_half("net2", "run"), make_half("net2", "run")
-    for half, epoch in ((old, 1), (new, 2)):
-        caffe_files.set_apart(half.resolved, epoch)
-        write(half.resolved)
-    old, new = (Nets(half.config, half.resolved) for half in (old, new))
-    prefixes = {half.resolved.solver.snapshot_prefix for half in (old, new)}
+    old, new = make_nets("net2", "run"), make_nets("net2", "run")
+    for nets, epoch in ((old, 1), (new, 2)):
+        caffe_files.set_apart(nets.resolved, epoch)
+        write(nets.resolved)
+    old, new = (Nets(nets.config, nets.resolved) for nets in (old, new))
+    prefixes = {nets.resolved.solver.snapshot_prefix for nets in (old, new)}
     assert prefixes == {"run/.net2.tmp.e000001", "run/.net2.tmp.e000002"}
     # The old one is suspended within its snapshot; its successor starts, cleans up and goes on.
     stale = "run/.net2.tmp.e000001_iter_0.caffemodel"
@@ -299,7 +299,7 @@ def test_a_start_that_was_replaced_writes_beside_its_successor(workdir):
     )
 
 
-def test_halves_that_share_no_iteration_are_told_what_to_do(tmp_path):
+def test_pieces_that_share_no_iteration_are_told_what_to_do(tmp_path):
     touch(tmp_path, "net1_solver.prototxt", "net1_iter_5.caffemodel", "net2_iter_10.caffemodel")
     with pytest.raises(UsageError, match=r"net1: \[5\]; net2: \[10\]; let both train on until"):
         caffe_files.find(RunDir(str(tmp_path)))

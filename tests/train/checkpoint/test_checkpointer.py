@@ -12,7 +12,7 @@ from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.checkpoint.checkpointer import Checkpointer
 from dualnet.train.loop.links import Links
-from tests.train.halves import make_half, weights_of
+from tests.train.pieces import make_nets, weights_of
 
 #: net1 with momenta of its own: what Caffe's files do not hold.
 LATE = ("train.schedule=overlapped", "train.staleness=1", "train.snapshot=2", "train.max_iter=9")
@@ -24,9 +24,9 @@ def checkpointer(workdir):
     logs = []
 
     def make(storage_timeout_s=0.0):
-        half = make_half("net1", "run", *LATE, f"exchange.storage_timeout_s={storage_timeout_s}")
+        nets = make_nets("net1", "run", *LATE, f"exchange.storage_timeout_s={storage_timeout_s}")
         logs.append(CaffeLog("run/net1.log"))
-        return Checkpointer(half, logs[-1], Links(), Stopper(0.0), reports.append)
+        return Checkpointer(nets, logs[-1], Links(), Stopper(0.0), reports.append)
 
     reports = []
     make.reports = reports
@@ -35,11 +35,11 @@ def checkpointer(workdir):
         log.close()
 
 
-def learn(half, seed):
+def learn(nets, seed):
     random = np.random.RandomState(seed)
-    gradients = {n: random.randn(*w.shape).astype("f") for n, w in weights_of(half).items()}
-    half.train.set_parameter_diffs(gradients)
-    half.update()
+    gradients = {n: random.randn(*w.shape).astype("f") for n, w in weights_of(nets).items()}
+    nets.train.set_parameter_diffs(gradients)
+    nets.update()
 
 
 def test_it_goes_on_from_there_as_if_nothing_had_been(checkpointer):
@@ -74,7 +74,7 @@ def test_the_latest_one_is_marked_when_nothing_is_left_to_do(checkpointer):
 def test_one_in_a_hurry_tries_once(checkpointer, monkeypatch):
     tries = []
 
-    def full(half, iteration):
+    def full(nets, iteration):
         tries.append(iteration)
         raise OSError(28, "No space left on device")
 

@@ -14,20 +14,20 @@ from dualnet.train.checkpoint import commit
 from dualnet.train.checkpoint.commit import Commit
 
 
-def make(run_dir, iteration, role="net1", **facts):
+def make(run_dir, iteration, name="net1", **facts):
     """A checkpoint of two small files."""
     paths = []
     for kind in ("caffemodel", "solverstate"):
-        path = run_dir / f"{role}_iter_{iteration}.{kind}"
+        path = run_dir / f"{name}_iter_{iteration}.{kind}"
         path.write_bytes(f"{kind} {iteration}".encode() * 50)
         paths.append(str(path))
-    commit.write(RunDir(str(run_dir)).piece(role), Commit(role, iteration, **facts), *paths)
+    commit.write(RunDir(str(run_dir)).piece(name), Commit(name, iteration, **facts), *paths)
 
 
-def latest(run_dir, role="net1"):
+def latest(run_dir, name="net1"):
     """The latest checkpoint's iteration (None: none), and the warnings."""
     warnings = []
-    found = commit.latest(RunDir(str(run_dir)).piece(role), warnings.append)
+    found = commit.latest(RunDir(str(run_dir)).piece(name), warnings.append)
     return (found.iteration if found else None), warnings
 
 
@@ -48,10 +48,10 @@ def test_records_are_strict_json_also_where_losses_are_not_finite(tmp_path):
     assert repr(found.losses) == "[0.5, inf, nan, -inf]" and repr(found.residual) == "nan"
 
 
-def test_latest_by_number_and_of_this_role_only(tmp_path):
+def test_latest_by_number_and_of_this_piece_only(tmp_path):
     for iteration in (5, 100, 20):
         make(tmp_path, iteration)
-    make(tmp_path, 300, role="net2")
+    make(tmp_path, 300, name="net2")
     (tmp_path / "net1_iter_400.caffemodel").write_bytes(b"killed before the record")
     assert latest(tmp_path) == (100, [])
 
@@ -139,7 +139,7 @@ def test_a_record_that_cannot_be_read_is_not_passed_over(tmp_path):
 def test_old_ones_go(tmp_path, keep, left):
     for iteration in (5, 10, 20, 30):
         make(tmp_path, iteration)
-    make(tmp_path, 5, role="net2")
+    make(tmp_path, 5, name="net2")
     commit.prune(RunDir(str(tmp_path)).piece("net1"), keep, 30)
     names = [f"net1_iter_{i}.{kind}" for i in left
              for kind in ("caffemodel", "checkpoint.json", "solverstate")]  # fmt: skip

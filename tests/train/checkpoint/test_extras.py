@@ -42,9 +42,9 @@ def test_it_belongs_to_the_checkpoint(tmp_path):
     """A checkpoint whose file is damaged is none, and the file goes with its checkpoint."""
     net1 = RunDir(str(tmp_path)).piece("net1")
     for iteration in (1, 2, 3):
-        half = channel()
-        half.restore({"up/pool2": np.full((2, 2), iteration, np.float32)})
-        paths = extras.save("exchange", half, net1.at(iteration))
+        end = channel()
+        end.restore({"up/pool2": np.full((2, 2), iteration, np.float32)})
+        paths = extras.save("exchange", end, net1.at(iteration))
         commit.write(net1, commit.Commit("net1", iteration), *paths)
         commit.prune(net1, 2, iteration)
     assert sorted(name for name in os.listdir(tmp_path) if name.endswith(".npz")) == [

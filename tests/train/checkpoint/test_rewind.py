@@ -21,8 +21,8 @@ from dualnet.train.outcome.digest import digest
 from dualnet.train.outcome.evaluate import evaluate
 from dualnet.train.outcome.merge import merge
 from tests.train.checkpoint.test_commit import make
-from tests.train.halves import load
-from tests.train.starting import CHAIN, train_half, train_single
+from tests.train.pieces import load
+from tests.train.starting import CHAIN, train_one, train_single
 from tests.train.test_restart import equal, one_by_one, run_chain
 
 __all__ = ["one_by_one"]  # a fixture that every test here needs
@@ -30,7 +30,6 @@ __all__ = ["one_by_one"]  # a fixture that every test here needs
 #: Checkpoints at 4 and 6 are kept.
 SHORT = ("train.max_iter=6", "train.display=1", "train.test_interval=3", "train.test_iter=2",
          "train.snapshot=2")  # fmt: skip
-ROLES = ("net1", "net2")
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +82,7 @@ def replace_by_directory(path):
 
 
 def swap(path):
-    """The other half's, and the other way round."""
+    """The other piece's, and the other way round."""
     other = path.with_name(path.name.replace("net1", "net9").replace("net2", "net1"))
     other = other.with_name(other.name.replace("net9", "net2"))
     aside = path.with_name("aside")
@@ -91,7 +90,7 @@ def swap(path):
 
 
 def age(path):
-    """An older one of this half."""
+    """An older one of this piece."""
     shutil.copy(str(path).replace("_6.", "_4."), path)
 
 
@@ -131,16 +130,16 @@ def test_the_same_command_trains_on_from_what_is_whole(runs, name):
     assert caffe_files.find(RunDir("run"), 4)[0] == 4
     run_chain("run", *SHORT)
     equal("whole", "run")
-    for role in ROLES:
-        assert commit.latest(RunDir("run").piece(role)).complete
-        assert train_half(load(*SHORT), RunDir("run").piece(role)) is None
+    for piece in CHAIN:
+        assert commit.latest(RunDir("run").piece(piece)).complete
+        assert train_one(load(*SHORT), RunDir("run").piece(piece)) is None
     assert not list(Path("run/exchange").rglob("*.npy"))
     if spoil is replace_by_directory:
         (aside,) = Path("run").glob("*.aside")
         assert (aside / "precious").read_text() == "kept"
 
 
-def test_both_halves_damaged(runs):
+def test_both_pieces_damaged(runs):
     flip(runs / "net1_iter_6.caffemodel")
     remove(runs / "net2_iter_6.solverstate")
     run_chain("run", *SHORT)
@@ -151,10 +150,10 @@ def test_both_halves_damaged(runs):
 
 def test_a_lost_exchange_directory_matters_to_none_who_is_whole(runs):
     shutil.rmtree(runs / "exchange")
-    assert train_half(load(*SHORT), RunDir("run").piece("net1")) is None
+    assert train_one(load(*SHORT), RunDir("run").piece("net1")) is None
 
 
-def test_the_half_that_starts_first_takes_the_other_back(runs):
+def test_the_piece_that_starts_first_takes_the_other_back(runs):
     flip(runs / "net1_iter_6.caffemodel")
     warnings = []
     assert not rewind.is_over(RunDir("run").piece("net1"), CHAIN) and not rewind.is_over(
@@ -172,7 +171,7 @@ def test_the_half_that_starts_first_takes_the_other_back(runs):
     assert len(warnings) == 1
 
 
-def test_a_half_that_is_at_work_is_not_taken_back(runs, monkeypatch):
+def test_a_piece_that_is_at_work_is_not_taken_back(runs, monkeypatch):
     flip(runs / "net1_iter_6.caffemodel")
     link = LinkView(sent=8)
     piece = PieceView("net2", epoch=2, state="running", alive=True, links={"net1-net2": link})
@@ -212,16 +211,16 @@ def test_where_no_iteration_is_whole_in_both_a_line_says_so(runs):
     with pytest.raises(
         UsageError, match=r"no iteration is left.*net1_iter_6\.caffemodel has SHA-256"
     ):
-        train_half(load(*SHORT), RunDir("run").piece("net1"))
+        train_one(load(*SHORT), RunDir("run").piece("net1"))
     # What is whole stays.
     assert commit.latest(RunDir("run").piece("net2")).complete
     assert commit.latest(RunDir("run").piece("net1")).iteration == 4
-    assert train_half(load(*SHORT), RunDir("run").piece("net2")) is None
+    assert train_one(load(*SHORT), RunDir("run").piece("net2")) is None
     with pytest.raises(UsageError, match=r"net1_iter_6\.caffemodel has SHA-256.*from a copy"):
         evaluate(RunDir("run"), load(*SHORT))
 
 
-def test_all_files_of_a_half_gone(runs):
+def test_all_files_of_a_piece_gone(runs):
     for path in runs.glob("net2_iter_6.*"):
         path.unlink()
     with pytest.raises(
@@ -232,22 +231,22 @@ def test_all_files_of_a_half_gone(runs):
     equal("whole", "run")
 
 
-def message(run_dir, role, seq):
+def message(run_dir, piece, seq):
     """A file of a message that is still there."""
     paths = RunPaths.of_run(str(run_dir)).link(Link("net1", "net2"))
     os.makedirs(paths.root, exist_ok=True)
     name = DataName(
-        piece=role, iteration=1, kind="up", array="pool2", seq=seq, epoch=1, attempt=0
+        piece=piece, iteration=1, kind="up", array="pool2", seq=seq, epoch=1, attempt=0
     )  # fmt: skip
     Path(paths.data(name)).touch()
 
 
-def test_while_its_messages_are_there_a_half_goes_back_alone(tmp_path):
-    for role, iteration, sent, received in (
+def test_while_its_messages_are_there_a_piece_goes_back_alone(tmp_path):
+    for piece, iteration, sent, received in (
         ("net1", 4, 8, 4), ("net1", 6, 12, 6), ("net2", 4, 4, 8), ("net2", 6, 6, 12)
     ):  # fmt: skip
         links = {"net1-net2": [sent, received]}
-        make(tmp_path, iteration, role, links=links, complete=iteration == 6)
+        make(tmp_path, iteration, piece, links=links, complete=iteration == 6)
     flip(tmp_path / "net1_iter_6.caffemodel")
     message(tmp_path, "net2", 6)
     # Message 5 of net2 is gone.
@@ -269,10 +268,10 @@ def test_over_other_carriers_too(workdir, carrier):
 
 
 def test_status_says_damaged_instead_of_complete(runs):
-    assert [half.state for half in status(RunDir("run")).pieces.values()] == ["complete"] * 2
+    assert [piece.state for piece in status(RunDir("run")).pieces.values()] == ["complete"] * 2
     flip(runs / "net2_iter_6.solverstate")
     found = status(RunDir("run"))
-    assert [found.pieces[role].state for role in ROLES] == ["complete", "damaged"]
+    assert [found.pieces[piece].state for piece in CHAIN] == ["complete", "damaged"]
     assert any("net2_iter_6.solverstate has SHA-256" in line for line in found.problems)
 
 
@@ -281,8 +280,8 @@ def test_a_run_without_checkpoints_in_between_says_what_is_wrong(workdir):
     run_chain("run", "train.max_iter=2")
     flip(Path("run/net1_iter_2.caffemodel"))
     with pytest.raises(UsageError, match=r"net1_iter_2\.caffemodel has SHA-256"):
-        train_half(config, RunDir("run").piece("net1"))
-    assert train_half(config, RunDir("run").piece("net2")) is None
+        train_one(config, RunDir("run").piece("net1"))
+    assert train_one(config, RunDir("run").piece("net2")) is None
 
 
 @pytest.mark.parametrize("spoil", [flip, remove, replace_by_directory])

@@ -1,4 +1,4 @@
-"""The convergence criterion: windows of losses, and both halves ending together."""
+"""The convergence criterion: windows of losses, and both pieces ending together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from dualnet.config import Convergence
 from dualnet.report.parse import parse_log
 from dualnet.train.gauge.convergence import has_converged, relative_residual
-from tests.train.halves import train_both
+from tests.train.pieces import train_both
 
 WINDOW = Convergence(window=3, tolerance=0.1)
 
@@ -56,16 +56,16 @@ SOON = (
 
 
 @pytest.mark.parametrize("target", ["gradient", "prox", "admm", "backprop", "frozen"])
-def test_both_halves_end_after_the_same_iteration(workdir, target):
+def test_both_pieces_end_after_the_same_iteration(workdir, target):
     run = train_both(
         "run", f"coupling.target={target}", *SOON, "train.test_interval=50", "train.test_iter=1"
     )
-    assert {role: s.iteration for role, s in run.sessions.items()} == {"net1": 4, "net2": 4}
+    assert {name: s.iteration for name, s in run.sessions.items()} == {"net1": 4, "net2": 4}
     assert len(run.weights["net1"]) == len(run.weights["net2"]) == 5
     # The weights that it ends with are tested.
     assert [row.iteration for row in parse_log("run/net2.log").tests[0]] == [0, 4]
-    for role in ("net1", "net2"):
-        log = parse_log(f"run/{role}.log")
+    for name in ("net1", "net2"):
+        log = parse_log(f"run/{name}.log")
         assert log.done and [row.iteration for row in log.train] == [0, 1, 2, 3]
 
 

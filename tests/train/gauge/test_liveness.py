@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dualnet.errors import TrainingFailed
-from tests.train.halves import train_both
+from tests.train.pieces import train_both
 
 LOOK = ("liveness.interval=1", "train.max_iter=6", "update.rule=manual")
 

@@ -7,7 +7,7 @@ import pytest
 
 from dualnet.errors import ConfigError
 from dualnet.report.parse import parse_log
-from tests.train.halves import load, train_both
+from tests.train.pieces import load, train_both
 
 MANUAL = ("update.rule=manual", "update.learning_rate=0.01")
 AHEAD = ("train.schedule=overlapped",)
@@ -18,13 +18,13 @@ def stages(run):
 
 
 def sent_by_net1(run):
-    return [(s, i) for role, s, i in run.line.kinds() if role == "net1"]
+    return [(s, i) for piece, s, i in run.line.kinds() if piece == "net1"]
 
 
 def assert_equal(one, two):
-    for role in ("net1", "net2"):
-        for name, values in one.weights[role][-1].items():
-            np.testing.assert_array_equal(two.weights[role][-1][name], values)
+    for piece in ("net1", "net2"):
+        for name, values in one.weights[piece][-1].items():
+            np.testing.assert_array_equal(two.weights[piece][-1][name], values)
 
 
 @pytest.mark.parametrize("target", ["gradient", "prox", "backprop"])
@@ -110,7 +110,7 @@ def test_every_target_trains_ahead(workdir, target):
     run = train_both(
         "run", *AHEAD, "train.staleness=1", f"coupling.target={target}", "coupling.tie=start"
     )
-    assert {role: s.iteration for role, s in run.sessions.items()} == {"net1": 3, "net2": 3}
+    assert {piece: s.iteration for piece, s in run.sessions.items()} == {"net1": 3, "net2": 3}
 
 
 def test_log_shows_the_loss_of_the_batch_in_turn(workdir):
@@ -173,7 +173,7 @@ def test_convergence_ends_after_what_is_under_way(workdir):
         "run", *AHEAD, "train.staleness=2", "train.max_iter=40", "convergence.window=2",
         "convergence.tolerance=0.99",
     )  # fmt: skip
-    assert {role: s.iteration for role, s in run.sessions.items()} == {"net1": 6, "net2": 6}
+    assert {piece: s.iteration for piece, s in run.sessions.items()} == {"net1": 6, "net2": 6}
 
 
 # Local steps.
@@ -196,10 +196,10 @@ def test_local_steps_are_updates_of_net2_on_the_same_batch(workdir):
 
 def test_local_steps_keep_the_schedule_in_iterations(workdir):
     run = train_both("run", "train.local_steps=3", "train.display=1")
-    assert run.halves["net2"].solver.iter == 9
+    assert run.nets["net2"].solver.iter == 9
     rates = [row.learning_rate for row in parse_log("run/net2.log").train]
     plain = train_both("plain", "train.display=1")
-    assert plain.halves["net2"].solver.iter == 3
+    assert plain.nets["net2"].solver.iter == 3
     np.testing.assert_allclose(
         rates, [row.learning_rate for row in parse_log("plain/net2.log").train], rtol=1e-5
     )

@@ -24,7 +24,7 @@ from dualnet.train.loop.links import Links
 from dualnet.train.loop.piece import PieceLoop
 from dualnet.train.loop.session import Session
 from dualnet.train.net.solver_settings import NEVER
-from tests.train.halves import make_half, make_session
+from tests.train.pieces import make_nets, make_session
 
 #: Differs from Caffe's defaults in all that the order of things depends on.
 SETTINGS = (
@@ -42,7 +42,7 @@ def session(tmp_path, monkeypatch):
             "max_iter": 10, "test_iter": [2], "test_interval": 4, "test_initialization": True,
             "display": 1, "snapshot": 0, "average_loss": 1, **solver,
         }  # fmt: skip
-        half = SimpleNamespace(
+        nets = SimpleNamespace(
             resolved=SimpleNamespace(
                 dir=RunDir(str(tmp_path)).piece("net2"),
                 solver=SimpleNamespace(**settings), display=settings["display"],
@@ -59,9 +59,9 @@ def session(tmp_path, monkeypatch):
             update_rule=SimpleNamespace(rate=lambda: 0.5, state=dict),
         )  # fmt: skip
         logs.append(CaffeLog(tmp_path / "log"))
-        return Session(half, logs[-1])
+        return Session(nets, logs[-1])
 
-    def save(half, iteration):
+    def save(nets, iteration):
         paths = [f"{iteration}.{kind}" for kind in ("caffemodel", "solverstate")]
         for path in paths:
             (tmp_path / path).write_text("")
@@ -169,7 +169,7 @@ def test_further_series_are_asked_for_only_when_there_is_a_line(session, tmp_pat
 
 
 def test_checkpoint_that_cannot_be_written(session, monkeypatch):
-    def full(half, iteration):
+    def full(nets, iteration):
         raise OSError(28, "No space left on device")
 
     made = session(snapshot=4)
@@ -183,11 +183,11 @@ def test_checkpoint_is_tried_until_there_is_room(session, tmp_path, monkeypatch)
     made = session(snapshot=4, storage_timeout_s=100.0)
     real, tries, states = caffe_files.save, [], []
 
-    def save(half, iteration):
+    def save(nets, iteration):
         tries.append(iteration)
         if len(tries) < 4:
             raise OSError(28, "No space left on device")
-        return real(half, iteration)
+        return real(nets, iteration)
 
     monkeypatch.setattr("dualnet.train.checkpoint.caffe_files.save", save)
     monkeypatch.setattr(storage, "FIRST_PAUSE_S", 0.01)
@@ -210,7 +210,7 @@ def test_checkpoint_is_tried_until_there_is_room(session, tmp_path, monkeypatch)
 def test_signal_ends_the_wait_for_room_without_waiting_again(session, monkeypatch):
     made = session(snapshot=4, storage_timeout_s=1e6)
 
-    def full(half, iteration):
+    def full(nets, iteration):
         assert made.stopper._holds  # no signal cuts a checkpoint in two
         raise OSError(28, "No space left on device")
 
@@ -272,9 +272,9 @@ def test_test_outputs_are_means_over_the_batches(session, tmp_path):
 
 
 def test_single_run_writes_caffes_lines_in_caffes_order(workdir):
-    half = make_half("single", "run", *SETTINGS)
-    session = make_session(half)
-    PieceLoop(half, session).run()
+    nets = make_nets("single", "run", *SETTINGS)
+    session = make_session(nets)
+    PieceLoop(nets, session).run()
     session.log.close()
     kinds = [re.sub(r"= [-\d.e]+", "= _", line) for line in messages("run/single.log")]
 

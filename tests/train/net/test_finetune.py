@@ -9,24 +9,24 @@ from dualnet.backend import caffe_pb2
 from dualnet.errors import ConfigError
 from dualnet.rundir import RunDir
 from dualnet.train.net.initial import save_initial_weights
-from tests.train.halves import load, make_half, weights_of
+from tests.train.pieces import load, make_nets, weights_of
 from tests.train.starting import train_single
 
 
-def finetune(role, *files, overrides=()):
-    """A half started from files, and what was said and warned of."""
-    half = make_half(role, "run", f"train.weights=[{', '.join(files)}]", *overrides)
+def finetune(piece, *files, overrides=()):
+    """A piece started from files, and what was said and warned of."""
+    nets = make_nets(piece, "run", f"train.weights=[{', '.join(files)}]", *overrides)
     said, warned = [], []
-    half.copy_weights(said.append, warned.append)
-    return half, said, warned
+    nets.copy_weights(said.append, warned.append)
+    return nets, said, warned
 
 
 @pytest.fixture
 def single(workdir):
     """`single.caffemodel` of another seed; gives the weights in it."""
-    half = make_half("single", "one", "seed=5")
-    half.train.net.save("single.caffemodel")
-    return weights_of(half)
+    nets = make_nets("single", "one", "seed=5")
+    nets.train.net.save("single.caffemodel")
+    return weights_of(nets)
 
 
 def rewrite(source, target, change):
@@ -45,12 +45,12 @@ def rename(net, **names):
 
 
 def test_weights_reach_the_layers_of_their_name_and_their_duals(single):
-    for role in ("single", "net1", "net2"):
-        half, _, warned = finetune(role, "single.caffemodel")
-        found = weights_of(half)
+    for piece in ("single", "net1", "net2"):
+        nets, _, warned = finetune(piece, "single.caffemodel")
+        found = weights_of(nets)
         for name, values in found.items():
             source = single[name.replace("conv3p", "conv3")]
-            np.testing.assert_array_equal(values, source, f"{role}: {name}")
+            np.testing.assert_array_equal(values, source, f"{piece}: {name}")
         assert not warned
 
 
@@ -62,9 +62,9 @@ def test_a_file_for_the_dual_layers_alone_is_not_said_to_give_nothing(single, ca
         net.layer.append(kept)
 
     rewrite("single.caffemodel", "conv3.caffemodel", keep_conv3)
-    half, said, _ = finetune("net2", "conv3.caffemodel")
+    nets, said, _ = finetune("net2", "conv3.caffemodel")
     assert said[-1] == "Copying source layer conv3 to its dual conv3p, from conv3.caffemodel"
-    np.testing.assert_array_equal(weights_of(half)["conv3p.0"], single["conv3.0"])
+    np.testing.assert_array_equal(weights_of(nets)["conv3p.0"], single["conv3.0"])
     assert "gave no weights" not in capfd.readouterr().err
 
 
@@ -76,7 +76,7 @@ def test_the_log_says_what_caffe_says_and_counts(single):
     assert said[0] == "Finetuning from old.caffemodel"
     ignored = [line for line in said if line.startswith("Ignoring source layer ")]
     assert "Ignoring source layer old2" in ignored and "Ignoring source layer oldp" in ignored
-    # What belongs to the other half is not called ignored.
+    # What belongs to the other piece is not called ignored.
     for name in ("conv1", "conv3", "conv4", "ip1", "ip2", "accuracy", "relu4"):
         assert f"Ignoring source layer {name}" not in ignored
     assert said[-1] == (
@@ -96,7 +96,7 @@ def test_the_log_says_what_caffe_says_and_counts(single):
 
 
 @pytest.mark.parametrize("kind", ["train_net", "missing"])
-def test_the_other_half_may_name_its_nets_otherwise_or_not_be_at_hand(single, workdir, kind):
+def test_the_other_piece_may_name_its_nets_otherwise_or_not_be_at_hand(single, workdir, kind):
     text = (workdir / "prototxt/digits/net2_solver.prototxt").read_text()
     net = "prototxt/digits/net2_train_test.prototxt"
     assert f'net: "{net}"' in text
@@ -114,25 +114,25 @@ def test_the_single_net_ignores_what_it_does_not_have(single):
     assert len(warned) == 1
 
 
-@pytest.mark.parametrize("role", ["single", "net1", "net2"])
-def test_a_file_of_which_nothing_fits_is_an_error(single, role):
+@pytest.mark.parametrize("piece", ["single", "net1", "net2"])
+def test_a_file_of_which_nothing_fits_is_an_error(single, piece):
     def change(net):
         for layer in net.layer:
             layer.name += "_alike"
 
     rewrite("single.caffemodel", "other.caffemodel", change)
-    half = make_half(role, "run", "train.weights=[other.caffemodel]")
+    nets = make_nets(piece, "run", "train.weights=[other.caffemodel]")
     with pytest.raises(ConfigError) as caught:
-        half.copy_weights()
+        nets.copy_weights()
     message = str(caught.value)
     assert "\n" not in message
     assert "other.caffemodel" in message and "conv1_alike" in message
-    assert {"single": "conv1, conv2, conv3", "net1": "conv1", "net2": "conv3p"}[role] in message
+    assert {"single": "conv1, conv2, conv3", "net1": "conv1", "net2": "conv3p"}[piece] in message
     assert "rename" in message
 
 
-def test_a_file_for_the_other_half_alone_is_fine(single):
-    """As the two files that `dualnet init` writes, both given to both halves."""
+def test_a_file_for_the_other_piece_alone_is_fine(single):
+    """As the two files that `dualnet init` writes, both given to both pieces."""
 
     def change(net):
         for layer in net.layer:
@@ -140,7 +140,7 @@ def test_a_file_for_the_other_half_alone_is_fine(single):
                 layer.name += "_alike"
 
     rewrite("single.caffemodel", "upper.caffemodel", change)
-    half, said, warned = finetune("net1", "upper.caffemodel")
+    nets, said, warned = finetune("net1", "upper.caffemodel")
     assert "weights for 0 of net1's 3 layers with weights; 3 layers left to net2" in said[-1]
     assert len(warned) == 1 and "3 layers of net1 got weights from no file" in warned[0]
 
@@ -158,9 +158,9 @@ def test_a_file_without_weights_is_an_error(single):
 
 
 @pytest.mark.parametrize(
-    ("layer", "role"), [("conv1", "single"), ("conv3", "net1"), ("conv3", "net2"), ("ip2", "net2")]
+    ("layer", "piece"), [("conv1", "single"), ("conv3", "net1"), ("conv3", "net2"), ("ip2", "net2")]
 )
-def test_another_shape_names_layer_and_both_shapes(single, layer, role):
+def test_another_shape_names_layer_and_both_shapes(single, layer, piece):
     def change(net):
         found = next(entry for entry in net.layer if entry.name == layer)
         found.blobs[0].shape.dim[:] = list(reversed(found.blobs[0].shape.dim))
@@ -169,9 +169,9 @@ def test_another_shape_names_layer_and_both_shapes(single, layer, role):
     shape = single[f"{layer}.0"].shape
     here, there = (" x ".join(map(str, dims)) for dims in (shape, shape[::-1]))
     with pytest.raises(ConfigError) as caught:
-        finetune(role, "other.caffemodel")
+        finetune(piece, "other.caffemodel")
     message = str(caught.value)
-    assert f"layer {layer}: parameter 0 is {there} there and {here} in {role}" in message
+    assert f"layer {layer}: parameter 0 is {there} there and {here} in {piece}" in message
     assert "rename the layer" in message and "\n" not in message
 
 
@@ -194,10 +194,10 @@ def test_another_number_of_parameters(single, layer, count):
 def test_of_several_files_the_last_counts_and_duals_prefer_their_own(workdir):
     config = load("seed=5")
     save_initial_weights(config, ["net1", "net2"], "start")
-    own = weights_of(make_half("net2", "two", "seed=5"))
+    own = weights_of(make_nets("net2", "two", "seed=5"))
     for order in (("net1", "net2"), ("net2", "net1")):
-        half, said, warned = finetune("net2", *(f"start/{name}.caffemodel" for name in order))
-        for name, values in weights_of(half).items():
+        nets, said, warned = finetune("net2", *(f"start/{name}.caffemodel" for name in order))
+        for name, values in weights_of(nets).items():
             np.testing.assert_array_equal(values, own[name], name)
         assert not warned and not [line for line in said if "to its dual" in line]
 
@@ -208,8 +208,8 @@ def test_two_stored_layers_of_one_name_are_warned_of(single):
         net.layer[-1].blobs[0].data[:] = [0.5] * len(net.layer[-1].blobs[0].data)
 
     rewrite("single.caffemodel", "twice.caffemodel", change)
-    half, _, warned = finetune("net1", "twice.caffemodel")
-    assert (weights_of(half)["conv1.0"] == 0.5).all()
+    nets, _, warned = finetune("net1", "twice.caffemodel")
+    assert (weights_of(nets)["conv1.0"] == 0.5).all()
     assert warned == [
         "twice.caffemodel: 2 layers with weights are called conv1; the last one's are taken"
     ]
@@ -228,19 +228,19 @@ def test_layers_of_2013(single):
             blob.num, blob.channels, blob.height, blob.width = dims
     with open("old.caffemodel", "wb") as file:
         file.write(old.SerializeToString())
-    half, said, _ = finetune("single", "old.caffemodel")
+    nets, said, _ = finetune("single", "old.caffemodel")
     assert "weights for 2 of single's 6 layers with weights (conv1, ip2)" in said[-1]
-    found = weights_of(half)
+    found = weights_of(nets)
     for name in ("conv1", "ip2"):
         assert (found[f"{name}.0"] == 2).all() and (found[f"{name}.1"] == 3).all()
 
 
 def test_hdf5(single):
-    half = make_half("single", "one", "seed=5")
-    half.train.net.save_hdf5("single.caffemodel.h5")
-    for role in ("single", "net1", "net2"):
-        half, said, warned = finetune(role, "single.caffemodel.h5")
-        for name, values in weights_of(half).items():
+    nets = make_nets("single", "one", "seed=5")
+    nets.train.net.save_hdf5("single.caffemodel.h5")
+    for piece in ("single", "net1", "net2"):
+        nets, said, warned = finetune(piece, "single.caffemodel.h5")
+        for name, values in weights_of(nets).items():
             np.testing.assert_array_equal(values, single[name.replace("conv3p", "conv3")], name)
         assert "Finetuning from single.caffemodel.h5" in said and not warned
     h5py = pytest.importorskip("h5py")
@@ -257,14 +257,14 @@ def test_hdf5(single):
 def test_the_solvers_own_weights_are_said_too(single, workdir):
     text = (workdir / "prototxt/digits/single_solver.prototxt").read_text()
     (workdir / "solver.prototxt").write_text(text + '\nweights: "single.caffemodel"\n')
-    half = make_half("single", "run", "single.solver=solver.prototxt")
+    nets = make_nets("single", "run", "single.solver=solver.prototxt")
     said = []
-    half.copy_weights(said.append)
+    nets.copy_weights(said.append)
     assert said[0] == "Finetuning from single.caffemodel"
-    np.testing.assert_array_equal(weights_of(half)["conv1.0"], single["conv1.0"])
+    np.testing.assert_array_equal(weights_of(nets)["conv1.0"], single["conv1.0"])
     (workdir / "solver.prototxt").write_text(text + '\nweights: "single.caffemodel,none"\n')
     with pytest.raises(ConfigError, match="solver.prototxt: weights: none: no such file"):
-        make_half("single", "run", "single.solver=solver.prototxt")
+        make_nets("single", "run", "single.solver=solver.prototxt")
 
 
 def test_init_begins_with_the_weights_that_a_training_would(single):

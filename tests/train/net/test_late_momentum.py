@@ -8,7 +8,7 @@ import pytest
 from dualnet.errors import ConfigError
 from dualnet.train.net.driver import NetDriver
 from dualnet.train.net.late_momentum import LateMomentum, period_of
-from tests.train.halves import make_half, train_both, weights_of
+from tests.train.pieces import make_nets, train_both, weights_of
 
 AHEAD = ("train.schedule=overlapped", "train.batch_size=8", "train.max_iter=1000")
 
@@ -75,23 +75,23 @@ def test_late_descent_converges_where_one_momentum_diverges(staleness, rate):
 
 
 def test_caffe_makes_the_interleaved_momenta(workdir):
-    half = make_half(
+    nets = make_nets(
         "net1", "run", *AHEAD, "train.staleness=1", "net1.learning_rate=0.01", "seed=3"
     )
-    assert half.resolved.is_late
-    settings = half.resolved.solver
+    assert nets.resolved.is_late
+    settings = nets.resolved.solver
     random = np.random.RandomState(3)
     # Weight decay has Caffe's own momentum: it is not late.
-    names = list(weights_of(half))
+    names = list(weights_of(nets))
     late = [dict.fromkeys(names, 0.0) for _ in range(3)]
     decay = dict.fromkeys(names, 0.0)
     for iteration in range(8):
-        before = weights_of(half)
+        before = weights_of(nets)
         rate = 0.01 * (1 - iteration / 1000)
         gradients = {n: random.randn(*w.shape).astype(np.float32) for n, w in before.items()}
-        half.train.set_parameter_diffs(gradients)
-        half.update()
-        for name, after in weights_of(half).items():
+        nets.train.set_parameter_diffs(gradients)
+        nets.update()
+        for name, after in weights_of(nets).items():
             late[iteration % 3][name] = (
                 settings.momentum * late[iteration % 3][name] + rate * gradients[name]
             )
@@ -123,7 +123,7 @@ def test_gradients_are_fetched_once_and_handed_over_once(workdir, monkeypatch, a
         "run", *AHEAD, "train.max_iter=5", "train.staleness=2", "liveness.interval=0",
         f"train.stale_activations={activations}",
     )  # fmt: skip
-    assert run.halves["net1"].resolved.is_late
+    assert run.nets["net1"].resolved.is_late
     assert [name for name, is_mine in moves if is_mine] == [
         "parameter_diffs", "set_parameter_diffs"
     ] * 5  # fmt: skip
@@ -151,19 +151,19 @@ def test_state_is_all_that_another_one_needs():
 
 
 def test_only_late_momentum_is_interleaved(workdir):
-    for role, *overrides in (
+    for name, *overrides in (
         ("net2", "train.staleness=1"),
         ("net1", "train.staleness=0"),
         ("net1", "train.stale_momentum=solver"),
         ("net1", "update.rule=manual"),
     ):
-        half = make_half(role, f"run-{role}-{overrides[0]}", *AHEAD, *overrides)
-        assert not half.resolved.is_late and not half.update_rule.state()
+        nets = make_nets(name, f"run-{name}-{overrides[0]}", *AHEAD, *overrides)
+        assert not nets.resolved.is_late and not nets.update_rule.state()
 
 
 def test_clipped_gradients_are_refused(workdir):
     text = (workdir / "prototxt/digits/net1_solver.prototxt").read_text()
     (workdir / "clipped.prototxt").write_text(text + "clip_gradients: 35\n")
     with pytest.raises(ConfigError, match=r"clipped.prototxt: clip_gradients: 35 .*=solver"):
-        make_half("net1", "run", *AHEAD, "net1.solver=clipped.prototxt")
-    make_half("net1", "run", *AHEAD, "net1.solver=clipped.prototxt", "train.stale_momentum=solver")
+        make_nets("net1", "run", *AHEAD, "net1.solver=clipped.prototxt")
+    make_nets("net1", "run", *AHEAD, "net1.solver=clipped.prototxt", "train.stale_momentum=solver")

@@ -7,7 +7,7 @@ import pytest
 
 from dualnet.errors import ConfigError
 from dualnet.train.net import nets as module
-from tests.train.halves import make_half, weights_of
+from tests.train.pieces import make_nets, weights_of
 
 
 class Recorder:
@@ -36,7 +36,7 @@ def test_device_is_chosen_through_pycaffe(monkeypatch, device, expected):
 
 
 def test_seed_decides_the_initial_weights(workdir):
-    one, same, other = (weights_of(make_half("single", name, f"seed={seed}"))
+    one, same, other = (weights_of(make_nets("single", name, f"seed={seed}"))
                         for name, seed in (("a", 1), ("b", 1), ("c", 2)))  # fmt: skip
     np.testing.assert_array_equal(one["conv1.0"], same["conv1.0"])
     assert not np.array_equal(one["conv1.0"], other["conv1.0"])
@@ -50,22 +50,22 @@ def test_dropout_repeats_with_seed_and_iteration(workdir):
     (workdir / "solver.prototxt").write_text(
         solver.replace("prototxt/digits/single_train_test.prototxt", "net.prototxt")
     )
-    half = make_half("single", "run", "single.solver=solver.prototxt", "train.batch_size=64")
-    half.train.forward()
+    nets = make_nets("single", "run", "single.solver=solver.prototxt", "train.batch_size=64")
+    nets.train.forward()
     masks = []
     for iteration in (3, 4, 3):
-        half.seed(iteration)
-        half.train.forward("drop", "drop")
-        masks.append(half.train.data("drop") != 0)
+        nets.seed(iteration)
+        nets.train.forward("drop", "drop")
+        masks.append(nets.train.data("drop") != 0)
     assert np.array_equal(masks[0], masks[2])
     assert not np.array_equal(masks[0], masks[1])
 
 
 def test_test_net_follows_the_weights_in_training(workdir):
-    half = make_half("single", "run")
-    half.share_weights()
-    half.train.set_parameters({"conv1.0": np.full((16, 1, 3, 3), 0.25)})
-    assert (half.test.parameters(["conv1"])["conv1.0"] == 0.25).all()
+    nets = make_nets("single", "run")
+    nets.share_weights()
+    nets.train.set_parameters({"conv1.0": np.full((16, 1, 3, 3), 0.25)})
+    assert (nets.test.parameters(["conv1"])["conv1.0"] == 0.25).all()
 
 
 def test_solver_without_tests_has_no_test_net(workdir):
@@ -73,6 +73,6 @@ def test_solver_without_tests_has_no_test_net(workdir):
         'net: "prototxt/digits/single_train_test.prototxt" max_iter: 5 base_lr: 1 '
         'lr_policy: "fixed"'
     )
-    half = make_half("single", "run", "single.solver=solver.prototxt")
+    nets = make_nets("single", "run", "single.solver=solver.prototxt")
     with pytest.raises(ConfigError, match="single_solver.prototxt: no test_iter"):
-        half.share_weights()
+        nets.share_weights()

@@ -13,23 +13,23 @@ from dualnet.errors import ConfigError
 from dualnet.rundir import RunDir
 from dualnet.train.net.resolve import resolve, write
 from dualnet.train.net.solver_settings import NEVER
-from tests.train.halves import load
+from tests.train.pieces import load
 
-NET1, NET2, SINGLE = (f"prototxt/digits/{role}_train_test.prototxt" for role in
+NET1, NET2, SINGLE = (f"prototxt/digits/{piece}_train_test.prototxt" for piece in
                       ("net1", "net2", "single"))  # fmt: skip
 
 
 @pytest.fixture
 def edit(workdir):
-    """Gives the `--set` that lets a role use its digits prototxt with some text replaced."""
+    """Gives the `--set` that lets a piece use its digits prototxt with some text replaced."""
 
-    def make(role, net=(), solver=()):
-        path = f"prototxt/digits/{role}_train_test.prototxt"
+    def make(piece, net=(), solver=()):
+        path = f"prototxt/digits/{piece}_train_test.prototxt"
         (workdir / "net.prototxt").write_text(replaced(workdir / path, net))
-        solver_path = f"prototxt/digits/{role}_solver.prototxt"
+        solver_path = f"prototxt/digits/{piece}_solver.prototxt"
         text = replaced(workdir / solver_path, solver).replace(path, "net.prototxt")
         (workdir / "solver.prototxt").write_text(text)
-        return f"{role}.solver=solver.prototxt"
+        return f"{piece}.solver=solver.prototxt"
 
     return make
 
@@ -42,9 +42,9 @@ def replaced(path, replacements):
     return text
 
 
-def refused(role, overrides, *parts):
+def refused(piece, overrides, *parts):
     with pytest.raises(ConfigError) as caught:
-        resolve(load(*overrides), RunDir("run").piece(role))
+        resolve(load(*overrides), RunDir("run").piece(piece))
     message = str(caught.value)
     assert "\n" not in message
     for part in parts:
@@ -69,7 +69,7 @@ LABELS = 'layer { name: "own" type: "DummyData" top: "label" dummy_data_param {}
 
 
 @pytest.mark.parametrize(
-    ("role", "net", "overrides", "expected"),
+    ("piece", "net", "overrides", "expected"),
     [
         # net1
         ("net1", [], ["cut.blobs=[pool9]"], ["net.prototxt: no blob pool9", "cut.blobs", "pool1"]),
@@ -125,12 +125,12 @@ LABELS = 'layer { name: "own" type: "DummyData" top: "label" dummy_data_param {}
          ["net.prototxt: layer relu1 has include and exclude rules"]),
     ],
 )  # fmt: skip
-def test_mistakes_in_nets(edit, role, net, overrides, expected):
-    refused(role, [edit(role, net), *overrides], *expected)
+def test_mistakes_in_nets(edit, piece, net, overrides, expected):
+    refused(piece, [edit(piece, net), *overrides], *expected)
 
 
 @pytest.mark.parametrize(
-    ("role", "solver", "overrides", "expected"),
+    ("piece", "solver", "overrides", "expected"),
     [
         ("net1", [("max_iter: 1000", "")], ["train.max_iter=null"],
          ["solver.prototxt: max_iter: 0", "train.max_iter"]),
@@ -151,13 +151,14 @@ def test_mistakes_in_nets(edit, role, net, overrides, expected):
         ("single", [("base_lr", "base_rate")], [], ["solver.prototxt:", "base_rate"]),
     ],
 )  # fmt: skip
-def test_mistakes_in_solvers(edit, role, solver, overrides, expected):
-    refused(role, [edit(role, solver=solver), *overrides], *expected)
+def test_mistakes_in_solvers(edit, piece, solver, overrides, expected):
+    refused(piece, [edit(piece, solver=solver), *overrides], *expected)
 
 
-@pytest.mark.parametrize("role", ["single", "net1", "net2"])
-def test_roles_without_a_solver(workdir, role):
-    refused(role, [f"{role}.solver=''"], f"{role}.solver: not given", f"{role}'s solver prototxt")
+@pytest.mark.parametrize("piece", ["single", "net1", "net2"])
+def test_pieces_without_a_solver(workdir, piece):
+    said = f"{piece}.solver: not given", f"{piece}'s solver prototxt"
+    refused(piece, [f"{piece}.solver=''"], *said)
 
 
 def test_starting_weights_that_are_not_there(workdir):
@@ -215,12 +216,12 @@ def test_test_interval_zero_means_no_tests(workdir):
 
 
 def test_batch_size_reaches_training_only(workdir):
-    for role in ("single", "net1", "net2"):
-        resolved = resolve(load("train.batch_size=5"), RunDir("run").piece(role))
+    for piece in ("single", "net1", "net2"):
+        resolved = resolve(load("train.batch_size=5"), RunDir("run").piece(piece))
         train = {layer.name: batch_size_of(layer) for layer in resolved.train.layers}
         test = {layer.name: batch_size_of(layer) for layer in resolved.test.layers}
         expected = {"single": ["data"], "net1": ["conv3p_data", "data"], "net2": ["pool2_data"]}[
-            role
+            piece
         ]
         assert [name for name, size in train.items() if size] == expected
         assert all(train[name] == 5 for name in expected)
@@ -300,19 +301,19 @@ def test_output_of_the_last_dual_layer_is_compared(workdir):
 # What is written.
 
 
-@pytest.mark.parametrize("role", ["single", "net1", "net2"])
-def test_written_prototxt_parse_and_load(workdir, role):
+@pytest.mark.parametrize("piece", ["single", "net1", "net2"])
+def test_written_prototxt_parse_and_load(workdir, piece):
     os.mkdir("run")
     resolved = resolve(
-        load("coupling.loss=normalized", "train.batch_size=4"), RunDir("run").piece(role)
+        load("coupling.loss=normalized", "train.batch_size=4"), RunDir("run").piece(piece)
     )
     assert os.listdir("run") == []
     write(resolved)
-    assert sorted(os.listdir("run")) == [f"{role}_solver.prototxt", f"{role}_train_test.prototxt"]
+    assert sorted(os.listdir("run")) == [f"{piece}_solver.prototxt", f"{piece}_train_test.prototxt"]
     assert read_net(resolved.dir.net) == resolved.net
     assert read_solver(resolved.dir.solver) == resolved.solver
     solver = caffe.get_solver(resolved.dir.solver)
-    blob = "pool2" if role == "net2" else "data"
+    blob = "pool2" if piece == "net2" else "data"
     assert solver.net.blobs[blob].shape[0] == 4
     assert solver.test_nets[0].blobs[blob].shape[0] == 60
 
@@ -320,19 +321,19 @@ def test_written_prototxt_parse_and_load(workdir, role):
 def test_shipped_prototxt_are_left_alone(workdir, repository):
     before = [(repository / path).read_bytes() for path in (NET1, NET2, SINGLE)]
     os.mkdir("run")
-    for role in ("single", "net1", "net2"):
+    for piece in ("single", "net1", "net2"):
         write(
-            resolve(load("coupling.loss=listing", "train.batch_size=4"), RunDir("run").piece(role))
+            resolve(load("coupling.loss=listing", "train.batch_size=4"), RunDir("run").piece(piece))
         )
     assert [(repository / path).read_bytes() for path in (NET1, NET2, SINGLE)] == before
 
 
-@pytest.mark.parametrize("role", ["single", "net1", "net2"])
+@pytest.mark.parametrize("piece", ["single", "net1", "net2"])
 @pytest.mark.parametrize("name", ["cifar10", "digits"])
-def test_shipped_nets_resolve(workdir, name, role):
-    solver = f"prototxt/{name}/{role}_solver.prototxt"
+def test_shipped_nets_resolve(workdir, name, piece):
+    solver = f"prototxt/{name}/{piece}_solver.prototxt"
     resolved = resolve(
-        load(f"{role}.solver={solver}", "train.batch_size=null"), RunDir("run").piece(role)
+        load(f"{piece}.solver={solver}", "train.batch_size=null"), RunDir("run").piece(piece)
     )
     assert not resolved.is_frozen
-    assert text_format.MessageToString(resolved.net).startswith(f'name: "{name}_{role}"')
+    assert text_format.MessageToString(resolved.net).startswith(f'name: "{name}_{piece}"')

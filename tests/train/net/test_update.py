@@ -14,7 +14,7 @@ from dualnet.train.loop.activations import make_activation_store
 from dualnet.train.net.driver import NetDriver
 from dualnet.train.net.late_momentum import LateMomentum
 from dualnet.train.net.update import ManualUpdate, SolverUpdate, make_update
-from tests.train.halves import load, make_half, weights_of
+from tests.train.pieces import load, make_nets, weights_of
 
 SHARED = """
 layer {{ name: "data" type: "Input" top: "x" input_param {{ shape {{ dim: 2 dim: 3 }} }} }}
@@ -25,32 +25,32 @@ layer {{ name: "b" type: "InnerProduct" bottom: "h" top: "y" {param} loss_weight
 """
 
 
-def run_backward(half, times=1):
+def run_backward(nets, times=1):
     for _ in range(times):
-        half.train.forward()
-        half.train.backward()
-    layers = list(half.train.net.params)
-    return {f"{layer}.{i}": np.array(half.train.net.params[layer][i].diff)
+        nets.train.forward()
+        nets.train.backward()
+    layers = list(nets.train.net.params)
+    return {f"{layer}.{i}": np.array(nets.train.net.params[layer][i].diff)
             for layer in layers for i in range(2)}  # fmt: skip
 
 
 def test_manual_update_is_equation_7_1(workdir):
-    half = make_half("single", "run", "update.rule=manual", "update.learning_rate=0.3")
-    before, diffs = weights_of(half), run_backward(half)
-    half.update()
-    for name, values in weights_of(half).items():
+    nets = make_nets("single", "run", "update.rule=manual", "update.learning_rate=0.3")
+    before, diffs = weights_of(nets), run_backward(nets)
+    nets.update()
+    for name, values in weights_of(nets).items():
         np.testing.assert_array_equal(values, before[name] - np.float32(0.3) * diffs[name], name)
     assert any(diff.any() for diff in diffs.values())
 
 
 def test_manual_update_knows_neither_momentum_nor_decay_nor_policy(workdir):
-    half = make_half("single", "run", "update.rule=manual", "update.learning_rate=0.3")
-    assert half.resolved.solver.momentum and half.resolved.solver.weight_decay
+    nets = make_nets("single", "run", "update.rule=manual", "update.learning_rate=0.3")
+    assert nets.resolved.solver.momentum and nets.resolved.solver.weight_decay
     for iteration in range(2):
-        assert half.update_rule.rate() == pytest.approx(0.3), iteration
-        before, diffs = weights_of(half), run_backward(half)
-        half.update()
-        after = weights_of(half)["conv1.0"]
+        assert nets.update_rule.rate() == pytest.approx(0.3), iteration
+        before, diffs = weights_of(nets), run_backward(nets)
+        nets.update()
+        after = weights_of(nets)["conv1.0"]
         np.testing.assert_array_equal(after, before["conv1.0"] - np.float32(0.3) * diffs["conv1.0"])
 
 
@@ -65,11 +65,11 @@ def test_manual_update_heeds_lr_mult(workdir):
     (workdir / "solver.prototxt").write_text(
         solver.replace("prototxt/digits/single_train_test.prototxt", "net.prototxt")
     )
-    half = make_half("single", "run", "update.rule=manual", "update.learning_rate=0.3",
+    nets = make_nets("single", "run", "update.rule=manual", "update.learning_rate=0.3",
                      "single.solver=solver.prototxt")  # fmt: skip
-    before, diffs = weights_of(half), run_backward(half)
-    half.update()
-    after = weights_of(half)
+    before, diffs = weights_of(nets), run_backward(nets)
+    nets.update()
+    after = weights_of(nets)
     np.testing.assert_array_equal(after["conv1.0"], before["conv1.0"])
     assert diffs["conv1.1"].any()
     for name, rate in (("conv1.1", 0.6), ("conv2.0", 0.3), ("conv2.1", 0.3)):
@@ -78,11 +78,11 @@ def test_manual_update_heeds_lr_mult(workdir):
 
 
 def test_manual_update_takes_the_mean_of_accumulated_batches(workdir):
-    half = make_half("single", "run", "update.rule=manual", "update.learning_rate=0.3")
+    nets = make_nets("single", "run", "update.rule=manual", "update.learning_rate=0.3")
     rule = ManualUpdate(0.3, {}, iter_size=4)
-    before, diffs = weights_of(half), run_backward(half, times=4)
-    rule.apply(half.train)
-    after = weights_of(half)["ip1.0"]
+    before, diffs = weights_of(nets), run_backward(nets, times=4)
+    rule.apply(nets.train)
+    after = weights_of(nets)["ip1.0"]
     expected = before["ip1.0"] - 0.3 * diffs["ip1.0"] / 4
     np.testing.assert_allclose(after, expected, rtol=1e-6, atol=1e-9)
 
@@ -108,14 +108,14 @@ def test_shared_parameters_change_once(tmp_path, is_shared):
 
 
 def test_solver_update_is_momentum_decay_and_policy(workdir):
-    half = make_half("single", "run", "train.max_iter=10", "update.learning_rate=0.3")
-    history = {name: 0 * values for name, values in weights_of(half).items()}
+    nets = make_nets("single", "run", "train.max_iter=10", "update.learning_rate=0.3")
+    history = {name: 0 * values for name, values in weights_of(nets).items()}
     for iteration in range(3):
         rate = 0.3 * (1 - iteration / 10)  # poly with power 1
-        assert half.update_rule.rate() == pytest.approx(rate)
-        before, diffs = weights_of(half), run_backward(half)
-        half.update()
-        for name, values in weights_of(half).items():
+        assert nets.update_rule.rate() == pytest.approx(rate)
+        before, diffs = weights_of(nets), run_backward(nets)
+        nets.update()
+        for name, values in weights_of(nets).items():
             gradient = diffs[name] + 0.0005 * before[name]
             history[name] = 0.9 * history[name] + rate * gradient
             np.testing.assert_allclose(
@@ -125,10 +125,10 @@ def test_solver_update_is_momentum_decay_and_policy(workdir):
 
 @pytest.mark.parametrize("rule", ["manual", "solver"])
 def test_update_leaves_no_diffs_behind(workdir, rule):
-    half = make_half("single", "run", f"update.rule={rule}")
-    run_backward(half)
-    half.update()
-    for blobs in half.train.net.params.values():
+    nets = make_nets("single", "run", f"update.rule={rule}")
+    run_backward(nets)
+    nets.update()
+    for blobs in nets.train.net.params.values():
         for blob in blobs:
             assert not blob.diff.any()
 
@@ -142,27 +142,27 @@ def test_gradients_may_stand_in_another_net_with_the_same_weights(workdir, rule)
     )  # fmt: skip
     after = []
     for is_held_apart in (False, True):
-        half = make_half("net1", f"run-{is_held_apart}", *settings)
-        assert isinstance(half.update_rule, LateMomentum) == (rule == "late")
-        ahead = half.config.batches_ahead(half.name)
-        holder = make_activation_store(half, ahead).copies[1] if is_held_apart else half.train
+        nets = make_nets("net1", f"run-{is_held_apart}", *settings)
+        assert isinstance(nets.update_rule, LateMomentum) == (rule == "late")
+        ahead = nets.config.batches_ahead(nets.name)
+        holder = make_activation_store(nets, ahead).copies[1] if is_held_apart else nets.train
         random = np.random.RandomState(5)
-        before = weights_of(half)
+        before = weights_of(nets)
         for _ in range(4):
             gradients = {n: random.randn(*w.shape).astype(np.float32) for n, w in before.items()}
             holder.set_parameter_diffs(gradients)
-            half.update(holder)
-            for net in (half.train, holder):
+            nets.update(holder)
+            for net in (nets.train, holder):
                 assert not any(diff.any() for diff in net.parameter_diffs().values())
-        after.append(weights_of(half))
+        after.append(weights_of(nets))
         assert all((after[-1][name] != values).any() for name, values in before.items())
     for name, values in after[0].items():
         np.testing.assert_array_equal(after[1][name], values, name)
 
 
 def test_rule_is_chosen_by_the_config(workdir):
-    assert isinstance(make_half("single", "a", "update.rule=manual").update_rule, ManualUpdate)
-    assert isinstance(make_half("single", "b", "update.rule=solver").update_rule, SolverUpdate)
+    assert isinstance(make_nets("single", "a", "update.rule=manual").update_rule, ManualUpdate)
+    assert isinstance(make_nets("single", "b", "update.rule=solver").update_rule, SolverUpdate)
     assert load().update.rule == "solver"
 
 
@@ -171,8 +171,8 @@ def test_rule_is_chosen_by_the_config(workdir):
 )
 def test_who_goes_uphill(workdir, ascend, signs):
     settings = ("update.rule=manual", f"update.ascend={ascend}")
-    halves = [make_half(role, role, *settings) for role in ("net1", "net2")]
-    assert tuple(half.update_rule.sign for half in halves) == signs
+    pieces = [make_nets(name, name, *settings) for name in ("net1", "net2")]
+    assert tuple(nets.update_rule.sign for nets in pieces) == signs
 
 
 def test_solver_of_an_old_caffe_is_refused():

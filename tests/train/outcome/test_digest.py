@@ -13,10 +13,10 @@ from dualnet.rundir import RunDir
 from dualnet.train.outcome.digest import digest
 
 
-def write(folder, role, iteration=3, net=None, state=None):
+def write(folder, name, iteration=3, net=None, state=None):
     folder.mkdir(exist_ok=True)
-    (folder / f"{role}_solver.prototxt").write_text("")
-    path = folder / f"{role}_iter_{iteration}"
+    (folder / f"{name}_solver.prototxt").write_text("")
+    path = folder / f"{name}_iter_{iteration}"
     path.with_suffix(".caffemodel").write_bytes((net or make_net()).SerializeToString())
     path.with_suffix(".solverstate").write_bytes((state or make_state()).SerializeToString())
     return str(folder)
@@ -108,7 +108,7 @@ def test_paths_and_what_is_no_weight_do_not_count(tmp_path, reference):
     assert digest(RunDir(folder)) == reference
 
 
-def test_both_halves_count(tmp_path):
+def test_both_pieces_count(tmp_path):
     write(tmp_path / "run", "net1")
     folder = write(tmp_path / "run", "net2")
     both = digest(RunDir(folder))

@@ -1,4 +1,4 @@
-"""Evaluation against the nets run by hand, and halves against the single net that they are."""
+"""Evaluation against the nets run by hand, and pieces against the single net that they are."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from dualnet.errors import UsageError
 from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import caffe_files
 from dualnet.train.outcome.evaluate import evaluate
-from tests.train.halves import load, make_half, weights_of
+from tests.train.pieces import load, make_nets, weights_of
 from tests.train.starting import train_single
 
 
 @pytest.fixture
 def single(workdir):
     """A run of the single net, as it starts."""
-    half = make_half("single", "single")
-    caffe_files.save(half, 4)
-    return half
+    nets = make_nets("single", "single")
+    caffe_files.save(nets, 4)
+    return nets
 
 
 @pytest.fixture
 def dual(single):
     """A dual run with the weights of the single net."""
     weights = weights_of(single)
-    for role in ("net1", "net2"):
-        half = make_half(role, "dual")
-        own = weights_of(half)
+    for piece in ("net1", "net2"):
+        nets = make_nets(piece, "dual")
+        own = weights_of(nets)
         names = {name: name.replace("conv3p", "conv3") for name in own}
-        half.train.set_parameters({name: weights[source] for name, source in names.items()})
-        caffe_files.save(half, 4)
+        nets.train.set_parameters({name: weights[source] for name, source in names.items()})
+        caffe_files.save(nets, 4)
     return "dual"
 
 
@@ -74,7 +74,7 @@ def test_batches_can_be_chosen(single):
     assert (result["accuracy"], result["loss"]) == pytest.approx((accuracy, loss))
 
 
-def test_joined_halves_are_the_single_net(dual):
+def test_joined_pieces_are_the_single_net(dual):
     one, two = evaluate(RunDir("single"), load()), evaluate(RunDir("dual"), load())
     assert two == pytest.approx(one, rel=1e-5)
 

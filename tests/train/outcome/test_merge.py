@@ -1,4 +1,4 @@
-"""A merged run against `evaluate`, which joins the halves in memory."""
+"""A merged run against `evaluate`, which joins the pieces in memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dualnet.train.net.resolve import resolve
 from dualnet.train.net.resolve import write as write_resolved
 from dualnet.train.outcome.evaluate import evaluate
 from dualnet.train.outcome.merge import merge
-from tests.cut.both import train_halves
+from tests.cut.both import train_pieces
 from tests.cut.singles import CHAIN, DATA, SOLVER, classifier, conv, relu, write_single
 from tests.cut.split.topologies import (
     FROM_DATA,
@@ -36,7 +36,7 @@ from tests.cut.split.topologies import (
     TWO_HEADS,
     TWO_WAYS,
 )
-from tests.train.halves import load, make_half
+from tests.train.pieces import load, make_nets
 
 #: Runs in BVLC Caffe's interpreter, which knows nothing of dualnet there.
 PLAIN = """
@@ -58,10 +58,10 @@ print(json.dumps({"accuracy": accuracy, "loss": loss, "last": [float(right), mea
 
 @pytest.fixture
 def run(workdir):
-    """A dual run whose halves, dual layers included, are what their fillers made of them."""
-    for role, seed in (("net1", 3), ("net2", 4)):
-        half = make_half(role, "run", f"seed={seed}")
-        caffe_files.save(half, 4)
+    """A dual run whose pieces, dual layers included, are what their fillers made of them."""
+    for piece, seed in (("net1", 3), ("net2", 4)):
+        nets = make_nets(piece, "run", f"seed={seed}")
+        caffe_files.save(nets, 4)
     (workdir / "run/config.yaml").write_text(load().to_yaml())
     return "run"
 
@@ -133,7 +133,7 @@ def test_mistakes(run, workdir):
         merge(RunDir(run), load(), "m.caffemodel", dual="net3")
     with pytest.raises(StorageFailed, match="nowhere/m.caffemodel: cannot write"):
         merge(RunDir(run), load(), "nowhere/m.caffemodel")
-    make_half("single", "one")
+    make_nets("single", "one")
     with pytest.raises(UsageError, match="a run of the single net"):
         merge(RunDir("one"), load(), "m.caffemodel")
 
@@ -196,11 +196,11 @@ def test_a_cut_that_two_blobs_cross(workdir):
         'net: "residual_train_test.prototxt" base_lr: 0.05 lr_policy: "fixed" max_iter: 3\n'
         "test_iter: 6 test_interval: 100\n"
     )
-    request = Request("residual_train_test.prototxt", [(["conv2"], ["conv3"])], "halves")
+    request = Request("residual_train_test.prototxt", [(["conv2"], ["conv3"])], "pieces")
     write(request, split(request))
-    train_halves("halves/dual.yaml", "run", "train.test_interval=0")
+    train_pieces("pieces/dual.yaml", "run", "train.test_interval=0")
     assert caffe_files.find(RunDir("run"))[0] == 3
-    config = cfg.load("halves/dual.yaml")
+    config = cfg.load("pieces/dual.yaml")
     assert config.cut.blobs == ["conv2", "conv1"]
     merge(RunDir("run"), config, "m.caffemodel")
     expected = evaluate(RunDir("run"), config, batches=6)
@@ -210,7 +210,7 @@ def test_a_cut_that_two_blobs_cross(workdir):
     assert merged == read_net("residual_train_test.prototxt")
 
 
-# Nets of other kinds, whose halves are what their fillers made of them.
+# Nets of other kinds, whose pieces are what their fillers made of them.
 
 CROP = """
 name: "crop"
@@ -337,8 +337,8 @@ def write_three():
         file.write("three.h5\n")
 
 
-def halves_of(text, at, dual):
-    """A run of halves that were never trained, with other dual layers in each; returns it."""
+def pieces_of(text, at, dual):
+    """A run of pieces that were never trained, with other dual layers in each; returns it."""
     if text is HDF5:
         write_three()
     is_tested = text != NEVER_TESTED
@@ -348,9 +348,9 @@ def halves_of(text, at, dual):
     write(request, result)
     yaml = result.yaml
     os.makedirs("run", exist_ok=True)
-    for role, seed in (("net1", 3), ("net2", 4)):
+    for piece, seed in (("net1", 3), ("net2", 4)):
         config = cfg.load(yaml, [f"seed={seed}"])
-        resolved = resolve(config, RunDir("run").piece(role))
+        resolved = resolve(config, RunDir("run").piece(piece))
         write_resolved(resolved)
         caffe_files.save(Nets(config, resolved), 4)
     return RunDir("run"), cfg.load(yaml)
@@ -359,7 +359,7 @@ def halves_of(text, at, dual):
 @pytest.mark.parametrize("name", OTHERS)
 def test_nets_of_all_kinds_are_merged_whole(workdir, name):
     text, at, dual, predictions = OTHERS[name]
-    merge(*halves_of(text, at, dual), "m.caffemodel")
+    merge(*pieces_of(text, at, dual), "m.caffemodel")
     phase = caffe.TRAIN if text is NEVER_TESTED else caffe.TEST
     whole = caffe.Net("m_train_test.prototxt", phase, weights="m.caffemodel")
     deploy = caffe.Net("m_deploy.prototxt", caffe.TEST, weights="m.caffemodel")
@@ -383,7 +383,7 @@ def test_nets_of_all_kinds_are_merged_whole(workdir, name):
 
 
 def test_predictions_are_those_of_their_losses(workdir):
-    merge(*halves_of(*OTHERS["heads above the cut"][:3]), "m.caffemodel")
+    merge(*pieces_of(*OTHERS["heads above the cut"][:3]), "m.caffemodel")
     deploy = caffe.Net("m_deploy.prototxt", caffe.TEST, weights="m.caffemodel")
     deploy.blobs["data"].data[...] = np.random.rand(*deploy.blobs["data"].shape)
     deploy.forward()

@@ -15,12 +15,12 @@ from dualnet.rundir import RunDir
 from dualnet.train.checkpoint.caffe_files import clean
 from dualnet.train.net.resolve import resolve
 from dualnet.train.start.claim import claim
-from tests.train.halves import load
+from tests.train.pieces import load
 
 
-def start(role, *overrides):
+def start(name, *overrides):
     config = load(*overrides)
-    claim(config, resolve(config, RunDir("run").piece(role)))
+    claim(config, resolve(config, RunDir("run").piece(name)))
     return config
 
 
@@ -29,8 +29,8 @@ def test_first_one_leaves_its_config_and_further_starts_of_it_are_welcome(workdi
     path = Path(RunDir("run").config)
     written = path.read_bytes()
     assert load_config(str(path)) == config
-    for role in ("net2", "net1"):
-        start(role)
+    for name in ("net2", "net1"):
+        start(name)
     assert path.read_bytes() == written
 
 
@@ -81,7 +81,7 @@ class _Killed(BaseException):
 
 
 def test_what_a_killed_start_leaves_is_removed_by_the_next(workdir, monkeypatch):
-    """Half-written copies of the files that both halves may be the first to write."""
+    """Half-written copies of the files that both pieces may be the first to write."""
     config = load()
     resolved = resolve(config, RunDir("run").piece("net1"))
     for name in ("run.json", "config.yaml"):

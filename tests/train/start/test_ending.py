@@ -12,24 +12,24 @@ from dualnet.process.stopping import Stopped, Stopper
 from dualnet.rundir import RunDir
 from dualnet.train.net.resolve import resolve
 from dualnet.train.start.ending import stoppable
-from tests.train.halves import load
+from tests.train.pieces import load
 
 
-def end_by(error, role, snapshot):
+def end_by(error, name, snapshot):
     config = load(f"train.snapshot={snapshot}")
-    with stoppable(config, resolve(config, RunDir("run").piece(role)), None):
+    with stoppable(config, resolve(config, RunDir("run").piece(name)), None):
         raise error
 
 
 @pytest.mark.parametrize(
-    ("role", "snapshot", "can_go_on"),
+    ("name", "snapshot", "can_go_on"),
     [("net1", 2, True), ("net2", 0, False), ("single", 0, True)],
 )
-def test_a_signal_is_no_failure_where_the_training_can_go_on(workdir, role, snapshot, can_go_on):
+def test_a_signal_is_no_failure_where_the_training_can_go_on(workdir, name, snapshot, can_go_on):
     with pytest.raises(Stopped) as caught:
-        end_by(Stopped(signal.SIGTERM), role, snapshot)
+        end_by(Stopped(signal.SIGTERM), name, snapshot)
     assert caught.value.exit_code == (0 if can_go_on else 128 + signal.SIGTERM)
-    assert (f"continues {role} from its last checkpoint" in str(caught.value)) == can_go_on
+    assert (f"continues {name} from its last checkpoint" in str(caught.value)) == can_go_on
 
 
 def test_who_knows_better_where_it_goes_on_is_not_contradicted(workdir):

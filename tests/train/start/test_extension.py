@@ -17,9 +17,9 @@ from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.loop.session import Session
 from dualnet.train.outcome.digest import digest
-from tests.train.halves import load
+from tests.train.pieces import load
 from tests.train.start.test_identity import content_of, edit
-from tests.train.starting import train_half, train_single
+from tests.train.starting import train_one, train_single
 from tests.train.test_restart import RULES, SHORT, Crash, one_by_one, rows_of, run_chain
 
 __all__ = ["one_by_one"]  # a fixture
@@ -32,16 +32,16 @@ def fixed(workdir):
     """A working directory whose learning rates do not count on max_iter."""
     os.unlink("prototxt")
     shutil.copytree(Path(__file__).parents[3] / "prototxt" / "digits", "prototxt/digits")
-    for role in ("single", "net1", "net2"):
-        edit(f"prototxt/digits/{role}_solver.prototxt", '"poly"', '"fixed"')
+    for name in ("single", "net1", "net2"):
+        edit(f"prototxt/digits/{name}_solver.prototxt", '"poly"', '"fixed"')
     return workdir
 
 
-def equal(one, other, roles=("net1", "net2")):
+def equal(one, other, names=("net1", "net2")):
     """Check weights, solver history and log of two runs, but for the test at the old end."""
     assert digest(RunDir(one)) == digest(RunDir(other))
-    for role in roles:
-        (train, tests), (train_too, tests_too) = (rows_of(run, role) for run in (one, other))
+    for name in names:
+        (train, tests), (train_too, tests_too) = (rows_of(run, name) for run in (one, other))
         assert train == train_too
         at = {row[0] for row in tests.get(0, [])}
         assert tests.get(0, []) == [row for row in tests_too.get(0, []) if row[0] in at]
@@ -74,15 +74,15 @@ def test_a_single_run_that_is_complete_or_not_becomes_longer(fixed):
 
 @pytest.mark.parametrize("rule", ["gradient", "updated", "admm", "ahead"])
 @pytest.mark.parametrize("interval", [3, 11])
-def test_two_halves_that_are_complete_train_on(fixed, rule, interval):
+def test_two_pieces_that_are_complete_train_on(fixed, rule, interval):
     """11: a test at the old end belongs to the longer run, too."""
     settings = (*RULES[rule], f"train.test_interval={interval}", "train.snapshot=11")
     run_chain("whole", *LONG, *settings)
     run_chain("run", *SHORT, *settings)
     run_chain("run", *LONG, *settings, net1=(13,), net2=(12, 17))
     equal("whole", "run")
-    for role in ("net1", "net2"):
-        assert train_half(load(*LONG, *settings), RunDir("run").piece(role)) is None
+    for name in ("net1", "net2"):
+        assert train_one(load(*LONG, *settings), RunDir("run").piece(name)) is None
     assert not list(Path("run/exchange").rglob("*.npy"))
 
 
@@ -97,14 +97,14 @@ def test_whatever_carries_the_messages_and_without_checkpoints_between(fixed, ca
 
 
 def stop_both(run_dir, at, *settings):
-    """Train two halves until each fails at an iteration of its own, and nobody waits."""
+    """Train two pieces until each fails at an iteration of its own, and nobody waits."""
     config = load(*settings, "exchange.restart_grace_s=0")
 
-    def train(role):
+    def train(name):
         with pytest.raises((Crash, DualnetError)):
-            train_half(config, RunDir(run_dir).piece(role), crash_at(at[role]))
+            train_one(config, RunDir(run_dir).piece(name), crash_at(at[name]))
 
-    threads = [threading.Thread(target=train, args=(role,)) for role in at]
+    threads = [threading.Thread(target=train, args=(name,)) for name in at]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -122,7 +122,7 @@ def crash_at(iteration):
     return arm
 
 
-def test_two_halves_that_are_not_complete_go_on_for_longer_or_shorter(fixed):
+def test_two_pieces_that_are_not_complete_go_on_for_longer_or_shorter(fixed):
     run_chain("whole", *LONG)
     stop_both("run", {"net1": 7, "net2": 7}, *SHORT)
     run_chain("run", *LONG)
@@ -134,7 +134,7 @@ def test_two_halves_that_are_not_complete_go_on_for_longer_or_shorter(fixed):
     assert load_run(RunDir("parts")).train.max_iter == 11
 
 
-def test_one_half_is_complete_and_the_other_is_not(fixed, monkeypatch):
+def test_one_piece_is_complete_and_the_other_is_not(fixed, monkeypatch):
     """net2 dies in the last test: net1's part of that test is not what a longer run sends."""
     settings = ("train.test_interval=4", "exchange.restart_grace_s=0")
     run_chain("whole", *LONG, *settings)
@@ -158,16 +158,16 @@ def test_one_half_is_complete_and_the_other_is_not(fixed, monkeypatch):
 
 
 def run_both_once(run_dir, *settings):
-    """Train both halves, neither of which is started again."""
+    """Train both pieces, neither of which is started again."""
     errors = []
 
-    def train(role):
+    def train(name):
         try:
-            train_half(load(*settings), RunDir(run_dir).piece(role))
+            train_one(load(*settings), RunDir(run_dir).piece(name))
         except (Crash, DualnetError) as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=train, args=(role,)) for role in ("net1", "net2")]
+    threads = [threading.Thread(target=train, args=(name,)) for name in ("net1", "net2")]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -176,13 +176,13 @@ def run_both_once(run_dir, *settings):
         raise errors[0]
 
 
-def test_both_halves_have_to_agree(fixed):
+def test_both_pieces_have_to_agree(fixed):
     run_chain("run", *SHORT)
     errors = []
 
-    def train(role, settings):
+    def train(name, settings):
         try:
-            train_half(load(*settings, "exchange.partner_timeout_s=1"), RunDir("run").piece(role))
+            train_one(load(*settings, "exchange.partner_timeout_s=1"), RunDir("run").piece(name))
         except DualnetError as error:  # the one that sees it later may find the other gone
             errors.append(error)
 
@@ -211,9 +211,9 @@ def test_fewer_iterations_than_are_done_are_refused(fixed):
     run_chain("dual", *SHORT)
     for path in Path("dual").glob("net1_iter_*"):
         path.unlink()
-    for role in ("net1", "net2"):
+    for name in ("net1", "net2"):
         expected = ["train.max_iter is 9, but net2 has made 11 iterations"]
-        refused("dual", expected, lambda: train_half(load(*fewer), RunDir("dual").piece(role)))  # noqa: B023
+        refused("dual", expected, lambda: train_one(load(*fewer), RunDir("dual").piece(name)))  # noqa: B023
     assert train_single(load(*SHORT), RunDir("single")) is None
 
 
@@ -240,13 +240,13 @@ def test_a_schedule_that_counts_on_the_end_goes_on_from_a_complete_run_only(work
     assert train_single(load(*LONG, *manual), RunDir("manual")).iteration == 19
 
 
-def test_with_poly_both_halves_go_on_whichever_is_faster(workdir):
+def test_with_poly_both_pieces_go_on_whichever_is_faster(workdir):
     run_chain("run", *SHORT)
-    assert train_half(load(*SHORT), RunDir("run").piece("net2")) is None
+    assert train_one(load(*SHORT), RunDir("run").piece("net2")) is None
     run_chain("run", *LONG, net1=(13,), net2=(14,))
     assert commit.latest(RunDir("run").piece("net1")).iteration == 19
     expected = ["train.max_iter is 11, but net1 has made 19 iterations"]
-    refused("run", expected, lambda: train_half(load(*SHORT), RunDir("run").piece("net1")))
+    refused("run", expected, lambda: train_one(load(*SHORT), RunDir("run").piece("net1")))
 
 
 def test_a_run_that_has_converged_is_complete_whatever_its_length(fixed):
@@ -271,24 +271,24 @@ def test_with_poly_a_damaged_end_is_made_again_before_the_run_becomes_longer(wor
     run_chain("whole", *SHORT)
     shutil.copytree("whole", "run")
     run_chain("whole", *LONG)
-    for role in ("net2",) if lost == "flipped" else ("net1", "net2"):
+    for name in ("net2",) if lost == "flipped" else ("net1", "net2"):
         if lost == "flipped":
-            flip(f"run/{role}_iter_11.caffemodel")
+            flip(f"run/{name}_iter_11.caffemodel")
         kind = "*" if lost == "gone" else "checkpoint.json"
-        for path in Path("run").glob(f"{role}_iter_11.{kind}") if lost != "flipped" else ():
+        for path in Path("run").glob(f"{name}_iter_11.{kind}") if lost != "flipped" else ():
             path.unlink()
-    for role in ("net1", "net2"):
+    for name in ("net1", "net2"):
         expected = ["train.max_iter is 19, was 11", "finish with 11 first"]
-        refused("run", expected, lambda: train_half(load(*LONG), RunDir("run").piece(role)))  # noqa: B023
+        refused("run", expected, lambda: train_one(load(*LONG), RunDir("run").piece(name)))  # noqa: B023
     run_chain("run", *SHORT)
     run_chain("run", *LONG)
     equal("whole", "run")
 
 
-@pytest.mark.parametrize("role", ["single", "net2"])
-def test_with_poly_nothing_before_the_old_end_is_made_again_at_other_rates(workdir, role):
+@pytest.mark.parametrize("name", ["single", "net2"])
+def test_with_poly_nothing_before_the_old_end_is_made_again_at_other_rates(workdir, name):
     def train(*settings, crash=()):
-        if role == "single":
+        if name == "single":
             train_single(
                 load(*settings), RunDir("run"), progress=crash_at(*crash) if crash else None
             )
@@ -300,16 +300,16 @@ def test_with_poly_nothing_before_the_old_end_is_made_again_at_other_rates(workd
     few = ("train.snapshot=5", "train.keep=3")
     train(*SHORT, *few)
     shutil.copytree("run", "copy")
-    run_chain("copy", *LONG, *few) if role != "single" else train_single(
+    run_chain("copy", *LONG, *few) if name != "single" else train_single(
         load(*LONG, *few), RunDir("copy")
     )
-    with pytest.raises(Crash) if role == "single" else nullcontext():
+    with pytest.raises(Crash) if name == "single" else nullcontext():
         train(*LONG, *few, crash=(13,))
-    content = flip(f"run/{role}_iter_11.solverstate")
+    content = flip(f"run/{name}_iter_11.solverstate")
     with pytest.raises(
         UsageError, match="before 11 had the rates of another train.max_iter than 19"
     ):
         train(*LONG, *few)
-    Path(f"run/{role}_iter_11.solverstate").write_bytes(content)
+    Path(f"run/{name}_iter_11.solverstate").write_bytes(content)
     train(*LONG, *few)
-    equal("copy", "run", ["single"] if role == "single" else ("net1", "net2"))
+    equal("copy", "run", ["single"] if name == "single" else ("net1", "net2"))

@@ -1,4 +1,4 @@
-"""The halves compare what they have: each mismatch is named with both values and the remedy."""
+"""The pieces compare what they have: each mismatch is named with both values and the remedy."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import pytest
 from dualnet.config import above, below, fixed_values
 from dualnet.errors import ManifestMismatch
 from dualnet.train.start.handshake import check, describe
-from tests.train.halves import load, make_half, make_session
+from tests.train.pieces import load, make_nets, make_session
 
 
-def describe_role(role, *overrides):
-    half = make_half(role, "run", *overrides)
-    session = make_session(half)
+def describe_piece(name, *overrides):
+    nets = make_nets(name, "run", *overrides)
+    session = make_session(nets)
     session.log.close()
-    (end,) = half.resolved.ends
-    return describe(half, session, end)
+    (end,) = nets.resolved.ends
+    return describe(nets, session, end)
 
 
 @pytest.fixture
 def hellos(workdir):
     settings = ("train.test_interval=2", "train.batch_size=8")
-    return {role: describe_role(role, *settings) for role in ("net1", "net2")}
+    return {name: describe_piece(name, *settings) for name in ("net1", "net2")}
 
 
-def test_matching_halves_agree_from_either_side(hellos):
+def test_matching_pieces_agree_from_either_side(hellos):
     check(hellos["net1"], hellos["net2"], above(load(), "net1"))
     check(hellos["net2"], hellos["net1"], below(load(), "net2"))
 
@@ -48,7 +48,7 @@ def test_test_phase_is_left_out_where_nothing_is_tested(workdir):
     (workdir / "solver.prototxt").write_text(
         'net: "prototxt/digits/net1_train_test.prototxt" max_iter: 5 base_lr: 1 lr_policy: "fixed"'
     )
-    hello = describe_role("net1", "net1.solver=solver.prototxt")
+    hello = describe_piece("net1", "net1.solver=solver.prototxt")
     assert list(hello["cut"]) == ["TRAIN"] and hello["test_iter"] == 0
 
 
@@ -116,7 +116,7 @@ def test_all_mismatches_are_listed_at_once(hellos):
         check(hellos["net1"], other, above(load(), "net1"))
 
 
-def test_halves_may_run_on_different_providers(hellos):
+def test_pieces_may_run_on_different_providers(hellos):
     check(hellos["net1"], {**hellos["net2"], "provider": "other"}, above(load(), "net1"))
 
 

@@ -21,8 +21,8 @@ from dualnet.train.net.resolve import resolve
 from dualnet.train.outcome.digest import digest
 from dualnet.train.start import identity, inputs
 from tests.exchange.fakes import FaultyFs
-from tests.train.halves import load
-from tests.train.starting import train_half, train_single
+from tests.train.pieces import load
+from tests.train.starting import train_one, train_single
 from tests.train.test_restart import SHORT, Crash, one_by_one, run_chain
 
 __all__ = ["one_by_one"]  # a fixture
@@ -60,8 +60,8 @@ def project(workdir, monkeypatch):
     data = Path("data/digits").resolve()
     os.unlink("data/digits")
     shutil.copytree(data, "data/digits")
-    for role in ("single", "net1", "net2"):
-        edit(f"prototxt/digits/{role}_solver.prototxt", '"poly"', '"fixed"')
+    for piece in ("single", "net1", "net2"):
+        edit(f"prototxt/digits/{piece}_solver.prototxt", '"poly"', '"fixed"')
     net = Path("prototxt/digits/single_train_test.prototxt")
     text = net.read_text()
     place = text.index('layer {\n  name: "conv1"')
@@ -90,7 +90,7 @@ def content_of(run_dir):
 
 
 def crash_at(iteration):
-    """Ends a half there, as a kill would, but for what `train_half` does for an error."""
+    """Ends a piece there, as a kill would, but for what `train_one` does for an error."""
 
     def arm(session):
         def look(done):
@@ -157,9 +157,9 @@ def other_weights():
     Path("initial/net1.caffemodel").write_bytes(content)
 
 
-def changes(role):
+def changes(piece):
     """What is changed, and what the line must say."""
-    solver, net = (f"prototxt/digits/{role}_{kind}.prototxt" for kind in ("solver", "train_test"))
+    solver, net = (f"prototxt/digits/{piece}_{kind}.prototxt" for kind in ("solver", "train_test"))
     found = [
         Change([f"{solver}: solver base_lr is 0.06, was 0.05 "], solver, "0.05", "0.06"),
         Change([f"{solver}: solver momentum is 0.8, was 0.9 "], solver, "0.9", "0.8"),
@@ -168,12 +168,12 @@ def changes(role):
         Change([f"{net}: conv", "convolution_param.weight_filler.type is \"xavier\", was \"msra\""],
                net, "msra", "xavier"),
         Change([r"config.yaml", "seed is 2, was 1 "], settings=["seed=2"]),
-        Change([f"{role}.threads: threads is 2, was 1 ", f"set {role}.threads to what it was"],
-               settings=[f"{role}.threads=2"]),
+        Change([f"{piece}.threads: threads is 2, was 1 ", f"set {piece}.threads to what it was"],
+               settings=[f"{piece}.threads=2"]),
         Change(["initial/net1.caffemodel: train.weights[0] is SHA-256 "],
                "initial/net1.caffemodel", make=other_weights),
     ]  # fmt: skip
-    if role == "net2":
+    if piece == "net2":
         return found
     train, test = "data/digits/train_lmdb", "data/digits/test_lmdb"
     return [
@@ -232,26 +232,26 @@ def test_a_single_run_is_refused_what_has_changed_and_goes_on_when_it_is_as_befo
     assert train_single(load(*settings), RunDir("run")) is None
 
 
-def test_each_half_is_refused_what_has_changed_and_both_go_on_when_it_is_as_before(project):
+def test_each_piece_is_refused_what_has_changed_and_both_go_on_when_it_is_as_before(project):
     settings = (*SHORT, WEIGHTS, "exchange.restart_grace_s=0")
     run_chain("whole", *settings)
 
-    def train(role):
+    def train(piece):
         with pytest.raises((Crash, NeighbourDied)):
-            train_half(load(*settings), RunDir("run").piece(role), crash_at(7))
+            train_one(load(*settings), RunDir("run").piece(piece), crash_at(7))
 
-    threads = [threading.Thread(target=train, args=(role,)) for role in ("net1", "net2")]
+    threads = [threading.Thread(target=train, args=(piece,)) for piece in ("net1", "net2")]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    for role in ("net1", "net2"):
-        for change in changes(role):
+    for piece in ("net1", "net2"):
+        for change in changes(piece):
             with change:
                 config = load(*settings, *change.settings)
-                start = partial(train_half, config, RunDir("run").piece(role))
+                start = partial(train_one, config, RunDir("run").piece(piece))
                 refused("run", change.expected, start)
-    # What the other half's node holds is nobody else's business.
+    # What the other piece's node holds is nobody else's business.
     shutil.move("data", "gone")
     try:
         facts = facts_of("net2", *settings)
@@ -262,9 +262,9 @@ def test_each_half_is_refused_what_has_changed_and_both_go_on_when_it_is_as_befo
     assert digest(RunDir("run")) == digest(RunDir("whole"))
 
 
-def facts_of(role, *settings):
+def facts_of(piece, *settings):
     config = load(*settings)
-    return inputs.collect(config, resolve(config, RunDir("run").piece(role)))
+    return inputs.collect(config, resolve(config, RunDir("run").piece(piece)))
 
 
 def test_what_is_only_moved_renamed_made_again_or_shown_goes_on(project):
@@ -295,7 +295,7 @@ def test_what_is_only_moved_renamed_made_again_or_shown_goes_on(project):
     assert digest(RunDir("elsewhere")) == digest(RunDir("whole"))
 
 
-def test_a_checkpoint_of_another_run_or_role_is_refused(project):
+def test_a_checkpoint_of_another_run_or_piece_is_refused(project):
     for run_dir, seed in (("run", 1), ("other", 2)):
         with pytest.raises(Crash):
             config = load(*SHORT, f"seed={seed}")
@@ -315,11 +315,11 @@ def test_a_checkpoint_of_another_run_or_role_is_refused(project):
     for path in Path("run").glob("single_iter_6.*"):
         shutil.copy(path, Path("dual", path.name.replace("single", "net1")))
     expected = ["net1_iter_6.checkpoint.json: a checkpoint of single and not of net1"]
-    refused("dual", expected, lambda: train_half(load(*SHORT), RunDir("dual").piece("net1")))
+    refused("dual", expected, lambda: train_one(load(*SHORT), RunDir("dual").piece("net1")))
     assert train_single(load(*SHORT), RunDir("run")).is_continued
 
 
-def test_halves_of_two_runs_make_no_net(project):
+def test_pieces_of_two_runs_make_no_net(project):
     for run_dir, seed in (("run", 1), ("other", 2)):
         run_chain(run_dir, "train.max_iter=1", f"seed={seed}")
     digest(RunDir("run"))
@@ -347,9 +347,9 @@ def test_checkpoints_without_the_record_of_their_run_are_refused(project):
 
 def test_one_kind_of_training_does_not_go_on_in_the_directory_of_the_other(project):
     train_single(load("train.max_iter=1"), RunDir("single"))
-    for role in ("net1", "net2"):
+    for piece in ("net1", "net2"):
         expected = ["a run of the uncut net (single), and this is one of a chain (net1, net2)"]
-        refused("single", expected, lambda: train_half(load(), RunDir("single").piece(role)))  # noqa: B023
+        refused("single", expected, lambda: train_one(load(), RunDir("single").piece(piece)))  # noqa: B023
     run_chain("dual", "train.max_iter=1")
     expected = ["a run of a chain (net1, net2), and this is one of the uncut net (single)"]
     refused("dual", expected, lambda: train_single(load("train.max_iter=1"), RunDir("dual")))

@@ -1,6 +1,6 @@
-"""Two processes started, watched and ended together: no hang, no half left behind, one message.
+"""Two processes started, watched and ended together: no hang, no piece left behind, one message.
 
-Most tests use halves that are a few lines of Python: the launcher runs `python -m dualnet`, which
+Most tests use pieces that are a few lines of Python: the launcher runs `python -m dualnet`, which
 finds the package `dualnet` of the working directory first.
 """
 
@@ -25,19 +25,19 @@ TWO, THREE = ("net1", "net2"), ("net1", "net2", "net3")
 
 FAKE = """
 import sys
-role = sys.argv[1]
-exec(open(role + ".py").read())
+piece = sys.argv[1]
+exec(open(piece + ".py").read())
 """
 SAY = "print({!r}, file=sys.stderr, flush=True)\n"
 #: Says that it runs, and goes on for longer than any test waits.
-SLEEP = "import time; open(role + '.runs', 'w').close(); time.sleep(600)\n"
+SLEEP = "import time; open(piece + '.runs', 'w').close(); time.sleep(600)\n"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SLEEP
-#: Ends as soon as the other half runs.
+#: Ends as soon as the other piece runs.
 WAIT = "import os, time\nwhile not os.path.exists('{}.runs'): time.sleep(0.01)\n"
 
 
 @pytest.fixture
-def halves(tmp_path, monkeypatch):
+def pieces(tmp_path, monkeypatch):
     """Writes what net1, net2, … do."""
     package = tmp_path / "dualnet"
     package.mkdir()
@@ -70,25 +70,25 @@ def failure(**settings):
 # Both run to their end.
 
 
-def test_both_halves_get_the_arguments_and_end(halves):
-    tell = "open(role + '.told', 'w').write(' '.join(sys.argv[1:]))\n"
-    halves(tell, tell)
+def test_both_pieces_get_the_arguments_and_end(pieces):
+    tell = "open(piece + '.told', 'w').write(' '.join(sys.argv[1:]))\n"
+    pieces(tell, tell)
     looks = []
     run(watch=lambda: looks.append(1))
-    for role in ("net1", "net2"):
-        assert Path(f"{role}.told").read_text() == f"{role} config.yaml --run-dir run --stop-at-eof"
+    for name in ("net1", "net2"):
+        assert Path(f"{name}.told").read_text() == f"{name} config.yaml --run-dir run --stop-at-eof"
     assert looks
 
 
-def test_output_of_each_half_is_kept(halves):
-    halves("print('out 1')\n" + SAY.format("err 1"), SAY.format("err 2"))
+def test_output_of_each_piece_is_kept(pieces):
+    pieces("print('out 1')\n" + SAY.format("err 1"), SAY.format("err 2"))
     run()
     assert sorted(Path("run/net1.out").read_text().split("\n")) == ["", "err 1", "out 1"]
     assert Path("run/net2.out").read_text() == "err 2\n"
 
 
-def test_half_that_ends_well_before_the_other_is_no_failure(halves):
-    halves("pass", "import time; time.sleep(0.3)")
+def test_piece_that_ends_well_before_the_other_is_no_failure(pieces):
+    pieces("pass", "import time; time.sleep(0.3)")
     run(grace_s=0.0)
 
 
@@ -97,40 +97,40 @@ def test_half_that_ends_well_before_the_other_is_no_failure(halves):
 
 @pytest.mark.parametrize("culprit", ["net1", "net2"])
 @pytest.mark.parametrize("delay_s", [0.0, 0.3])
-def test_message_is_that_of_the_half_that_failed_not_of_the_one_that_noticed(
-    halves, culprit, delay_s
+def test_message_is_that_of_the_piece_that_failed_not_of_the_one_that_noticed(
+    pieces, culprit, delay_s
 ):
     blamed = SAY.format("dualnet: pool2 is damaged") + "sys.exit(73)\n"
     noticed = f"import time; time.sleep({delay_s})\n" + SAY.format(
         "dualnet: the neighbour is gone: see its log"
     ) + "sys.exit(71)\n"  # fmt: skip
-    halves(*((blamed, noticed) if culprit == "net1" else (noticed, blamed)))
+    pieces(*((blamed, noticed) if culprit == "net1" else (noticed, blamed)))
     assert failure() == (f"{culprit}: pool2 is damaged", 73)
 
 
-def test_half_that_noticed_is_blamed_if_nobody_else_failed(halves):
-    halves(SAY.format("dualnet: net2 is gone") + "sys.exit(71)\n", "pass")
+def test_piece_that_noticed_is_blamed_if_nobody_else_failed(pieces):
+    pieces(SAY.format("dualnet: net2 is gone") + "sys.exit(71)\n", "pass")
     assert failure() == ("net1: net2 is gone", 71)
 
 
 @pytest.mark.parametrize("code", [1, 2, 70, 74, 75])
-def test_exit_codes_are_passed_on(halves, code):
-    halves("pass", SAY.format("dualnet: why") + f"sys.exit({code})\n")
+def test_exit_codes_are_passed_on(pieces, code):
+    pieces("pass", SAY.format("dualnet: why") + f"sys.exit({code})\n")
     assert failure() == ("net2: why", code)
 
 
-def test_error_line_is_found_before_later_noise(halves):
-    halves(SAY.format("dualnet: why") + SAY.format("bye") + "sys.exit(2)\n", "pass")
+def test_error_line_is_found_before_later_noise(pieces):
+    pieces(SAY.format("dualnet: why") + SAY.format("bye") + "sys.exit(2)\n", "pass")
     assert failure() == ("net1: why", 2)
 
 
-def test_half_that_names_itself_is_named_once(halves):
-    halves(SAY.format("dualnet: net1: the loss is nan") + "sys.exit(1)\n", "pass")
+def test_piece_that_names_itself_is_named_once(pieces):
+    pieces(SAY.format("dualnet: net1: the loss is nan") + "sys.exit(1)\n", "pass")
     assert failure() == ("net1: the loss is nan", 1)
 
 
-def test_traceback_tells_its_last_line(halves):
-    halves("raise ValueError('no such thing')", "pass")
+def test_traceback_tells_its_last_line(pieces):
+    pieces("raise ValueError('no such thing')", "pass")
     message, code = failure()
     assert message == (
         "net1: exit code 1; ValueError: no such thing (more in run/net1.out)"
@@ -138,15 +138,15 @@ def test_traceback_tells_its_last_line(halves):
     assert code == 1
 
 
-def test_silent_failure(halves):
-    halves("pass", "sys.exit(5)")
+def test_silent_failure(pieces):
+    pieces("pass", "sys.exit(5)")
     assert failure() == ("net2: exit code 5; no output (more in run/net2.out)", 5)
 
 
-def test_half_that_had_no_room_for_its_output_speaks_by_its_heartbeat(halves):
+def test_piece_that_had_no_room_for_its_output_speaks_by_its_heartbeat(pieces):
     settings = {"lock_dir": os.path.abspath("locks"), "hash_threads": 0}
     Membership("net2", "run", ExchangeSettings(**settings), {}).close("failed: no room for it")
-    halves("pass", "sys.exit(74)")
+    pieces("pass", "sys.exit(74)")
     message, code = failure()
     assert code == 74
     assert message == (
@@ -155,8 +155,8 @@ def test_half_that_had_no_room_for_its_output_speaks_by_its_heartbeat(halves):
     )
 
 
-def test_abort_of_caffe_tells_its_check_not_the_stack(halves):
-    halves("pass", "".join(SAY.format(line) for line in (
+def test_abort_of_caffe_tells_its_check_not_the_stack(pieces):
+    pieces("pass", "".join(SAY.format(line) for line in (
         "I1122 15:47:14.839432  9521 net.cpp:84] Creating Layer conv1",
         "F1122 15:47:14.839440  9521 net.cpp:757] Check failed: a == b (1 vs. 2) Shape mismatch",
         "*** Check failure stack trace: ***",
@@ -170,8 +170,8 @@ def test_abort_of_caffe_tells_its_check_not_the_stack(halves):
     )
 
 
-def test_a_crash_tells_where_it_was(halves):
-    halves(
+def test_a_crash_tells_where_it_was(pieces):
+    pieces(
         SLEEP,
         WAIT.format("net1")
         + """
@@ -188,8 +188,8 @@ read_record()
     assert "in read_record" in message and code == 1
 
 
-def test_killed_half_is_named(halves):
-    halves(SLEEP, WAIT.format("net1") + "import signal; os.kill(os.getpid(), signal.SIGKILL)\n")
+def test_killed_piece_is_named(pieces):
+    pieces(SLEEP, WAIT.format("net1") + "import signal; os.kill(os.getpid(), signal.SIGKILL)\n")
     message, code = failure(grace_s=0.5)
     assert message.startswith(
         "net2: ended by SIGKILL (by hand, or by the system for want of memory)"
@@ -205,32 +205,32 @@ def end(words, code):
     return SAY.format(f"dualnet: {words}") + f"sys.exit({code})\n"
 
 
-def test_pieces_of_any_number_run_to_their_end(halves):
-    tell = "open(role + '.told', 'w').close()\n"
-    halves(tell, tell, tell)
+def test_pieces_of_any_number_run_to_their_end(pieces):
+    tell = "open(piece + '.told', 'w').close()\n"
+    pieces(tell, tell, tell)
     run(names=THREE)
     assert all(Path(f"{name}.told").exists() for name in THREE)
 
 
 @pytest.mark.parametrize("culprit", THREE)
-def test_the_piece_that_failed_by_itself_is_blamed_among_those_that_noticed(halves, culprit):
+def test_the_piece_that_failed_by_itself_is_blamed_among_those_that_noticed(pieces, culprit):
     noticed = end("net9 said that its neighbour failed", 71)
-    halves(*(end("the loss is nan", 1) if name == culprit else noticed for name in THREE))
+    pieces(*(end("the loss is nan", 1) if name == culprit else noticed for name in THREE))
     assert failure(names=THREE) == (f"{culprit}: the loss is nan", 1)
 
 
-def test_the_piece_that_hangs_is_named_and_not_the_one_in_between(halves):
+def test_the_piece_that_hangs_is_named_and_not_the_one_in_between(pieces):
     """SIGSTOP of the last one: net2 sees that, and net1 is told; or net1 takes net2 for hung."""
     for below in (end("net2 failed: net3 is alive but", 71), end("net2 is alive but", 72)):
-        halves(below, end("net3 is alive but has made no progress", 72), STUBBORN)
+        pieces(below, end("net3 is alive but has made no progress", 72), STUBBORN)
         message, code = failure(names=THREE, grace_s=0.5)
         assert (message, code) == ("net2: net3 is alive but has made no progress", 72)
     assert children_of(os.getpid()) == []
 
 
-def test_a_failing_disk_is_blamed_and_not_that_a_piece_waited_for_it(halves):
+def test_a_failing_disk_is_blamed_and_not_that_a_piece_waited_for_it(pieces):
     hung = end("net2 is alive but has made no progress", 72)
-    halves(hung, end("no space left", 74), hung)
+    pieces(hung, end("no space left", 74), hung)
     assert failure(names=THREE) == ("net2: no space left", 74)
 
 
@@ -239,33 +239,33 @@ def test_a_failing_disk_is_blamed_and_not_that_a_piece_waited_for_it(halves):
 #: Counts its starts in a file and fails in all but the last of them.
 FAIL = """
 import os, signal
-with open(role + ".starts", "a") as file:
+with open(piece + ".starts", "a") as file:
     file.write("x")
-if os.path.getsize(role + ".starts") < {times}:
+if os.path.getsize(piece + ".starts") < {times}:
     print("dualnet: once more", file=sys.stderr, flush=True)
     {how}
 """
 
 
-def starts(role):
-    return len(Path(f"{role}.starts").read_text())
+def starts(piece):
+    return len(Path(f"{piece}.starts").read_text())
 
 
 @pytest.mark.parametrize(
     "how", ["os.kill(os.getpid(), signal.SIGKILL)", "sys.exit(74)", "sys.exit(71)"]
 )
-def test_half_that_died_is_started_again(halves, how):
-    halves(FAIL.format(times=3, how=how), FAIL.format(times=1, how="") + WAIT_FOR_STARTS)
+def test_piece_that_died_is_started_again(pieces, how):
+    pieces(FAIL.format(times=3, how=how), FAIL.format(times=1, how="") + WAIT_FOR_STARTS)
     launch(RunDir("run"), TWO, [], lambda: None, grace_s=LIMIT_S, poll_s=0.02, restarts=2)
     assert (starts("net1"), starts("net2")) == (3, 1)
     assert Path("run/net1.out").read_text().count("once more") == 2
 
 
-def test_several_pieces_that_died_are_started_again(halves):
+def test_several_pieces_that_died_are_started_again(pieces):
     """Each start counts; a third death would be one too many."""
     kill = "os.kill(os.getpid(), signal.SIGKILL)"
     once, twice = FAIL.format(times=1, how=""), FAIL.format(times=2, how=kill)
-    halves(twice, once, twice)
+    pieces(twice, once, twice)
     launch(RunDir("run"), THREE, [], lambda: None, grace_s=LIMIT_S, poll_s=0.02, restarts=2)
     assert [starts(name) for name in THREE] == [2, 1, 2]
     for name in THREE:
@@ -274,14 +274,14 @@ def test_several_pieces_that_died_are_started_again(halves):
         launch(RunDir("run"), THREE, [], lambda: None, grace_s=LIMIT_S, poll_s=0.02, restarts=1)
 
 
-def test_a_piece_that_hangs_is_started_again_with_the_one_that_noticed(halves):
-    count = "open(role + '.starts', 'a').write('x')\nimport os\n"
-    first = "if os.path.getsize(role + '.starts') < 2:\n"
+def test_a_piece_that_hangs_is_started_again_with_the_one_that_noticed(pieces):
+    count = "open(piece + '.starts', 'a').write('x')\nimport os\n"
+    first = "if os.path.getsize(piece + '.starts') < 2:\n"
     notices = WAIT.format("net3") + SAY.format("dualnet: net3 is alive but hangs") + "sys.exit(72)"
     indented = [
         "".join(f"    {line}\n" for line in body.splitlines()) for body in (notices, STUBBORN)
     ]
-    halves("pass", *(count + first + body for body in indented))
+    pieces("pass", *(count + first + body for body in indented))
     launch(RunDir("run"), THREE, [], lambda: None, grace_s=LIMIT_S, poll_s=0.02, restarts=2)
     assert (starts("net2"), starts("net3")) == (2, 2)
     for name in ("net2.starts", "net3.starts", "net3.runs"):
@@ -291,7 +291,7 @@ def test_a_piece_that_hangs_is_started_again_with_the_one_that_noticed(halves):
     assert children_of(os.getpid()) == []
 
 
-#: The survivor goes on until the other half has been started three times.
+#: The survivor goes on until the other piece has been started three times.
 WAIT_FOR_STARTS = """
 import time
 while not (os.path.exists("net1.starts") and os.path.getsize("net1.starts") == 3):
@@ -299,8 +299,8 @@ while not (os.path.exists("net1.starts") and os.path.getsize("net1.starts") == 3
 """
 
 
-def test_restarts_are_counted(halves):
-    halves(FAIL.format(times=9, how="sys.exit(74)"), SLEEP)
+def test_restarts_are_counted(pieces):
+    pieces(FAIL.format(times=9, how="sys.exit(74)"), SLEEP)
     with pytest.raises(DualnetError) as caught:
         launch(RunDir("run"), TWO, [], lambda: None, grace_s=0.2, poll_s=0.02, restarts=2)
     assert (str(caught.value), caught.value.exit_code) == ("net1: once more", 74)
@@ -309,21 +309,21 @@ def test_restarts_are_counted(halves):
 
 
 @pytest.mark.parametrize("code", [1, 2, 75, 76])
-def test_what_would_come_again_is_not_started_again(halves, code):
-    halves(FAIL.format(times=9, how=f"sys.exit({code})"), SLEEP)
+def test_what_would_come_again_is_not_started_again(pieces, code):
+    pieces(FAIL.format(times=9, how=f"sys.exit({code})"), SLEEP)
     with pytest.raises(DualnetError) as caught:
         launch(RunDir("run"), TWO, [], lambda: None, grace_s=0.2, poll_s=0.02, restarts=5)
     assert caught.value.exit_code == code and starts("net1") == 1
 
 
 @pytest.mark.parametrize(("net2_code", "expected"), [(0, 0), (143, 143)])
-def test_stop_is_passed_on(halves, net2_code, expected):
+def test_stop_is_passed_on(pieces, net2_code, expected):
     end = (
         "import signal, time\n"
         "signal.signal(signal.SIGTERM, lambda n, f: sys.exit({}))\n"
-        "open(role + '.runs', 'w').close(); time.sleep(600)\n"
+        "open(piece + '.runs', 'w').close(); time.sleep(600)\n"
     )
-    halves(end.format(0), end.format(net2_code))
+    pieces(end.format(0), end.format(net2_code))
     with pytest.raises(Stopped) as caught, Stopper(LIMIT_S) as stopper:
         stopper.defers_first_signal = True
 
@@ -340,14 +340,14 @@ def test_stop_is_passed_on(halves, net2_code, expected):
 
 
 @pytest.mark.parametrize("survivor", [SLEEP, STUBBORN], ids=["sleeping", "stubborn"])
-def test_survivor_that_does_not_notice_is_ended(halves, survivor):
-    halves(WAIT.format("net2") + SAY.format("dualnet: broken") + "sys.exit(3)\n", survivor)
+def test_survivor_that_does_not_notice_is_ended(pieces, survivor):
+    pieces(WAIT.format("net2") + SAY.format("dualnet: broken") + "sys.exit(3)\n", survivor)
     assert failure(grace_s=0.5) == ("net1: broken", 3)
     assert children_of(os.getpid()) == []
 
 
-def test_error_while_watching_ends_both(halves):
-    halves(SLEEP, SLEEP)
+def test_error_while_watching_ends_both(pieces):
+    pieces(SLEEP, SLEEP)
 
     def watch():
         if os.path.exists("net1.runs") and os.path.exists("net2.runs"):
@@ -358,8 +358,8 @@ def test_error_while_watching_ends_both(halves):
     assert children_of(os.getpid()) == []
 
 
-def test_second_half_that_cannot_start_ends_the_first(halves, monkeypatch):
-    halves(SLEEP, SLEEP)
+def test_second_piece_that_cannot_start_ends_the_first(pieces, monkeypatch):
+    pieces(SLEEP, SLEEP)
     real = subprocess.Popen
 
     def popen(command, **settings):
@@ -373,7 +373,7 @@ def test_second_half_that_cannot_start_ends_the_first(halves, monkeypatch):
     assert children_of(os.getpid()) == []
 
 
-#: The `dualnet` command, with a `train` that launches the fake halves.
+#: The `dualnet` command, with a `train` that launches the fake pieces.
 COMMAND = """
 import sys
 from dualnet import cli
@@ -390,9 +390,9 @@ sys.exit(cli.main(["train", "config.yaml"]))
     ("number", "line"),
     [(signal.SIGTERM, "dualnet: ended by SIGTERM"), (signal.SIGINT, "dualnet: interrupted")],
 )
-@pytest.mark.parametrize("half", [SLEEP, STUBBORN], ids=["sleeping", "stubborn"])
-def test_signal_to_the_launcher_ends_both_halves(halves, tmp_path, repository, number, line, half):
-    halves(half, half)
+@pytest.mark.parametrize("body", [SLEEP, STUBBORN], ids=["sleeping", "stubborn"])
+def test_signal_to_the_launcher_ends_both_pieces(pieces, tmp_path, repository, number, line, body):
+    pieces(body, body)
     (tmp_path / "script").mkdir()
     script = tmp_path / "script" / "command.py"  # its own folder comes before PYTHONPATH
     script.write_text(COMMAND)
@@ -418,7 +418,7 @@ def test_signal_to_the_launcher_ends_both_halves(halves, tmp_path, repository, n
 
 
 @pytest.mark.parametrize("victim", ["net1", "net2"])
-def test_half_killed_in_the_middle_of_training(dualnet, workdir, repository, victim):
+def test_piece_killed_in_the_middle_of_training(dualnet, workdir, repository, victim):
     settings = ["train.max_iter=1000000", "train.display=1", "train.test_interval=0"]
     overrides = [word for setting in settings for word in ("--set", setting)]
     launcher = subprocess.Popen(
@@ -442,7 +442,7 @@ def test_half_killed_in_the_middle_of_training(dualnet, workdir, repository, vic
     last = errors.strip().splitlines()[-1]
     assert last.startswith(f"dualnet: {victim}: ended by SIGKILL")
     assert not any(is_alive(child) for child in children)
-    # The other half noticed by itself, and said so in its own output.
+    # The other piece noticed by itself, and said so in its own output.
     other = {"net1": "net2", "net2": "net1"}[victim]
     told = (workdir / "run" / f"{other}.out").read_text().strip().splitlines()[-1]
     assert told.startswith(f"dualnet: {victim} is gone")

@@ -21,9 +21,9 @@ from dualnet.exchange.disk import storage
 from dualnet.fs import Fs
 from dualnet.rundir import RunDir
 from dualnet.train.start import run as run_module
-from tests.train.halves import load
+from tests.train.pieces import load
 from tests.train.start.test_traffic import end
-from tests.train.starting import train_half, train_single
+from tests.train.starting import train_one, train_single
 from tests.train.test_restart import SHORT, Crash, equal, one_by_one, run_chain
 
 __all__ = ["one_by_one"]  # a fixture
@@ -102,7 +102,7 @@ def test_a_start_that_found_no_room_leaves_nothing_in_the_way(workdir, monkeypat
         for room in range(40):
             left = room
             try:
-                train_half(hasty, RunDir("parts").piece("net1"))
+                train_one(hasty, RunDir("parts").piece("net1"))
             except StorageFailed as error:
                 assert error.exit_code == 74 and "\n" not in str(error)
                 places.add(str(error).split(":")[0])
@@ -211,14 +211,14 @@ def test_no_inode_when_the_nets_are_built_is_waited_for(workdir, monkeypatch, co
         (errno.EMFILE, 300, "Too many open files; raise the limit of open files"),
     ],
 )
-@pytest.mark.parametrize("role", ["net1", "single"])
+@pytest.mark.parametrize("name", ["net1", "single"])
 def test_a_disk_that_fails_when_the_nets_are_built_is_no_wrong_config(
-    workdir, monkeypatch, role, code, timeout_s, said
+    workdir, monkeypatch, name, code, timeout_s, said
 ):
     refuse(monkeypatch, code, 1000)
     config = load(*SHORT, f"exchange.storage_timeout_s={timeout_s}")
-    with pytest.raises(StorageFailed, match=rf"^{role}: .*{said}"):
-        train_half(config, RunDir("run").piece(role)) if role == "net1" else train_single(
+    with pytest.raises(StorageFailed, match=rf"^{name}: .*{said}"):
+        train_one(config, RunDir("run").piece(name)) if name == "net1" else train_single(
             config, RunDir("run")
         )
 
@@ -230,7 +230,7 @@ def test_a_prefix_that_does_not_exist_is_a_wrong_config(workdir, monkeypatch):
     assert not isinstance(caught.value, (StorageFailed, OSError))
 
 
-# The end: complete before the next start of the half may take its place.
+# The end: complete before the next start of the piece may take its place.
 
 
 class LastWords:
@@ -284,12 +284,12 @@ def at_the_end(tmp_path, monkeypatch):
         monkeypatch.setattr(run_module, "claim", lambda *words, fs: SimpleNamespace(run="1"))
         monkeypatch.setattr(run_module, "Membership", membership)
         monkeypatch.setattr(run_module._Start, "train_with", lambda *words: session)
-        return train_half(load(), RunDir(str(tmp_path)).piece("net1")), notes
+        return train_one(load(), RunDir(str(tmp_path)).piece("net1")), notes
 
     return make
 
 
-def test_a_half_is_complete_before_another_start_may_take_its_place(at_the_end):
+def test_a_piece_is_complete_before_another_start_may_take_its_place(at_the_end):
     session, notes = at_the_end()
     assert session is not None
     assert notes == ["drain", "is it still ours", "complete", "close done"]

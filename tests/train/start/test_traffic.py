@@ -20,8 +20,8 @@ def exchange(tmp_path):
     """The folder of the link, with a message of each piece, and files that are none."""
     folder = tmp_path / "exchange/net1-net2"
     folder.mkdir(parents=True)
-    for role, stage in (("net1", "up"), ("net2", "down")):
-        (folder / str(DataName(role, 7, stage, "pool2", 8, 1))).write_bytes(b"message")
+    for name, stage in (("net1", "up"), ("net2", "down")):
+        (folder / str(DataName(name, 7, stage, "pool2", 8, 1))).write_bytes(b"message")
     for name in ("manifest.json", "mine.npy"):
         (folder / name).write_bytes(b"no message")
     return folder
@@ -31,17 +31,17 @@ def names(exchange):
     return sorted(path.name for path in exchange.iterdir())
 
 
-def end(run_dir, *roles):
-    """Mark halves as complete, each with a checkpoint of two files."""
-    for role in roles:
-        paths = [run_dir / f"{role}_iter_8.{kind}" for kind in ("caffemodel", "solverstate")]
+def end(run_dir, *names):
+    """Mark pieces as complete, each with a checkpoint of two files."""
+    for name in names:
+        paths = [run_dir / f"{name}_iter_8.{kind}" for kind in ("caffemodel", "solverstate")]
         for path in paths:
             path.write_bytes(b"weights")
-        commit.write(RunDir(str(run_dir)).piece(role), Commit(role, 8), *map(str, paths))
-        commit.mark_complete(RunDir(str(run_dir)).piece(role), 8)
+        commit.write(RunDir(str(run_dir)).piece(name), Commit(name, 8), *map(str, paths))
+        commit.mark_complete(RunDir(str(run_dir)).piece(name), 8)
 
 
-def test_they_stay_while_a_half_may_still_need_them(tmp_path, exchange):
+def test_they_stay_while_a_piece_may_still_need_them(tmp_path, exchange):
     end(tmp_path, "net1")
     traffic.remove_when_over(RunDir(str(tmp_path)), ("net1", "net2"))
     assert len(names(exchange)) == 4
@@ -53,14 +53,14 @@ def test_they_go_when_both_are_complete_and_nothing_else_does(tmp_path, exchange
     assert names(exchange) == ["manifest.json", "mine.npy"]
 
 
-@pytest.mark.parametrize("role", ["net1", "net2"])
-def test_the_same_command_removes_those_of_halves_that_died_when_they_were_complete(
-    tmp_path, exchange, monkeypatch, role
+@pytest.mark.parametrize("name", ["net1", "net2"])
+def test_the_same_command_removes_those_of_pieces_that_died_when_they_were_complete(
+    tmp_path, exchange, monkeypatch, name
 ):
     end(tmp_path, "net1", "net2")
-    piece = RunDir(str(tmp_path)).piece(role)
+    piece = RunDir(str(tmp_path)).piece(name)
     resolved = SimpleNamespace(
-        name=role, solver=SimpleNamespace(snapshot=4), max_iter=0, dir=piece, ends=["a cut"]
+        name=name, solver=SimpleNamespace(snapshot=4), max_iter=0, dir=piece, ends=["a cut"]
     )
     monkeypatch.setattr(run_module, "resolve", lambda *words: resolved)
     monkeypatch.setattr(run_module, "claim", lambda *words, fs: None)

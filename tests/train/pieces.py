@@ -1,4 +1,4 @@
-"""Halves of the digits run, built in the test's own process, and both loops in two threads."""
+"""Pieces of the digits run, built in the test's own process, and both loops in two threads."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from dualnet.train.net.nets import Nets
 from dualnet.train.net.resolve import resolve, write
 from dualnet.train.start import handshake
 from tests.train.memory_channel import Line, MemoryChannel
-
-NAMES = ("net1", "net2")
+from tests.train.starting import CHAIN
 
 #: Small and silent, so that a test says what it wants beyond.
 QUIET = ("train.max_iter=3", "train.test_interval=0", "train.display=0", "train.batch_size=8")
@@ -27,29 +26,29 @@ def load(*overrides: str) -> cfg.Config:
     return cfg.load("configs/digits.yaml", [*QUIET, *overrides])
 
 
-def make_half(role: str, run_dir: str, *overrides: str) -> Nets:
-    """A half whose resolved prototxt stand in `run_dir`."""
+def make_nets(name: str, run_dir: str, *overrides: str) -> Nets:
+    """A piece whose resolved prototxt stand in `run_dir`."""
     os.makedirs(run_dir, exist_ok=True)
     config = load(*overrides)
-    resolved = resolve(config, RunDir(run_dir).piece(role))
+    resolved = resolve(config, RunDir(run_dir).piece(name))
     write(resolved)
     return Nets(config, resolved)
 
 
-def make_session(half: Nets) -> Session:
-    """A session that logs where the half's resolved prototxt stand."""
-    log = CaffeLog(half.resolved.dir.log, half.resolved.display)
-    return Session(half, log)
+def make_session(nets: Nets) -> Session:
+    """A session that logs where the piece's resolved prototxt stand."""
+    log = CaffeLog(nets.resolved.dir.log, nets.resolved.display)
+    return Session(nets, log)
 
 
 @dataclass
 class Run:
-    """Two halves that have trained together."""
+    """Two pieces that have trained together."""
 
-    halves: dict[str, Nets]
+    nets: dict[str, Nets]
     sessions: dict[str, Session]
     line: Line
-    #: Role to weights: by number of completed iterations, then by name `LAYER.INDEX`.
+    #: Name to weights: by number of completed iterations, then by name `LAYER.INDEX`.
     weights: dict[str, list]
 
 
@@ -59,26 +58,26 @@ def train_both(run_dir: str, *overrides: str) -> Run:
     Raises:
         Exception: What a loop raised; the one that failed first.
     """
-    halves = {role: make_half(role, run_dir, *overrides) for role in NAMES}
-    sessions = {role: make_session(half) for role, half in halves.items()}
+    nets = {name: make_nets(name, run_dir, *overrides) for name in CHAIN}
+    sessions = {name: make_session(own) for name, own in nets.items()}
     line = Line()
-    weights = {role: [weights_of(half)] for role, half in halves.items()}
+    weights = {name: [weights_of(own)] for name, own in nets.items()}
     errors: list[BaseException] = []
 
-    def run(role: str) -> None:
-        half, session = halves[role], sessions[role]
-        session.on_progress = lambda done: weights[role].append(weights_of(half))
+    def run(name: str) -> None:
+        own, session = nets[name], sessions[name]
+        session.on_progress = lambda done: weights[name].append(weights_of(own))
         try:
-            with MemoryChannel(role, line) as channel:
-                (end,) = half.resolved.ends
-                hello = handshake.describe(half, session, end)
+            with MemoryChannel(name, line) as channel:
+                (end,) = own.resolved.ends
+                hello = handshake.describe(own, session, end)
                 handshake.check(hello, channel.handshake(hello), end)
                 side = "above" if end.is_lower else "below"
-                PieceLoop(half, session, **{side: channel}).run()
+                PieceLoop(own, session, **{side: channel}).run()
         except BaseException as error:  # handed to the test
             errors.append(error)
 
-    threads = [threading.Thread(target=run, args=(role,), daemon=True) for role in NAMES]
+    threads = [threading.Thread(target=run, args=(name,), daemon=True) for name in CHAIN]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -87,10 +86,10 @@ def train_both(run_dir: str, *overrides: str) -> Run:
         session.log.close()
     if errors:
         raise errors[0]
-    return Run(halves, sessions, line, weights)
+    return Run(nets, sessions, line, weights)
 
 
-def weights_of(half: Nets) -> dict:
+def weights_of(nets: Nets) -> dict:
     """Copies of all parameters of the net in training, by name `LAYER.INDEX`."""
-    layers = list(half.train.net.params)
-    return {name: values.copy() for name, values in half.train.parameters(layers).items()}
+    layers = list(nets.train.net.params)
+    return {name: values.copy() for name, values in nets.train.parameters(layers).items()}
