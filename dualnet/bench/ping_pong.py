@@ -14,7 +14,9 @@ import numpy as np
 
 from dualnet.errors import TrainingFailed
 from dualnet.exchange.channel import Message
-from dualnet.exchange.factory import open_channel
+from dualnet.exchange.factory import open_link
+from dualnet.exchange.link import Link
+from dualnet.exchange.run.membership import Membership
 from dualnet.exchange.settings import ExchangeSettings
 
 __all__ = ["Pair", "Variant"]
@@ -101,7 +103,8 @@ def _run(piece: str, run_dir: str, carrier: str, digest: str, verify: str) -> No
         hang_timeout_s=_HANG_S,
         lock_dir=os.path.join(run_dir, "locks"),
     )
-    with open_channel(carrier, piece, run_dir, settings, {}) as channel:
+    with Membership(piece, run_dir, settings, {}) as membership:
+        channel = open_link(carrier, membership, Link("net1", "net2"), settings)
         channel.handshake({})
         iteration = 0
         if piece == "net2":

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dualnet.exchange.channel import Channel, Counters, Message
 from dualnet.config.exchange import CARRIERS
-from dualnet.exchange.factory import open_channel, open_link
+from dualnet.exchange.factory import open_link
 from dualnet.exchange.link import Link
 from dualnet.exchange.run.membership import Membership
 from dualnet.exchange.settings import ExchangeSettings
 
 __all__ = [
     "CARRIERS", "Channel", "Counters", "ExchangeSettings", "Link", "Membership", "Message",
-    "open_channel", "open_link",
+    "open_link",
 ]  # fmt: skip

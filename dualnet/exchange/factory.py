@@ -6,9 +6,7 @@ with Membership(piece, run_dir, settings, identity) as membership:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Callable
+from typing import Callable
 
 from dualnet.config.exchange import CARRIERS
 from dualnet.errors import ConfigError
@@ -19,7 +17,7 @@ from dualnet.exchange.run.membership import Membership
 from dualnet.exchange.settings import ExchangeSettings
 from dualnet.exchange.tcp import TcpChannel
 
-__all__ = ["open_channel", "open_link"]
+__all__ = ["open_link"]
 
 
 def open_link(
@@ -41,25 +39,6 @@ def open_link(
         StorageFailed: the link's folder cannot be used.
     """
     return _carrier(carrier)(membership, link, settings)
-
-
-@contextmanager
-def open_channel(
-    carrier: str, piece: str, run_dir: str, settings: ExchangeSettings, identity: dict[str, Any]
-) -> Iterator[Channel]:
-    """Join a run of net1 and net2 as one of them, with the one link that there is.
-
-    Args:
-        carrier: see `open_link`.
-        piece: "net1" or "net2".
-        run_dir, settings, identity: see `Membership`.
-
-    Raises:
-        ConfigError: no such carrier.
-        ManifestMismatch, Superseded, StorageFailed: see `dualnet.errors`.
-    """
-    with Membership(piece, run_dir, settings, identity) as membership:
-        yield open_link(carrier, membership, Link("net1", "net2"), settings)
 
 
 def _carrier(name: str) -> Callable[[Membership, Link, ExchangeSettings], Channel]:

@@ -11,7 +11,7 @@ import time
 import numpy as np
 
 from dualnet.errors import DualnetError
-from dualnet.exchange import Channel, ExchangeSettings, Message, open_channel
+from dualnet.exchange import Channel, ExchangeSettings, Link, Membership, Message, open_link
 
 MESSAGES = 200
 
@@ -53,7 +53,8 @@ def main(piece: str, run_dir: str, lock_dir: str, mode: str, carrier: str = "fil
     """Run one piece; returns the exit code."""
     settings = ExchangeSettings(partner_timeout_s=20.0, lock_dir=lock_dir)
     try:
-        with open_channel(carrier, piece, run_dir, settings, {"config": "c0ffee"}) as channel:
+        with Membership(piece, run_dir, settings, {"config": "c0ffee"}) as membership:
+            channel = open_link(carrier, membership, Link("net1", "net2"), settings)
             channel.handshake({"piece": piece})
             exchange(channel, mode)
     except DualnetError as error:

@@ -7,8 +7,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from statistics import median
 from typing import NamedTuple, Optional
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from dualnet.cut.plan.schedule_time import MessageTime
 from dualnet.errors import StorageFailed
-from dualnet.exchange import ExchangeSettings, open_channel
+from dualnet.exchange import ExchangeSettings, Link, Membership, open_link
 from dualnet.exchange.channel import Channel, Message
 
 __all__ = ["Carrier", "answer", "measure_carrier"]
@@ -131,16 +131,19 @@ def _start(run_dir: str, count: int, carrier: str) -> subprocess.Popen[bytes]:
     )
 
 
-def _open(carrier: str, piece: str, run_dir: str) -> AbstractContextManager[Channel]:
+@contextmanager
+def _open(carrier: str, piece: str, run_dir: str) -> Iterator[Channel]:
     settings = ExchangeSettings(partner_timeout_s=_NEIGHBOUR_TIMEOUT_S, retain=0)
-    return open_channel(carrier, piece, run_dir, settings, {"plan": 1})
+    with Membership(piece, run_dir, settings, {"plan": 1}) as membership:
+        channel = open_link(carrier, membership, Link("net1", "net2"), settings)
+        channel.handshake({})
+        yield channel
 
 
 def _time_all(run_dir: str, sizes: Iterable[int], carrier: str) -> tuple[list[float], list[float]]:
     """For each size the medians of a message's whole way, and of the call of `send`."""
     medians, sent_medians = [], []
     with _open(carrier, "net1", run_dir) as channel:
-        channel.handshake({})
         iteration = 0
         for number, size in enumerate(sizes):
             array = np.arange(size // 4, dtype=np.float32)
@@ -161,7 +164,6 @@ def _time_all(run_dir: str, sizes: Iterable[int], carrier: str) -> tuple[list[fl
 def answer(run_dir: str, count: int, carrier: str) -> None:
     """The other process: send `count` messages back as they come."""
     with _open(carrier, "net2", run_dir) as channel:
-        channel.handshake({})
         place = np.empty(0, np.float32)
         for iteration in range(count):
             number = iteration // (_WARM_UP + _REPEATS)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dualnet.errors import ManifestMismatch, StorageFailed, Superseded, UsageError
-from dualnet.exchange import ExchangeSettings, open_channel
+from dualnet.exchange import ExchangeSettings, Link, Membership, open_link
 from dualnet.exchange.channel import Message
 from dualnet.exchange.peek import peek
 from dualnet.exchange.run.heartbeat import Pulse
@@ -211,11 +211,13 @@ def test_a_piece_is_free_again_when_no_thread_can_be_started(
             raise RuntimeError("can't start new thread")
         real(thread)
 
+    def join() -> None:
+        with Membership("net1", str(run_dir), settings, {"config": "c"}) as membership:
+            open_link(carrier, membership, Link("net1", "net2"), settings)
+
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", start)
-        opening = open_channel(carrier, "net1", str(run_dir), settings, {"config": "c"})
-        with pytest.raises(RuntimeError, match="can't start new thread"), opening:
-            pass
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            join()
     assert peek(str(run_dir)).piece("net1").state.endswith("can't start new thread")
-    with open_channel(carrier, "net1", str(run_dir), settings, {"config": "c"}):
-        pass
+    join()
