@@ -27,7 +27,7 @@ class Case:
         cuts: Its cuts in the single net's names; None: as the config calls them.
 
     Attributes:
-        cut: Its cuts as `--cut` takes them.
+        chain: Its cuts as `--cut` takes them.
     """
 
     def __init__(self, path: str, overrides: Sequence[str], cuts: Sequence[CutNames] | None = None):
@@ -35,12 +35,12 @@ class Case:
         self.config = cfg.load(path, self.overrides)
         own = [(list(cut.blobs), list(cut.dual)) for cut in self.config.cuts]
         self.cuts: list[CutNames] = list(cuts) if cuts is not None else own
-        self.cut = spelled(self.cuts)
+        self.chain = spelled(self.cuts)
 
     @property
     def names(self) -> dict[str, str]:
         """What a record says of it."""
-        return {"net": self.config.name, "cut": self.cut}
+        return {"net": self.config.name, "cut": self.chain}
 
     @property
     def pieces(self) -> list[str]:

@@ -255,11 +255,6 @@ class Config:
         """The names of the chain's pieces, from the data to the loss."""
         return piece_names(len(self.pieces))
 
-    @property
-    def cut(self) -> Cut:
-        """The first cut: what code knows that is not yet made for longer chains."""
-        return self.cuts[0]
-
     def pieces_above(self, name: str) -> int:
         """How many pieces lie between one and the loss, that with the loss included."""
         return len(self.pieces) - 1 - self.names.index(name) if name in self.names else 0

@@ -34,13 +34,13 @@ class Run:
     #: Piece to log: those of net1 to netK and single that are there, or "log" alone.
     logs: dict[str, ParsedLog]
     #: The piece of the chain that has the labels' loss.
-    last: str = "net2"
+    last: str
 
     def coupled(self) -> list[str]:
         """The pieces that learn from the piece above them, of those that have a log."""
         return [name for name in self.logs if name not in (self.last, SINGLE, PLAIN)]
 
-    def coupling_loss(self, piece: str = "net1") -> Points:
+    def coupling_loss(self, piece: str) -> Points:
         """Return such a piece's training loss: iterations (K,) int64 and values (K,) float64.
 
         None where it only repeats the loss that counts: with the targets `backprop` and `frozen` a

@@ -30,10 +30,10 @@ def test_each_chain_is_cut_out_of_the_single_net(workdir, tmp_path):
     settings = ["train.batch_size=8", "net3.threads=1", "coupling.target=backprop"]
     wanted = ["pool1:conv2+pool2:conv3", "pool1:conv2+pool2:conv3+pool4:ip1"]
     three, four = cases("configs/digits.yaml", settings, wanted, str(tmp_path))
-    assert three.pieces == ["net1", "net2", "net3"] and three.cut == wanted[0]
-    assert four.pieces == [*three.pieces, "net4"] and four.cut == wanted[1]
+    assert three.pieces == ["net1", "net2", "net3"] and three.chain == wanted[0]
+    assert four.pieces == [*three.pieces, "net4"] and four.chain == wanted[1]
     assert three.config.piece("net3").threads == 1
     assert three.config.coupling.target == "backprop"
     assert three.names == {"net": "digits", "cut": wanted[0]}
     (own,) = cases("configs/digits.yaml", ["train.batch_size=8"], [], str(tmp_path))
-    assert own.pieces == ["net1", "net2"] and own.cut == "pool2:conv3"
+    assert own.pieces == ["net1", "net2"] and own.chain == "pool2:conv3"

@@ -14,8 +14,8 @@ from tests.report.test_parse import BVLC_LOG
 def test_pieces_and_losses(make_run):
     run, single = read_runs([make_run("dual", scale=3.0), make_run("one", pieces=["single"])])
     assert list(run.logs) == ["net1", "net2"] and list(single.logs) == ["single"]
-    assert run.coupling_loss()[1][0] == 3.0 and run.classification_loss()[1][0] == 6.0
-    assert single.coupling_loss()[1].size == 0
+    assert run.coupling_loss("net1")[1][0] == 3.0 and run.classification_loss()[1][0] == 6.0
+    assert single.coupling_loss("net1")[1].size == 0
     iterations, values = single.classification_loss()
     assert iterations.tolist() == list(range(40)) and values[0] == 2.0
     iterations, values = run.accuracy()
@@ -47,8 +47,8 @@ def test_a_plain_log_is_a_run(tmp_path):
 def test_the_pieces_may_be_named_one_by_one(make_run):
     directory = make_run("dual")
     first, second = read_runs([directory / "net1.log", directory / "net2.log"])
-    assert first.coupling_loss()[1].size == second.classification_loss()[1].size == 40
-    assert first.classification_loss()[1].size == second.coupling_loss()[1].size == 0
+    assert first.coupling_loss("net1")[1].size == second.classification_loss()[1].size == 40
+    assert first.classification_loss()[1].size == second.coupling_loss("net1")[1].size == 0
     assert (first.label, second.label) == ("net1.log", "net2.log")
 
 
@@ -86,10 +86,10 @@ def test_a_loss_that_only_came_down_is_no_coupling_loss(make_run):
     run = make_run("backprop", pieces=["net1", "net2"], diverges_at=30)
     text = (run / "net2.log").read_text()
     (run / "net1.log").write_text(text.replace("Test net", ""))
-    assert read_runs([run])[0].coupling_loss()[1].size == 0
+    assert read_runs([run])[0].coupling_loss("net1")[1].size == 0
     with CaffeLog(run / "net1.log") as log:
         log.training(10, 0.5, {"loss": 0.5})
-    assert read_runs([run])[0].coupling_loss()[1].size == 40
+    assert read_runs([run])[0].coupling_loss("net1")[1].size == 40
 
 
 def test_equal_names_are_told_apart(make_run):

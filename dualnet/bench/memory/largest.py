@@ -116,7 +116,7 @@ def _check(request: MemoryRequest, measured: Sequence[Case]) -> None:
     unknown = [name for name in request.pieces if name not in known]
     if unknown:
         raise UsageError(
-            f"--pieces {' '.join(unknown)}: {' and '.join(case.cut for case in measured)} has "
+            f"--pieces {' '.join(unknown)}: {' and '.join(case.chain for case in measured)} has "
             f"{', '.join(known)}"
         )
 

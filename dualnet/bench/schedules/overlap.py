@@ -116,7 +116,7 @@ def bench_overlap(request: OverlapRequest, say: Say = lambda line: None) -> Iter
                     found = _train(request, case, places, variant)
                     timed[variant.name].append(found)
                     milliseconds = iteration_s(found) * 1e3
-                    say(f"{case.cut} round {number + 1}: {variant.name} {milliseconds:.1f} ms")
+                    say(f"{case.chain} round {number + 1}: {variant.name} {milliseconds:.1f} ms")
             shared = len(places["single"].cores) < len(case.pieces)
             cores = {"cores_each": len(places["net1"].cores), "cores_shared": shared}
             for variant in compared:
@@ -131,13 +131,13 @@ def variants(request: OverlapRequest, case: Case, say: Say = lambda line: None) 
     found = [Variant("alternating", ("train.schedule=alternating",))]
     why = next(filter(None, (rule.one_batch_an_update for rule in rules)), "")
     if why and request.micro_batches:
-        say(f"{case.cut}: not pipelined: {config.coupling.target}, {why}")
+        say(f"{case.chain}: not pipelined: {config.coupling.target}, {why}")
     for parts in () if why else request.micro_batches:
         pipelined = ("train.schedule=pipelined", f"train.micro_batches={parts}")
         found.append(Variant(f"pipelined {parts}", pipelined, parts=parts))
     why = next(filter(None, (rule.in_turns for rule in rules)), "")
     if why:
-        say(f"{case.cut}: not overlapped: {config.coupling.target}, {why}")
+        say(f"{case.chain}: not overlapped: {config.coupling.target}, {why}")
     for activations in () if why else request.activations:
         for staleness in request.staleness:
             settings = (

@@ -139,7 +139,7 @@ def run_net(net: Net, scratch: str, caffe_dir: Optional[Path]) -> Iterator[dict[
         outcome = train_like(
             reference, result.yaml, run_dir, ITERATIONS, COMPARED_AT, *settings
         )  # fmt: skip
-        cut = cfg.load(result.yaml).cut
+        cut = cfg.load(result.yaml).cuts[0]
         pairs = zip(outcome.losses[:COMPARED_AT], outcome.dual_losses)
         net1 = NetGraph(read_net(f"{folder}/net1_train_test.prototxt"), "TRAIN", "")
         is_all_in_net2 = sum(map(has_loss, net1.layers)) == max(len(cut.compared), 1)

@@ -212,4 +212,4 @@ def test_net2_that_split_wrote_is_split_where_no_gradient_passes_it(tmp_path):
     cut_up(path, [("conv1", "conv2")], "two")
     yaml, result = cut_up("two/net2_train_test.prototxt", [("relu2", "conv3")], "three")
     together, _ = cut_up(path, [("conv1", "conv2"), ("conv2", "conv3")])
-    assert config.load(yaml).cut == config.load(together).cuts[1]
+    assert config.load(yaml).cuts[0] == config.load(together).cuts[1]

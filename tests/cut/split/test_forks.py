@@ -133,7 +133,7 @@ def test_masks_travel_as_they_are_and_are_not_compared(tmp_path, name, blobs, la
     """As cut blobs they would be rounded by `exchange.dtype`, and compared in vain."""
     text, at, dual = CUTS[name]
     yaml, texts, _ = cut_in_two(tmp_path / "nets", text, at, dual)
-    cut = config.load(yaml).cut
+    cut = config.load(yaml).cuts[0]
     assert list(cut.blobs) == blobs
     assert labels <= set(cut.labels)
     losses = [one for one in texts["net1_train_test.prototxt"].split("layer {") if "Loss" in one]

@@ -39,7 +39,7 @@ def test_shortcut_is_led_around_the_section(tmp_path):
     assert list(graph.layer("conv2_split", "").top) == ["conv2p"]
     assert list(graph.layer("conv3p", "").bottom) == ["conv2"]
     assert list(graph.layer("sum", "").bottom) == ["conv2p", "conv3p"]
-    cut = config.load(yaml).cut
+    cut = config.load(yaml).cuts[0]
     assert (cut.blobs, cut.labels) == (["conv2"], ["label"])
     assert cut.compared == {"conv2": "conv2p", "conv3": "conv3p"}
 
@@ -54,7 +54,7 @@ def test_auxiliary_loss_below_stays_in_net1_behind_the_cut(tmp_path):
 def test_names_that_are_taken_are_avoided(tmp_path):
     text = CHAIN.replace('"conv3"', '"conv2p"').replace('"relu1"', '"conv2p_data"')
     yaml, texts, _ = cut_in_two(tmp_path / "nets", text, "conv1", "conv2")
-    assert config.load(yaml).cut.dual == {"conv2": "conv2pp"}
+    assert config.load(yaml).cuts[0].dual == {"conv2": "conv2pp"}
     assert 'name: "conv2pp_data"' in texts["net1_train_test.prototxt"]
 
 

@@ -49,9 +49,9 @@ def test_shipped_pieces_are_the_shipped_single_net_split(
         shipped = (repository / folder / file).read_text()
         written = result.contents[f"{folder}/{file}"]
         assert without_header(written) == without_header(shipped), file
-    cut = config.load(str(repository / f"configs/{name}.yaml")).cut
+    cut = config.load(str(repository / f"configs/{name}.yaml")).cuts[0]
     write(request, result)
-    assert config.load(result.yaml).cut == cut
+    assert config.load(result.yaml).cuts[0] == cut
 
 
 def without_header(text):

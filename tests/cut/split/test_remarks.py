@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("workdir")
 def test_what_crosses_unasked_is_found_and_said(tmp_path):
     yaml, _, remarks = cut_in_two(tmp_path / "nets", TWO_WAYS, "right", "sum")
     assert "also crossing the cut: left" in remarks
-    assert config.load(yaml).cut.blobs == ["right", "left"]
+    assert config.load(yaml).cuts[0].blobs == ["right", "left"]
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_running_ahead_with_them(tmp_path, schedule):
 
 def test_dual_layers_get_names_of_their_own(tmp_path):
     yaml, texts, _ = cut_in_two(tmp_path, BETWEEN, "conv1", "conv2")
-    dual = cfg.load(yaml).cut.dual
+    dual = cfg.load(yaml).cuts[0].dual
     assert list(dual) == ["half", "more", "relu", "conv2"]
     for piece, graph in nets_of(texts, tmp_path).items():
         for name in dual if piece == "net1" else dual.values():
@@ -222,7 +222,7 @@ def test_one_name_in_each_phase_is_one_layer(tmp_path):
         + relu("relu", "conv2") + relu("relu", "conv2") + classifier("conv2")
     )  # fmt: skip
     yaml, _, _ = cut_in_two(tmp_path, text, "conv1", "conv2")
-    assert dict(cfg.load(yaml).cut.dual) == {"conv2": "conv2p"}
+    assert dict(cfg.load(yaml).cuts[0].dual) == {"conv2": "conv2p"}
     outcome = train_whole_and_cut(yaml, str(tmp_path / "run"), 3, "train.batch_size=8")
     assert outcome.weight < 1e-5
 

@@ -201,7 +201,7 @@ def test_a_cut_that_two_blobs_cross(workdir):
     train_pieces("pieces/dual.yaml", "run", "train.test_interval=0")
     assert caffe_files.find(RunDir("run"))[0] == 3
     config = cfg.load("pieces/dual.yaml")
-    assert config.cut.blobs == ["conv2", "conv1"]
+    assert config.cuts[0].blobs == ["conv2", "conv1"]
     merge(RunDir("run"), config, "m.caffemodel")
     expected = evaluate(RunDir("run"), config, batches=6)
     assert outputs() == {name: expected[name] for name in ("accuracy", "loss")}
