@@ -112,7 +112,7 @@ def train_chain(
         sessions[name] = session = Session(net, log)
 
         def progress(done: int, name: str = name) -> None:
-            losses[name].append(sessions[name].loss)
+            losses[name].append(sessions[name].lines.loss)
             watch(nets[name], done)
 
         session.on_progress = progress

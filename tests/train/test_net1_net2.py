@@ -225,7 +225,7 @@ def test_error_of_one_loop_reaches_the_other(workdir, monkeypatch):
     def fail(self, iteration, loss, extra=None):
         raise ValueError(f"broken at {iteration}")
 
-    monkeypatch.setattr("dualnet.train.loop.session.Session.show_training", fail)
+    monkeypatch.setattr("dualnet.train.loop.training_lines.TrainingLines.show", fail)
     with pytest.raises(ValueError, match="broken at 0"):
         train_both("run")
 

@@ -137,12 +137,12 @@ class Above:
         Args:
             batch: Whose loss it is.
             loss: Of this batch.
-            series, is_due, outputs: As of `Session.show_training`.
+            series, is_due, outputs: As of `TrainingLines.show`.
         """
         self.loss = loss
         self.mean = (0.0 if batch.is_first else self.mean) + loss / batch.parts
         if batch.is_last:
-            self.session.show_training(batch.iteration, self.mean, series, is_due, outputs)
+            self.session.lines.show(batch.iteration, self.mean, series, is_due, outputs)
 
     def receive(self, kind: str, batch: MicroBatch) -> Blobs:
         """The answer of the piece above, without what stands beside it."""

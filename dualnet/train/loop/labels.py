@@ -62,7 +62,7 @@ class LabelStep:
         self.loss = loss
         self.mean = (0.0 if batch.is_first else self.mean) + loss / batch.parts
         if batch.is_last:
-            self.session.show_training(batch.iteration, self.mean)
+            self.session.lines.show(batch.iteration, self.mean)
             self.session.judge(batch.iteration, self.residual)
         net.backward()
         yield net

@@ -7,15 +7,10 @@ update.
 
 from __future__ import annotations
 
-import math
-from collections import deque
 from collections.abc import Iterator
 from functools import partial
 from typing import Callable, Optional
 
-import numpy as np
-
-from dualnet.errors import TrainingFailed
 from dualnet.process.stopping import Stopper
 from dualnet.report.log import CaffeLog
 from dualnet.train.checkpoint import commit
@@ -24,7 +19,7 @@ from dualnet.train.gauge.convergence import has_converged
 from dualnet.train.gauge.status_file import StatusFile
 from dualnet.train.loop.links import Links
 from dualnet.train.loop.output_means import OutputMeans
-from dualnet.train.net.driver import Output
+from dualnet.train.loop.training_lines import TrainingLines
 from dualnet.train.net.nets import Nets
 from dualnet.train.net.solver_settings import NEVER
 
@@ -55,9 +50,8 @@ class Session:
         self.test_iter: int = solver.test_iter[0] if solver.test_iter else 0
         self.test_interval: int = solver.test_interval if solver.test_interval != NEVER else 0
         self.test_initialization: bool = solver.test_initialization
-        self.display = nets.resolved.display
         self.snapshot_interval: int = solver.snapshot
-        self.stop_on_nan = nets.config.train.stop_on_nan
+        self.lines = TrainingLines(nets, log)
         self.status_file = StatusFile(self.dir, self.max_iter, self.links)
         self.iteration = 0
         self.checkpoints = Checkpointer(nets, log, self.links, self.stopper, self._report)
@@ -70,8 +64,6 @@ class Session:
         self.is_continued = False
         #: Whether a signal has ended it before max_iter.
         self.is_stopped = False
-        #: The latest training loss, averaged over the last `average_loss` iterations.
-        self.loss = float("nan")
         #: The latest test's mean outputs by name, for the caller's summary.
         self.test_outputs: dict[str, float] = {}
         #: Called after each iteration with the number completed.
@@ -80,14 +72,8 @@ class Session:
         self.has_converged = False
         #: |x - z| / |x| of the last answer from above; where nothing is compared, 0.
         self.residual = 0.0
-        self._average = max(1, solver.average_loss)
-        self._losses: deque[float] = deque(
-            maxlen=max(self._average, 2 * nets.config.convergence.window)
-        )
         #: Of the test that is under way.
         self.test_means = OutputMeans()
-        #: Whether the present iteration has a line in the log.
-        self._is_shown = False
         #: Messages sent and received over each link when the iteration began; None while it changes
         #: the net.
         self._restart_counts: Optional[dict[str, list[int]]] = None
@@ -152,14 +138,14 @@ class Session:
             self.snapshot()
         if self.on_progress is not None:
             self.on_progress(self.iteration)
-        self.status_file.show(self.iteration, self.loss)
+        self.status_file.show(self.iteration, self.lines.loss)
         if self.stopper.requested and self.iteration < self.max_iter:
             raise self.stopper.error()
 
     def finish(self) -> None:
         """The last line of the log."""
         self.log.done(self.iteration)
-        self.status_file.show(self.iteration, self.loss, now=True)
+        self.status_file.show(self.iteration, self.lines.loss, now=True)
 
     def _record_counts(self) -> None:
         """Note the message counts between two iterations, for a checkpoint there."""
@@ -183,7 +169,7 @@ class Session:
         """Continue from a checkpoint, to the bit."""
         self.restore(found.iteration, progress)
         self.checkpoints.restore_extras(found)
-        self._losses.extend(found.losses)
+        self.lines.losses.extend(found.losses)
         self.residual = found.residual
         if found.converged:
             self.end_after((found.last or found.iteration) - 1)
@@ -206,7 +192,7 @@ class Session:
         self.checkpoints.write(
             commit.Commit(
                 self.nets.name, self.iteration, self.epoch, self._restart_counts,
-                list(self._losses), converged=self.has_converged,
+                list(self.lines.losses), converged=self.has_converged,
                 last=self.max_iter if self.has_converged else 0, residual=self.residual,
                 run=self.run,
             )
@@ -218,7 +204,7 @@ class Session:
     def _report(self, state: str) -> None:
         """Publish why this piece is blocked; not in the log, which may be what is blocked."""
         self.links.report(state)
-        self.status_file.show(self.iteration, self.loss, now=True)
+        self.status_file.show(self.iteration, self.lines.loss, now=True)
 
     def stop(self) -> bool:
         """End before max_iter, with a checkpoint if no iteration is under way.
@@ -233,47 +219,10 @@ class Session:
         if is_whole and self.checkpoints.latest != self.iteration:
             self.snapshot()
         self.log.info("Optimization stopped early.")
-        self.status_file.show(self.iteration, self.loss, now=True)
+        self.status_file.show(self.iteration, self.lines.loss, now=True)
         return self.checkpoints.latest == self.iteration
 
-    # Training lines.
-
-    def show_training(
-        self,
-        iteration: int,
-        loss: float,
-        extra: Optional[Callable[[], dict[str, float]]] = None,
-        is_due: bool = False,
-        outputs: Optional[Callable[[], list[Output]]] = None,
-    ) -> None:
-        """Log the loss before the update, averaged as `average_loss` says.
-
-        Args:
-            iteration: Updates done before it.
-            loss: Of this iteration.
-            extra: Gives further series by name; asked only when there is a line to write.
-            is_due: Write a line even where train.display does not ask for one.
-            outputs: Gives those of the net that holds the batch, default the solver's net; asked
-                only when there is a line to write.
-        """
-        self._losses.append(loss)
-        self.loss = float(np.mean(list(self._losses)[-self._average :]))
-        self._is_shown = is_due or bool(self.display and iteration % self.display == 0)
-        if self._is_shown:
-            found = (outputs or self.nets.train.outputs)()
-            self.log.training(
-                iteration,
-                self.loss,
-                {**{name: values for name, values, _ in found}, **(extra() if extra else {})},
-                learning_rate=self.nets.update_rule.rate(),
-                loss_weights={name: weight for name, _, weight in found},
-            )
-        if self.stop_on_nan and not math.isfinite(loss):
-            raise TrainingFailed(
-                f"{self.nets.name}: the loss is {loss} at iteration {iteration}, at learning rate "
-                f"{self.nets.update_rule.rate():g}; lower the learning rate, or set "
-                "train.stop_on_nan=false to train on"
-            )
+    # Convergence.
 
     def judge(self, iteration: int, residual: Optional[float] = None) -> None:
         """End after this iteration if the convergence criterion is met.
@@ -283,7 +232,7 @@ class Session:
             residual: The largest |x - z| / |x| of the pieces below, of the iteration before.
         """
         criterion = self.nets.config.convergence
-        if iteration + 1 < self.max_iter and has_converged(criterion, self._losses, residual):
+        if iteration + 1 < self.max_iter and has_converged(criterion, self.lines.losses, residual):
             # What the first piece has sent ahead is trained with.
             self.end_after(iteration + self.in_flight)
 
@@ -291,12 +240,7 @@ class Session:
         """Make this the last iteration: the training has converged."""
         if not self.has_converged and iteration + 1 < self.max_iter:
             self.has_converged, self.max_iter = True, iteration + 1
-            self.log.info(f"Converged: iteration {iteration} is the last; loss {self.loss:g}")
-
-    def show_series(self, series: dict[str, float]) -> None:
-        """Log further values of the present iteration, if it has a line in the log."""
-        if self._is_shown:
-            self.log.series(series)
+            self.log.info(f"Converged: iteration {iteration} is the last; loss {self.lines.loss:g}")
 
     # Tests.
 

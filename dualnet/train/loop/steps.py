@@ -107,7 +107,7 @@ class LossStep(Above):
         net.backward()
         holder = self.holder(net, batch)
         if batch.is_last:
-            self.session.show_series(self.meter.compare(holder))
+            self.session.lines.show_series(self.meter.compare(holder))
         yield from self.updating(net, holder, batch)
 
 
@@ -145,7 +145,7 @@ class AdmmStep(LossStep):
                 self.meter.measure(net, batch.is_first)
             net.backward()
             if is_last:
-                self.session.show_series(self.meter.compare(net))
+                self.session.lines.show_series(self.meter.compare(net))
             x = {name: net.data(blob) for name, blob in self.compared.items()}
             self.multipliers.ascend(x, z, beta)
             if number == 0:
@@ -156,7 +156,7 @@ class AdmmStep(LossStep):
                 self.send_output(net, f"x{number + 1:02d}", batch)
         series["primal_residual"] = self.multipliers.primal_residual
         series["dual_residual"] = self.multipliers.dual_residual
-        self.session.show_series(series)
+        self.session.lines.show_series(series)
 
     def lagrangian(self, net: NetDriver, z: Blobs, beta: float) -> float:
         """(5.5) without the labels' loss, mean over the samples; `backward` makes its gradient."""

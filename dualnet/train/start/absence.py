@@ -34,7 +34,7 @@ def watch_waits(presence: Presence, session: Session) -> None:
     def on_wait() -> None:
         nonlocal awaited, noted, since_s, checked_s
         stopper.check()
-        session.status_file.show(session.iteration, session.loss)
+        session.status_file.show(session.iteration, session.lines.loss)
         now_s = time.monotonic()
         channel = session.links.waiting
         now_awaited = (channel.neighbour, channel.awaited) if channel is not None else ("", "")

@@ -122,7 +122,7 @@ def follow(session: Session) -> None:
     bar = ProgressBar(session.max_iter)
 
     def show(done: int) -> None:
-        facts = {"loss": f"{session.loss:.4g}"}
+        facts = {"loss": f"{session.lines.loss:.4g}"}
         if "accuracy" in session.test_outputs:
             facts["accuracy"] = f"{session.test_outputs['accuracy']:.4f}"
         bar.update(done, facts)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dualnet.config import Convergence
-from dualnet.errors import StorageFailed, TrainingFailed
+from dualnet.errors import StorageFailed
 from dualnet.exchange.channel import Counters
 from dualnet.exchange.disk import storage
 from dualnet.exchange.link import Link
@@ -37,7 +37,7 @@ SETTINGS = (
 def session(tmp_path, monkeypatch):
     """Makes a session without nets, for what depends on the solver's numbers only."""
 
-    def make(stop_on_nan=True, storage_timeout_s=0.0, **solver):
+    def make(storage_timeout_s=0.0, **solver):
         settings = {
             "max_iter": 10, "test_iter": [2], "test_interval": 4, "test_initialization": True,
             "display": 1, "snapshot": 0, "average_loss": 1, **solver,
@@ -49,7 +49,7 @@ def session(tmp_path, monkeypatch):
                 net=SimpleNamespace(name="net"), max_iter=settings["max_iter"],
             ),
             config=SimpleNamespace(
-                train=SimpleNamespace(stop_on_nan=stop_on_nan, keep=2),
+                train=SimpleNamespace(stop_on_nan=True, keep=2),
                 convergence=Convergence(),
                 exchange=SimpleNamespace(storage_timeout_s=storage_timeout_s),
                 names=("net1", "net2"), batches_ahead=lambda name: 0,
@@ -121,51 +121,6 @@ def test_snapshots_at_the_interval_and_once_at_the_end(session, tmp_path, interv
     made.finish()
     log = (tmp_path / "log").read_text()
     assert re.findall(r"file \S+/(\d+)\.caffemodel", log) == [str(i) for i in expected]
-
-
-@pytest.mark.parametrize(("display", "expected"), [(1, range(10)), (4, [0, 4, 8]), (0, [])])
-def test_losses_are_shown_at_the_interval(session, tmp_path, display, expected):
-    made = session(display=display)
-    for iteration in made.iterations():
-        made.show_training(iteration, float(iteration))
-        made.completed(iteration)
-    shown = [line for line in messages(tmp_path / "log") if ", loss" in line]
-    assert shown == [f"Iteration {i} (speed), loss = {i}" for i in expected]
-
-
-def test_shown_loss_is_the_mean_of_the_last_ones(session):
-    made = session(average_loss=3)
-    shown = []
-    for iteration, loss in enumerate([1.0, 2.0, 6.0, 10.0, 5.0]):
-        made.show_training(iteration, loss)
-        shown.append(made.loss)
-    assert shown == pytest.approx([1.0, 1.5, 3.0, 6.0, 7.0])
-
-
-@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
-def test_loss_that_is_no_number_ends_the_run_after_its_line(session, tmp_path, loss):
-    made = session()
-    made.show_training(0, 1.0)
-    with pytest.raises(
-        TrainingFailed, match=f"net2: the loss is {loss} at iteration 1.*stop_on_nan"
-    ):
-        made.show_training(1, loss)
-    assert f"Iteration 1 (speed), loss = {loss}" in messages(tmp_path / "log")
-
-
-def test_loss_that_is_no_number_may_be_allowed(session):
-    made = session(stop_on_nan=False)
-    made.show_training(0, float("nan"))
-    assert np.isnan(made.loss)
-
-
-def test_further_series_are_asked_for_only_when_there_is_a_line(session, tmp_path):
-    made = session(display=2)
-    asked = []
-    for iteration in range(3):
-        made.show_training(iteration, 0.0, lambda: asked.append(1) or {"norm": 2.5})
-    assert len(asked) == 2
-    assert "    Train net output #0: norm = 2.5" in messages(tmp_path / "log")
 
 
 def test_checkpoint_that_cannot_be_written(session, monkeypatch):
