@@ -11,7 +11,7 @@ from PIL import Image
 
 from dualnet.cut.graph import read_net
 from dualnet.cut.split import Request, split
-from dualnet.data.sets import prepare
+from dualnet.data.sets.prepare import prepare
 
 NET = "prototxt/cats_dogs/single_train_test.prototxt"
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from dualnet.data.sets import prepare
+from dualnet.data.sets.prepare import prepare
 
 
 @pytest.fixture(scope="session")

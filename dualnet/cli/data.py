@@ -12,7 +12,7 @@ from dualnet.strict_json import to_json
 
 __all__ = ["SETS", "add"]
 
-#: What `dualnet.data.sets` knows, told here so that no other command has to load it.
+#: What `dualnet.data.sets.prepare` knows, told here so that no other command has to load it.
 SETS = {
     "digits": "1,797 handwritten digits, 1 x 8 x 8, inside scikit-learn: no download",
     "cifar10": "60,000 images of ten classes, 3 x 32 x 32: from --source, or downloaded",
@@ -121,7 +121,7 @@ def _add_images(sets: Any) -> None:
 
 
 def _prepare(options: argparse.Namespace) -> None:
-    from dualnet.data.sets import prepare
+    from dualnet.data.sets.prepare import prepare
 
     summary = prepare(
         options.name, options.source, options.output, options.force, progress=True, log=say
@@ -130,16 +130,16 @@ def _prepare(options: argparse.Namespace) -> None:
 
 
 def _convert(options: argparse.Namespace) -> None:
-    from dualnet.data.convert import convert_leveldb
+    from dualnet.data.databases.convert import convert_leveldb
 
     source, out = Path(options.source), Path(options.output)
     print(to_json(convert_leveldb(source, out, options.force, progress=True)))
 
 
 def _images(options: argparse.Namespace) -> None:
-    from dualnet.data.image_set import ImageSet, make_image_set
-    from dualnet.data.picture import Wanted
-    from dualnet.data.workers import usable_cores
+    from dualnet.data.own_images.image_set import ImageSet, make_image_set
+    from dualnet.data.own_images.picture import Wanted
+    from dualnet.data.own_images.workers import usable_cores
 
     if options.encode_type and not options.encoded:
         raise UsageError(f"--encode-type {options.encode_type}: only with --encoded")

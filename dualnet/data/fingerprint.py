@@ -22,7 +22,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from dualnet.data.lmdb_pages import LmdbPages, NotLmdb
+from dualnet.data.databases.lmdb_pages import LmdbPages, NotLmdb
 from dualnet.engine.formats.regular_file import regular_only
 from dualnet.recorded import digest_file
 from dualnet.scarcity import disk_fault

@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 from dualnet import backend
 from dualnet.cli import main
-from dualnet.data.sets import prepare
+from dualnet.data.sets.prepare import prepare
 from dualnet.report.parse import parse_log
 from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit

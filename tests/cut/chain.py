@@ -14,7 +14,7 @@ from dualnet.cut.input_gradient import ask_for
 from dualnet.cut.prototxt import format_fields
 from dualnet.cut.split import Request, split, write
 from dualnet.cut.upstream import beyond_cut, last_maker
-from dualnet.data.lmdb import write_lmdb
+from dualnet.data.databases.lmdb import write_lmdb
 from dualnet.train.net.crossing import batch_of
 from dualnet.train.net.driver import NetDriver
 

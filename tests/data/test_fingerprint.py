@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dualnet.data import fingerprint
-from dualnet.data.lmdb import write_lmdb
+from dualnet.data.databases.lmdb import write_lmdb
 
 COUNT = 200
 

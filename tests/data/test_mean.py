@@ -56,7 +56,7 @@ def test_reads_blobs_with_a_shape(tmp_path):
 
 
 def test_caffe_subtracts_it(tmp_path):
-    from dualnet.data.lmdb import write_lmdb
+    from dualnet.data.databases.lmdb import write_lmdb
 
     images = np.random.randint(0, 256, (6, 2, 3, 3)).astype(np.uint8)
     write_lmdb(tmp_path / "db", images, range(6))

@@ -15,9 +15,9 @@ import pytest
 from dualnet import config as cfg
 from dualnet.backend import provider
 from dualnet.cut.split import Request, split, write
-from dualnet.data.digits import read_digits
-from dualnet.data.lmdb import write_lmdb
+from dualnet.data.databases.lmdb import write_lmdb
 from dualnet.data.mean import write_mean
+from dualnet.data.sets.digits import read_digits
 from dualnet.train.net.initial import save_initial_weights
 from tests.cut.singles import DATA, classifier, conv, relu, write_single
 from tests.train.chain import train_chain

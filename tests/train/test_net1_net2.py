@@ -9,8 +9,8 @@ from dualnet.errors import ManifestMismatch, NeighbourDied
 from dualnet.exchange.channel import Message
 from dualnet.report.parse import parse_log
 from tests.train import pieces
-from tests.train.pieces import train_both
 from tests.train.memory_channel import Line, MemoryChannel
+from tests.train.pieces import train_both
 
 DUAL = (("conv3.0", "conv3p.0"), ("conv3.1", "conv3p.1"))
 

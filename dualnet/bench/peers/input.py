@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from dualnet.cut.graph import batch_size_of, included_layers, read_net, set_batch_size
-from dualnet.data.lmdb import write_lmdb
+from dualnet.data.databases.lmdb import write_lmdb
 from dualnet.data.mean import write_mean
 
 __all__ = ["NET", "Input", "make_input"]

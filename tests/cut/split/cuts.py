@@ -16,7 +16,7 @@ from dualnet.cut.graph import NetGraph, read_net, read_solver
 from dualnet.cut.prototxt import format_fields
 from dualnet.cut.split import Request, split, write
 from dualnet.cut.split.section import has_loss
-from dualnet.data.lmdb import load_lmdb, write_lmdb
+from dualnet.data.databases.lmdb import load_lmdb, write_lmdb
 from dualnet.errors import ConfigError
 from dualnet.rundir import RunDir
 from dualnet.train.outcome.evaluate import evaluate

@@ -9,7 +9,7 @@ import lmdb
 import numpy as np
 import pytest
 
-from dualnet.data.lmdb import count_records, load_lmdb, write_lmdb
+from dualnet.data.databases.lmdb import count_records, load_lmdb, write_lmdb
 from dualnet.engine.errors import DataError
 from dualnet.engine.formats.datum import decode
 from dualnet.engine.proto import caffe_pb2

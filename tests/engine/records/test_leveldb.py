@@ -9,7 +9,7 @@ import tempfile
 import numpy as np
 import pytest
 
-from dualnet.data.lmdb import write_lmdb
+from dualnet.data.databases.lmdb import write_lmdb
 from dualnet.engine.errors import DataError, PrototxtError
 from dualnet.engine.net.net import Net
 from dualnet.engine.proto import caffe_pb2

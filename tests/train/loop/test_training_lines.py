@@ -1,4 +1,4 @@
-"""The training loss in the log: when it is shown, of how many iterations, and if it is no number."""
+"""The training loss in the log: when it is shown, of how many iterations, and if it is NaN."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dualnet.data.lmdb import read_lmdb, write_lmdb
+from dualnet.data.databases.lmdb import read_lmdb, write_lmdb
 from dualnet.errors import DualnetError, ManifestMismatch, NeighbourDied, StorageFailed, UsageError
 from dualnet.fs import SYSTEM
 from dualnet.rundir import RunDir

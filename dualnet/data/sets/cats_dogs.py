@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from dualnet.data.archive import DAMAGED, damaged, open_tar, read_limited
+from dualnet.data.archives.archive import DAMAGED, damaged, open_tar, read_limited
 from dualnet.data.images import Images, Reordered, split_stratified
 from dualnet.data.publish import storage_error
 from dualnet.engine.formats.regular_file import read_at_most

@@ -19,14 +19,14 @@ from typing import Any, Callable, NamedTuple, Optional
 import numpy as np
 from tqdm import tqdm
 
-from dualnet.data.image_facts import SHOWN, ImageFacts, judge, mean_image
-from dualnet.data.image_list import Entry, Listing, read_source, train_and_test_folders
+from dualnet.data.databases.lmdb import count_records, write_records
 from dualnet.data.images import split_stratified
-from dualnet.data.lmdb import count_records, write_records
 from dualnet.data.mean import write_mean
-from dualnet.data.picture import Picture, Unreadable, Wanted, prepare_picture
+from dualnet.data.own_images.image_facts import SHOWN, ImageFacts, judge, mean_image
+from dualnet.data.own_images.image_list import Entry, Listing, read_source, train_and_test_folders
+from dualnet.data.own_images.picture import Picture, Unreadable, Wanted, prepare_picture
+from dualnet.data.own_images.workers import ordered_map
 from dualnet.data.publish import new_file, publish, refuse_existing, scratch_directory
-from dualnet.data.workers import ordered_map
 from dualnet.errors import ConfigError, StorageFailed
 
 __all__ = ["PARTS", "ImageSet", "make_image_set"]

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from dualnet.data.download import download, md5_of
+from dualnet.data.archives.download import download, md5_of
 from dualnet.errors import DualnetError
 
 CONTENT = bytes(range(256)) * 5000

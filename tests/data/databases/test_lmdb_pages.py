@@ -9,7 +9,7 @@ import random
 import lmdb
 import pytest
 
-from dualnet.data.lmdb_pages import LmdbPages, NotLmdb
+from dualnet.data.databases.lmdb_pages import LmdbPages, NotLmdb
 
 
 def make(path, count, largest, chance):

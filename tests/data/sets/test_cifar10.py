@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dualnet.data import cifar10
-from dualnet.data.cifar10 import BINARY, PYTHON, find_archive, read_cifar10
+from dualnet.data.sets import cifar10
+from dualnet.data.sets.cifar10 import BINARY, PYTHON, find_archive, read_cifar10
 from dualnet.errors import ConfigError
 
 SIZE = 20  # images in a batch, instead of 10,000

@@ -13,10 +13,10 @@ from PIL import Image
 from dualnet import cli
 from dualnet.backend import caffe, caffe_pb2
 from dualnet.cli.data import SETS
-from dualnet.data.image_set import ImageSet, make_image_set
 from dualnet.data.mean import read_mean
-from dualnet.data.picture import Wanted
-from dualnet.data.sets import DATA_SETS
+from dualnet.data.own_images.image_set import ImageSet, make_image_set
+from dualnet.data.own_images.picture import Wanted
+from dualnet.data.sets.prepare import DATA_SETS
 from dualnet.errors import ConfigError, UsageError
 from tests.data.caffe_tool import tool
 

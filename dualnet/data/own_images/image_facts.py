@@ -8,7 +8,7 @@ from typing import Callable, Optional
 
 import numpy as np
 
-from dualnet.data.image_list import Entry
+from dualnet.data.own_images.image_list import Entry
 from dualnet.errors import ConfigError
 
 __all__ = ["SHOWN", "ImageFacts", "judge", "mean_image"]

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from dualnet.data.image_list import read_source, train_and_test_folders
+from dualnet.data.own_images.image_list import read_source, train_and_test_folders
 from dualnet.errors import ConfigError
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dualnet.data.lmdb import write_records
+from dualnet.data.databases.lmdb import write_records
 from dualnet.data.publish import refuse_existing
 from dualnet.engine.errors import DataError
 from dualnet.engine.records.leveldb import LevelDatabase

@@ -11,9 +11,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from dualnet.data import archive
-from dualnet.data.cats_dogs import read_cats_dogs
-from dualnet.data.cifar10 import BINARY, read_cifar10
+from dualnet.data.archives import archive
+from dualnet.data.sets.cats_dogs import read_cats_dogs
+from dualnet.data.sets.cifar10 import BINARY, read_cifar10
 from dualnet.errors import ConfigError
 
 BATCH = f"{BINARY.folder}/data_batch_1.bin"
@@ -71,7 +71,7 @@ def test_a_member_that_expands(tmp_path):
 
 
 def test_an_archive_that_expands(tmp_path, monkeypatch):
-    monkeypatch.setattr("dualnet.data.cifar10._LARGEST_ARCHIVE", 1 << 22)
+    monkeypatch.setattr("dualnet.data.sets.cifar10._LARGEST_ARCHIVE", 1 << 22)
     path = tmp_path / "cifar.tar.gz"
     zeros(path, header("other", 64 << 20), 64 << 20)
     with pytest.raises(ConfigError, match="expands to more than 4194304 bytes"):
@@ -79,7 +79,7 @@ def test_an_archive_that_expands(tmp_path, monkeypatch):
 
 
 def test_pictures_that_expand_are_skipped(tmp_path, monkeypatch):
-    monkeypatch.setattr("dualnet.data.cats_dogs._LARGEST_PICTURE", 1 << 20)
+    monkeypatch.setattr("dualnet.data.sets.cats_dogs._LARGEST_PICTURE", 1 << 20)
     path = tmp_path / "pictures.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("cat.0.jpg", bytes(64 << 20))

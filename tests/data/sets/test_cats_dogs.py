@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dualnet.data.cats_dogs import SIZE_PX, find_archive, read_cats_dogs
-from dualnet.data.lmdb import load_lmdb
-from dualnet.data.sets import prepare
+from dualnet.data.databases.lmdb import load_lmdb
+from dualnet.data.sets.cats_dogs import SIZE_PX, find_archive, read_cats_dogs
+from dualnet.data.sets.prepare import prepare
 from dualnet.errors import ConfigError, StorageFailed, UsageError
 
 KAGGLE = [f"train/{kind}.{i}.png" for kind in ("cat", "dog") for i in range(10)]

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from dualnet.data.workers import ordered_map
+from dualnet.data.own_images.workers import ordered_map
 from dualnet.errors import DualnetError
 
 

@@ -9,12 +9,12 @@ from typing import Any, Callable, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from dualnet.data import cats_dogs, cifar10, digits
-from dualnet.data.download import download
+from dualnet.data.archives.download import download
+from dualnet.data.databases.lmdb import read_lmdb, write_lmdb
 from dualnet.data.images import Images
-from dualnet.data.lmdb import read_lmdb, write_lmdb
 from dualnet.data.mean import compute_mean, write_mean
 from dualnet.data.publish import publish, refuse_existing, scratch_directory
+from dualnet.data.sets import cats_dogs, cifar10, digits
 from dualnet.errors import UsageError
 
 __all__ = ["DATA_SETS", "PARTS", "DataSet", "default_directory", "prepare"]

@@ -11,8 +11,8 @@ from PIL import Image
 
 from dualnet import cli
 from dualnet.backend import caffe_pb2
-from dualnet.data.convert import convert_leveldb
-from dualnet.data.lmdb import load_lmdb, write_lmdb
+from dualnet.data.databases.convert import convert_leveldb
+from dualnet.data.databases.lmdb import load_lmdb, write_lmdb
 from dualnet.errors import ConfigError, UsageError
 from tests.data.caffe_tool import tool
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from dualnet.data.digits import read_digits
+from dualnet.data.sets.digits import read_digits
 from dualnet.errors import DualnetError
 
 

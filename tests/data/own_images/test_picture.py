@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dualnet.data.picture import Picture, Unreadable, Wanted, prepare_picture
+from dualnet.data.own_images.picture import Picture, Unreadable, Wanted, prepare_picture
 
 
 def draw(height=12, width=10, channels=3):

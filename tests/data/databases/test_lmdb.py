@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dualnet.backend import caffe
-from dualnet.data.lmdb import count_records, load_lmdb, read_lmdb, write_lmdb
+from dualnet.data.databases.lmdb import count_records, load_lmdb, read_lmdb, write_lmdb
 from dualnet.errors import ConfigError, StorageFailed, UsageError
 
 

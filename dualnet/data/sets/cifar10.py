@@ -14,10 +14,10 @@ from typing import Any, Callable, NamedTuple
 import numpy as np
 
 from dualnet.config.yaml_text import shown
-from dualnet.data.archive import open_tar, read_limited
-from dualnet.data.download import md5_of
+from dualnet.data.archives.archive import open_tar, read_limited
+from dualnet.data.archives.download import md5_of
+from dualnet.data.archives.safe_pickle import load_arrays
 from dualnet.data.images import Images
-from dualnet.data.safe_pickle import load_arrays
 from dualnet.engine.formats.regular_file import read_at_most
 from dualnet.errors import ConfigError
 

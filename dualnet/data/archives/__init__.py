@@ -1,0 +1,1 @@
+"""What comes from outside: downloads, archives and pickles, none of which is trusted."""

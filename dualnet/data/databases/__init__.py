@@ -1,0 +1,1 @@
+"""Databases in the formats of Caffe: LMDB written and read, LevelDB converted."""
