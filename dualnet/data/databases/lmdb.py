@@ -18,7 +18,7 @@ from dualnet.data.publish import new_directory, storage_error
 from dualnet.engine.records.lmdb_size import damage
 from dualnet.errors import ConfigError, StorageFailed
 
-__all__ = ["Record", "count_records", "load_lmdb", "read_lmdb", "write_lmdb", "write_records"]
+__all__ = ["Record", "count_records", "read_lmdb", "write_lmdb", "write_records"]
 
 #: Records in one transaction, as in Caffe's tools/convert_imageset.cpp.
 _BATCH = 1000
@@ -221,25 +221,3 @@ def _decode(path: str | Path, datum: Any, key: bytes, value: bytes) -> Record:
     if min(shape) < 0 or image.size != shape[0] * shape[1] * shape[2]:
         raise StorageFailed(f"{where} holds {image.size} values, but its shape says {shape}")
     return Record(key.decode("ascii", "replace"), image.reshape(shape), datum.label)
-
-
-def load_lmdb(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read a whole database into memory.
-
-    Args:
-        path: Its directory.
-
-    Returns:
-        Images (N, C, H, W) uint8 or float32, and labels (N,) int64.
-
-    Raises:
-        StorageFailed: There is no database, it is empty or damaged, or its shapes differ.
-    """
-    records = list(read_lmdb(path))
-    shapes = sorted({record.image.shape for record in records})
-    if len(shapes) != 1:
-        raise StorageFailed(
-            f"{path} holds images of {len(shapes)} shapes {shapes[:3]}, expected one"
-        )
-    labels = np.array([record.label for record in records], np.int64)
-    return np.stack([record.image for record in records]), labels

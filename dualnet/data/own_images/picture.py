@@ -21,10 +21,8 @@ from dualnet.engine.formats.file_kind import guess_kind
 from dualnet.engine.formats.image import read_image, resize
 from dualnet.engine.formats.regular_file import regular_only
 
-__all__ = ["ENCODINGS", "FILTERS", "Picture", "Unreadable", "Wanted", "prepare_picture"]
+__all__ = ["ENCODINGS", "Picture", "Unreadable", "Wanted", "prepare_picture"]
 
-#: How images can be resized.
-FILTERS = ("caffe", "antialias")
 #: What images can be compressed as: Pillow's format, by the name that convert_imageset gives it.
 ENCODINGS = {"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG"}
 #: OpenCV's default.
@@ -42,7 +40,7 @@ class Wanted(NamedTuple):
     size: Optional[tuple[int, int]] = None
     #: What the shorter side is to become, in proportion; instead of `size`.
     shorter: int = 0
-    #: One of `FILTERS`.
+    #: How it is resized: `caffe` or `antialias`.
     filter: str = "caffe"
     #: Keep images compressed.
     encoded: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from dualnet.engine.core import device
 from dualnet.engine.core.storage import Shape, Storage
 from dualnet.engine.errors import DeviceError, ShapeError
 
-__all__ = ["Blob", "BlobVec", "IntVec", "check_shape"]
+__all__ = ["Blob", "BlobVec", "IntVec"]
 
 _MAX_COUNT = 2**31 - 1  # Caffe counts in 32-bit integers
 
@@ -207,10 +207,6 @@ class Blob:
         values = self._fitting(values)
         self._diff.add(values if values.shape == self._shape else values.reshape(self._shape))
 
-    def clear_data(self) -> None:
-        """Sets the values to zero."""
-        self._data.clear()
-
     def clear_diff(self) -> None:
         """Sets the gradient to zero."""
         self._diff.clear()
@@ -263,18 +259,3 @@ def _address(storage: Storage, shape: Shape, name: str, instead: str) -> int:
             f"device address; call set_mode_gpu() first, or use {instead}"
         )
     return storage.relayout(shape, torch.contiguous_format).data_ptr()
-
-
-def check_shape(what: str, actual: Sequence[int], expected: Iterable[int] | None) -> None:
-    """Raises unless two shapes agree.
-
-    Args:
-        what: names the place, for example `layer 'loss', bottom 1 'label'`.
-        actual: the shape found.
-        expected: the shape needed; None accepts any.
-
-    Raises:
-        ShapeError: they differ.
-    """
-    if expected is not None and tuple(actual) != tuple(expected):
-        raise ShapeError(f"{what} has shape {tuple(actual)}, expected {tuple(expected)}")

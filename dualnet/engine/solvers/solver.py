@@ -230,10 +230,6 @@ class Solver:
         """
         self._requested_action = requested_action
 
-    def request_stop(self) -> None:
-        """Ends `step` and `solve` after the present iteration."""
-        self._stop_requested = True
-
     def apply_update(self) -> None:
         """Updates the weights from their gradients and counts one iteration.
 

@@ -88,11 +88,6 @@ class Resolved:
         return [end for end in (self.below, self.above) if end is not None]
 
     @property
-    def dual_below(self) -> list[str]:
-        """Its copies of the dual layers at the cut below, in forward order; [] without a part."""
-        return self.below.dual if self.below is not None else []
-
-    @property
     def dual_above(self) -> list[str]:
         """Its dual layers at the cut above, in forward order; [] where they play no part."""
         return self.above.dual if self.above is not None else []

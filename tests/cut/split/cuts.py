@@ -16,12 +16,13 @@ from dualnet.cut.graph import NetGraph, read_net, read_solver
 from dualnet.cut.prototxt import format_fields
 from dualnet.cut.split import Request, split, write
 from dualnet.cut.split.section import has_loss
-from dualnet.data.databases.lmdb import load_lmdb, write_lmdb
+from dualnet.data.databases.lmdb import write_lmdb
 from dualnet.errors import ConfigError
 from dualnet.rundir import RunDir
 from dualnet.train.outcome.evaluate import evaluate
 from dualnet.train.outcome.merge import merge
 from tests.cut.both import Reference, train_from_last_bits, train_like, train_single
+from tests.data.loading import load_lmdb
 
 __all__ = ["NETS", "TOLERANCE", "Net", "prepare", "run_net"]
 

@@ -12,9 +12,10 @@ from PIL import Image
 from dualnet import cli
 from dualnet.backend import caffe_pb2
 from dualnet.data.databases.convert import convert_leveldb
-from dualnet.data.databases.lmdb import load_lmdb, write_lmdb
+from dualnet.data.databases.lmdb import write_lmdb
 from dualnet.errors import ConfigError, UsageError
 from tests.data.caffe_tool import tool
+from tests.data.loading import load_lmdb
 
 __all__ = ["tool"]  # a fixture
 

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dualnet.backend import caffe
-from dualnet.data.databases.lmdb import count_records, load_lmdb, read_lmdb, write_lmdb
+from dualnet.data.databases.lmdb import count_records, read_lmdb, write_lmdb
 from dualnet.errors import ConfigError, StorageFailed, UsageError
+from tests.data.loading import load_lmdb
 
 
 def _images(count: int, shape: tuple[int, int, int] = (3, 4, 5)) -> tuple[np.ndarray, np.ndarray]:
@@ -169,13 +170,3 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
     assert "MiB are free): " in message
     assert message.endswith("free some space, or give another -o DIR")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_shapes_that_differ_cannot_be_loaded_as_one_array(tmp_path):
-    make = caffe.proto.caffe_pb2.Datum
-    with lmdb.open(str(tmp_path / "db")) as env, env.begin(write=True) as transaction:
-        for k, width in enumerate((1, 2)):
-            datum = make(channels=1, height=1, width=width, data=b"x" * width)
-            transaction.put(b"%d" % k, datum.SerializeToString())
-    with pytest.raises(StorageFailed, match=r"2 shapes \[\(1, 1, 1\), \(1, 1, 2\)\]"):
-        load_lmdb(tmp_path / "db")

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dualnet.data.databases.lmdb import load_lmdb
 from dualnet.data.sets.cats_dogs import SIZE_PX, find_archive, read_cats_dogs
 from dualnet.data.sets.prepare import prepare
 from dualnet.errors import ConfigError, StorageFailed, UsageError
+from tests.data.loading import load_lmdb
 
 KAGGLE = [f"train/{kind}.{i}.png" for kind in ("cat", "dog") for i in range(10)]
 

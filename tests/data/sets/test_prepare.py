@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dualnet.data.databases.lmdb import load_lmdb
 from dualnet.data.images import Images
 from dualnet.data.mean import read_mean
 from dualnet.data.sets import prepare as sets
 from dualnet.data.sets.digits import read_digits
 from dualnet.data.sets.prepare import DATA_SETS, PARTS, default_directory, prepare
 from dualnet.errors import DualnetError, StorageFailed, UsageError
+from tests.data.loading import load_lmdb
 
 
 def _bytes(directory):

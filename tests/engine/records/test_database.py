@@ -9,13 +9,14 @@ import lmdb
 import numpy as np
 import pytest
 
-from dualnet.data.databases.lmdb import count_records, load_lmdb, write_lmdb
+from dualnet.data.databases.lmdb import count_records, write_lmdb
 from dualnet.engine.errors import DataError
 from dualnet.engine.formats.datum import decode
 from dualnet.engine.proto import caffe_pb2
 from dualnet.engine.records import database
 from dualnet.engine.records.database import Database
 from dualnet.errors import StorageFailed
+from tests.data.loading import load_lmdb
 
 
 @pytest.fixture
