@@ -86,20 +86,33 @@ def main() -> int:
 def arguments() -> argparse.ArgumentParser:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("net", nargs="?", default=NET)
-    parser.add_argument("--pieces", type=int, nargs="+", default=[2])
-    parser.add_argument("--schedules", nargs="+", choices=SCHEDULES, default=list(SCHEDULES))
-    parser.add_argument("--every-cut", action="store_true", help="each cut in two")
-    parser.add_argument("--staleness", type=int, default=1)
-    parser.add_argument("--micro-batches", type=int, default=4)
-    parser.add_argument("--micro-batch-order", choices=("1f1b", "gpipe"), default="1f1b")
-    parser.add_argument("--iterations", type=int, default=30)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1, help="of each piece")
-    parser.add_argument("--batch", type=int)
-    parser.add_argument("--target", choices=("gradient", "backprop"), default="gradient")
-    parser.add_argument("--carrier", choices=("files", "tcp", "torch"), default="files")
-    parser.add_argument("-o", "--output", type=Path, default=Path("results/cut"))
+    # fmt: off
+    add = parser.add_argument
+    add("net", nargs="?", default=NET, help="prototxt of the uncut net (default: %(default)s)")
+    add("--pieces", type=int, nargs="+", default=[2], metavar="K",
+        help="of K pieces train the chain that is fastest when overlapped (default: 2)")
+    add("--schedules", nargs="+", choices=SCHEDULES, default=list(SCHEDULES),
+        help="under which each chain is trained (default: all)")
+    add("--every-cut", action="store_true", help="train each cut in two instead")
+    add("--staleness", type=int, default=1,
+        help="of the overlapped schedule (default: %(default)s)")
+    add("--micro-batches", type=int, default=4,
+        help="of the pipelined schedule (default: %(default)s)")
+    add("--micro-batch-order", choices=("1f1b", "gpipe"), default="1f1b",
+        help="of the pipelined schedule (default: %(default)s)")
+    add("--iterations", type=int, default=30,
+        help=f"of each training, after {WARM_UP} that do not count (default: %(default)s)")
+    add("--rounds", type=int, default=3,
+        help="how often each chain is trained (default: %(default)s)")
+    add("--threads", type=int, default=1, help="of each piece (default: %(default)s)")
+    add("--batch", type=int, help="images in a batch (default: as the net says)")
+    add("--target", choices=("gradient", "backprop"), default="gradient",
+        help="as coupling.target (default: %(default)s)")
+    add("--carrier", choices=("files", "tcp", "torch"), default="files",
+        help="as exchange.carrier (default: %(default)s)")
+    add("-o", "--output", type=Path, default=Path("results/cut"), metavar="DIR",
+        help="for plan.json, plan.md and plan.png (default: %(default)s)")
+    # fmt: on
     return parser
 
 
