@@ -28,8 +28,9 @@ class Message:
 
     Args:
         kind: "up" (cut blobs and labels), "down" or "downNN" (targets), "x" or "xNN" (outputs of
-            the piece below, prox and admm), "tie" (weights), "testNNNNN" (a test batch): 1 to 32
-            characters of a-z, 0-9, "_" and "-".
+            the piece below, prox and admm), "tie" (weights), "testNNNNN" (a test batch); where an
+            iteration has several batches, "up-NNNNN" and so on. 1 to 32 characters of a-z, 0-9, "_"
+            and "-".
         iteration: iteration that the message belongs to, >= 0.
         arrays: named arrays of any shape, for example {"pool2": (N, C, H, W) float32,
             "label": (N,) float32}. Booleans, integers, floats and complex numbers; no objects.
@@ -80,12 +81,21 @@ class Messages(Protocol):
     """What a training loop sees of a link.
 
     Messages are numbered 1, 2, 3, … in each direction and are received in the order in which they
-    were sent. Several may be under way in one direction. One thread uses a channel.
+    were sent. Several may be under way in one direction.
+
+    One thread, the training thread, uses a channel; `awaited` and `Presence.on_wait` are set and
+    called in that thread.
     """
 
     @abstractmethod
     def send(self, message: Message) -> None:
         """Hand `message` to the neighbour; the arrays may be reused as soon as this returns.
+
+        It does not wait until the neighbour has received it. It blocks while the disk fails, for
+        `storage_timeout_s` at most; with `retain` 0 while too much is under way, until the
+        neighbour has read older messages; over tcp also while the neighbour has more than 256 MiB
+        unread, and in a replay until it has compared this message with the one that it got before
+        the restart. While it waits for the neighbour, it raises what `receive` does.
 
         Raises:
             UsageError: a bad name, an array of objects, a message over `max_message_bytes`.
@@ -95,6 +105,13 @@ class Messages(Protocol):
     @abstractmethod
     def receive(self, kind: str, iteration: int) -> Message:
         """Wait for the neighbour's next message, verify it and return it.
+
+        The wait has no limit of its own while the neighbour makes progress. It ends when the
+        neighbour has not started within `partner_timeout_s`; has ended, or its heartbeat is
+        unchanged for `dead_after_s`, and nobody starts it again within `restart_grace_s`; or has
+        made no progress for `hang_timeout_s`. A damaged message is resent on request, which may
+        take `resend_timeout_s`; over files it is first read again for `damage_retry_s`. Between
+        two polls the membership does its housekeeping and calls `Presence.on_wait`.
 
         The arrays are freshly allocated, C-contiguous and the caller's own.
 
@@ -264,6 +281,6 @@ class Channel(Messages, Restart, ABC):
     def neighbour_left(self) -> str:
         """Why the neighbour does not run: its final state, or "it was killed".
 
-        "" while it runs, has not come yet, or that cannot be told.
+        "" while it runs, has not started yet, or if that is unknown.
         """
         return ""

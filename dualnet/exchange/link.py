@@ -87,5 +87,5 @@ class Link:
         return "lower" if piece == self.lower else "upper"
 
     def kind(self, record: str) -> str:
-        """What a sealed record of this link is sealed as: another link's is refused."""
+        """The kind that a record of this link is sealed as: one of another link is refused."""
         return f"{record} of {self.name}"

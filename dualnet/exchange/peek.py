@@ -1,6 +1,6 @@
 """A view of an exchange directory from outside: no lock, no waiting, nothing written.
 
-It works while everything is broken: what cannot be read is None, what is wrong is listed.
+It works on damaged runs: what cannot be read is left out, and problems are listed.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class PieceView:
     Attributes:
         piece: its name.
         epoch: how many times it was started; 0 is never.
-        state: what its last heartbeat says, "" if there is none to be read.
+        state: that of its last heartbeat, "" if none can be read.
         process: where it runs, "" if unknown.
-        alive: whether its process runs; None if that cannot be told from this machine.
+        alive: whether its process runs; None if this machine cannot see that.
         heartbeat_age_s: since its last heartbeat, by the wall clocks; a hint, no proof.
         progress: grows whenever it gets something done.
         waits_for: the piece that it waits for, "" while it works.

@@ -60,7 +60,11 @@ class Carrier(NamedTuple):
     wire_s: float = 0.0
 
     def one_way_s(self, size: float) -> float:
-        """The time of a message of `size` bytes, in between and beyond by straight lines."""
+        """Seconds that a message of `size` bytes takes from `send` to the end of `receive`.
+
+        Linear interpolation between the measured sizes, linear extrapolation beyond the largest; a
+        message below the smallest takes as long as that one.
+        """
         if size <= self.sizes[-1]:
             return float(np.interp(size, self.sizes, self.seconds))
         rate = self.bytes_per_s

@@ -31,7 +31,7 @@ def seal(key: bytes, kind: str, fields: dict[str, Any], limit: int) -> bytes:
 
     Args:
         key: the run's secret.
-        kind: for example "kind".
+        kind: of record, for example "heartbeat" or "status of net1-net2".
         fields: JSON-able content.
         limit: most bytes allowed.
 

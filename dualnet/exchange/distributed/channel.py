@@ -1,4 +1,4 @@
-"""The end of a link over torch.distributed, and the store in which its two ends meet."""
+"""The end of a link over torch.distributed, and the store by which its two ends rendezvous."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class DistributedChannel(TcpChannel):
             )
 
     def _store_finder(self) -> Callable[[], Any]:
-        """A function that returns the store in which the ends meet, None if there is none yet."""
+        """A function that returns the rendezvous store, None if there is none yet."""
         fixed = self._address or _master()
         if self._is_keeper():
             mine = _keep_store(self.piece, fixed)

@@ -59,7 +59,7 @@ class GlooConnection:
         self._limit_bytes = limit_bytes
         self._verify = verify
         self.is_idle: Callable[[], bool] = lambda: False
-        self.on_heard: Callable[[], None] = lambda: None
+        self.on_received: Callable[[], None] = lambda: None
         self.began_s = 0.0
         # A gloo send completes only when the peer receives. Both sides start by sending, so a
         # blocking send would deadlock: sends are asynchronous and are awaited before the next one.
@@ -145,7 +145,7 @@ class GlooConnection:
             group.recv([tensor], self._other, 0).wait(self._timeout)
         except RuntimeError as error:
             raise _broken(error) from error
-        self.on_heard()
+        self.on_received()
 
     def _open_group(self) -> Any:
         if self._group is None:

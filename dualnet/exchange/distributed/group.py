@@ -1,4 +1,4 @@
-"""Making the process group, and making it again."""
+"""Makes the process group of a link, and a new one for each connection."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["GlooConnector"]
 
 # How long each end waits in a new process group for the other one. The lower end less long: if the
 # upper one has left a group that the lower end joins, it finds it still waiting in the next.
-_MEET_S = {"lower": 1.5, "upper": 5.0}
+_RENDEZVOUS_S = {"lower": 1.5, "upper": 5.0}
 _PAUSE_S = 0.05
 
 
@@ -25,7 +25,7 @@ class GlooConnector(Connector):
         link: the link.
         piece: ours, at one end of it.
         make: makes a connection of a group and uses it until it is lost.
-        store: the store in which both meet; asked before each attempt, None if there is none yet.
+        store: returns the rendezvous store, None if there is none yet; called before each attempt.
     """
 
     def __init__(
@@ -52,6 +52,6 @@ class GlooConnector(Connector):
             self._closed.wait(_PAUSE_S)
 
     def _connect(self, store: Any) -> None:
-        group = ProcessGroupGloo(store, self._rank, 2, timedelta(seconds=_MEET_S[self._end]))
+        group = ProcessGroupGloo(store, self._rank, 2, timedelta(seconds=_RENDEZVOUS_S[self._end]))
         self.trouble = ""
         self._make(group, self._rank)

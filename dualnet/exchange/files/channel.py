@@ -162,12 +162,20 @@ class FileChannel(End):
     # Housekeeping during send and wait.
 
     def housekeeping(self) -> None:
-        """See `End.housekeeping`; the neighbour's record is read at most five times a second."""
+        """See `End.housekeeping`; the neighbour's record is read at most five times a second.
+
+        Raises:
+            StorageFailed: the folder could not be read, or a resend written, for too long.
+        """
         self._answer_resend_request()
         self._poll_if_due()
 
     def _poll_if_due(self) -> None:
-        """Read the neighbour's record, answer its resend request, delete what is not needed."""
+        """Read the neighbour's record, answer its resend request, delete what is not needed.
+
+        Raises:
+            StorageFailed: as `housekeeping`.
+        """
         now_s = self._fs.monotonic()
         if now_s - self._polled_s >= _POLL_S:
             self._polled_s = now_s
@@ -184,6 +192,7 @@ class FileChannel(End):
                 self.counters.resends += 1
 
     def _watch(self, what: str) -> FailureDetector:
+        """The failure detector of one wait for `what`, with timers that start now."""
         return self._detector(self._neighbour, what)
 
     def _make_room(self, nbytes: int) -> None:
@@ -210,7 +219,11 @@ class FileChannel(End):
             self._retained.check_room(nbytes)
 
     def _neighbour_has(self) -> int:
-        """How many of our messages the neighbour has read, as far as its files show."""
+        """How many of our messages the neighbour has read, as far as its files show; 0 is none.
+
+        The larger of two counts: that of its status record as last polled, which it writes when it
+        sends and at checkpoints, and that of its heartbeat, which is read now.
+        """
         record, pulse = self._neighbour.latest, self._neighbour.pulse()
         recorded = record.received if record is not None else 0
         return max(recorded, pulse.counts(self.link.name)[1] if pulse is not None else 0)

@@ -192,7 +192,13 @@ class End(Channel):
             self.awaited = ""
 
     def _detector(self, neighbour: Watched, what: str, where: str = "") -> FailureDetector:
-        """Makes the failure detector of one wait."""
+        """The failure detector of one wait.
+
+        Args:
+            neighbour: whom to watch.
+            what: what is waited for, for messages.
+            where: the place to name in messages; default: the link's folder.
+        """
         membership = self.membership
         return FailureDetector(
             self._fs, neighbour, self.piece, membership.process, self._settings,
@@ -200,7 +206,7 @@ class End(Channel):
         )  # fmt: skip
 
     def _left(self, neighbour: Watched) -> str:
-        """Why the neighbour does not run, "" if it does or that cannot be told."""
+        """Why the neighbour does not run; "" if it does, or if that is unknown."""
         pulse, process = neighbour.pulse(), neighbour.process()
         if pulse is not None and pulse.ended:
             return pulse.state

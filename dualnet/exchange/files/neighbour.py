@@ -178,7 +178,7 @@ class Neighbour:
         )
 
     def process(self) -> ProcessId | None:
-        """The latest epoch's process, or None if it cannot be told."""
+        """The latest epoch's process, or None if its record cannot be read."""
         try:
             return read_generation(
                 self._fs, self._run_paths, self._manifest, self.piece, self.epoch

@@ -47,7 +47,7 @@ class RetainedMessages:
     Args:
         fs: all I/O.
         paths: the link's folder.
-        budget_bytes: the most that they may take.
+        budget_bytes: the most that they may take on disk, `exchange.disk_budget_bytes`.
     """
 
     def __init__(self, fs: Fs, paths: LinkPaths, budget_bytes: int) -> None:
@@ -56,11 +56,17 @@ class RetainedMessages:
         self._budget_bytes = budget_bytes
         self._entries: dict[int, tuple[list[str], int]] = {}
         self._deleted_through = 0
-        #: What they take on disk.
+        #: Bytes that they take on disk, headers and trailers included.
         self.total_bytes = 0
 
     def add(self, seq: int, path: str, nbytes: int) -> None:
-        """Note one file of a message."""
+        """Note one file of a message.
+
+        Args:
+            seq: the message's number.
+            path: the file.
+            nbytes: its size.
+        """
         files, size = self._entries.get(seq, ([], 0))
         self._entries[seq] = (files + [path], size + nbytes)
         self.total_bytes += nbytes
@@ -69,6 +75,11 @@ class RetainedMessages:
         """Delete one file of a message, which another one has taken the place of.
 
         One that cannot be deleted now is skipped, and tried again with the rest of the message.
+
+        Args:
+            seq: the message's number.
+            path: the file.
+            nbytes: its size, as given to `add`.
         """
         try:
             self._fs.unlink(path)
@@ -97,18 +108,18 @@ class RetainedMessages:
                     continue
 
     def bytes_of(self, seq: int) -> int:
-        """What a message takes on disk now."""
+        """Bytes that a message takes on disk now; 0 if none of its files is there."""
         return self._entries.get(seq, ([], 0))[1]
 
     def fits(self, nbytes: int) -> bool:
-        """Whether a message of `nbytes` fits the budget."""
+        """Whether files of `nbytes` in all, beside those that are kept, fit the budget."""
         return self.total_bytes + nbytes <= self._budget_bytes
 
     def check_room(self, nbytes: int) -> None:
-        """Check that a message of `nbytes` fits the budget.
+        """Check that files of `nbytes` in all fit the budget beside those that are kept.
 
         Raises:
-            StorageFailed: it does not.
+            StorageFailed: they do not.
         """
         if not self.fits(nbytes):
             raise StorageFailed(
@@ -118,10 +129,16 @@ class RetainedMessages:
             )
 
     def check_disk(self, nbytes: int) -> None:
-        """Check that the disk has twice `nbytes` free.
+        """Check that the disk has room for `nbytes` of messages from either end.
+
+        That is twice `nbytes`, because the other end of the link fills the same disk, with about as
+        much: a cut blob goes up and a target of its size comes down.
+
+        Args:
+            nbytes: the most that this end keeps at a time.
 
         Raises:
-            StorageFailed: it has not.
+            StorageFailed: twice as many bytes are not free.
             OSError: from the file system.
         """
         status = self._fs.statvfs(self._paths.root)

@@ -35,7 +35,7 @@ GENERATION_LIMIT = 1024
 # Time between two checks whether this process was superseded, and between two reads of the
 # heartbeat of the process that a starting one would replace.
 _POLL_S = 1.0
-# Anybody may make any name in /tmp, so that one that is taken must not keep us from working.
+# Any user may create any name in /tmp: one that another user has taken must not stop us.
 _DEFAULT_FOLDERS = ("/tmp/dualnet-{uid}", *(f"/tmp/dualnet-{{uid}}-{n}" for n in range(2, 10)))
 
 
@@ -44,8 +44,8 @@ class NodeLock:
 
     Args:
         fs: all I/O.
-        folder: on the node's own disk; made if missing; "" means /tmp/dualnet-<uid>, or where
-            another user has taken that name, the first of -2 to -9 behind it that is free or ours.
+        folder: on the node's own disk; made if missing. "" means /tmp/dualnet-<uid> or, if another
+            user has taken that name, the first of /tmp/dualnet-<uid>-2 to -9 that is free or ours.
         run: run id in hex.
         piece: the piece.
 

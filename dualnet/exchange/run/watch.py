@@ -30,7 +30,7 @@ class Watched(Protocol):
         """Its last heartbeat."""
 
     def process(self) -> ProcessId | None:
-        """Its process, None if that cannot be told."""
+        """Its process, None if that is unknown."""
 
 
 class FailureDetector:

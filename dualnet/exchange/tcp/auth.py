@@ -4,10 +4,10 @@
     lower -> upper   greeting of its own, HMAC(secret, "tcp lower", both greetings)
     upper -> lower   HMAC(secret, "tcp upper", both greetings)
 
-Neither proof can be made without the secret, replayed (the random bytes), reflected (the end stands
-in the key's use) or used for another link (its index is in the greetings). The keys of the frames,
-one for each direction, are HMACs of the same greetings. What is sent afterwards cannot be changed
-by a stranger but can be read.
+Neither proof can be made without the secret, replayed (the greetings hold random bytes), reflected
+(its label names the end that proves itself) or used for another link (the greetings hold its
+index). The keys of the frames, one for each direction, are HMACs of the same greetings. What is
+sent afterwards cannot be changed by a stranger but can be read.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class WrongSecret(ConnectionLost):
 
 
 class ServerProof:
-    """Authenticates a connection that was accepted, a few bytes at a time, without reading itself.
+    """Authenticates an accepted connection; reads nothing itself, all bytes come through `take`.
 
     Args:
         secret: the run's.

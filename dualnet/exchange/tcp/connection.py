@@ -30,12 +30,12 @@ class Connection(Protocol):
 
     Attributes:
         is_idle: asked when nothing has moved for a while; if true, the connection is given up.
-        on_heard: called whenever bytes have arrived.
+        on_received: called whenever bytes have arrived.
         began_s: when the last object or message began to come.
     """
 
     is_idle: Callable[[], bool]
-    on_heard: Callable[[], None]
+    on_received: Callable[[], None]
     began_s: float
 
     def write_control(self, fields: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Connecting, and connecting again.
+"""Makes the connections of a link, and new ones when they are lost.
 
 The lower end of a link listens, the upper end calls. Callers prove themselves in reception.py,
 where strangers and silent ones delay nobody; an authenticated connection is handed to `serve`, in a
@@ -189,7 +189,7 @@ class Dialer(Connector):
         super().__init__(link, piece, secret, serve)
         self._addresses = addresses
         self._on_wrong_secret = on_wrong_secret
-        self._has_met = False
+        self._was_connected = False
         self._wrong_since_s: float | None = None
 
     def _run(self) -> None:
@@ -219,7 +219,7 @@ class Dialer(Connector):
                 self._wrong_secret(error, address)
             return
         self._wrong_since_s = None
-        self._has_met = True
+        self._was_connected = True
         self._use(sock, keys)
 
     def _wrong_secret(self, error: WrongSecret, address: Address) -> None:
@@ -227,5 +227,5 @@ class Dialer(Connector):
         now_s = time.monotonic()
         if self._wrong_since_s is None:
             self._wrong_since_s = now_s
-        if not self._has_met and now_s - self._wrong_since_s >= _SURE_S:
+        if not self._was_connected and now_s - self._wrong_since_s >= _SURE_S:
             self._on_wrong_secret(address)

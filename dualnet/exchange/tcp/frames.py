@@ -87,7 +87,7 @@ class SocketConnection:
         self._written = self._read = 0
         self.began_s = 0.0
         self.is_idle: Callable[[], bool] = lambda: False
-        self.on_heard: Callable[[], None] = lambda: None
+        self.on_received: Callable[[], None] = lambda: None
         sock.settimeout(_TICK_S)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -237,7 +237,7 @@ class SocketConnection:
                 raise ConnectionLost(f"cannot receive: {error.strerror or error}") from error
             if count == 0:
                 raise ConnectionLost("closed by the other side")
-            self.on_heard()
+            self.on_received()
             buffer = buffer[count:]
 
     def _check_idle(self) -> None:

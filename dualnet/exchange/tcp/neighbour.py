@@ -60,7 +60,7 @@ class TcpNeighbour:
 
     Attributes:
         epoch: number of its processes seen, never below the epoch that it reports.
-        told_epoch: the epoch that it reports.
+        reported_epoch: the epoch that it reports.
         life: random id of its process, new at every start.
         status: as it sent it last.
         hello: its part of the handshake, None until then.
@@ -69,7 +69,7 @@ class TcpNeighbour:
 
     def __init__(self, piece: str, link: str, final_heartbeat: Callable[[], Pulse | None]) -> None:
         self.piece, self._link = piece, link
-        self.epoch = self.told_epoch = 0
+        self.epoch = self.reported_epoch = 0
         self.life = ""
         self.status = PeerStatus()
         self.hello: dict[str, Any] | None = None
@@ -79,9 +79,9 @@ class TcpNeighbour:
         self._final_heartbeat = final_heartbeat
 
     def accept(self, epoch: int, life: str, process: dict[str, Any]) -> None:
-        """Take up a process of the neighbour that has not been seen before."""
+        """Record a new process of the neighbour, whose status and hello are yet to come."""
         self.epoch = max(epoch, self.epoch + 1)
-        self.told_epoch, self.life = epoch, life
+        self.reported_epoch, self.life = epoch, life
         self.status, self.hello = PeerStatus(), None
         self._process = ProcessId.from_fields(process)
 
@@ -92,19 +92,19 @@ class TcpNeighbour:
         """
         last = self._final_heartbeat() if self.epoch == 0 else None
         if last is not None:
-            self.epoch = self.told_epoch = last.epoch
+            self.epoch = self.reported_epoch = last.epoch
 
     def note_alive(self) -> None:
-        """Bytes have arrived: it is alive."""
+        """Note that bytes have arrived, which proves that it is alive."""
         self._received += 1
 
     def pulse(self) -> Pulse | None:
-        """What its heartbeat would hold."""
+        """Its status as a heartbeat; without a connection with its final state, if it wrote one."""
         status = self.status
         state = status.state
         if not self.is_connected:
             last = self._final_heartbeat()
-            if last is not None and last.epoch >= self.told_epoch:
+            if last is not None and last.epoch >= self.reported_epoch:
                 state = last.state
         nonce = f"{self.life}.{self._received}"
         counts = {self._link: (status.sent, status.received)}

@@ -2,6 +2,15 @@
 
 The training thread sends its messages itself (`push`). The sender thread sends the status, also
 after each arrival, and after a new connection the messages that the neighbour lacks.
+
+The neighbour's first status on a connection decides how each message goes out:
+
+- It is sent if the neighbour lacks it; one that this process has sent before counts as a resend.
+- It is claimed if the neighbour has it from an earlier process of this piece, and this process has
+  computed it again, from a checkpoint: only its digest is sent (`claim`). The neighbour compares it
+  and replies (`verdict`), for which the training thread waits before it sends the next message.
+
+Where neither memory nor disk has a message any more, the neighbour gets `lost`, and fails.
 """
 
 from __future__ import annotations
@@ -163,6 +172,14 @@ class Sender:
             raise
 
     def _report(self, flow: ConnectionState) -> None:
+        """Send pending replies, then the status, with the hello if the connection has not had it.
+
+        A reply is dropped only when it has been written: it goes out over the next connection if
+        this one is gone.
+
+        Raises:
+            ConnectionLost: the connection is gone.
+        """
         while self._replies:
             flow.connection.write_control(self._replies[0])
             self._replies.popleft()
@@ -176,6 +193,18 @@ class Sender:
         flow.connection.write_control(fields)
 
     def _send_pending(self, flow: ConnectionState, is_pushing: bool = False) -> None:
+        """Send or claim the messages that the connection has not had yet, in order.
+
+        The first is number min(there, proved) + 1: the neighbour lacks those after `there`, and has
+        yet to compare those after `proved`. What lies before either of them needs nothing more.
+
+        Args:
+            flow: the connection.
+            is_pushing: called by the training thread, which owns the arrays; see `Store.load`.
+
+        Raises:
+            ConnectionLost: the connection is gone.
+        """
         connection = flow.connection
         if self.base < 0 or flow.there < 0:
             return  # one end does not know yet where it continues

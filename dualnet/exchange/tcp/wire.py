@@ -1,14 +1,18 @@
 """The two directions of a TCP exchange, whatever happens to the connection.
 
 Three threads share this end of the wire. The training thread sends messages (`push`) and consumes
-those that have arrived (`take`). A reader, one for each connection, reads frames as they come; it
-never writes, so two pieces that send at the same time cannot block each other. The third is the
-sender (sender.py).
+those that have arrived (`take`). A reader, one for each connection, reads frames as they come;
+after the hello it never writes, so two pieces that send at the same time cannot block each other.
+The third is the sender (sender.py).
 
 A connection begins with a `hello` from each side. The neighbour's `arrived` tells where to
 continue: messages that it lacks are sent, from memory or from disk; those that it has already from
 an earlier process of ours are claimed by digest alone (`claim`), and it answers whether they are
 equal (`verdict`). What arrives is put in order and compared in incoming.py.
+
+They share two locks. `cond`, which is reentrant, guards what has arrived and the counts of both
+ends. The write lock of the sender keeps frames whole; whoever holds it may wait for the network. No
+thread takes one of the two while it holds the other.
 """
 
 from __future__ import annotations
@@ -108,14 +112,21 @@ class Wire:
         """Start the sender thread."""
         self._sender.start()
 
-    # For the training thread.
+    # For the training thread; `put`, `fail` and `wake` are called by readers and connectors, too.
 
     def set_hello(self, hello: dict[str, Any]) -> None:
-        """Set the handshake payload."""
+        """Set the handshake payload, and send it once per connection; takes no lock."""
         self._sender.set_hello(hello)
 
     def resume(self, sent: int, received: int) -> None:
-        """Continue from these counts."""
+        """Continue from these counts of messages, before the first `push` or `take`.
+
+        Until then no message is sent or accepted. Takes `cond`.
+
+        Args:
+            sent: messages that earlier processes had sent at the checkpoint.
+            received: messages that they had received.
+        """
         with self.cond:
             self._sender.base = self._sender.proved = sent
             self.status.sent = sent
@@ -123,7 +134,11 @@ class Wire:
         self._sender.wake()
 
     def push(self, seq: int) -> None:
-        """Send all messages up to `seq`, which the store holds, as far as there is a connection."""
+        """Send all messages up to `seq`, which the store holds, as far as there is a connection.
+
+        Takes `cond`, then the write lock while it sends; without a connection the sender thread
+        sends them when there is one.
+        """
         with self.cond:
             self.status.sent = seq
         self._sender.push()
@@ -137,15 +152,18 @@ class Wire:
         return self._incoming.peek(seq)
 
     def take(self, seq: int) -> None:
-        """Mark message `seq` as consumed by the training loop and release its memory."""
+        """Mark message `seq` as consumed by the training loop and release its memory.
+
+        Takes `cond`. A reader that has stopped because too much was unread goes on.
+        """
         self._incoming.take(seq)
 
     def put(self, seq: int, arrival: Arrival) -> None:
-        """See `Incoming.put`."""
+        """See `Incoming.put`; takes `cond`."""
         self._incoming.put(seq, arrival)
 
     def fail(self, error: DualnetError) -> None:
-        """End the exchange; the first error counts."""
+        """End the exchange; the first error counts. Takes `cond`."""
         self._incoming.fail(error)
 
     def wake(self) -> None:
@@ -153,7 +171,10 @@ class Wire:
         self._sender.wake()
 
     def close(self, state: str) -> None:
-        """Leave, and tell the neighbour the final state if it can be reached."""
+        """Send the final state if there is a connection, and close that.
+
+        Each step waits `_LEAVE_S` at most.
+        """
         self._leave_at_s = time.monotonic() + _LEAVE_S
         self._sender.final_state = state
         self._sender.beat()
@@ -175,7 +196,7 @@ class Wire:
             return  # too late for a new one
         self._received_s = time.monotonic()
         connection.is_idle = self._is_idle
-        connection.on_heard = self._note_alive
+        connection.on_received = self._note_alive
         try:
             connection.write_control({"type": "hello", **self._introduction})
             refusal = self._check_hello(connection, connection.read())
@@ -199,6 +220,7 @@ class Wire:
             self._lose(connection)
 
     def _is_idle(self) -> bool:
+        """Whether a connection is to be given up: nothing received for too long, or we leave."""
         now_s = time.monotonic()
         silent = now_s - self._received_s > self._settings.dead_after_s
         return silent or now_s > self._leave_at_s
@@ -233,10 +255,10 @@ class Wire:
             )
         with self.cond:
             if life != neighbour.life:
-                taken = epoch == neighbour.told_epoch and self._sender.flow is not None
-                if epoch < neighbour.told_epoch or taken:
+                taken = epoch == neighbour.reported_epoch and self._sender.flow is not None
+                if epoch < neighbour.reported_epoch or taken:
                     return {
-                        "why": f"{neighbour.piece} epoch {neighbour.told_epoch} has taken over "
+                        "why": f"{neighbour.piece} epoch {neighbour.reported_epoch} has taken over "
                         f"from epoch {epoch}"
                     }
                 neighbour.accept(epoch, life, process)
@@ -255,6 +277,7 @@ class Wire:
         return flow
 
     def _lose(self, connection: Connection) -> None:
+        """Close a connection; if it is the current one, there is none from now on."""
         connection.close()
         with self.cond:
             if self._sender.flow is not None and self._sender.flow.connection is connection:
@@ -263,6 +286,11 @@ class Wire:
             self.cond.notify_all()
 
     def _receive(self, flow: ConnectionState, item: Any) -> None:
+        """Handle what `Connection.read` returned: a message, or a control object.
+
+        Raises:
+            ConnectionLost: it is no object of ours, or a message before it is missing.
+        """
         if not isinstance(item, dict):
             seq, message, digest = item
             now_s = time.monotonic()
