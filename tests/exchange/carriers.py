@@ -56,7 +56,7 @@ class Play:
         process: ProcessId | None = None,
         **settings: Any,
     ) -> Any:
-        """A piece; `process` is who it says it is."""
+        """A piece; `process` is its identity."""
         made = ExchangeSettings(**{**QUICK, "lock_dir": self._locks, **settings})
         carrier = self._carrier()
         membership = self.join(piece, made, identity, process)
@@ -83,7 +83,7 @@ class Play:
         return made
 
     def _connect(self) -> None:
-        """Wait until both ends hear each other, where they connect at all."""
+        """Wait until both ends are connected, where they connect at all."""
         deadline_s = time.monotonic() + 20
         while self.carrier != "files" and len({end.piece for end in self._opened}) == 2:
             live = [end for end in self._opened if not end.membership._closed]
@@ -104,7 +104,7 @@ class Play:
         return self.open("net1", **settings), self.open("net2", **settings)
 
     def kill(self, end: Any) -> None:
-        """End a piece as SIGKILL would: no last words, its locks and connections gone."""
+        """End a piece as SIGKILL would: no final heartbeat, its locks and connections gone."""
         self._opened.remove(end)
         membership = end.membership
         self._joined.remove(membership)

@@ -78,7 +78,7 @@ class FaultyFs(VirtualFs):
         self.failed = 0
 
     def arm(self, fail_at: int, error: int, persistent: bool = False, only: str = "") -> None:
-        """Start counting anew and fail from operation `fail_at` on."""
+        """Start counting at 0 again, and fail from operation `fail_at` on."""
         self.log = []
         self.failed = 0
         self.fail_at, self.error, self.persistent, self.only = fail_at, error, persistent, only

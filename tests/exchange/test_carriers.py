@@ -247,7 +247,7 @@ def test_done_is_not_said_if_the_neighbour_is_gone(play: Play) -> None:
     net1, net2 = play.pair()
     with pytest.raises(NeighbourDied, match="failed: MemoryError"), net1.membership:
         net1.send(batch(0))
-        net2.receive("up", 0)  # they have met
+        net2.receive("up", 0)  # they are connected
         net1.send(batch(1))
         net2.membership.close("failed: MemoryError")
 
@@ -278,7 +278,7 @@ def test_never_came(play: Play) -> None:
 
 @pytest.mark.parametrize("victim", ["net1", "net2"])
 def test_failed(play: Play, victim: str) -> None:
-    """Its last words are quoted, and what it had sent before is still read."""
+    """Its final state is quoted, and what it had sent before is still read."""
     net1, net2 = play.pair()
     dying, survivor = (net1, net2) if victim == "net1" else (net2, net1)
     dying.send(batch(0))
@@ -315,12 +315,12 @@ def test_hung(play: Play) -> None:
     net1, net2 = play.open("net1"), play.open("net2", hang_timeout_s=1.5)
     lockstep(net1, net2, 0, 1)
     for _ in range(4):
-        looks = 0
+        polls = 0
 
         def look() -> None:
-            nonlocal looks
-            looks += 1
-            if looks > 8:
+            nonlocal polls
+            polls += 1
+            if polls > 8:
                 raise TimeoutError
 
         net1.membership.progress()

@@ -39,7 +39,7 @@ class Chain:
         self.ends: dict[tuple[str, Link], Any] = {}
 
     def start(self, piece: str, process: ProcessId | None = None, **settings: Any) -> Membership:
-        """A piece with all its links; `process` is who it says it is."""
+        """A piece with all its links; `process` is its identity."""
         made = ExchangeSettings(**{**QUICK, "lock_dir": self._locks, **settings})
         membership = Membership(piece, self.run_dir, made, {"config": "c"}, None, process)
         self.members[piece] = membership

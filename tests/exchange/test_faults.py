@@ -40,7 +40,7 @@ def test_each_operation_of_a_send_fails_once(
     iteration = 0
     covered = 0
     while True:
-        fs.now_s += 10.0  # so that each send looks for a successor and at the neighbour, too
+        fs.now_s += 10.0  # so that each send checks for a successor, and the neighbour, too
         fs.arm(covered, error)
         net1.send(message(iteration))
         failed = fs.failed

@@ -181,7 +181,7 @@ def test_a_successor_elsewhere_is_noticed_within_a_second(open_end: OpenEnd) -> 
     zombie = open_end("net1", fs=client, filesystem="nfs", process=ELSEWHERE)
     zombie.send(message(0))
     client.now_s += 2.0
-    zombie.send(message(1))  # has looked for a successor, and found none
+    zombie.send(message(1))  # has checked for a successor, and found none
     zombie.membership._lock.release()
     zombie.membership.heartbeat.close("stopped")
     successor: FileChannel = open_end("net1", fs=NfsClient(clock), filesystem="nfs")

@@ -1,4 +1,4 @@
-"""The look from outside, at runs in all states of disrepair."""
+"""The view from outside, of runs in all states of disrepair."""
 
 from __future__ import annotations
 

@@ -210,7 +210,7 @@ def test_a_zombies_messages_are_not_read(open_end: OpenEnd) -> None:
     again = open_end("net1")
     again.resume(2, 2)
     wrong = Message("train", 2, {"pool2": np.full((3, 2), 666, np.float32)})
-    net1.send(wrong)  # between two looks for a successor
+    net1.send(wrong)  # between two checks for a successor
     fs = net2._fs
     assert isinstance(fs, VirtualFs)
     fs.now_s += 1.0

@@ -21,7 +21,7 @@ from tests.exchange.fakes import VirtualFs
 Damage = Callable[[Path], None]
 
 
-def is_sent_anew(bench: Bench, chance: random.Random, damage: Damage) -> None:
+def is_resent(bench: Bench, chance: random.Random, damage: Damage) -> None:
     """Damage one file of a message; the receiver must notice, ask, and get the right bytes."""
     net1, net2, _ = bench.pair()
     message = batch(0, chance)
@@ -34,13 +34,13 @@ def is_sent_anew(bench: Bench, chance: random.Random, damage: Damage) -> None:
     assert net1.counters.resends == 1
 
 
-@case(8, "file truncated at 0, 1, 127, 128, half, all but 1", "never used; sent anew")
+@case(8, "file truncated at 0, 1, 127, 128, half, all but 1", "never used; resent")
 def truncated(bench: Bench, chance: random.Random) -> None:
     def damage(path: Path) -> None:
         size = path.stat().st_size
         os.truncate(path, chance.choice([0, 1, 127, 128, size // 2, size - 1]))
 
-    is_sent_anew(bench, chance, damage)
+    is_resent(bench, chance, damage)
 
 
 def flip(path: Path, chance: random.Random, first: int, last: int) -> None:
@@ -50,26 +50,26 @@ def flip(path: Path, chance: random.Random, first: int, last: int) -> None:
     path.write_bytes(content)
 
 
-@case(9, "one bit of the header flipped", "noticed; sent anew")
+@case(9, "one bit of the header flipped", "noticed; resent")
 def flipped_header(bench: Bench, chance: random.Random) -> None:
-    is_sent_anew(bench, chance, lambda path: flip(path, chance, 0, HEADER_BYTES))
+    is_resent(bench, chance, lambda path: flip(path, chance, 0, HEADER_BYTES))
 
 
-@case(9, "one bit of the data flipped", "noticed; sent anew")
+@case(9, "one bit of the data flipped", "noticed; resent")
 def flipped_data(bench: Bench, chance: random.Random) -> None:
     def damage(path: Path) -> None:
         flip(path, chance, HEADER_BYTES, path.stat().st_size - TRAILER_BYTES)
 
-    is_sent_anew(bench, chance, damage)
+    is_resent(bench, chance, damage)
 
 
-@case(9, "one bit of the trailer flipped", "noticed; sent anew")
+@case(9, "one bit of the trailer flipped", "noticed; resent")
 def flipped_trailer(bench: Bench, chance: random.Random) -> None:
     def damage(path: Path) -> None:
         size = path.stat().st_size
         flip(path, chance, size - TRAILER_BYTES, size)
 
-    is_sent_anew(bench, chance, damage)
+    is_resent(bench, chance, damage)
 
 
 @case(9, "one bit of the status record flipped", "not believed; the next one is")
@@ -97,7 +97,7 @@ def flipped_layout(bench: Bench, chance: random.Random) -> None:
     assert net2.counters.damaged_reads > 0
 
 
-@case(10, "write() takes less than it says", "noticed; sent anew")
+@case(10, "write() takes less than it says", "noticed; resent")
 def lying_write(bench: Bench, chance: random.Random) -> None:
     class Lying(VirtualFs):
         lies = 1
@@ -115,7 +115,7 @@ def lying_write(bench: Bench, chance: random.Random) -> None:
     assert net1.counters.resends == 1
 
 
-@case(11, "a valid file of another iteration, piece or run", "refused; sent anew")
+@case(11, "a valid file of another iteration, piece or run", "refused; resent")
 def foreign_file(bench: Bench, chance: random.Random) -> None:
     net1, net2, _ = bench.pair()
     net1.send(batch(0))
@@ -167,7 +167,7 @@ class Canary:
         return open, (self.path, "w")
 
 
-@case(13, "a pickle in place of a file, a record or a layout", "never unpickled; sent anew")
+@case(13, "a pickle in place of a file, a record or a layout", "never unpickled; resent")
 def pickled(bench: Bench, chance: random.Random) -> None:
     net1, net2, clock = bench.pair()
     net1.send(batch(0))
@@ -187,7 +187,7 @@ def pickled(bench: Bench, chance: random.Random) -> None:
     assert not canary.exists()
 
 
-@case(14, "a header of another dtype or a huge shape, or bytes appended", "refused; sent anew")
+@case(14, "a header of another dtype or a huge shape, or bytes appended", "refused; resent")
 def another_header(bench: Bench, chance: random.Random) -> None:
     def damage(path: Path) -> None:
         content = path.read_bytes()
@@ -203,7 +203,7 @@ def another_header(bench: Bench, chance: random.Random) -> None:
             content += bytes(chance.randrange(1, 5000))
         path.write_bytes(content)
 
-    is_sent_anew(bench, chance, damage)
+    is_resent(bench, chance, damage)
 
 
 @case(15, "a symbolic link, FIFO, folder or another user's file", "refused without blocking")
@@ -214,7 +214,7 @@ def no_regular_file(bench: Bench, chance: random.Random) -> None:
             kinds.append(lambda path: os.chown(path, 12345, -1))
         chance.choice(kinds)(path)
 
-    is_sent_anew(bench, chance, damage)
+    is_resent(bench, chance, damage)
 
 
 def _to_link(path: Path) -> None:

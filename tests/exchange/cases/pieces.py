@@ -31,7 +31,7 @@ from tests.exchange.fakes import ELSEWHERE, VirtualFs
 US = ProcessId.current()
 
 
-@case(6, "a piece stands still past the lease, is replaced, and wakes up", "exit code 75; 0 used")
+@case(6, "a piece is suspended past the lease, is replaced, and resumes", "exit code 75; 0 used")
 def zombie(bench: Bench, chance: random.Random) -> None:
     fs = VirtualFs()
     old = bench.open("net1", fs=fs, process=ELSEWHERE)
@@ -39,12 +39,12 @@ def zombie(bench: Bench, chance: random.Random) -> None:
     before = chance.randrange(4)
     for iteration in range(before):
         old.send(batch(iteration))
-    # It sleeps; its heartbeat stands still; another node takes over and goes on from the start.
+    # It is suspended, its heartbeat unchanged; another node takes over from the start.
     new = bench.open("net1", locks="another node")
     new.resume(0, 0)
     for iteration in range(before + 1):
         new.send(batch(iteration))
-    # It wakes up, and may be in the middle of a message: the look for a successor lies behind it.
+    # It resumes, perhaps in the middle of a message, when it has checked for a successor already.
     fs.now_s += chance.choice([0.0, 61.0])
     strange = replace(batch(before), arrays={"pool2": batch(99).arrays["pool2"]})
     try:

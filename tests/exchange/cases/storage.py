@@ -275,12 +275,12 @@ def hanging_server(bench: Bench, chance: random.Random) -> None:
     fs = Hanging()
     net2 = bench.open("net2", fs=fs)
     net1 = bench.open("net1", process=ELSEWHERE)
-    stands = [fs.now_s]
+    beaten_s = [fs.now_s]
 
     def net1_lives() -> None:
-        # While the server stood still, nobody's heartbeat got through.
-        if fs.now_s - stands[0] > 5.0:
-            stands[0] = fs.now_s
+        # While the server was stalled, no heartbeat got through.
+        if fs.now_s - beaten_s[0] > 5.0:
+            beaten_s[0] = fs.now_s
             net1.membership.heartbeat.beat()
         if fs.now_s > 1150.0 and net1.seq_sent == 0:
             net1.send(batch(0))
@@ -340,7 +340,7 @@ def any_operation(bench: Bench, chance: random.Random) -> None:
     net1, net2, _ = bench.pair(**{"below" if sending else "above": fs})
     net1.send(batch(0))
     assert_same(batch(0), net2.receive("train", 0))
-    fs.now_s += 10.0  # so that each looks for a successor, and at its neighbour, too
+    fs.now_s += 10.0  # so that each checks for a successor, and its neighbour, too
     code = chance.choice([errno.ENOSPC, errno.EIO, errno.ESTALE, errno.EACCES, errno.EDQUOT])
     lasting = chance.random() < 0.5
     fs.arm(chance.randrange(35 if sending else 16), code, persistent=lasting)

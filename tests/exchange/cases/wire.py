@@ -147,7 +147,7 @@ def strangers(bench: Bench, chance: random.Random) -> None:
         assert line.proxy.connections == 1
 
 
-@case(37, "TCP: one bit flipped on the wire", "connected anew, sent again, nothing wrong used")
+@case(37, "TCP: one bit flipped on the wire", "reconnected, sent again, nothing wrong used")
 def flipped_bit(bench: Bench, chance: random.Random) -> None:
     line = Line(bench)
     spared, flips = chance.randrange(700, 20_000), 0
@@ -172,7 +172,7 @@ def flipped_bit(bench: Bench, chance: random.Random) -> None:
         line.close()
 
 
-@case(37, "TCP: every copy of a message is damaged", "asked for anew, then given up by name: 73")
+@case(37, "TCP: every copy of a message is damaged", "requested again, then given up by name: 73")
 def spoiled(bench: Bench, chance: random.Random) -> None:
     line = Line(bench, resend_timeout_s=0.2)
     array = np.frombuffer(bytes(1 << 20), np.uint8)
@@ -198,7 +198,7 @@ def spoiled(bench: Bench, chance: random.Random) -> None:
         line.close()
 
 
-@case(37, "TCP: reset within a frame", "connected anew, sent again from the frame's beginning")
+@case(37, "TCP: reset within a frame", "reconnected, sent again from the frame's beginning")
 def reset(bench: Bench, chance: random.Random) -> None:
     line = Line(bench)
     spared, cuts = chance.randrange(700, 40_000), 0
@@ -258,7 +258,7 @@ def partition(bench: Bench, chance: random.Random) -> None:
         assert line.proxy.connections >= 2
 
 
-@case(38, "TCP: the wire swallows everything", "silence decides; connected anew")
+@case(38, "TCP: the wire swallows everything", "silence decides; reconnected")
 def silence(bench: Bench, chance: random.Random) -> None:
     with _line(bench, dead_after_s=0.6) as line:
         first = line.proxy.connections

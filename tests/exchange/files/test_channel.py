@@ -46,7 +46,7 @@ def data_files(run_dir: Path, *parts: str) -> list[Path]:
 
 @pytest.fixture
 def pair(open_end: OpenEnd) -> tuple[FileChannel, FileChannel, VirtualFs]:
-    """net1, net2, and the clock of net2; net1 looks after its channel while net2 sleeps."""
+    """net1, net2, and the clock of net2; net1 does its housekeeping while net2 sleeps."""
     fs = VirtualFs()
     net1, net2 = open_end("net1", fs=fs), open_end("net2", fs=fs)
     fs.on_sleep = net1.membership.progress
@@ -237,7 +237,7 @@ def folder(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [truncate, flip, symlink, fifo, folder, Path.unlink])
-def test_damaged_message_is_sent_anew(
+def test_damaged_message_is_resent(
     pair: tuple[FileChannel, FileChannel, VirtualFs], run_dir: Path, damage: Callable
 ) -> None:
     net1, net2, fs = pair
@@ -252,7 +252,7 @@ def test_damaged_message_is_sent_anew(
     assert net1.counters.resends == 1
 
 
-def test_an_earlier_message_is_sent_anew_from_its_file(
+def test_an_earlier_message_is_resent_from_its_file(
     pair: tuple[FileChannel, FileChannel, VirtualFs], run_dir: Path
 ) -> None:
     """The sender's own view of the file is whole; the receiver's is not, at first."""
@@ -374,7 +374,7 @@ def test_vanished_directory(
 
 
 def test_done_means_that_the_neighbour_has_all(open_end: OpenEnd, run_dir: Path) -> None:
-    """net1 is at its end; its last message arrives damaged; it stays and sends it anew."""
+    """net1 is at its end; its last message arrives damaged; it stays and resends it."""
     fs1, fs2 = VirtualFs(), VirtualFs()
     net1, net2 = open_end("net1", fs=fs1, retain=0), open_end("net2", fs=fs2)
     for iteration in range(2):

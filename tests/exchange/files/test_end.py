@@ -77,7 +77,7 @@ def test_how_it_ended_is_the_last_word(open_end: OpenEnd) -> None:
 
 
 def state_of(end: object) -> str:
-    """What its heartbeat file says."""
+    """The state in its heartbeat file."""
     path = Path(end.membership.paths.heartbeat(end.piece, end.epoch))  # type: ignore[attr-defined]
     return Pulse.unseal(end._manifest.key, path.read_bytes()).state  # type: ignore[attr-defined]
 

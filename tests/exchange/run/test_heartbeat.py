@@ -1,4 +1,4 @@
-"""The sign of life."""
+"""The heartbeat file, and the thread that writes it."""
 
 from __future__ import annotations
 

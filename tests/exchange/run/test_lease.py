@@ -199,8 +199,8 @@ def test_a_process_that_left_is_followed_at_once(
     assert fs.slept_s == []
 
 
-def test_a_standstill_of_the_server_is_no_death(paths: RunPaths, manifest: Manifest) -> None:
-    """A look that takes two minutes counts as two seconds."""
+def test_a_stalled_server_is_no_death(paths: RunPaths, manifest: Manifest) -> None:
+    """A poll that takes two minutes counts as two seconds."""
     take(paths, manifest, ELSEWHERE)
     fs = VirtualFs()
     heart = beating(fs, paths, manifest, 1)
@@ -252,7 +252,7 @@ def test_a_zombie_notices_its_successor(paths: RunPaths, manifest: Manifest) -> 
     zombie = take(paths, manifest, ELSEWHERE, fs)
     zombie.check(now=True)
     take(paths, manifest, US)
-    zombie.check()  # looks once a second only
+    zombie.check()  # checks once a second only
     fs.now_s += 1.0
     with pytest.raises(Superseded, match="epoch 2 has taken over") as caught:
         zombie.check()

@@ -1,4 +1,4 @@
-"""Whether a run's directory is in use, told from outside."""
+"""Whether a run's directory is in use, checked from outside."""
 
 from __future__ import annotations
 

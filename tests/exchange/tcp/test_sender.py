@@ -21,7 +21,7 @@ from dualnet.exchange.tcp.store import Store
 
 
 class Wire:
-    """A connection that takes its time: it looks at the arrays only when it is asked."""
+    """A connection that keeps the arrays as they are: a test reads them later."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -50,7 +50,7 @@ def store(blob: np.ndarray) -> Store:
 
 
 def sender_of(store: Store, wire: Wire) -> Sender:
-    """A piece that has sent message 1 when the neighbour says that it has none."""
+    """A piece that has sent message 1 when the neighbour reports that it has none."""
     sender = Sender(PeerStatus(sent=1), store, Hasher(0), 5.0, lambda: Pulse("", "net1", 1))
     sender.base = 0
     sender.flow = ConnectionState(wire, there=0)  # type: ignore[arg-type]
@@ -62,8 +62,8 @@ def test_a_message_that_the_beating_thread_sends_is_not_written_over(
     store: Store, blob: np.ndarray, is_on_disk: bool
 ) -> None:
     wire = Wire()
-    # The neighbour has come while the training's thread sent: the beating thread pumps, and while
-    # it is at it the training goes on.
+    # The neighbour has connected while the training thread sent: the sender thread sends, and while
+    # it does the training goes on.
     sender_of(store, wire).beat()
     store.settle(1, is_on_disk)
     blob[...] = -1.0
