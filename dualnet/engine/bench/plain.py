@@ -17,7 +17,6 @@ class Flatten(nn.Module):
     """(N, C, H, W) to (N, C * H * W), in Caffe's order whatever the strides."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Flattens."""
         return x.flatten(1)
 
 

@@ -78,7 +78,7 @@ class WindowFile:
                 self._read_image_entry(words, param.root_folder)
             except (StopIteration, ValueError) as error:
                 reason = str(error) or "the file ends within it"
-                raise self._problem(f"its entry is incomplete or no number: {reason}") from error
+                raise self._problem(f"its entry is incomplete or not a number: {reason}") from error
         if not self._paths:
             raise DataError(f"layer '{name}': window file '{self._source}' is empty")
         self._contents = [self._load(path) for path in self._paths] if param.cache_images else None

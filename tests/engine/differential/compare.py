@@ -32,7 +32,7 @@ LOSS_FLOOR = 5e-7
 #: repeats the net this often with every layer's results changed in their last bit, and a difference
 #: within SLACK times the spread that this makes is no mismatch: the array is "ill-conditioned".
 JITTERS, JITTER, SLACK = 6, 2.0**-23, 10.0
-#: Nets with larger or no numbers are not compared: the float32 sums of both providers may overflow.
+#: Nets with larger values, or NaN, are not compared: float32 sums of either provider may overflow.
 LARGEST = 1e6
 
 Arrays = dict[str, np.ndarray]

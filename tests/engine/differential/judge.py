@@ -19,7 +19,7 @@ SERVER = Path(__file__).with_name("server.py")
 
 
 class JudgeDied(Exception):
-    """BVLC Caffe aborted (its last words are the message) or did not answer in time."""
+    """BVLC Caffe aborted (the message is its last output) or did not answer in time."""
 
 
 class Judge:

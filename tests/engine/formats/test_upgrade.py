@@ -53,7 +53,7 @@ def test_v1_becomes_present():
     assert layers["d"].data_param.backend == caffe_pb2.DataParameter.LMDB
     assert layers["d2"].transform_param.scale == pytest.approx(0.1)
     assert not layers["d2"].transform_param.mirror  # the data layer's own field wins
-    assert layers["m"].data_param.scale == 0.5  # only data layers are looked at
+    assert layers["m"].data_param.scale == 0.5  # only data layers are read
     assert not {layer.type for layer in net.layer if layer.type} - set(_all_types())
 
 

@@ -127,7 +127,7 @@ class Scale(_Broadcast):
         top[0].set_data(result)
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Computes the gradients of the factor, the offset and bottom 0."""
+        """Factor: g x; offset: g; each summed over the axes that it lacks. Bottom 0: g factor."""
         gradient = top[0].diff_tensor
         operand = self._operand(bottom)
         if self._bias is not None and self.wants_param(self._bias):

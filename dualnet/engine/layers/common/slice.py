@@ -73,7 +73,6 @@ class Slice(Layer):
                 blob.set_data(part.clone())
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Joins the gradients."""
         if len(top) == 1:
             # A Flatten after this layer may have given the top another gradient: use that.
             bottom[0].share_diff(top[0])

@@ -113,14 +113,14 @@ class Flatten(Layer):
         top[0].reshape(*dims[:first], flat, *dims[last + 1 :])
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Shares the data."""
+        """Shares the bottom's memory."""
         top[0].share_data(bottom[0])
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         """Makes the top's gradient the bottom's: the bottom blob changes its memory.
 
         So it is in Caffe. A layer before this one that shares its gradient's memory for good
-        (Reshape, Slice, Parameter) must therefore look for it in its top again.
+        (Reshape, Slice, Parameter) must therefore take it from its top again.
         """
         bottom[0].share_diff(top[0])
 

@@ -90,7 +90,7 @@ class HDF5Data(Layer):
             self._row, self._row_order = 0, self._order(len(self._rows[0]))
 
     def _load(self) -> None:
-        """Reads the current file."""
+        """Reads all rows of the file whose turn it is, and begins at its first."""
         number = self._file if self._file_order is None else int(self._file_order[self._file])
         path = self._files[number]
         self._rows = [self._read(path, name) for name in self.layer_param.top]

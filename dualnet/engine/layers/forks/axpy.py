@@ -39,7 +39,7 @@ class Axpy(Layer):
         top[0].set_data(bottom[2].data_tensor.addcmul(factor, bottom[1].data_tensor))
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Computes the gradients of a, x and y."""
+        """da = g x summed over the axes after C; dx = a g; dy = g."""
         gradient = top[0].diff_tensor
         if propagate_down[0]:
             product = gradient * bottom[1].data_tensor

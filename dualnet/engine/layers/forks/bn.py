@@ -150,7 +150,7 @@ class BN(Layer):
         return self._vector(2).clone(), (self._vector(3) + self._eps).rsqrt()
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Computes the gradients of bottom, scale and shift."""
+        """Differentiates through the batch's statistics; running ones count as constants."""
         if self._mean is None or self._inverse is None:
             return
         gradient = top[0].diff_tensor

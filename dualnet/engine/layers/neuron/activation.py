@@ -38,7 +38,7 @@ class ReLU(NeuronLayer):
         if bottom[0] is top[0]:
             top[0].set_data(_aten.leaky_relu_(x, self._slope) if self._slope else _aten.relu_(x))
         else:
-            top[0].drop_data()
+            top[0].drop_data()  # see Convolution
             top[0].set_data(_aten.leaky_relu(x, self._slope) if self._slope else _aten.relu(x))
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:

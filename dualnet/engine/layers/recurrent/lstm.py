@@ -164,13 +164,11 @@ class LSTMUnit(Layer):
         return _step(gates, cont.unsqueeze(2), c_before)
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Computes the memory and the output."""
         cell = self._run(bottom)
         top[0].set_data(cell.c)
         top[1].set_data(cell.h)
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Computes the gradients of the memory before and of the gates' inputs."""
         if propagate_down[2]:
             raise GraphError(
                 f"layer '{self.name}' (LSTMUnit) cannot backpropagate to sequence indicators "

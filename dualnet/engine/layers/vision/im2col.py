@@ -37,7 +37,7 @@ class Im2col(Convolution):
         if spatial < 1:
             raise ShapeError(
                 f"layer '{self.name}' (Im2col): a bottom of shape {bottom[0].dims} has no axis "
-                f"behind the channels' axis {param.axis}"
+                f"after the channels' axis {param.axis}"
             )
         self._kernel = self._sizes("kernel", spatial, None)
         self._stride = self._sizes("stride", spatial, 1)
@@ -49,7 +49,7 @@ class Im2col(Convolution):
         if len(dims) != self._axis + 1 + len(self._kernel):
             raise ShapeError(
                 f"layer '{self.name}' (Im2col): the net was built for {len(self._kernel)} spatial "
-                f"axes behind axis {self._axis}, the bottom has now shape {dims}"
+                f"axes after axis {self._axis}, the bottom has now shape {dims}"
             )
         self._output = [self._output_size(n, i) for i, n in enumerate(dims[self._axis + 1 :])]
         if min(self._output) < 1:

@@ -59,7 +59,7 @@ def test_the_batch_may_change():
     assert rig.forward()[0].shape == (5, 12)
 
 
-def test_a_flatten_behind_it_does_not_lose_the_gradient(tmp_path):
+def test_a_flatten_after_it_does_not_lose_the_gradient(tmp_path):
     path = tmp_path / "net.prototxt"
     path.write_text(
         'force_backward: true layer { name: "x" type: "Input" top: "x" input_param { '

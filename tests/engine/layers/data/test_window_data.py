@@ -146,7 +146,7 @@ def test_wrong_window_files(make, pixels, tmp_path):
         ("# 1 x.png 3 16 20 0", "image 0: its number is 1; images are numbered from 0"),
         ("# 0 x.png 1 16 20 0", "said to have 1 channels"),
         ("# 0 x.png 3 16 20 2 " + OBJECT, "image 0: .*the file ends within it"),
-        ("# 0 x.png 3 16 20 one", "image 0: .*no number: .*'one'"),
+        ("# 0 x.png 3 16 20 one", "image 0: .*not a number: .*'one'"),
         (listed("0 0.9 0 0 7 7"), "an object window has class 0; objects are numbered from 1"),
         (listed(OBJECT), r"a batch has 3 background \(overlap below bg_threshold 0.5\) windows"),
         (listed(GROUND), r"a batch has 1 object \(overlap of fg_threshold 0.5 or more\) windows"),

@@ -101,7 +101,7 @@ def test_another_size():
         ("kernel_size: 0", "kernel is"),
         ("kernel_size: 2 stride: 0", "stride is"),
         ("kernel_size: 5", r"\(2, 3, 4, 4\) is too small for kernel \[5, 5\]"),
-        ("kernel_size: 1 axis: 3", "no axis behind the channels' axis 3"),
+        ("kernel_size: 1 axis: 3", "no axis after the channels' axis 3"),
         ("kernel_size: 1 axis: 4", "axis 4 is out of range"),
         ("kernel_size: 1 kernel_h: 2 kernel_w: 2", "exclude the common kernel"),
     ],
