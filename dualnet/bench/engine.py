@@ -42,8 +42,8 @@ def bench_engine(
             "more"
         )
     try:
-        from dualnet.engine.bench.contest import contest
         from dualnet.engine.bench.nets import case
+        from dualnet.engine.bench.variants import time_variants
     except ImportError as error:
         raise UsageError(
             f"bench engine needs PyTorch ({error}); run pip install 'dualnet[engine]'"
@@ -51,7 +51,7 @@ def bench_engine(
     bvlc_python = os.environ.get("DUALNET_BVLC_PYTHON") or None
     yield _machine(bvlc_python)
     for name in ("cifar10", "caffenet") if net == "both" else (net,):
-        yield from contest(case(name), bvlc_python, threads, repeats, seconds, layer_steps)
+        yield from time_variants(case(name), bvlc_python, threads, repeats, seconds, layer_steps)
 
 
 def _machine(bvlc_python: Optional[str]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""One contender in a process of its own: `python -m dualnet.engine.bench.child SPEC`.
+"""One variant in a process of its own: `python -m dualnet.engine.bench.child SPEC`.
 
-SPEC is JSON: contender, net, shape, classes, solver. Requests come as JSON lines on stdin and each
+SPEC is JSON: variant, net, shape, classes, solver. Requests come as JSON lines on stdin and each
 gets one line of JSON on stdout: {"train": STEPS}, {"memory": true}, {"layers": STEPS}. The end of
 the input ends the process.
 """
@@ -29,7 +29,7 @@ def peak_memory_mib() -> float:
 def main(spec: dict[str, Any]) -> None:
     """Answers requests until the input ends."""
     trainer = _trainer(spec)
-    _answer({"ready": _version(spec["contender"])})
+    _answer({"ready": _version(spec["variant"])})
     for line in sys.stdin:
         request = json.loads(line)
         if "train" in request:
@@ -41,19 +41,19 @@ def main(spec: dict[str, Any]) -> None:
 
 
 def _trainer(spec: dict[str, Any]) -> Any:
-    if spec["contender"] == "plain_tuned":
+    if spec["variant"] == "plain_tuned":
         keep_freed_blocks()
-    if spec["contender"] in ("plain", "plain_tuned"):
+    if spec["variant"] in ("plain", "plain_tuned"):
         from dualnet.engine.bench.plain_trainer import PlainTrainer
 
         return PlainTrainer(spec["net"], tuple(spec["shape"]), spec["classes"])
     from dualnet.engine.bench.pycaffe_trainer import PycaffeTrainer
 
-    return PycaffeTrainer(spec["contender"], spec["solver"], spec["classes"])
+    return PycaffeTrainer(spec["variant"], spec["solver"], spec["classes"])
 
 
-def _version(contender: str) -> str:
-    if contender == "bvlc":
+def _version(variant: str) -> str:
+    if variant == "bvlc":
         return f"Caffe {sys.modules['caffe'].__version__}"
     return f"PyTorch {sys.modules['torch'].__version__}"
 

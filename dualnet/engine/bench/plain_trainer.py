@@ -83,10 +83,10 @@ def _backward(output: Tensor, leaf: Tensor, params: Sequence[Tensor], gradient: 
     """Sets the parameters' gradients and returns that of the leaf, if it wants one."""
     inputs = [leaf, *params] if leaf.requires_grad else params
     results = list(torch.autograd.grad(output, inputs, gradient))
-    below = results.pop(0) if leaf.requires_grad else gradient
+    to_input = results.pop(0) if leaf.requires_grad else gradient
     for param, result in zip(params, results):
         param.grad = result
-    return below
+    return to_input
 
 
 def _note(times: dict[str, list[float]], name: str, start_s: float) -> None:

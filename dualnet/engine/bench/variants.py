@@ -1,7 +1,7 @@
-"""Times training steps of several contenders, each in a process of its own, and compares them.
+"""Times training steps of several variants, each in a process of its own, and compares them.
 
-The measurements are interleaved: contenders train for short turns in rotating order, so that
-changes of the machine's load affect all alike. Ratios are taken within a round, so that a slow one
+The measurements are interleaved: variants train a short time each, in rotating order, so that
+changes of the machine's load affect all alike. Ratios are taken within a round, so that a slow round
 cancels out.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 from dualnet.engine.bench.nets import Case, write_solver
 from dualnet.engine.errors import CaffeError
 
-__all__ = ["BenchError", "Contender", "contest", "ratios", "summary"]
+__all__ = ["BenchError", "Variant", "ratios", "summary", "time_variants"]
 
 _PACKAGE_ROOT = os.path.dirname(  # the folder that holds the package `dualnet`
     os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -28,10 +28,10 @@ WARM_UP_STEPS = 3
 
 
 class BenchError(CaffeError):
-    """A contender failed."""
+    """A variant failed."""
 
 
-class Contender:
+class Variant:
     """A child process that trains.
 
     Args:
@@ -51,7 +51,7 @@ class Contender:
         self.rounds_s: list[list[float]] = []
         self.cpu_s: list[float] = []
         spec = {
-            "contender": name, "net": chosen.name, "shape": [chosen.batch, *chosen.image],
+            "variant": name, "net": chosen.name, "shape": [chosen.batch, *chosen.image],
             "classes": chosen.classes, "solver": solver,
         }  # fmt: skip
         self._log = os.path.join(folder, f"{name}.log")
@@ -71,7 +71,7 @@ class Contender:
         """Sends a request and waits for the reply; see child.py."""
         stream = self._process.stdin
         if stream is None:
-            raise BenchError(f"contender '{self.name}' has no input; start a new one")
+            raise BenchError(f"variant '{self.name}' has no input; start a new one")
         try:
             stream.write(json.dumps(request) + "\n")
             stream.flush()
@@ -79,7 +79,7 @@ class Contender:
             pass  # it has ended; the reply says why
         return self._reply()
 
-    def turn(self, seconds: float) -> None:
+    def measure(self, seconds: float) -> None:
         """Trains for about so long and notes each step's time."""
         reply = self.ask(train=max(1, round(seconds / self.step_s)))
         self.rounds_s.append(reply["step_s"])
@@ -100,12 +100,12 @@ class Contender:
             code = self._process.returncode
             with open(self._log, encoding="utf-8") as log:
                 last = (log.read().strip().splitlines() or ["nothing on stderr"])[-1]
-            raise BenchError(f"contender '{self.name}' ended with exit code {code}: {last}")
+            raise BenchError(f"variant '{self.name}' ended with exit code {code}: {last}")
         reply: dict[str, Any] = json.loads(line)
         return reply
 
 
-def contest(
+def time_variants(
     chosen: Case,
     bvlc_python: str | None,
     threads: int,
@@ -118,55 +118,55 @@ def contest(
     Args:
         chosen: the net.
         bvlc_python: an interpreter with BVLC Caffe; None leaves it out.
-        threads: for every contender.
-        repeats: rounds; in each one every contender has one turn.
-        seconds: how long a turn lasts, about; at least one step.
+        threads: for every variant.
+        repeats: rounds; in each one every variant is measured once.
+        seconds: about how long a measurement lasts; at least one step.
         layer_steps: time the layers one by one over so many steps; 0 does not.
 
     Yields:
-        A record for each contender, one with the ratios, and one for each layer.
+        A record for each variant, one with the ratios, and one for each layer.
 
     Raises:
-        BenchError: a contender failed.
+        BenchError: a variant failed.
     """
     pythons = dict.fromkeys(("engine", "plain", "plain_tuned"), sys.executable)
     if bvlc_python:
         pythons["bvlc"] = bvlc_python
-    contenders: list[Contender] = []
+    variants: list[Variant] = []
     with tempfile.TemporaryDirectory() as folder:
         solver = write_solver(chosen, folder)
         try:
             for name, python in pythons.items():
-                contenders.append(Contender(name, python, chosen, solver, threads, folder))
+                variants.append(Variant(name, python, chosen, solver, threads, folder))
             for number in range(repeats):
-                shift = number % len(contenders)
-                for contender in contenders[shift:] + contenders[:shift]:
-                    contender.turn(seconds)
-            records = {c.name: summary(c, c.ask(memory=True)["peak_mib"]) for c in contenders}
+                shift = number % len(variants)
+                for variant in variants[shift:] + variants[:shift]:
+                    variant.measure(seconds)
+            records = {v.name: summary(v, v.ask(memory=True)["peak_mib"]) for v in variants}
             for record in records.values():
                 yield {"net": chosen.name, "batch": chosen.batch, "threads": threads, **record}
-            yield {"net": chosen.name, **ratios({c.name: c.rounds_s for c in contenders}, records)}
+            yield {"net": chosen.name, **ratios({v.name: v.rounds_s for v in variants}, records)}
             if layer_steps:
                 # With the same malloc on both sides, so that the difference is the layers'.
-                pair = [c for c in contenders if c.name in ("engine", "plain_tuned")]
+                pair = [v for v in variants if v.name in ("engine", "plain_tuned")]
                 for record in _layers(pair, layer_steps):
                     yield {"net": chosen.name, **record}
         finally:
-            for contender in contenders:
-                contender.close()
+            for variant in variants:
+                variant.close()
 
 
-def summary(contender: Contender, peak_mib: float) -> dict[str, Any]:
-    """A contender's record: median and quartiles of its steps, and its memory."""
-    steps = sorted(s for one in contender.rounds_s for s in one)
+def summary(variant: Variant, peak_mib: float) -> dict[str, Any]:
+    """A variant's record: median and quartiles of its steps, and its memory."""
+    steps = sorted(s for one in variant.rounds_s for s in one)
     quartiles = statistics.quantiles(steps, n=4) if len(steps) > 1 else steps * 3
     return {
-        "contender": contender.name,
-        "version": contender.version,
+        "contender": variant.name,  # the key in recorded results
+        "version": variant.version,
         "steps": len(steps),
         "step_ms": round(statistics.median(steps) * 1e3, 2),
         "quartiles_ms": [round(q * 1e3, 2) for q in (quartiles[0], quartiles[2])],
-        "cpu_ms": round(statistics.median(contender.cpu_s) * 1e3, 2),
+        "cpu_ms": round(statistics.median(variant.cpu_s) * 1e3, 2),
         "peak_mib": round(peak_mib, 1),
     }
 
@@ -177,7 +177,7 @@ def ratios(
     """Compares the engine with the others.
 
     Args:
-        rounds_s: each contender's step times by round.
+        rounds_s: each variant's step times by round.
         records: their summaries.
 
     Returns:
@@ -197,13 +197,13 @@ def ratios(
     return result
 
 
-def _layers(pair: list[Contender], steps: int) -> Iterator[dict[str, Any]]:
-    """Times single layers, a step of the one and a step of the other by turns."""
+def _layers(pair: list[Variant], steps: int) -> Iterator[dict[str, Any]]:
+    """Times single layers, a step of the one and a step of the other, again and again."""
     times: dict[str, dict[str, list[float]]] = {}
     for _ in range(steps):
-        for contender in pair:
-            for layer, (seconds,) in contender.ask(layers=1)["layers_s"].items():
-                times.setdefault(layer, {}).setdefault(contender.name, []).append(seconds)
+        for variant in pair:
+            for layer, (seconds,) in variant.ask(layers=1)["layers_s"].items():
+                times.setdefault(layer, {}).setdefault(variant.name, []).append(seconds)
     for layer, by_name in times.items():
         medians = {f"{n}_ms": round(statistics.median(t) * 1e3, 3) for n, t in by_name.items()}
         yield {"layer": layer, **medians}

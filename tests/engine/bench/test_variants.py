@@ -1,4 +1,4 @@
-"""Contenders in their processes: records, ratios, errors. Nothing here depends on a duration."""
+"""Variants in their processes: records, ratios, errors. Nothing here depends on a duration."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from dualnet.engine.bench.contest import BenchError, Contender, contest, ratios
 from dualnet.engine.bench.nets import Case, case
+from dualnet.engine.bench.variants import BenchError, Variant, ratios, time_variants
 from dualnet.engine.errors import UnknownNameError
 
 SMALL = Case("cifar10", 8, (3, 32, 32), 10)
@@ -20,8 +20,8 @@ def _at_the_root(monkeypatch, repository):
     monkeypatch.chdir(repository)
 
 
-def test_records_of_both_contenders():
-    records = list(contest(SMALL, None, threads=1, repeats=2, seconds=0.01, layer_steps=1))
+def test_records_of_the_variants():
+    records = list(time_variants(SMALL, None, threads=1, repeats=2, seconds=0.01, layer_steps=1))
     compared = records[3]
     for record, name in zip(records, ("engine", "plain", "plain_tuned")):
         assert record["contender"] == name and record["net"] == "cifar10"
@@ -40,7 +40,7 @@ def test_records_of_both_contenders():
 
 @pytest.mark.bvlc
 def test_bvlc_caffe_takes_part(bvlc_python):
-    records = list(contest(SMALL, bvlc_python, threads=1, repeats=1, seconds=0.01))
+    records = list(time_variants(SMALL, bvlc_python, threads=1, repeats=1, seconds=0.01))
     by_name = {record["contender"]: record for record in records}
     assert by_name["bvlc"]["version"] == "Caffe 1.0.0"
     assert by_name["ratios"]["bvlc_time_over_engine"] > 0
@@ -65,9 +65,9 @@ def test_ratios_are_medians_over_rounds():
     }
 
 
-def test_a_contender_that_fails_says_why(tmp_path):
+def test_a_variant_that_fails_names_the_cause(tmp_path):
     with pytest.raises(BenchError) as caught:
-        Contender("engine", sys.executable, SMALL, "missing.prototxt", 1, str(tmp_path))
+        Variant("engine", sys.executable, SMALL, "missing.prototxt", 1, str(tmp_path))
     assert "'engine' ended with exit code 1" in str(caught.value)
     assert "missing.prototxt" in str(caught.value)
 
@@ -80,5 +80,5 @@ def test_an_unknown_net_names_those_that_exist():
 def test_the_shipped_net_must_be_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Exception, match=r"single_train_test\.prototxt.*working directory"):
-        list(contest(SMALL, None, 1, 1, 0.01))
+        list(time_variants(SMALL, None, 1, 1, 0.01))
     assert os.listdir(tmp_path) == []
