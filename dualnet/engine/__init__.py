@@ -3,7 +3,7 @@
 `dualnet.engine.pycaffe.api` is the module that programs know as `caffe`; `register()` makes
 `import caffe` find it. Importing this package alone loads neither PyTorch nor NumPy.
 
-The rooms, each of which imports only from those above it: proto (Caffe's messages), core (blobs),
+The rooms; each imports only from those named before it: proto (Caffe's messages), core (blobs),
 formats (files), records (samples), layers, net, solvers, pycaffe (the module `caffe`), command
 (the command `caffe`).
 """

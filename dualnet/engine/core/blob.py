@@ -255,7 +255,7 @@ class BlobVec(list[Blob]):
 def _address(storage: Storage, shape: Shape, name: str, instead: str) -> int:
     if device.current().type != "cuda":
         raise DeviceError(
-            f"{name}: the blob lives on the {device.current().type.upper()}, where it has no "
+            f"{name}: the blob is on the {device.current().type.upper()}, where it has no "
             f"device address; call set_mode_gpu() first, or use {instead}"
         )
     return storage.relayout(shape, torch.contiguous_format).data_ptr()

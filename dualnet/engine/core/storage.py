@@ -4,8 +4,8 @@ Layers publish a result by binding its tensor: nothing is copied and the tensor 
 (channels-last outputs flow from layer to layer unconverted). Users, on the other hand, expect from
 pycaffe that an array taken from a blob *is* the blob's memory. Both hold, because the storage knows
 whether anybody still has such an array: NumPy views keep the array that they were cut from alive,
-and the storage keeps a weak reference to that one base array. While it lives, results are copied
-into it; otherwise they are rebound.
+and the storage keeps a weak reference to that one base array. As long as that is alive, results are
+copied into it; otherwise they are rebound.
 
 On the CPU the base array and the tensor share memory. On a GPU the array is a host copy: taking it
 downloads the values and marks the host as possibly changed, so the next use on the device uploads
@@ -216,9 +216,9 @@ class Storage:
         return self.tensor(shape).cpu().contiguous().numpy()
 
     def overwrite(self, shape: Shape, values: np.ndarray) -> None:
-        """Copies a user's values over the present ones, which `array(shape)[...] = values` reads.
+        """Copies a user's values in, as `array(shape)[...] = values` does, but hands out no array.
 
-        They go straight into the tensor, in its order and on its device, where nobody else sees it.
+        Where nobody else sees the tensor, they go straight into it, in its order and on its device.
 
         Args:
             shape: the shape wanted; see `tensor`.

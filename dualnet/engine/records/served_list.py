@@ -69,7 +69,7 @@ class ServedList(Generic[T]):
 
     @property
     def first(self) -> T:
-        """What is served first."""
+        """The line that is served first."""
         return self._entries[self._start]
 
     def endless(self) -> Iterator[T]:

@@ -101,5 +101,5 @@ def test_rank_changes_the_seed(tmp_path):
 
 @pytest.mark.parametrize("name", ["_gpu_data_ptr", "_gpu_diff_ptr"])
 def test_no_device_address_on_the_cpu(name):
-    with pytest.raises(DeviceError, match=f"{name}: the blob lives on the CPU"):
+    with pytest.raises(DeviceError, match=f"{name}: the blob is on the CPU"):
         getattr(Blob((2,)), name)

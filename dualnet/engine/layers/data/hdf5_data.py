@@ -74,7 +74,7 @@ class HDF5Data(Layer):
             blob.set_data(torch.from_numpy(result))
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Data have nothing upstream."""
+        """A data layer has no bottoms."""
 
     def _order(self, count: int) -> Order:
         return None if self._draw is None else self._draw.permutation(count)

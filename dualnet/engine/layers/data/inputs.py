@@ -97,4 +97,4 @@ class DummyData(Layer):
                 filler.fill(blob, one)
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Data have nothing upstream."""
+        """A data layer has no bottoms."""

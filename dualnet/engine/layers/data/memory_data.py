@@ -99,4 +99,4 @@ class MemoryData(Layer):
         self._position = (self._position + size) % len(data)
 
     def backward(self, top: Blobs, propagate_down: object, bottom: Blobs) -> None:
-        """Data have nothing upstream."""
+        """A data layer has no bottoms."""

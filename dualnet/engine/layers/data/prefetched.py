@@ -49,4 +49,4 @@ class PrefetchedLayer(Layer):
             blob.set_data(torch.from_numpy(values))
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Data have nothing upstream."""
+        """A data layer has no bottoms."""
