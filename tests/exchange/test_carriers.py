@@ -317,14 +317,14 @@ def test_hung(play: Play) -> None:
     for _ in range(4):
         polls = 0
 
-        def look() -> None:
+        def poll() -> None:
             nonlocal polls
             polls += 1
             if polls > 8:
                 raise TimeoutError
 
         net1.membership.progress()
-        net2.membership.on_wait = look
+        net2.membership.on_wait = poll
         with pytest.raises(TimeoutError):
             net2.receive("up", 1)
     net2.membership.on_wait = None

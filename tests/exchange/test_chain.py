@@ -237,13 +237,13 @@ def test_whom_a_piece_waits_for_is_seen(chain: Chain) -> None:
     middle = chain.members["net2"]
     seen: list[str] = []
 
-    def look() -> None:
+    def poll() -> None:
         middle.heartbeat.beat()
         seen.append(peek(chain.run_dir).piece("net2").waits_for)
         if len(seen) == 1:
             chain.ends["net3", UPPER].send(Message("down", 1, up(1).arrays))
 
-    middle.on_wait = look
+    middle.on_wait = poll
     chain.ends["net2", UPPER].receive("down", 1)
     assert seen and set(seen) == {"net3"}
     assert middle.waits_for == ""

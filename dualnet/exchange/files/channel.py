@@ -79,7 +79,7 @@ class FileChannel(End):
         first_epoch: int | None = None
         detector = self._watch("handshake")
 
-        def look() -> dict[str, Any] | None:
+        def poll() -> dict[str, Any] | None:
             nonlocal first_epoch
             found = self._neighbour.poll()
             if first_epoch is None:
@@ -97,7 +97,7 @@ class FileChannel(End):
         self.membership.heartbeat.beat_fast(True)
         try:
             with self._waiting_for("the handshake"):
-                return self._waiting.until(look, detector)
+                return self._waiting.until(poll, detector)
         finally:
             self.membership.heartbeat.beat_fast(False)
 
@@ -151,13 +151,13 @@ class FileChannel(End):
         """Wait until the neighbour has read every message; until then it may request a resend."""
         self.membership.heartbeat.beat()  # the neighbour, too, may be waiting for our count
 
-        def look() -> bool | None:
+        def poll() -> bool | None:
             record = self._neighbour.poll()
             pulse = self._neighbour.pulse()
             has_all = record is not None and self._neighbour_has() >= self.seq_sent
             return True if has_all or (pulse is not None and pulse.state == "done") else None
 
-        self._waiting.until(look, self._watch("the end"))
+        self._waiting.until(poll, self._watch("the end"))
 
     # Housekeeping during send and wait.
 
@@ -206,7 +206,7 @@ class FileChannel(End):
         if self._retained.fits(nbytes):
             return
 
-        def look() -> bool | None:
+        def poll() -> bool | None:
             self._neighbour.poll()
             self._delete()
             return True if self._retained.fits(nbytes) else None
@@ -214,8 +214,8 @@ class FileChannel(End):
         if self._settings.retain == 0 and nbytes <= self._settings.disk_budget_bytes:
             # The neighbour reads more slowly than we write, and each message read makes room.
             with self._waiting_for(f"{self.neighbour} to make room"):
-                self._waiting.until(look, self._watch("room for the next message"))
-        elif not self._storage.attempt("read", self._paths.root, look):
+                self._waiting.until(poll, self._watch("room for the next message"))
+        elif not self._storage.attempt("read", self._paths.root, poll):
             self._retained.check_room(nbytes)
 
     def _neighbour_has(self) -> int:

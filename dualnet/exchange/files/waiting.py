@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Waiting:
-    """Poll loop: call `look` until it returns a result.
+    """Poll loop: call `poll` until it returns a result.
 
     Between polls it calls `Membership.attend` (lease check, resend requests, on_wait) and the
     failure detector.
@@ -46,14 +46,14 @@ class Waiting:
 
     def until(
         self,
-        look: Callable[[], T | None],
+        poll: Callable[[], T | None],
         detector: FailureDetector,
         limit_s: float = float("inf"),
     ) -> T:
         """Poll until there is a result, the neighbour is given up, or `limit_s` is over.
 
         Args:
-            look: returns what is waited for, or None.
+            poll: returns what is waited for, or None.
             detector: judges the neighbour.
 
         Raises:
@@ -63,7 +63,7 @@ class Waiting:
         poller = self.poller()
         try:
             while True:
-                result = self._look(look)
+                result = self._poll(poll)
                 if result is not None:
                     return result
                 self.attend()
@@ -73,7 +73,7 @@ class Waiting:
                 if error is not None:
                     # The message may have been published just before the neighbour ended: check
                     # once more.
-                    result = self._look(look)
+                    result = self._poll(poll)
                     if result is not None:
                         return result
                     raise error
@@ -81,5 +81,5 @@ class Waiting:
         finally:
             self._counters.wait_s += poller.waited_s
 
-    def _look(self, look: Callable[[], T | None]) -> T | None:
-        return self._storage.attempt("read", self._root, look)
+    def _poll(self, poll: Callable[[], T | None]) -> T | None:
+        return self._storage.attempt("read", self._root, poll)

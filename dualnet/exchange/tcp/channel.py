@@ -246,12 +246,12 @@ class TcpChannel(End):
     def _drain(self) -> None:
         self._wire.wake()
 
-        def look() -> bool | None:
+        def poll() -> bool | None:
             status, pulse = self._remote.status, self._remote.pulse()
             is_done = pulse is not None and pulse.state == "done"
             return True if status.received >= self.seq_sent or is_done else None
 
-        self._waiting.until(look, self._watch("the end"))
+        self._waiting.until(poll, self._watch("the end"))
 
     def _acknowledge(self, oldest: CheckpointMark) -> None:
         with self._wire.cond:

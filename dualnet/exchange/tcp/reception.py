@@ -1,11 +1,10 @@
 """Where connections come in: those that prove to know the run's secret pass, strangers are closed.
 
-There is no queue that strangers can fill. The place for callers that have not proved themselves is
-small, and when it is full, the next one takes the place of another: of the address with most of
-them, the one that came first. So strangers from one address never drive out a neighbour at another
-one. Those at the neighbour's own address do only where they fill the whole place in the time of the
-neighbour's proof, two messages; it then calls again. Strangers cost no thread, and a few bytes
-each.
+Strangers cannot block the neighbour by filling a queue. At most `MOST_STRANGERS` callers may be
+unauthenticated at a time, and one more replaces another: of the address with most of them, the one
+that came first. So strangers from one address never drive out a neighbour at another one. Those at
+the neighbour's own address do only if that many call within the time of its proof, two messages; it
+then calls again. Strangers cost no thread, and a few bytes each.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ _TICK_S = 0.05
 
 
 class Waiting:
-    """Wait loop: call `look` whenever anything has arrived until it returns a result.
+    """Wait loop: call `poll` whenever anything has arrived until it returns a result.
 
     In between it calls `Membership.attend` (lease check, other links, on_wait) and the failure
     detector.
@@ -49,7 +49,7 @@ class Waiting:
 
     def until(
         self,
-        look: Callable[[], T | None],
+        poll: Callable[[], T | None],
         detector: FailureDetector,
         is_counted: bool = True,
         is_handshake: bool = False,
@@ -57,7 +57,7 @@ class Waiting:
         """Wait until there is a result, or the neighbour is given up.
 
         Args:
-            look: returns what is waited for, or None.
+            poll: returns what is waited for, or None.
             detector: judges the neighbour.
             is_counted: whether the time counts as waiting.
             is_handshake: the neighbour may not have started yet, so old heartbeat files are
@@ -70,7 +70,7 @@ class Waiting:
         started_s = fs.monotonic()
         try:
             while True:
-                result = self._look(look)
+                result = self._poll(poll)
                 if result is not None:
                     return result
                 self._membership.attend()
@@ -79,7 +79,7 @@ class Waiting:
                 error = detector.poll()
                 if error is not None:
                     # The message may have arrived just before the neighbour ended: check once more.
-                    result = look()
+                    result = poll()
                     if result is not None:
                         return result
                     trouble = self._trouble()
@@ -90,11 +90,11 @@ class Waiting:
             if is_counted:
                 self._counters.wait_s += fs.monotonic() - started_s
 
-    def _look(self, look: Callable[[], T | None]) -> T | None:
-        """Look now, and if there is nothing, once more when anything has arrived."""
+    def _poll(self, poll: Callable[[], T | None]) -> T | None:
+        """Poll now, and if there is nothing, once more when anything has arrived."""
         with self._wire.cond:
-            result = look()
+            result = poll()
             if result is None and self._wire.fatal is None:
                 self._wire.cond.wait(_TICK_S)
-                result = look()
+                result = poll()
         return result
