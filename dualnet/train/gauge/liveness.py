@@ -43,7 +43,7 @@ class LivenessCheck:
         self._seen: dict[str, np.ndarray] = {}
         self._largest = 0.0
         self._climbs = 0
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     def is_due(self, iteration: int) -> bool:
         """Whether this iteration is checked."""
@@ -57,7 +57,7 @@ class LivenessCheck:
         self._diffs = {
             name: diff for name, diff in holder.parameter_diffs().items() if name in self._weights
         }
-        length = sum(net.length(blob) for blob in self.outputs)
+        length = sum(net.rms_norm(blob) for blob in self.outputs)
         self._largest = max(self._largest, length)
         share = length / self._largest if self._largest else 1.0
         if share < self.settings.collapse_share:
@@ -100,6 +100,6 @@ class LivenessCheck:
             raise TrainingFailed(
                 f"{self.name}: at iteration {iteration} {message}; or set liveness.{kind}=warn"
             )
-        if action == "warn" and kind not in self._told:
-            self._told.add(kind)
+        if action == "warn" and kind not in self._reported:
+            self._reported.add(kind)
             self.log.warning(f"At iteration {iteration} {message}")

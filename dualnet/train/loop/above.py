@@ -40,16 +40,20 @@ class Learning(Protocol):
 
     @property
     def last_kept(self) -> Optional[int]:
-        """The last layer whose result `learn` needs; None: of all that were run."""
+        """The last layer whose activations `learn` needs; None: those of all layers that ran."""
 
     def keep(self, arrays: Blobs) -> None:
-        """Take note of a batch that came up, if it is needed again after its update."""
+        """Keep a copy of a batch that came up, if it is needed again after its update."""
 
     def send(self, net: NetDriver, batch: MicroBatch, residual: Optional[float]) -> None:
         """Send a batch up whose activations `net` has just made."""
 
     def begin(self, net: NetDriver, batch: MicroBatch) -> float:
-        """Do what needs no answer; the loss of the layers that were run."""
+        """After sending a batch, do the work on it that needs no answer: the dual layers.
+
+        Returns:
+            The loss of the layers that ran: of an auxiliary loss, usually 0.
+        """
 
     def learn(self, net: NetDriver, batch: MicroBatch, loss: float) -> Iterator[NetDriver]:
         """Take a batch's answer; yields the net that has the gradients, before each update."""
@@ -64,7 +68,7 @@ class Above:
     Args:
         nets: The piece's nets.
         end: Its end of the cut above.
-        channel: The way to the piece above.
+        channel: Message channel to the piece above.
         session: Takes the loss and further series of an iteration.
     """
 
@@ -83,7 +87,7 @@ class Above:
 
     @property
     def last_kept(self) -> Optional[int]:
-        """See `Learning.last_kept`: here, none beyond the cut."""
+        """See `Learning.last_kept`: here, none after the cut blobs are made."""
         return self.cut_layer
 
     def keep(self, arrays: Blobs) -> None:
@@ -99,7 +103,7 @@ class Above:
         """
         arrays = batch_of(net, self.end.cut)
         if self.wants_residual and batch.is_first:
-            # What is judged by: how near the pieces came to their targets in the last iteration.
+            # For the convergence criterion: how near the pieces came to their targets last time.
             largest = max(residual or 0.0, self.session.residual)
             arrays[RESIDUAL] = np.array([largest], np.float32)
         self.channel.send(Message(batch.kind("up"), batch.iteration, arrays))
@@ -145,7 +149,7 @@ class Above:
             self.session.lines.show(batch.iteration, self.mean, series, is_due, outputs)
 
     def receive(self, kind: str, batch: MicroBatch) -> Blobs:
-        """The answer of the piece above, without what stands beside it."""
+        """Wait for the answer of the piece above, and take the extra arrays out of it."""
         arrays = dict(self.channel.receive(batch.kind(kind), batch.iteration).arrays)
         if CONVERGED in arrays:
             self.session.end_after(int(arrays.pop(CONVERGED)[0]))
@@ -189,6 +193,6 @@ class Above:
         self.channel.send(Message(batch.kind(kind), batch.iteration, outputs))
 
     def norms(self, net: NetDriver) -> dict[str, float]:
-        """Mean length per sample of what is compared: the thesis's collapse shows here."""
+        """RMS norm per sample of the compared blobs, for the log: a collapse shows here."""
         blobs = [blob for pair in self.compared.items() for blob in reversed(pair)]
-        return {f"{blob}_norm": net.length(blob) for blob in blobs}
+        return {f"{blob}_norm": net.rms_norm(blob) for blob in blobs}

@@ -21,12 +21,12 @@ __all__ = ["ActivationStore", "make_activation_store"]
 
 
 class ActivationStore(Protocol):
-    """Which net holds which batch. Batches are known by their number in the training."""
+    """Which net holds the activations of which batch; a batch is its number in the training."""
 
     def load(
         self, number: int, last: Optional[int], arrays: Optional[Blobs]
     ) -> tuple[NetDriver, float]:
-        """Run the next batch up to a layer.
+        """Run the next batch forward, up to a layer.
 
         Args:
             number: Of the batch.
@@ -34,15 +34,19 @@ class ActivationStore(Protocol):
             arrays: What came up from the piece below; None: the net reads its own data.
 
         Returns:
-            The net that holds it, and the loss of the layers that were run.
+            The net that holds the batch, at least until the next `load` or `recall`, and the
+            weighted loss of the layers that ran.
         """
 
     def recall(self, number: int, last: Optional[int]) -> NetDriver:
-        """The net that holds a batch's activations up to layer `last` (None: of all layers)."""
+        """The net with a batch's activations up to layer `last` (None: all layers), for backward.
+
+        Called once for each batch, in the order of `load`.
+        """
 
 
 class NoLookahead:
-    """Each batch is answered before the next goes up: one net does."""
+    """Each batch is answered before the next goes up: the training net holds it until then."""
 
     def __init__(self, nets: Nets) -> None:
         self.nets, self.net = nets, nets.train
@@ -69,12 +73,15 @@ class NoLookahead:
         return self.held()
 
     def held(self) -> Blobs:
-        """Copies of the batch that stands in that net."""
+        """Copies of the batch that this net holds."""
         return {top: self.nets.train.data(top).copy() for top in self.tops}
 
 
 class KeepActivations(NoLookahead):
-    """One net for each batch that may be under way; all share weights, each has its activations.
+    """A net for each batch that may be under way; they share weights, not activations.
+
+    Batch n is in net n modulo their number, from `load` to its update. Each batch ahead costs the
+    memory of one more net's blobs and gradients.
 
     Args:
         nets: The piece's nets.
@@ -98,8 +105,8 @@ class KeepActivations(NoLookahead):
         if net is self.nets.train:
             self.nets.train.run(self.data_layers)
         else:
-            # Only the first net's data layers read, so that batches come in their order; it may
-            # still need the images that it holds.
+            # Only the first net reads data, which keeps the order of the batches. Its own images
+            # may belong to a batch whose answer is pending: save them, and put them back.
             held = self.held()
             net.put(self.read())
             self.nets.train.put(held)
@@ -111,11 +118,15 @@ class KeepActivations(NoLookahead):
 
 
 class RecomputeActivations(NoLookahead):
-    """The inputs are kept, and run again when the answer has come."""
+    """The inputs are kept, and the forward pass runs again when the answer has come.
+
+    The one training net holds the batch of the latest `load` or `recall`. Each batch ahead costs
+    the memory of its inputs, and one more forward pass, with the weights of that time.
+    """
 
     def __init__(self, nets: Nets) -> None:
         super().__init__(nets)
-        #: By number: the batch, and how it goes into the net again.
+        #: By number: the batch, and the method that puts it into the net again.
         self.batches: dict[int, tuple[Blobs, Callable[[Blobs], None]]] = {}
 
     def load(
@@ -139,7 +150,7 @@ class RecomputeActivations(NoLookahead):
 
 
 def make_activation_store(nets: Nets, ahead: int) -> ActivationStore:
-    """What the schedule and `train.stale_activations` ask for.
+    """The store for a schedule, and for `train.stale_activations`.
 
     Args:
         nets: The piece's nets.
@@ -153,6 +164,7 @@ def make_activation_store(nets: Nets, ahead: int) -> ActivationStore:
 
 
 def _twin(nets: Nets) -> NetDriver:
+    """Another net of the same prototxt in phase TRAIN, sharing the training net's weights."""
     path = nets.resolved.dir.net
     state = solver_states(nets.resolved.solver).get("TRAIN")
     twin = caffe.Net(path, caffe.TRAIN, **net_state(state))

@@ -33,7 +33,7 @@ class Below:
     Args:
         nets: The piece's nets.
         end: Its end of the cut below.
-        channel: The way to the piece below.
+        channel: Message channel to the piece below.
         session: Knows whether the training has converged.
         true_gradients: Gives the back-propagated gradients at this cut, for the meter of the piece
             below.
@@ -69,7 +69,7 @@ class Below:
         return dict(self.channel.receive(f"test{number:05d}", iteration).arrays)
 
     def answer(self, net: NetDriver, batch: MicroBatch, loss: float) -> None:
-        """Send what the piece below waits for.
+        """Send the answer. Forward and backward have run on the batch; the update has not.
 
         Args:
             net: Holds the batch, and its gradients.
@@ -79,19 +79,19 @@ class Below:
         raise NotImplementedError
 
     def answer_late(self, net: NetDriver, batch: MicroBatch) -> None:
-        """The same after the update; for most rules there is nothing left to send."""
+        """Called right after the update: sends the answer if the rule makes it of new weights."""
 
     def send(self, batch: MicroBatch, arrays: Blobs, kind: str = "down") -> None:
         """Send an answer."""
         self.channel.send(Message(batch.kind(kind), batch.iteration, arrays))
 
     def notes(self, net: NetDriver, batch: MicroBatch) -> Blobs:
-        """What goes beside the answer: which is the last one, and dL/dp for the meter below."""
+        """Extra arrays of an answer: the last iteration, and dL/dp for the meter below."""
         notes: Blobs = {}
         iteration = batch.iteration
         last = self.session.max_iter - 1
         if self.session.has_converged and last == iteration + self.session.in_flight:
-            # Said when it is found: nobody sends what would not be trained with.
+            # Sent with the answer at which it was found, so that no batch is sent in vain.
             notes[CONVERGED] = np.array([last], np.int64)
         if is_due(self.coupling.fidelity_interval, iteration):
             gradients = self.true_gradients(net)
@@ -150,13 +150,13 @@ class ProximalAnswer(Below):
         super().__init__(nets, end, channel, session, true_gradients)
         self.net = nets.train
         self.multipliers = Multipliers()
-        #: What stays as it is when the net is run from given outputs of the dual layers.
+        #: Layers up to the compared blobs, skipped when the net is re-run from given values z.
         self.upstream = upstream_layers(nets.resolved.train, self.compared.values())
 
     def answer(self, net: NetDriver, batch: MicroBatch, loss: float) -> None:
         """Send z near the x that come up; with `admm` several in turn."""
         notes = self.notes(net, batch)
-        # Passes at other points add to the gradients; this net learns from the batch's own.
+        # The passes at z add to the parameter gradients: save the batch's own for the update.
         diffs = self.net.parameter_diffs()
         if self.coupling.rule.alternates:
             self.alternate(batch, notes)
@@ -232,6 +232,6 @@ def make_below(
     session: Session,
     true_gradients: TrueGradients,
 ) -> Below:
-    """The way that the cut's `target` asks for."""
+    """The upper end of a cut, of the class that its `target` needs."""
     kind = _ANSWERS.get(end.coupling.target, TargetAnswer)
     return kind(nets, end, channel, session, true_gradients)

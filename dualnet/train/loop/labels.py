@@ -39,16 +39,16 @@ class LabelStep:
         self._kept: list[Blobs] = []
 
     def send(self, net: NetDriver, batch: MicroBatch, residual: Optional[float]) -> None:
-        """There is nobody above to send to."""
+        """Nothing: there is no piece above."""
         self.residual = residual
 
     def keep(self, arrays: Blobs) -> None:
-        """Take note of a batch that came up, if further steps are to be made on it."""
+        """Keep a copy of a batch that came up, if further steps are to be made on it."""
         if self.local_steps > 1:
             self._kept.append({name: np.array(values) for name, values in arrays.items()})
 
     def begin(self, net: NetDriver, batch: MicroBatch) -> float:
-        """Nothing is awaited."""
+        """Nothing: all layers have run, and no answer is awaited. Returns 0."""
         return 0.0
 
     def learn(self, net: NetDriver, batch: MicroBatch, loss: float) -> Iterator[NetDriver]:

@@ -1,6 +1,6 @@
 """A piece's links and its membership, as a session and its checkpoints need them.
 
-The single net has neither: its `Links()` counts nothing and tells nobody.
+The single net has neither: its `Links()` has no messages to count and nobody to notify.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Links:
         return next((one for one in self.channels if one.awaited), None)
 
     def checkpoint_passed(self, iteration: int) -> None:
-        """Tell every neighbour that a durable checkpoint covers all messages so far."""
+        """Notify every neighbour that a durable checkpoint covers all messages so far."""
         for channel in self.channels:
             channel.checkpoint_passed(iteration)
 

@@ -17,8 +17,8 @@ last, with the labels' loss, only the one below. One iteration of a chain of two
 
 A piece in the middle does both: [1] a batch comes up and goes on, [3] its answer comes down, [4] an
 answer of its own goes further down. schedule.py says in which order batches go up and answers are
-taken. Before a test and before a checkpoint every answer is taken: all pieces have to stand between
-the same two iterations there.
+taken. Before a test and before a checkpoint every answer is taken: all pieces are then between the
+same two iterations.
 
 With target `gradient` or `backprop` the gradient that a piece gets from above is the one of the
 uncut net, and so is, by induction, what it hands further down.
@@ -50,8 +50,8 @@ class PieceLoop:
     Args:
         nets: Its nets and solver.
         session: Iterations, log, tests and snapshots of this run.
-        below: The way to the piece below; None for the one that has the data.
-        above: The way to the piece above; None for the one that has the labels' loss.
+        below: Message channel to the piece below; None for the piece that has the data.
+        above: Message channel to the piece above; None for the piece with the labels' loss.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class PieceLoop:
         self.learning: Learning = self.above or LabelStep(nets, session, steps)
         if below is not None and resolved.below is not None:
             self.below = make_below(nets, resolved.below, below, session, self.true_gradients)
-        #: Batches that are up, and the losses so far of those whose answers are awaited.
+        #: How many batches have been sent up, and the losses so far of those not answered yet.
         self.sent = 0
         self.losses: dict[int, float] = {}
 
@@ -87,8 +87,8 @@ class PieceLoop:
 
     def step(self, iteration: int) -> None:
         """One iteration, in the order of the schedule."""
-        horizon = self.session.horizon(iteration, self.ahead.iterations)
-        for action in actions(iteration, self.parts, self.sent, self.ahead, horizon):
+        last = self.session.last_iteration_to_send(iteration, self.ahead.iterations)
+        for action in actions(iteration, self.parts, self.sent, self.ahead, last):
             if isinstance(action, Up):
                 self.take_up(action.batch)
             else:
@@ -103,7 +103,7 @@ class PieceLoop:
         if self.below is not None:
             arrays = self.below.take(batch)
             self.learning.keep(arrays)
-        # A batch may never come: until it does, a checkpoint may still be made here.
+        # Only now: while it waited for the batch, a signal could still have a checkpoint written.
         self.session.begun()
         self.nets.seed(batch.number)
         net, loss = self.store.load(batch.number, self.learning.cut_layer, arrays)

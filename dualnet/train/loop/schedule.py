@@ -16,8 +16,8 @@ Three pieces, pipelined with M = 4 in the order 1f1b, time to the right; u: up, 
     net2      u0 u1 d0 u2 d1 u3 d2    d3 |
     net3         u0d0  u1d1  u2d2  u3d3  |
 
-The order is fixed before the training begins. No piece chooses at run time whom to listen to, which
-is why a restart repeats a training to the bit.
+The order is fixed before the training begins. No piece chooses at run time whose message it reads
+next, which is why a restart repeats a training to the bit.
 """
 
 from __future__ import annotations
@@ -62,20 +62,20 @@ class Lookahead:
     iterations: int = 0
     batches: int = 0
 
-    def last(self, batch: MicroBatch, horizon: int) -> int:
+    def last_to_send(self, batch: MicroBatch, last_iteration: int) -> int:
         """Number of the last batch that may go up before the answer to `batch` is taken.
 
         Args:
             batch: The one whose answer comes next.
-            horizon: The last iteration whose batches may go up now: none beyond a test or a
-                checkpoint (`Session.horizon`).
+            last_iteration: The last iteration whose batches may go up now
+                (`Session.last_iteration_to_send`).
         """
-        end = (max(horizon, batch.iteration) + 1) * batch.parts - 1
+        end = (max(last_iteration, batch.iteration) + 1) * batch.parts - 1
         return min(batch.number + self.batches, end)
 
 
 def lookahead(config: Config, name: str, parts: int) -> Lookahead:
-    """How far a piece of this run looks ahead.
+    """How far ahead of its answers a piece of this run sends batches.
 
     Args:
         config: The run.
@@ -93,7 +93,7 @@ def lookahead(config: Config, name: str, parts: int) -> Lookahead:
 
 
 def actions(
-    iteration: int, parts: int, sent: int, ahead: Lookahead, horizon: int
+    iteration: int, parts: int, sent: int, ahead: Lookahead, last_iteration: int
 ) -> Iterator[Action]:
     """What a piece does in one iteration, in order; it ends with the answer to its last batch.
 
@@ -102,10 +102,10 @@ def actions(
         parts: Batches of an iteration.
         sent: Batches of the training that are up already.
         ahead: See `lookahead`.
-        horizon: See `Lookahead.last`.
+        last_iteration: See `Lookahead.last_to_send`.
     """
     for batch in micro_batches(iteration, parts):
-        last = ahead.last(batch, horizon)
+        last = ahead.last_to_send(batch, last_iteration)
         while sent <= last:
             yield Up(MicroBatch.numbered(sent, parts))
             sent += 1

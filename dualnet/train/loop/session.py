@@ -29,10 +29,18 @@ __all__ = ["Session"]
 class Session:
     """One piece's run.
 
+    A loop calls `begun` before it changes the net and `completed` after the update:
+
+        boundary --begun--> inside an iteration --completed--> boundary
+
+    A checkpoint is possible at a boundary only, and only while no batch is ahead of its answer.
+    `begun` may be called several times in an iteration. `train` asks for tests and iterations in
+    Caffe's order, up to max_iter.
+
     Args:
-        nets: What is trained.
-        log: Where its lines go.
-        links: The ways to the neighbours, whose message counts belong in a checkpoint.
+        nets: Nets, solver and update rule of the piece.
+        log: The run's log file.
+        links: Channels to the neighbours, whose message counts belong in a checkpoint.
         stopper: Knows whether a signal asks to stop.
     """
 
@@ -70,12 +78,12 @@ class Session:
         self.on_progress: Optional[Callable[[int], None]] = None
         #: Whether the convergence criterion, and not the solver, has set max_iter.
         self.has_converged = False
-        #: |x - z| / |x| of the last answer from above; where nothing is compared, 0.
+        #: |x - z| / |x| of the latest answer; 0 for targets without a comparison.
         self.residual = 0.0
         #: Of the test that is under way.
         self.test_means = OutputMeans()
-        #: Messages sent and received over each link when the iteration began; None while it changes
-        #: the net.
+        #: Messages sent and received over each link at the last boundary; None inside an iteration,
+        #: when no checkpoint may be written.
         self._restart_counts: Optional[dict[str, list[int]]] = None
         #: Whether batches are up whose answers are pending; no checkpoint is possible then.
         self.is_ahead = False
@@ -83,11 +91,15 @@ class Session:
         self.in_flight = nets.config.batches_ahead(nets.config.names[0])
 
     def train(self, step: Callable[[int], None], test: Callable[[int], None]) -> None:
-        """Do what is still to do, up to max_iter.
+        """Make all iterations and tests that are left, up to max_iter.
 
         Args:
-            step: Makes an iteration; it has to end with `completed`.
-            test: Runs the test net before an iteration's update, or after the last.
+            step: Makes an iteration, given its number; it calls `begun` and ends with `completed`.
+            test: Runs the test net, given the number of updates done.
+
+        Raises:
+            Stopped: As `completed` does.
+            StorageFailed, Superseded: As `snapshot` does.
         """
         for iteration in self.iterations():
             if self.is_test_due(iteration):
@@ -98,9 +110,9 @@ class Session:
         self.finish()
 
     def iterations(self) -> Iterator[int]:
-        """The iterations still to do; each has to end with `completed`.
+        """The numbers of the iterations that are left; each has to end with `completed`.
 
-        The final snapshot is taken after the last one, so that no failing test can lose it.
+        The final checkpoint is written after the last one, so that no failing test can lose it.
         """
         self.log.solving(self.nets.resolved.net.name)
         self._record_counts()
@@ -109,7 +121,7 @@ class Session:
         if self.checkpoints.latest != self.iteration:
             self.snapshot()
 
-    def horizon(self, iteration: int, staleness: int) -> int:
+    def last_iteration_to_send(self, iteration: int, staleness: int) -> int:
         """The last iteration whose batches may go up before the answer to `iteration` is applied.
 
         At most `staleness` ahead, and not past the next test or checkpoint, where no answer may be
@@ -123,11 +135,11 @@ class Session:
         return last
 
     def begun(self) -> None:
-        """The iteration begins to change the net; from here it has to be completed."""
+        """Leave the boundary: from here the net changes, and the iteration has to be completed."""
         self._restart_counts = None
 
     def completed(self, iteration: int) -> None:
-        """An iteration's update is done.
+        """The iteration's update is done: count it, and write a checkpoint where one is due.
 
         Raises:
             Stopped: A signal has asked to stop.
@@ -233,7 +245,7 @@ class Session:
         """
         criterion = self.nets.config.convergence
         if iteration + 1 < self.max_iter and has_converged(criterion, self.lines.losses, residual):
-            # What the first piece has sent ahead is trained with.
+            # The first piece has sent that many iterations' batches ahead; the run ends after them.
             self.end_after(iteration + self.in_flight)
 
     def end_after(self, iteration: int) -> None:

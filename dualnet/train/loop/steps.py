@@ -32,12 +32,13 @@ class LossStep(Above):
     def __init__(self, nets: Nets, end: CutEnd, channel: MessageChannel, session: Session) -> None:
         super().__init__(nets, end, channel, session)
         self.sends_output = end.coupling.rule.asks_at_points and not end.coupling.rule.alternates
-        #: Where answers come late, the dual layers run later than the layers before the cut: when
-        #: they have made as many updates as their copies above had made, which ran on this batch
-        #: then. Else x and y would differ by updates, and not only by what is to be learned.
+        #: With answers that come late the dual layers do not run on a batch when it is sent, but
+        #: when they have had as many updates as their copies above had when these ran on it.
+        #: Otherwise x and y would differ by updates as well.
         self.is_put_off = nets.config.batches_ahead(nets.name) > 0 and not self.sends_output
         is_kept = nets.config.train.stale_activations == "keep"
-        #: How far ahead the copies run; where one net holds each batch in turn, not at all.
+        #: How many batches ahead of their answers the copies in the piece above run; none where
+        #: one net holds each batch in turn.
         self.copies_ahead = (
             lookahead(nets.config, end.neighbour, nets.resolved.iter_size)
             if is_kept
@@ -51,7 +52,7 @@ class LossStep(Above):
         self.losses = [
             train.place(loss_layer(train, blob, name)) for name, blob in self.compared.items()
         ]
-        #: Where the layers begin that need the answer.
+        #: The first layer that needs the answer.
         self.first_loss = min(self.losses)
         self.last_output = nets.train.layer_before(self.first_loss)
 
@@ -77,8 +78,10 @@ class LossStep(Above):
 
     def catch_up(self, batch: MicroBatch) -> None:
         """Run the dual layers on all batches that the piece above runs before this answer."""
-        horizon = self.session.horizon(batch.iteration, self.copies_ahead.iterations)
-        last = self.copies_ahead.last(batch, horizon)
+        last_iteration = self.session.last_iteration_to_send(
+            batch.iteration, self.copies_ahead.iterations
+        )
+        last = self.copies_ahead.last_to_send(batch, last_iteration)
         for number in sorted(number for number in self.pending if number <= last):
             net = self.pending.pop(number)
             self.nets.seed(number)
@@ -92,7 +95,7 @@ class LossStep(Above):
         answer = self.receive("down", batch)
         self.note_residual(net, answer)
         net.feed(answer)
-        # As large as conv3p, and the backward pass is where memory peaks.
+        # Free the target, as large as conv3p, before the backward pass, where memory use peaks.
         del answer
         loss += net.forward(self.first_loss)
         is_due = self.meter.is_due(batch.iteration)
@@ -175,7 +178,7 @@ class BackpropStep(Above):
     """dL/dp itself, as plain model parallelism has it: the control `backprop`.
 
     The answer has dL/d(blob) for each cut blob, of its shape, and the loss, (1,) float32. Of the
-    layers beyond the cut only those of an auxiliary loss of this piece's own are run.
+    layers after the cut only those that lead to an auxiliary loss of this piece are run.
     """
 
     def __init__(self, nets: Nets, end: CutEnd, channel: MessageChannel, session: Session) -> None:
@@ -203,7 +206,7 @@ class FrozenStep(Above):
 
     def learn(self, net: NetDriver, batch: MicroBatch, loss: float) -> Iterator[NetDriver]:
         """Take the loss; there is nothing to learn."""
-        # The answer keeps this piece from running ahead, and says how it goes.
+        # Waiting for the answer keeps this piece in step, and its loss is for the log.
         loss += float(self.receive("down", batch)["loss"][0])
         self.show(batch, loss, outputs=lambda: [("loss", np.array([loss]), 1.0)])
         yield from ()
@@ -217,5 +220,5 @@ _STEPS: dict[str, type[Above]] = {
 
 
 def make_above(nets: Nets, end: CutEnd, channel: MessageChannel, session: Session) -> Above:
-    """The way that the cut's `target` asks for."""
+    """The lower end of a cut, of the class that its `target` needs."""
     return _STEPS.get(end.coupling.target, LossStep)(nets, end, channel, session)

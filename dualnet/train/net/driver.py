@@ -1,4 +1,4 @@
-"""A Caffe net driven by hand: feed it, run some of its layers, look at its blobs.
+"""A Caffe net driven by hand: feed it, run some of its layers, read its blobs.
 
 What pycaffe asks for in between is hidden here (thesis section 7.4 is a list of it).
 """
@@ -58,18 +58,27 @@ class NetDriver:
     def forward(self, first: Optional[Layer] = None, last: Optional[Layer] = None) -> float:
         """Run the layers from `first` to `last`, both included, and return their weighted loss.
 
-        By default from the first layer that is not fed (see `feed`) to the end.
+        By default from the first layer that is not fed to the end. Inputs must have been given by
+        `feed` or `put` before.
         """
         start = self._first_unfed() if first is None else self._number(first)
         end = len(self._names) - 1 if last is None else self._end_of(last)
         return float(self.net._forward(start, end)) if start <= end else 0.0
 
     def backward(self) -> None:
-        """Run every layer backward from the loss; parameter diffs are added to."""
+        """Run every layer backward from the loss.
+
+        Blob diffs are overwritten; parameter diffs are added to, until they are cleared
+        (`Nets.update`).
+        """
         self.net._backward(len(self._names) - 1, 0)
 
     def run(self, layers: Sequence[Layer]) -> float:
-        """Run some layers forward, each with its Split layers, in the order given."""
+        """Run some layers forward, each with its Split layers, in the order given.
+
+        Returns:
+            Their weighted loss.
+        """
         return sum(self.forward(layer, layer) for layer in layers)
 
     def forward_without(self, layers: Collection[Layer], last: Optional[Layer] = None) -> float:
@@ -91,9 +100,9 @@ class NetDriver:
         """Run backward to the inputs from gradients given at some blobs, and from own losses.
 
         Args:
-            diffs: Blob name to dL/d(blob), of its shape: the part of the gradient that does not
-                come from below, so that a blob which feeds another of them gets both parts.
-            beyond: Layers after the last of the blobs that take part, as those do which lead to an
+            diffs: Blob name to dL/d(blob), of its shape, without the part that flows through
+                another of these blobs; that part is added here.
+            beyond: Layers after the last of the blobs that take part: those that lead to an
                 auxiliary loss of this net. They have been run forward.
         """
         places = {blob: self._last_maker(blob) for blob in diffs}
@@ -134,7 +143,7 @@ class NetDriver:
         return self._numbers.index(self._end_of(layer) + 1)
 
     def layer_before(self, layer: Layer) -> int:
-        """The layer above `layer` in the prototxt's order."""
+        """The layer before `layer` in the prototxt's order, which is the forward order."""
         return self._numbers.index(self._number(layer)) - 1
 
     def _number(self, layer: Layer) -> int:
@@ -188,7 +197,7 @@ class NetDriver:
     def feed(self, values: dict[str, np.ndarray]) -> None:
         """Put a batch into the MemoryData or Input layers that make the named blobs.
 
-        The blobs hold the values afterwards; `forward` then begins behind them.
+        The blobs hold the values afterwards; `forward` then begins after these layers.
 
         An Input layer takes the shape of what it is given: batches and images may change their
         size from one iteration to the next, as they do in the single net.
@@ -290,7 +299,7 @@ class NetDriver:
         else:
             self.diff(blob)[...] = values
 
-    def length(self, blob: str) -> float:
+    def rms_norm(self, blob: str) -> float:
         """RMS over the batch of each sample's L2 norm: sqrt(sum of squares / N)."""
         values = self.data(blob)
         return float(np.sqrt(np.vdot(values, values) / len(values)))
@@ -324,7 +333,7 @@ class NetDriver:
             self.net.params[layer][int(index)].diff[...] = array
 
     def set_loss_weight(self, layer: Layer, weight: float) -> None:
-        """Weigh a loss layer anew: Caffe keeps the weight in its top's diff (net.cpp)."""
+        """Set a loss layer's weight: Caffe keeps it in its top's diff (net.cpp)."""
         for top in self._tops[self._number(layer)]:
             self.net.blobs[top].diff[...] = weight
 

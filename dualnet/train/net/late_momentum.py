@@ -1,4 +1,4 @@
-"""Momentum with late gradients: that of all pieces but the last with `schedule: overlapped`.
+"""Momentum for delayed gradients: of all pieces but the last with `schedule: overlapped`.
 
 A gradient that comes S updates late shrinks the range of learning rates at which momentum is
 stable, and by much more than without momentum. Take a direction of curvature c, u = w - minimum:
@@ -25,7 +25,7 @@ Caffe's solver has one. It is given gradients d that turn it into the one wanted
     v[t] = m v[t-P] + g[t]
     d[t] = v[t] - m v[t-1]          so that  sum of m^k d[t-k] = v[t]
 
-which is exact while the learning rate stands still. Weight decay is not late: Caffe adds it to d,
+which is exact while the learning rate is constant. Weight decay is not delayed: Caffe adds it to d,
 with its own momentum.
 """
 
@@ -48,7 +48,7 @@ def period_of(staleness: int) -> int:
 
 
 def is_late(config: Config, name: str, solver: Any, source: str) -> bool:
-    """Whether a piece learns with momentum from gradients that come late.
+    """Whether a piece's gradients arrive late, so that interleaved momentum is used.
 
     Caffe's other solver types, Nesterov's among them, stay as they are.
 
@@ -59,7 +59,7 @@ def is_late(config: Config, name: str, solver: Any, source: str) -> bool:
         source: Its path, for messages.
 
     Raises:
-        ConfigError: The solver clips gradients, which would be those made for Caffe's momentum.
+        ConfigError: The solver clips gradients; it would clip d instead.
     """
     train = config.train
     if not config.batches_ahead(name) or train.stale_momentum != "interleaved":
@@ -115,7 +115,7 @@ class LateMomentum:
         }
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Go on from `state()` of another one."""
+        """Set the momenta to what `state` returned."""
         self.velocities = [{} for _ in self.velocities]
         for key, values in state.items():
             number, _, name = key.partition("/")

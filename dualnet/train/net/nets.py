@@ -70,14 +70,17 @@ class Nets:
         return [name for name in names if name in self.train.net.params]
 
     def seed(self, number: int) -> None:
-        """Seed dropout and its like from (seed, number of the batch): a restart repeats them."""
+        """Seed dropout and its like from (seed, number of the batch): a restart repeats them.
+
+        To be called before each forward pass of the batch, also one that is run again.
+        """
         caffe.set_random_seed((self.config.seed * 1000003 + number) % (2**31))
 
     def update(self, holder: Optional[NetDriver] = None) -> None:
-        """Apply the update rule to the parameter diffs, then clear them.
+        """Apply the update rule to the parameter diffs, then clear those of both nets.
 
         Args:
-            holder: The net whose diffs they are, default the one in training; it shares that one's
+            holder: The net that has the diffs, default the one in training; it shares that one's
                 weights.
         """
         holder = holder or self.train
@@ -93,7 +96,7 @@ class Nets:
         other.net.clear_param_diffs()
 
     def share_weights(self) -> None:
-        """Let the test net use the weights of the net in training, as Caffe does for a test."""
+        """Let the test net use the weights of the net in training, as Caffe does before a test."""
         self.test.net.share_with(self.train.net)
 
     def copy_weights(

@@ -96,10 +96,11 @@ def stretch_schedule(
     ends: tuple[Optional[CutEnd], Optional[CutEnd]],
     source: str,
 ) -> int:
-    """Let a solver that makes several updates an iteration keep its schedule in iterations.
+    """Scale max_iter, stepsize and stepvalue by the updates that a piece makes in an iteration.
 
-    The alternations of target admm share one iteration's learning rate; the local steps of the last
-    piece each have it whole.
+    Caffe's solver counts updates, and the user's schedule is in iterations. The alternations of
+    target admm share one iteration's learning rate; the local steps of the last piece each have it
+    whole.
 
     Returns:
         The updates that one iteration makes.

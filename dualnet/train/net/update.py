@@ -1,7 +1,7 @@
 """Weight update rules: thesis equation (7.1) by hand, or the solver's own.
 
-The gradients may stand in another net than the one in training, which shares its weights: a rule
-takes them from there at once. On a GPU each copy is a device-to-host transfer.
+The gradients may be in another net than the one in training, which shares its weights: a rule takes
+them from there without a copy where it can. On a GPU each copy is a device-to-host transfer.
 """
 
 from __future__ import annotations

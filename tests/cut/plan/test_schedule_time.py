@@ -241,8 +241,8 @@ def test_pieces_are_played_as_they_train(settings, passes):
     for name, ahead in zip(config.names, schedule.aheads):
         sent, trained = 0, []
         for iteration in range(updates):
-            horizon = iteration if schedule.barrier else updates - 1
-            steps = trained_actions(iteration, parts, sent, lookahead(config, name, parts), horizon)
+            last = iteration if schedule.barrier else updates - 1
+            steps = trained_actions(iteration, parts, sent, lookahead(config, name, parts), last)
             for step in steps:
                 sent += isinstance(step, Up)
                 trained.append(("up" if isinstance(step, Up) else "down", step.batch.number))

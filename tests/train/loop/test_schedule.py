@@ -20,11 +20,12 @@ def chain_of(pieces, **train):
     return cfg.from_dict(raw)
 
 
-def order(pieces, name, iterations=1, parts=1, horizon=None, **train):
+def order(pieces, name, iterations=1, parts=1, last_iteration=None, **train):
     """What a piece does, in words: `u0 d0` and so on, by the number of the batch."""
     ahead, sent, words = lookahead(chain_of(pieces, **train), name, parts), 0, []
     for iteration in range(iterations):
-        last = min(iteration + ahead.iterations, iterations - 1) if horizon is None else horizon
+        last = min(iteration + ahead.iterations, iterations - 1)
+        last = last if last_iteration is None else last_iteration
         for action in actions(iteration, parts, sent, ahead, last):
             is_up = isinstance(action, Up)
             sent += is_up
@@ -68,13 +69,13 @@ def test_overlapped_is_staleness_batches_ahead_for_each_piece_above():
     assert order(2, "net1", iterations=4, schedule="overlapped") == "u0 u1 d0 u2 d1 u3 d2 d3"
 
 
-def test_nothing_goes_up_beyond_the_horizon():
+def test_nothing_goes_up_after_the_last_iteration_to_send():
     settings = {"schedule": "overlapped", "staleness": 3}
     ahead = lookahead(chain_of(2, **settings), "net1", 2)
-    assert ahead.last(MicroBatch(0, 0, 2), horizon=1) == 3
-    assert ahead.last(MicroBatch(0, 1, 2), horizon=9) == 7
+    assert ahead.last_to_send(MicroBatch(0, 0, 2), last_iteration=1) == 3
+    assert ahead.last_to_send(MicroBatch(0, 1, 2), last_iteration=9) == 7
     # The iteration that is under way is never cut short.
-    assert ahead.last(MicroBatch(4, 0, 2), horizon=0) == 9
+    assert ahead.last_to_send(MicroBatch(4, 0, 2), last_iteration=0) == 9
 
 
 def test_the_single_net_never_looks_ahead():
