@@ -198,7 +198,7 @@ def _train_all(
         stopper.defers_first_signal = can_go_on
         stopper.resume()
         launch(
-            directory, loaded.names, arguments, watcher.look,
+            directory, loaded.names, arguments, watcher.update,
             restarts=options.restarts, stopper=stopper,
         )  # fmt: skip
     finally:

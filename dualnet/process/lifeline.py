@@ -23,7 +23,7 @@ FLAG = "--stop-at-eof"
 
 
 class Lifeline:
-    """The parent's end of the pipe, as a context; its children are told to stop when it closes."""
+    """The parent's end of the pipe, as a context; its children stop when it closes."""
 
     def __enter__(self) -> Lifeline:
         # Not inheritable: children get the read end as standard input, and never the write end.

@@ -37,7 +37,7 @@ STOP_SIGNALS = (
 
 
 #: Seconds between two checks for signals in a sleep.
-_LOOK_S = 0.1
+_CHECK_S = 0.1
 
 
 def restore_defaults(ours: Sequence[Any]) -> None:
@@ -209,4 +209,4 @@ class StoppableFs(Fs):
             left_s = until_s - self.monotonic()
             if left_s <= 0:
                 return
-            super().sleep(min(left_s, _LOOK_S))
+            super().sleep(min(left_s, _CHECK_S))

@@ -85,7 +85,7 @@ def test_what_is_put_off_is_raised_where_one_waits():
 
 
 def test_a_sleep_without_signals_lasts_as_long_as_it_should(monkeypatch):
-    monkeypatch.setattr("dualnet.process.stopping._LOOK_S", 0.002)
+    monkeypatch.setattr("dualnet.process.stopping._CHECK_S", 0.002)
     with Stopper(60.0) as stopper:
         started_s = time.monotonic()
         stopper.fs.sleep(0.01)

@@ -197,7 +197,7 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(workdir, damage):
 
 
 def test_survivor_that_gave_up_waiting_goes_on_with_the_other(workdir, monkeypatch):
-    monkeypatch.setattr("dualnet.train.start.absence._QUIET_S", 0.2)
+    monkeypatch.setattr("dualnet.train.start.wait_monitor._QUIET_S", 0.2)
     run_chain("whole", *SHORT)
     settings = (*SHORT, "exchange.restart_grace_s=1.5")
     errors, crashes = [], [7]

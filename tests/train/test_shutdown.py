@@ -11,7 +11,7 @@ import pytest
 from dualnet.errors import NeighbourDied
 from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
-from dualnet.train.start import absence
+from dualnet.train.start import wait_monitor
 from tests.train.deaths import POINTS, Deaths
 from tests.train.pieces import load
 from tests.train.starting import CHAIN
@@ -34,8 +34,8 @@ def whole(workdir, monkeypatch):
 def test_a_wait_in_the_end_is_noted_in_the_log(workdir, whole, monkeypatch, carrier):
     # net2 dies after it has read all but before its count says so, or in its last test; net1 is
     # done and waits for it, longer than it takes to write a line about that.
-    monkeypatch.setattr(absence, "_QUIET_S", 0.0)
-    monkeypatch.setattr(absence, "_CHECK_S", 0.0)
+    monkeypatch.setattr(wait_monitor, "_QUIET_S", 0.0)
+    monkeypatch.setattr(wait_monitor, "_CHECK_S", 0.0)
     config = load(*SHORT, f"exchange.carrier={carrier}")
     deaths = Deaths(monkeypatch, {"net2": ["last test"]})
     noted = "net2 is gone (it was killed) while net2 to read the rest is awaited"

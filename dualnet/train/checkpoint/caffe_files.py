@@ -227,7 +227,7 @@ def find(run: RunDir, iteration: Optional[int] = None) -> tuple[int, list[PieceD
     else:
         LOGGER.warning(
             "%s: no records of checkpoints: whether the snapshot of iteration %d is as it was "
-            "written cannot be told", run, iteration,
+            "written cannot be checked", run, iteration,
         )  # fmt: skip
     return iteration, pieces
 

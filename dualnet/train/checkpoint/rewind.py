@@ -65,9 +65,9 @@ def go_back(
 ) -> Optional[Commit]:
     """The checkpoint that a piece continues from, or None if it starts from nothing.
 
-    Where all pieces have to go back, the records of what lies beyond are removed, the other pieces'
-    too: files without a record are no checkpoint, and will be written again. Where a piece that
-    would have to go back is at work, nothing is done.
+    Where all pieces have to go back, the records of later checkpoints are removed, the other
+    pieces' too: files without a record are no checkpoint, and will be written again. Where a piece
+    that would have to go back is at work, nothing is done.
 
     Args:
         piece: Whose; its process must hold the piece's name.
@@ -93,7 +93,7 @@ def go_back(
         if is_ahead and _is_at_work(other):
             now = _latest(piece, chain, lambda text: None, fs)
             if any(_iteration(now[one]) != _iteration(latest[one]) for one in latest):
-                # It was taken back since this piece looked, and this one with it.
+                # All have been taken back since this piece read the checkpoints.
                 return go_back(piece, chain, check, warn, fs)
             # This piece ends when it finds the message gone; the other one trains on.
             return latest[piece]

@@ -144,7 +144,7 @@ def _check(config: Config, run: RunDir, kind: str, known: Optional[RunId]) -> No
 
 
 def _check_unclaimed(run: RunDir, chain: Sequence[str]) -> None:
-    """Without a number, nobody can tell whose checkpoints and messages are."""
+    """Refuse checkpoints and messages in a directory without a run's number: whose are they?"""
     left = [
         piece.at(iteration).record
         for piece in map(run.piece, (SINGLE, *chain))

@@ -1,4 +1,4 @@
-"""How a training ends: at its last iteration, or before it, so that the same command resumes."""
+"""How a training ends: after its last iteration, or earlier in a way that it can be resumed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dualnet.train.net.resolve import Resolved
 
 __all__ = ["Progress", "stoppable", "train_to_end"]
 
-#: Told of the session before its first iteration.
+#: Called with the session before its first iteration.
 Progress = Optional[Callable[[Session], None]]
 
 
@@ -68,7 +68,7 @@ def train_to_end(session: Session, loop: PieceLoop, progress: Progress) -> None:
     session.stopper.resume()
     try:
         loop.run()
-        # At its end there is something to save in any case.
+        # From here there is a final checkpoint in any case.
         session.stopper.defers_first_signal = True
     except Stopped as error:
         if not _can_resume(session.nets.resolved):

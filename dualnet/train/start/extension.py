@@ -1,8 +1,8 @@
 """Another `train.max_iter` than before: when a run may go on with it.
 
 It may, as long as nothing that was computed would have been computed otherwise: iterations that are
-done stay done, and a schedule that counts on max_iter, lr_policy poly, may only be met by a run
-that is complete. What then follows has the rates of the new schedule from there on; what was done
+done stay done, and with a schedule that depends on max_iter, lr_policy poly, only a run that is
+complete may be made longer. What then follows has the rates of the new schedule; what was done
 before had those of the old.
 
 A run that is made longer trains as one of that length from the start would, but for poly, and but

@@ -26,12 +26,19 @@ __all__ = ["check", "describe"]
 
 
 def describe(nets: Nets, session: Session, end: CutEnd) -> dict[str, Any]:
-    """What a piece has at a link that its neighbour must match, JSON-able.
+    """What a piece has at a link that its neighbour must match.
 
     Args:
         nets: The piece's nets.
         session: Its tests and checkpoints.
         end: Its end of the cut.
+
+    Returns:
+        A dictionary for JSON: `piece`, `net` (the prototxt's path) and `provider`, str; `max_iter`,
+        `iter_size`, `test_iter` and `test_interval`, int; `test_initialization`, `has_checkpoints`
+        and `sizes_change`, bool; `fixed`, names of blobs of a fixed size; `config`, keys to values;
+        `cut` and `labels`, phase to blob to shape (of labels the batch size alone); `compared` and
+        `targets`, name on the way down to shape; `parameters`, shapes of those of the dual layers.
     """
     cut, resolved = end.cut, nets.resolved
     compared = resolved.compared_above if end.is_lower else resolved.compared_below
@@ -59,8 +66,8 @@ def describe(nets: Nets, session: Session, end: CutEnd) -> dict[str, Any]:
             phase: {blob: shape[:1] for blob, shape in _shapes(net, cut.labels).items()}
             for phase, net in phases.items()
         },
-        # What is compared, and the lower piece's inputs of the upper one's side of it: both have to
-        # be x's shape.
+        # What is compared, and what its loss compares it with. In the lower piece that is an input,
+        # which the upper piece's output fills; both must have x's shape.
         "compared": {name: _shape(nets.train, blob) for name, blob in compared.items()},
         "targets": {
             name: _shape(nets.train, name if end.is_lower else blob)

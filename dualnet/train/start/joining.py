@@ -1,4 +1,4 @@
-"""How a piece joins its neighbours: links are opened, both ends agree, messages continue."""
+"""How a piece joins its neighbours: it opens links, compares both ends, and resumes messages."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from dualnet.train.loop.links import Links
 from dualnet.train.loop.session import Session
 from dualnet.train.net.resolve import Resolved
 from dualnet.train.start import handshake, traffic
-from dualnet.train.start.absence import unless_complete
 from dualnet.train.start.claim import disk_full_retrier, exchange_settings
+from dualnet.train.start.wait_monitor import unless_complete
 
 __all__ = ["join", "open_links", "settings_for", "sum_up"]
 
@@ -58,7 +58,7 @@ def open_links(config: Config, resolved: Resolved, membership: Membership) -> Li
 
 
 def join(session: Session, membership: Membership, found: Optional[commit.Commit]) -> None:
-    """Agree with each neighbour, and send and receive on from where the checkpoint is, if any.
+    """Compare descriptions with each neighbour, and resume each link from the checkpoint, if any.
 
     Args:
         session: Of the piece.

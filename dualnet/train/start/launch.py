@@ -78,9 +78,9 @@ def launch(
         names: The pieces, from the data to the loss; each is the command that trains it.
         arguments: What follows the name on the command line.
         watch: Called now and then, to show progress.
-        grace_s: How long the surviving pieces may take to notice another's end and say why, and
-            a terminated one to end, before it is killed.
-        poll_s: Time between two looks at the processes.
+        grace_s: Seconds that the surviving pieces get to notice another's end and say why, and a
+            terminated one to end, before it is killed.
+        poll_s: Seconds between two polls of the processes.
         restarts: How often pieces that died may be started again, in all; one that hangs counts
             among them, once a neighbour ends over it.
         stopper: Knows whether a signal asks to stop; the pieces are then asked to.
@@ -88,7 +88,7 @@ def launch(
     Raises:
         Stopped: They did.
         DualnetError: A piece failed; the message and the exit code are those of the piece that
-            failed by itself, or of the one that tells best which piece hangs.
+            failed by itself, or of the one that best identifies the piece that hangs.
     """
     processes: Processes = {}
     with Lifeline() as lifeline:
@@ -130,7 +130,7 @@ def _may_restart(process: subprocess.Popen[bytes]) -> bool:
 def _hung_according_to(name: str, processes: Processes, run: RunDir) -> list[str]:
     """The running piece that another one has ended over because it hangs, or none.
 
-    Started again alone, the one that noticed would only meet the same neighbour once more.
+    Started again alone, the one that noticed would only find the same neighbour hanging again.
     """
     if processes[name].returncode != NeighbourHung.exit_code:
         return []
@@ -153,10 +153,13 @@ def _stop(
     poll_s: float,
     stopper: Stopper,
 ) -> None:
-    """Ask all pieces to stop and wait until they have.
+    """Ask all pieces to stop, by SIGTERM, and wait until they have ended.
+
+    They get the stopper's `within_s` and `grace_s` seconds together. Pieces that still run then are
+    ended by the caller (`_end`).
 
     Raises:
-        Stopped: In any case; its exit code is 0 if all can go on.
+        Stopped: In any case; its exit code is 0 if all can resume.
     """
     deadline = time.monotonic() + stopper.within_s + grace_s
     stopper.cancel_deadline()
@@ -190,10 +193,15 @@ def _wait(
     at_once: bool,
     stopper: Optional[Stopper],
 ) -> list[str]:
-    """Wait until all have ended, or a signal asks to stop.
+    """Wait until all have ended, or one has failed, or a signal asks to stop; ends no process.
 
     Args:
-        at_once: Return as soon as a piece has failed; else the others get `grace_s` to notice.
+        processes: The pieces.
+        watch: Called at each poll.
+        grace_s: Seconds that the others get to end by themselves after the first has failed.
+        poll_s: Seconds between two polls.
+        at_once: Return as soon as a piece has failed, without `grace_s`.
+        stopper: Knows whether a signal asks to stop.
 
     Returns:
         The names of those that failed, in this order.
@@ -217,25 +225,26 @@ def _wait(
 
 
 def _blame(failed: list[str], processes: Processes, run: RunDir) -> DualnetError:
-    """The error of the piece that is at fault, or of the one that tells best which piece is."""
+    """The error of the piece at fault, or of the one that best identifies it."""
     first = _culprit(failed, {name: process.returncode for name, process in processes.items()})
     code = processes[first].returncode
     if code < 0:
         name = signal.Signals(-code).name
         reason = f"ended by {name}"
         if -code == signal.SIGABRT:
-            reason += " (BVLC Caffe aborts on what it does not like)"
+            reason += " (BVLC Caffe calls abort() on invalid input)"
         elif -code in (signal.SIGBUS, signal.SIGSEGV):
             reason += " (often a damaged database, or one that was cut short while it was read)"
         elif -code == signal.SIGKILL:
-            reason += " (by hand, or by the system for want of memory)"
+            reason += " (by the user, or by the system's out-of-memory killer)"
         code = TrainingFailed.exit_code
     else:
         reason = f"exit code {code}"
         if code == StorageFailed.exit_code:
-            reason += " (the disk is full or fails)"  # and may have no room for more words
+            # The output file may be empty for the same reason.
+            reason += " (the disk is full or fails)"
     where = run.piece(first).output
-    line = _telling_line(where) or _last_words(run.piece(first))
+    line = _telling_line(where) or _final_state(run.piece(first))
     if line.startswith(_ERROR):
         message = line[len(_ERROR) :]
         # Some name their piece by themselves.
@@ -247,7 +256,7 @@ def _culprit(failed: Sequence[str], codes: Mapping[str, Optional[int]]) -> str:
     """Which of several failed pieces to believe.
 
     One that failed by itself comes before those that only saw a neighbour hang (72), and these
-    before those that were told of a failure elsewhere (71). A piece that hangs does not end: of
+    before those that were notified of a failure elsewhere (71). A piece that hangs does not end: of
     those that saw a neighbour hang, one whose neighbour still runs names the right one.
 
     Args:
@@ -271,6 +280,7 @@ def _culprit(failed: Sequence[str], codes: Mapping[str, Optional[int]]) -> str:
 
 
 def _end(processes: Processes, grace_s: float) -> None:
+    """End the pieces that still run: SIGTERM to all, and SIGKILL to those left after `grace_s`."""
     running = [process for process in processes.values() if process.poll() is None]
     for process in running:
         process.terminate()
@@ -287,8 +297,8 @@ def _end(processes: Processes, grace_s: float) -> None:
             _kill(process)
 
 
-def _last_words(piece: PieceDir) -> str:
-    """What a piece's heartbeat says of its end; a full disk has room for that, not for output."""
+def _final_state(piece: PieceDir) -> str:
+    """The final state in a piece's heartbeat, which needs no new room on a full disk."""
     state = peek(piece.run.path).piece(piece.name).state
     return state if state.startswith("failed") else ""
 

@@ -41,7 +41,7 @@ class ProgressBar:
 
         Args:
             done: Iterations completed.
-            facts: Name to value, shown behind.
+            facts: Name to value, shown after that.
         """
         with suppress(OSError):  # a closed terminal or a full disk ends no training
             self._show(done, facts)
@@ -84,8 +84,8 @@ class LogWatcher:
         self._iterations = dict.fromkeys(logs, 0)
         self._facts: dict[str, str] = {}
 
-    def look(self) -> None:
-        """Read what has been added to the logs."""
+    def update(self) -> None:
+        """Read the lines added to the logs since the last call, and show them."""
         for piece, path in self._logs.items():
             # One that cannot be read is for its piece to refuse; a bar ends no training.
             with suppress(OSError):
@@ -102,7 +102,7 @@ class LogWatcher:
     def _read(self, piece: str, path: str) -> None:
         with open(path, "rb", opener=regular_only) as file:
             file.seek(self._offsets[piece])
-            # A line may still be in the making: up to the last line end only.
+            # The last line may be incomplete: read up to the last line end only.
             text, newline, _ = file.read().rpartition(b"\n")
         self._offsets[piece] += len(text) + len(newline)
         for line in text.decode(errors="replace").splitlines():

@@ -24,12 +24,12 @@ from dualnet.train.loop.session import Session
 from dualnet.train.net.nets import Nets
 from dualnet.train.net.resolve import Resolved, resolve, write
 from dualnet.train.start import traffic
-from dualnet.train.start.absence import unless_complete, watch_waits
 from dualnet.train.start.claim import Claim, claim, disk_full_retrier, exchange_settings
 from dualnet.train.start.ending import Progress, stoppable, train_to_end
 from dualnet.train.start.extension import check_rates, describe, unrepeatable
 from dualnet.train.start.identity import read_inputs
 from dualnet.train.start.joining import join, open_links, settings_for, sum_up
+from dualnet.train.start.wait_monitor import install_wait_callback, unless_complete
 
 __all__ = ["train_piece"]
 
@@ -43,7 +43,8 @@ def train_piece(
 ) -> Optional[Session]:
     """Train a piece, from its latest checkpoint if there is one, with neighbours if it has some.
 
-    Neighbours are other processes, started by somebody else in any order; each waits for the other.
+    Neighbours are other processes, started by somebody else in any order. This call blocks until
+    they are there, for `exchange.partner_timeout_s` each, and then until the training ends.
 
     Args:
         config: The run.
@@ -132,18 +133,18 @@ class _Start:
         return session
 
     def train_with(self, membership: Membership, ours: Claim, log: CaffeLog) -> Session:
-        """Build the piece, bring it to where it was, and train it to the end or to a signal."""
+        """Build the piece, restore its checkpoint, and train it to the end or to a signal."""
         found = rewind.go_back(self.dir, self.config.names, check_rates, log.warning)
         links = open_links(self.config, self.resolved, membership)
         session = self.set_up(ours, log, links, found)
-        watch_waits(membership, session)
+        install_wait_callback(membership, session)
 
-        def pass_over() -> None:
+        def on_skipped() -> None:
             self.stopper.check()
             membership.progress()
 
         if found is not None:
-            session.continue_from(found, pass_over)
+            session.continue_from(found, on_skipped)
         join(session, membership, found)
         begun_at = session.iteration
         sides = {
@@ -155,13 +156,15 @@ class _Start:
         return session
 
     def finish(self, membership: Membership, session: Session) -> None:
-        """Leave when the neighbours have all that was sent, and note that nothing is left to do."""
-        # It may wait there for a neighbour to be started again, and say so; but not for one that is
-        # complete: that one has read all, and may have been killed before it could say so.
+        """Wait until the neighbours have read every message, and record that the run is complete.
+
+        A neighbour that is complete is not waited for: it has read every message, and may have been
+        killed before its final heartbeat.
+        """
         for channel in session.links.channels:
             unless_complete(self.dir.run, membership, channel, self.max_iter, channel.drain)
         membership.progress()  # raises if the process was suspended and replaced
-        # Before it leaves: a start that takes its place knows then that all is done.
+        # Before the membership is closed: another start of this piece then finds it complete.
         try:
             session.checkpoints.mark_complete()
         finally:
@@ -177,7 +180,7 @@ class _Start:
         return True
 
     def open_log(self, report: Callable[[str], None]) -> CaffeLog:
-        """The piece's log; `report` takes what keeps it from being written."""
+        """The piece's log; `report` gets the blocked state while it cannot be written."""
         room = disk_full_retrier(self.config, report, self.stopper.fs)
         return CaffeLog(self.dir.log, display=self.resolved.display, attempt=room)
 
@@ -230,7 +233,7 @@ def _build(config: Config, resolved: Resolved, stopper: Stopper) -> Nets:
 
 
 def _introduce(session: Session, is_continued: bool) -> None:
-    """Say what runs, and load the weights that it begins with, unless it continues."""
+    """Log what runs, and load the weights that it begins with, unless it continues."""
     nets, log = session.nets, session.log
     start = f", start {session.epoch}" if session.epoch > 1 else ""
     log.info(

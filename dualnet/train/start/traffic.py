@@ -71,9 +71,9 @@ def remove_when_over(run: RunDir, chain: Sequence[str], max_iter: Optional[int] 
 
 
 def remove_tests_after(piece: PieceDir, link: Link, iteration: int, sent: int) -> None:
-    """A run that was complete goes on: what the last test has sent is no part of it.
+    """Remove the messages of the final test of a run that was complete and is made longer.
 
-    A training of so many iterations from the start sends other messages under these numbers.
+    A run of the new length has no test there, and sends other messages under these numbers.
 
     Args:
         piece: Whose messages.

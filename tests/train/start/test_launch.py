@@ -165,7 +165,7 @@ def test_abort_of_caffe_tells_its_check_not_the_stack(pieces):
     message, code = failure()
     assert code == 1
     assert message == (
-        "net2: ended by SIGABRT (BVLC Caffe aborts on what it does not like); "
+        "net2: ended by SIGABRT (BVLC Caffe calls abort() on invalid input); "
         "Check failed: a == b (1 vs. 2) Shape mismatch (more in run/net2.out)"
     )
 
@@ -192,7 +192,7 @@ def test_killed_piece_is_named(pieces):
     pieces(SLEEP, WAIT.format("net1") + "import signal; os.kill(os.getpid(), signal.SIGKILL)\n")
     message, code = failure(grace_s=0.5)
     assert message.startswith(
-        "net2: ended by SIGKILL (by hand, or by the system for want of memory)"
+        "net2: ended by SIGKILL (by the user, or by the system's out-of-memory killer)"
     )
     assert code == 1
     assert children_of(os.getpid()) == []

@@ -60,7 +60,7 @@ def test_lines_now_and_then_but_always_the_last(capsys):
 
 def test_watcher_waits_for_logs_that_are_not_there_yet(tmp_path, bars):
     watcher = LogWatcher({"net1": str(tmp_path / "net1.log")}, 20)
-    watcher.look()
+    watcher.update()
     assert bars[0].total == 20 and bars[0].shown == [(0, {})]
     watcher.close()
     assert bars[0].is_closed
@@ -72,11 +72,11 @@ def test_watcher_shows_the_slowest_piece_and_the_last_ones_facts(tmp_path, bars)
     for name in ("net1", "net2"):
         logs[name].write_text(LOSS.format(0, 9) + LOSS.format(10, 8))
     logs["net3"].write_text(LOSS.format(0, 2.5) + ACCURACY.format(0.25))
-    watcher.look()
+    watcher.update()
     assert bars[0].shown[-1] == (0, {"loss": "2.5", "accuracy": "0.25"})
     with open(logs["net3"], "a") as file:
         file.write(LOSS.format(20, "1.5e-05"))
-    watcher.look()
+    watcher.update()
     assert bars[0].shown[-1] == (10, {"loss": "1.5e-05", "accuracy": "0.25"})
 
 
@@ -86,7 +86,7 @@ def test_watcher_reads_half_a_line_when_it_is_whole(tmp_path, bars):
     line = LOSS.format(30, 2.75)
     for end in (len(line) - 3, len(line)):
         path.write_text(line[:end])
-        watcher.look()
+        watcher.update()
     assert [shown[0] for shown in bars[0].shown] == [0, 30]
 
 
@@ -94,7 +94,7 @@ def test_watcher_takes_the_last_line_for_all_iterations(tmp_path, bars):
     path = tmp_path / "net1.log"
     path.write_text(LOSS.format(30, 2) + DONE)
     watcher = LogWatcher({"net1": str(path)}, 40)
-    watcher.look()
+    watcher.update()
     assert bars[0].shown[-1][0] == 40
 
 
@@ -107,7 +107,7 @@ def test_watcher_is_not_misled(tmp_path, bars):
         "I1122 15:47:14.8 9521 net1.py:8]     Train net output #1: accuracy = 0.9\n"
     )
     watcher = LogWatcher({"net1": str(path)}, 40)
-    watcher.look()
+    watcher.update()
     assert bars[0].shown[-1] == (0, {})
 
 
@@ -142,5 +142,5 @@ def test_a_log_that_cannot_be_read_ends_no_training(tmp_path, kind):
         path.write_bytes(b"")
         os.truncate(path, 1 << 40)
     watcher = LogWatcher({"net1": str(path)}, 20)
-    watcher.look()
+    watcher.update()
     watcher.close()

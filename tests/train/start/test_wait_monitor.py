@@ -8,14 +8,14 @@ import pytest
 
 from dualnet.process.stopping import Stopped, Stopper
 from dualnet.train.loop.links import Links
-from dualnet.train.start import absence
+from dualnet.train.start import wait_monitor
 
 
 @pytest.fixture
 def wait(monkeypatch):
     """A wait for net2, of which a test says why it has left, "" if it has not."""
-    monkeypatch.setattr(absence, "_CHECK_S", 0.0)
-    monkeypatch.setattr(absence, "_QUIET_S", -1.0)
+    monkeypatch.setattr(wait_monitor, "_CHECK_S", 0.0)
+    monkeypatch.setattr(wait_monitor, "_QUIET_S", -1.0)
     lines, shown = [], []
     made = SimpleNamespace(left="", lines=lines, shown=shown, presence=SimpleNamespace())
     made.channel = SimpleNamespace(
@@ -29,7 +29,7 @@ def wait(monkeypatch):
         log=SimpleNamespace(warning=lines.append),
         status_file=SimpleNamespace(show=lambda iteration, loss: shown.append((iteration, loss))),
     )  # fmt: skip
-    absence.watch_waits(made.presence, session)
+    wait_monitor.install_wait_callback(made.presence, session)
     made.on_wait = made.presence.on_wait
     return made
 
@@ -61,7 +61,7 @@ def test_nobody_waits_for_one_that_has_left_while_all_are_stopped(wait):
 
 
 def test_short_waits_are_not_looked_into(wait, monkeypatch):
-    monkeypatch.setattr(absence, "_QUIET_S", 1e9)
+    monkeypatch.setattr(wait_monitor, "_QUIET_S", 1e9)
     wait.left = "it was killed"
     wait.on_wait()
     assert wait.lines == []

@@ -1,4 +1,4 @@
-"""While a piece waits for a neighbour: its own status is kept up to date, an absence is noted."""
+"""What a process does while its piece waits for a neighbour's message, or for the neighbour."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ from dualnet.rundir import RunDir
 from dualnet.train.checkpoint import commit
 from dualnet.train.loop.session import Session
 
-__all__ = ["unless_complete", "watch_waits"]
+__all__ = ["install_wait_callback", "unless_complete"]
 
 T = TypeVar("T")
 
-#: Time between two checks of whether the neighbour has left: while stopping, and in a wait that has
-#: lasted longer than the other.
-_CHECK_S, _QUIET_S = 0.3, 5.0
+#: Seconds between two checks of whether the neighbour has ended.
+_CHECK_S = 0.3
+#: In waits shorter than this it is not checked, unless a signal asks to stop.
+_QUIET_S = 5.0
 
 
-def watch_waits(presence: Presence, session: Session) -> None:
-    """From now on do so in each wait of this process.
+def install_wait_callback(presence: Presence, session: Session) -> None:
+    """Set `presence.on_wait`, which every wait of this process calls again and again.
+
+    It refreshes the status file and logs, once for each message, that the neighbour has ended. It
+    raises Stopped (or KeyboardInterrupt) for a deferred signal, and where a signal asks to stop and
+    the neighbour has ended: its message will not come.
 
     Args:
         presence: This process in the run.
@@ -46,7 +51,7 @@ def watch_waits(presence: Presence, session: Session) -> None:
         checked_s = now_s
         left = channel.neighbour_left()
         if left and stopper.requested:
-            # While all pieces are being stopped, the first to leave keeps the others from going on.
+            # All are being stopped, and the neighbour has ended first: its message will not come.
             raise stopper.error()
         if left and noted != awaited:
             noted = awaited
@@ -65,19 +70,19 @@ class _IsComplete(Exception):
 def unless_complete(
     run: RunDir, presence: Presence, channel: Channel, max_iter: int, wait: Callable[[], T]
 ) -> Optional[T]:
-    """Wait for a neighbour, but not for one that is complete, or becomes so meanwhile.
+    """Wait for a neighbour, unless it is complete or becomes so meanwhile.
 
-    That one has left; all that it had to send is in its messages.
+    A complete piece does not answer any more; its messages are on the disk.
 
     Args:
         run: The run.
         presence: This process in it.
-        channel: The way to the neighbour.
-        max_iter: Iterations that are to be made: an end before them was none.
-        wait: What waits for it.
+        channel: Message channel to the neighbour.
+        max_iter: Iterations to be made; see `commit.complete`.
+        wait: Waits for it, calling `presence.on_wait`.
 
     Returns:
-        What `wait` does; None if the neighbour is complete.
+        The result of `wait`; None if the neighbour is complete.
     """
     neighbour = run.piece(channel.neighbour)
     usual, checked_s = presence.on_wait, -float("inf")
