@@ -36,7 +36,8 @@ class Multipliers:
     def __init__(self) -> None:
         self.values: Blobs = {}
         self._z: Blobs = {}
-        #: |x - z|, and |beta (z_new - z_old)|, both root mean square per sample.
+        #: |x - z|, and |beta (z_new - z_old)|, both root mean square per sample. In the first
+        #: alternation of a batch x takes the place of z_old.
         self.primal_residual = self.dual_residual = 0.0
 
     def reset(self) -> None:
@@ -60,9 +61,11 @@ class Multipliers:
         self._z = {name: values.copy() for name, values in z.items()}
 
     def shifted(self, z: Blobs, beta: float) -> Blobs:
-        """z - u/beta: beta/2 times the square of x's distance from it is (5.5) but for a constant.
+        """z - u/beta, which the loss compares x with, by completing the square:
 
-        The constant is `offset`.
+            <u, x - z> + beta/2 |x - z|^2  =  beta/2 |x - (z - u/beta)|^2 - |u|^2 / (2 beta)
+
+        The last term, as a mean over the samples, is `offset`.
         """
         return {
             name: z[name] - self.values[name] / np.float32(beta) if name in self.values else z[name]
@@ -70,7 +73,7 @@ class Multipliers:
         }
 
     def offset(self, beta: float) -> float:
-        """-|u|^2 / (2 beta N): what the augmented Lagrangian has beyond the shifted square."""
+        """-|u|^2 / (2 beta N): the term that does not depend on x; see `shifted`."""
         total, samples = 0.0, 1
         for values in self.values.values():
             flat = np.asarray(values, np.float64).reshape(-1)

@@ -33,17 +33,20 @@ def proximal_point(
 ) -> Blobs:
     """Make `steps` gradient steps towards the minimum.
 
+    They converge if tau is at most 1 and the curvature of N L is below rho. Whether they do is not
+    checked: the result is whatever the last step gives.
+
     Args:
         gradient: Gives g at a point, per sample: N times the gradient of the mean loss.
         x: net1's outputs by name, (N, C, H, W) float32.
-        start: Where to begin, of x's shapes.
+        start: Where to begin, of x's names and shapes; not changed.
         multipliers: u, of x's shapes; empty for none.
         rho: The penalty.
         steps: Gradient steps, each with one evaluation of `gradient`.
         rate: tau.
 
     Returns:
-        z, by name.
+        z, of x's names and shapes.
     """
     z = start
     for _ in range(steps):

@@ -9,11 +9,11 @@ import numpy as np
 
 from dualnet.config import Coupling
 
-__all__ = ["NetOfLayers", "TargetMaker", "make_target", "natural_weight", "unit"]
+__all__ = ["NetOfLayers", "TargetMaker", "make_target", "default_loss_weight", "unit"]
 
 
 class NetOfLayers(Protocol):
-    """What a target needs of the upper net: values, gradients, another pass of the dual layers."""
+    """What a target needs of the upper piece's net."""
 
     def data(self, blob: str) -> np.ndarray:
         """Live values of a blob."""
@@ -26,12 +26,13 @@ class NetOfLayers(Protocol):
 
 
 class TargetMaker(Protocol):
-    """One rule."""
+    """Computes the targets z that the upper piece sends for a batch."""
 
     def make(self, net: NetOfLayers) -> dict[str, np.ndarray]:
         """The target of each compared blob by its name on the way down, (N, C, H, W) float32.
 
-        They may be views that the next pass overwrites.
+        Those of `gradient` are new arrays. Those of `activation` and `updated` are views of blobs,
+        which the next pass overwrites: the caller sends or copies them before.
 
         Args:
             net: Has been run forward and backward with the batch; with target `updated` its weights
@@ -92,18 +93,21 @@ def make_target(coupling: Coupling, compared: dict[str, str], layers: Sequence[i
 
 
 def unit(coupling: Coupling, y: np.ndarray) -> float:
-    """What gamma counts in: 1, or with loss `relative` the mean squared length of a sample of y."""
+    """The scale of gamma, and of 1/rho: 1, or with loss `relative` the mean of |y_n|^2.
+
+    That is over the samples y_n of the batch, (N, C, H, W); 1 if y is zero.
+    """
     if coupling.loss != "relative":
         return 1.0
     flat = np.asarray(y, np.float64).reshape(-1)
-    # Outputs of zero leave nothing to be relative to.
+    # y is zero: there is no scale.
     return float(flat @ flat) / len(y) or 1.0
 
 
-def natural_weight(coupling: Coupling) -> Optional[float]:
-    """Weight under which the loss on a target gives a gradient as long as the back-propagated one.
+def default_loss_weight(coupling: Coupling) -> Optional[float]:
+    """The loss weight that gives the lower piece's gradient the scale of the back-propagated one.
 
-    None for targets that carry no gradient of known length.
+    1/gamma, rho or beta; None for targets that carry no gradient of known length.
     """
     weights = {"gradient": 1.0 / coupling.gamma, "prox": coupling.rho, "admm": coupling.beta}
     return weights.get(coupling.target)

@@ -114,7 +114,8 @@ def _check_lower(end: CutEnd, train: NetGraph, test: NetGraph) -> None:
         loss = loss_layer(train, blob, sent_name)
         if train.place(loss) < train.place(maker):
             raise ConfigError(
-                f"{train.path}: loss {loss.name} stands before layer {maker.name}; move it below"
+                f"{train.path}: loss {loss.name} stands before layer {maker.name}; move the loss "
+                "after it"
             )
         if end.coupling.rule.alternates and end.coupling.loss == "prototxt":
             _check_euclidean(train, loss)
@@ -173,12 +174,12 @@ def _check_dual(end: CutEnd, train: NetGraph, names: list[str]) -> None:
     if not names:
         return
     layers, blobs = [train.layer(name, f"{end.key}.dual") for name in names], end.cut.blobs
-    below = set(blobs)
+    on_cut = set(blobs)
     for layer in train.layers:
         # The upper piece splits a blob that is compared itself and read by the dual layers too.
-        if layer.type == "Split" and layer.bottom[0] in below:
-            below.update(layer.top)
-    if not below & set(layers[0].bottom):
+        if layer.type == "Split" and layer.bottom[0] in on_cut:
+            on_cut.update(layer.top)
+    if not on_cut & set(layers[0].bottom):
         raise ConfigError(
             f"{train.path}: layer {names[0]} does not read {', '.join(blobs)} but "
             f"{', '.join(layers[0].bottom)}; the dual layer must stand on the cut blob"

@@ -48,7 +48,7 @@ class DataflowGraph:
     Args:
         net: A NetParameter.
         path: Where it was read, for messages.
-        phases: The phases to look at.
+        phases: The phases to follow.
         states: Phase to the NetState that the solver adds, for stages and levels.
 
     Attributes:
@@ -106,7 +106,7 @@ class DataflowGraph:
         return any(len(same.intersection(used)) > 1 for used in self.used.values())
 
     def label(self, number: int) -> str:
-        """A layer in messages: its name; where it has none of its own, what tells it apart."""
+        """A layer in messages: its name; where that is not unique, its type and number too."""
         layer = self.layers[number]
         if self.has_own_name(number):
             return str(layer.name)

@@ -188,7 +188,11 @@ class NetGraph:
         return found[0]
 
     def require_blob(self, name: str, key: str) -> Any:
-        """The first layer that produces the blob."""
+        """The first layer that produces the blob; for `key` see `layer`.
+
+        Raises:
+            ConfigError: None does.
+        """
         if name not in self.producers:
             raise ConfigError(
                 f"{self.path}: no blob {name} in phase {self.phase}, which {key} names; "
@@ -197,7 +201,10 @@ class NetGraph:
         return self.producers[name][0]
 
     def place(self, layer: Any) -> int:
-        """Where one of `layers` stands among them: what tells layers of one name apart."""
+        """The position of a layer in `layers`, which distinguishes layers of one name.
+
+        The layer must be one of these objects; an equal message is not found (StopIteration).
+        """
         return next(i for i, one in enumerate(self.layers) if one is layer)
 
 

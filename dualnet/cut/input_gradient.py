@@ -1,12 +1,12 @@
 """The gradient at a piece's inputs, on exactly the paths that lead there.
 
-Caffe computes no gradient of a blob below which nothing learns, and an Input learns nothing. Its
-`force_backward` would ask for every gradient of the net: of the labels, which losses that users
+Caffe computes no gradient of a blob if no layer upstream of it learns, and an Input does not learn.
+Its `force_backward` would ask for every gradient of the net: of the labels, which losses that users
 wrote refuse, and where a `propagate_down: false` of theirs forbids it (net.cpp). So a layer that
-counts as one that learns is put behind the input: BatchNorm by stored statistics, which are those
+counts as one that learns is put after the input: BatchNorm by stored statistics, which are those
 that it is built with (mean 0, variance 0 and eps 1), has parameters, changes no bit of what passes
-it either way, and never changes itself (batch_norm_layer.cpp). Behind it Caffe decides as in the
-single net, where layers that learn lie there.
+it either way, and never changes itself (batch_norm_layer.cpp). After it Caffe decides as in the
+single net, which has layers that learn before the cut.
 
 Where all that reads the input learns by itself, `propagate_down: true` on that layer is enough.
 """
@@ -49,7 +49,7 @@ def ask_for(
     Returns:
         Whether the net was changed.
     """
-    wanted = [blob for blob in compared if not _learns_below(train, blob)]
+    wanted = [blob for blob in compared if not _has_learner_upstream(train, blob)]
     changed = False
     added: list[tuple[Any, Any]] = []
     for blob in inputs:
@@ -94,8 +94,8 @@ def _is_put_in(layer: Any) -> bool:
     return bool(layer.type == "BatchNorm" and layer.name.endswith(_ENDING))
 
 
-def _learns_below(train: NetGraph, blob: str) -> bool:
-    """Whether Caffe computes a blob's gradient because a layer that learns lies below it."""
+def _has_learner_upstream(train: NetGraph, blob: str) -> bool:
+    """Whether Caffe computes a blob's gradient because an upstream layer learns."""
     return any(_learns(train.layers[place]) for place in upstream_layers(train, [blob]))
 
 
@@ -125,7 +125,7 @@ def _lead_through(
     chosen: Optional[list[Any]],
     is_wanted: bool,
 ) -> list[tuple[Any, Any]]:
-    """Let some readers of an input, or with None all, read the layer that is put behind it.
+    """Let some readers of an input, or with None all, read the layer that is put after it.
 
     Returns:
         Each layer that feeds the input, with the one to insert after it.
@@ -156,7 +156,7 @@ def _lead_through(
 
 
 def _insert(net: Any, added: Sequence[tuple[Any, Any]]) -> None:
-    """Put each layer behind its own."""
+    """Insert each new layer after the one that it belongs to."""
     if not added:
         return
     layers = []

@@ -1,7 +1,7 @@
 """Names for the losses that a prototxt gives no top.
 
 Caffe makes a top of its own for them, and calls each `(automatic)` (net.cpp): several have one name
-in pycaffe's dicts, so that a log or an evaluation cannot tell or weigh them.
+in pycaffe's dicts, so that a log or an evaluation cannot distinguish or weigh them.
 """
 
 from __future__ import annotations

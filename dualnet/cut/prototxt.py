@@ -3,7 +3,7 @@
 New layers are formatted in the same style.
 
 A layer that is copied keeps its text, comments and order of fields included; only the names that
-change are exchanged. Where that is not possible the layer is written anew.
+change are exchanged. Where that is not possible the layer is formatted from its message.
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ def _layer_blocks(text: str) -> tuple[list[_Block], int, int]:
     """The `layer { … }` of a net's text, each with the comment lines before it.
 
     Returns:
-        The blocks; the number of comment lines before and behind the net's own fields, which are
+        The blocks; the number of comment lines before and after the net's own fields, which are
         about the file; those after the last block.
     """
     blocks: list[_Block] = []
@@ -221,7 +221,7 @@ def _layer_blocks(text: str) -> tuple[list[_Block], int, int]:
                 last = blocks[-1]
                 blocks[-1] = _Block(last.lead, f"{last.text.rstrip()}  {token.group()}\n")
             elif is_trailing:
-                head = (head or 0) + 1  # behind a field of the net
+                head = (head or 0) + 1  # after a field of the net
             else:
                 lead.append(token.group().rstrip())
         elif level == 0 and kind == "name":

@@ -132,7 +132,7 @@ def _build_here(paths: Mapping[str, str], dataflow: DataflowGraph) -> list[Any]:
     found = []
     for phase, path in paths.items():
         try:
-            found.append(_look(path, phase))
+            found.append(_built_shapes(path, phase))
         except Exception as error:  # the provider's own types, which BVLC Caffe lacks
             reason = " ".join(str(error).split()).replace(f"{path}: ", "")
             reason = reason.replace(path, dataflow.path)
@@ -162,7 +162,7 @@ def _build_apart(paths: Mapping[str, str], dataflow: DataflowGraph) -> list[Any]
     return found
 
 
-def _look(path: str, phase: str) -> tuple[dict[str, Shape], list[list[Shape]]]:
+def _built_shapes(path: str, phase: str) -> tuple[dict[str, Shape], list[list[Shape]]]:
     return _shapes_of(caffe.Net(path, getattr(caffe, phase)))
 
 
@@ -217,7 +217,7 @@ def _show(words: list[str]) -> None:
     children.adopt()
     try:
         for path, phase in zip(words[::2], words[1::2]):
-            sys.stdout.write(json.dumps(_look(path, phase)) + "\n")
+            sys.stdout.write(json.dumps(_built_shapes(path, phase)) + "\n")
             sys.stdout.flush()  # the next net may end the process
     finally:
         children.watch_exit(0, lambda line: None)

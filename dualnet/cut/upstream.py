@@ -37,7 +37,10 @@ def upstream_layers(graph: NetGraph, blobs: Iterable[str]) -> list[int]:
 
 
 def layers_without_inputs(graph: NetGraph) -> list[int]:
-    """Layers without bottoms (data, Input, DummyData). Running a data layer again reads on."""
+    """Layers without bottoms (data, Input, DummyData).
+
+    Running a data layer again reads the next batch.
+    """
     return [place for place, layer in enumerate(graph.layers) if not layer.bottom]
 
 
@@ -74,8 +77,8 @@ def may_change_size(graph: NetGraph, blobs: Iterable[str]) -> bool:
     A Python layer gives what it likes; Data and ImageData give whole images one by one, as they
     are, unless they crop or resize them.
     """
-    below = [graph.layers[place] for place in upstream_layers(graph, blobs)]
-    return any(layer.type == "Python" or _gives_whole_images(layer) for layer in below)
+    upstream = [graph.layers[place] for place in upstream_layers(graph, blobs)]
+    return any(layer.type == "Python" or _gives_whole_images(layer) for layer in upstream)
 
 
 def _gives_whole_images(layer: Any) -> bool:

@@ -7,7 +7,7 @@ import pytest
 
 from dualnet.config import Coupling
 from dualnet.config.targets import TARGETS
-from dualnet.coupling import make_target, natural_weight
+from dualnet.coupling import make_target, default_loss_weight
 
 
 class ArrayNet:
@@ -78,7 +78,7 @@ def test_gradient_target_under_the_relative_loss_is_the_back_propagated_gradient
     z = make("gradient", net, loss="relative", gamma=gamma)
     x = net.y
     relative_gradient = (x - z) / np.vdot(x, x)  # sum d^2 / 2 sum x^2, the norm held constant
-    weight = natural_weight(coupling)
+    weight = default_loss_weight(coupling)
     np.testing.assert_allclose(weight * relative_gradient, net.dy, rtol=1e-3, atol=1e-5)
 
 

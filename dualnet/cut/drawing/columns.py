@@ -53,7 +53,7 @@ class Column:
     shapes: dict[str, str] = field(default_factory=dict)
 
     def add(self, box: Box, blobs: Iterable[str]) -> None:
-        """Put a box below the others, which makes some blobs."""
+        """Add a box under the others; it makes some blobs."""
         self.boxes[box.key] = box
         self.makers.update(dict.fromkeys(blobs, box.key))
 

@@ -91,7 +91,7 @@ def draw(
     Args:
         graphs: A piece's name to its net, all of the chain at least.
         config: Where they are cut, and what is sent back.
-        arrangement: How it is told to graphviz; default the first one.
+        arrangement: The form in which graphviz gets it; default the first one.
     """
     arrangement = arrangement or arrangements(config)[0]
     columns = make_columns(graphs, config)
@@ -119,13 +119,14 @@ def _panel(name: str, column: Column) -> Iterator[str]:
     yield f'    label=<<B>{escape(_title(name))}</B>>; style="rounded,filled"; margin=14;'
     yield '    color="#C8C8C8"; fillcolor="#FAFAFA"; penwidth=0.8;'
     for box in column.boxes.values():
-        yield f"    {_quoted(box.key)} [{_look(box)}];"
+        yield f"    {_quoted(box.key)} [{_style(box)}];"
     for start, end in column.edges:
         yield f"    {_quoted(start)} -> {_quoted(end)};"
     yield "  }"
 
 
-def _look(box: Box) -> str:
+def _style(box: Box) -> str:
+    """A box's label, fill and frame, as graphviz's attributes."""
     name, description = box.words[0]
     rest = "".join(
         f'<BR/><FONT POINT-SIZE="10">{escape(more)}</FONT>'
@@ -133,7 +134,7 @@ def _look(box: Box) -> str:
     )
     style = ', style="rounded,filled,dashed"' if box.is_feed else ""
     style += ", penwidth=2.2" if box.is_dual else ""
-    # Boxes of one group are set below each other.
+    # graphviz puts the boxes of one group under each other.
     style += "" if box.is_feed else f", group={_quoted(box.key.split()[0])}"
     return f'label=<<B>{escape(name)}</B>{rest}>, fillcolor="{_FILL[box.kind]}"{style}'
 

@@ -98,8 +98,8 @@ def measure_carrier(directory: str, largest: int, carrier: str = "files") -> Car
 
     Args:
         directory: Where runs are going to exchange files.
-        largest: Bytes of the largest message; larger ones are timed where it is too small to tell
-            a rate by.
+        largest: Bytes of the largest message; where that is too small to show a rate, larger ones
+            are timed.
         carrier: As exchange.carrier in the YAML.
 
     Raises:

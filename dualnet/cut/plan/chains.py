@@ -27,7 +27,7 @@ class Setting:
         costs: Of a part: a batch, or a micro-batch where the schedule is pipelined.
         schedule: The schedule of a chain, by its number of pieces.
         processors: How many pieces compute at a time; None: each has its own.
-        polling: How late waiting pieces look.
+        polling: How late waiting pieces find their messages.
     """
 
     costs: Costs

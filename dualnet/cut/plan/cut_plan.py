@@ -220,11 +220,11 @@ def measure(
     costs, grown = [], []
     for number, size in enumerate(sizes):
 
-        def told(done: int, all_of_one: int, before: int = number) -> None:
+        def show(done: int, all_of_one: int, before: int = number) -> None:
             progress(before * all_of_one + done, len(sizes) * all_of_one)
 
         times = measure_layers(
-            size.dataflow, size.built, solver, request.device, request.shapes, request.repeats, told
+            size.dataflow, size.built, solver, request.device, request.shapes, request.repeats, show
         )
         memory = Memory(size.dataflow, size.built, solver.type or "SGD")
         costs.append(Costs(size.dataflow, size.built, times, carrier, memory, request.target))

@@ -122,7 +122,7 @@ def _place(dataflow: DataflowGraph, blob: str) -> tuple[int, int]:
 def _dual_section(
     dataflow: DataflowGraph, version: BlobVersion, learning: Collection[int]
 ) -> list[str]:
-    """The layers along one way up from the cut, to the first that learns; [] if none does."""
+    """The layers along one path from the cut, to the first that learns; [] if none does."""
     section: list[str] = []
     at: Optional[BlobVersion] = version
     while at is not None:

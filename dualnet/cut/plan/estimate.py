@@ -168,12 +168,11 @@ class Costs:
         return [number for number in numbers if number in self._training]
 
     def _backward_s(self, below: Optional[Cut], layers: Sequence[int]) -> float:
-        """Backward time: above a cut less than in the single net, as nothing goes down past it.
-
-        (With `backprop` the gradient goes down to the cut, and so does all of the time.)
+        """Backward time of a piece: less than in the single net where its input needs no gradient.
 
         Layers with weights spend half on the gradient of their weights and half on that of their
-        bottoms, which is left out where nothing below learns (net.cpp, bottom_need_backward).
+        bottoms, which is left out where no upstream layer of the piece learns (net.cpp,
+        bottom_need_backward). With `backprop` the input's gradient is needed, and all of the time.
         """
         if below is None or below.flow.needs_force or not self._is_compared:
             return _sum(layers, self.times.backward)

@@ -26,27 +26,27 @@ def parallel_blobs(dataflow: DataflowGraph, learning: Collection[int]) -> list[l
     """
     #: Of each version of training, the layers that learn and the versions that lead to it.
     learners: dict[BlobVersion, set[int]] = {}
-    below: dict[BlobVersion, set[BlobVersion]] = {}
+    upstream: dict[BlobVersion, set[BlobVersion]] = {}
     for number in dataflow.used["TRAIN"]:
         reads = dataflow.reads[number]
         found = {n for s in reads for n in learners[s]} | ({number} & set(learning))
-        versions = set(reads).union(*(below[s] for s in reads))
+        versions = set(reads).union(*(upstream[s] for s in reads))
         for version in dataflow.makes[number]:
             learners.setdefault(version, set()).update(found)
-            below.setdefault(version, set()).update(versions - {version})
+            upstream.setdefault(version, set()).update(versions - {version})
     seen: list[list[BlobVersion]] = []
     # Branches that differ in layers without weights are level in those that learn.
     for counted in (set(learning), {n for n in dataflow.makes if not _is_in_place(dataflow, n)}):
         for level in _levels(dataflow, counted):
             learnt = [version for version in level if learners[version]]
-            blobs = [s for s in learnt if not any(s in below[other] for other in learnt)]
+            blobs = [s for s in learnt if not any(s in upstream[other] for other in learnt)]
             if len(blobs) > 1 and blobs not in seen and _are_apart(dataflow, blobs, learners):
                 seen.append(blobs)
     return seen
 
 
 def _levels(dataflow: DataflowGraph, counted: Collection[int]) -> Iterator[list[BlobVersion]]:
-    """For each height the versions that layers above it read, and layers up to it make."""
+    """For each height the versions that layers up to it make and higher layers read."""
     heights: dict[int, int] = {}
     height_of: dict[BlobVersion, int] = {}
     for number in dataflow.used["TRAIN"]:

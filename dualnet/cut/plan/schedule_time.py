@@ -84,7 +84,12 @@ class LinkTime(NamedTuple):
 
 
 class Polling(NamedTuple):
-    """How late a waiting receiver looks: a share of its wait, and at most so much."""
+    """How late a polling receiver finds its message: a share of its wait, with an upper limit.
+
+    Attributes:
+        share: Of the wait.
+        longest_s: The limit.
+    """
 
     share: float = 0.0
     longest_s: float = 0.0
@@ -94,7 +99,7 @@ class Polling(NamedTuple):
         return min(self.share * wait_s, self.longest_s)
 
 
-#: Whoever waits sees its message at once.
+#: A receiver that waits gets its message at once.
 PROMPT = Polling()
 
 

@@ -36,8 +36,8 @@ def frontier(
 ) -> Iterator[Found]:
     """The chains of which no other has a lower peak and no larger total, from the least total up.
 
-    For the piece at each place, each pair of cuts is looked at once in a sweep; a sweep finds the
-    least total below the peak of the one before.
+    A sweep visits each pair of cuts once for the piece at each place, and finds the least total
+    whose peak is lower than that of the sweep before.
 
     Args:
         cuts: How many cuts there are, 0 … cuts - 1 in order.

@@ -33,7 +33,7 @@ class LayerTimes(NamedTuple):
 
     Attributes:
         forward: A layer's number in the prototxt to the time of its forward pass, Split layers
-            behind it included.
+            after it included.
         backward: The same of its backward pass.
         update: Of all weights.
         touch_per_byte: Seconds per byte of one elementwise pass over an array (y - gamma g).

@@ -3,8 +3,8 @@
     single --cut 1--> net1 | rest --cut 2--> net2 | rest --cut 3--> net3 | net4
 
 Each cut divides what the cut before left above it, which is a net of its own: its inputs are what
-crossed that cut. Of those it is known which are learnt below (flow.py). Cuts are named in the
-single net's words; what is called otherwise in the rest is looked up there.
+crossed that cut. Of those it is known which are learnt below (flow.py). Cuts are given by the
+single net's names, and translated where the rest has other names.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def check_order(dataflow: DataflowGraph, cuts: Sequence[CutNames]) -> None:
 
 
 def _renamed(cut: CutNames, dataflow: DataflowGraph, names: Names) -> CutNames:
-    """A later cut in the words of what this one leaves above it."""
+    """A later cut, by the names in the net that this cut leaves above it."""
     at, dual = cut
     versions = [dataflow.last(name) for name in at]
     layers = [(name, numbers_of(dataflow, name)[0]) for name in dual]

@@ -55,8 +55,8 @@ class Flow:
         labels: Those that cross without a gradient: labels, masks of positions, references. One
             phase may have none of them.
         compared: What the lower piece's losses compare, in the order in which it is made.
-        needs_force: Whether nothing that learns lies below a compared version in the upper piece,
-            so that Caffe would leave out its gradient (input_gradient.py).
+        needs_force: Whether the upper piece has no layer that learns before a compared version, so
+            that Caffe would leave out its gradient (input_gradient.py).
     """
 
     blobs: list[BlobVersion]
@@ -77,7 +77,7 @@ def find_flow(
             nothing is known of its inputs.
 
     Raises:
-        ConfigError: The gradient does not reach the cut blobs, or nothing below them learns, or the
+        ConfigError: The gradient does not reach the cut blobs, no layer before them learns, or the
             gradient of an input that may be learnt elsewhere would be lost.
     """
     dataflow, path = partition.dataflow, partition.dataflow.path
@@ -88,7 +88,7 @@ def find_flow(
     for version in partition.crossing:
         if version not in from_lower and version not in partition.found:
             raise ConfigError(
-                f"{path}: --at {version.name}: nothing below it learns, so there would be "
+                f"{path}: --at {version.name}: no layer before it learns, so there would be "
                 "nothing to train before the cut; cut after a layer with weights"
             )
     for version in blobs:
@@ -150,7 +150,7 @@ def _check_inputs(path: str, lost: Collection[BlobVersion]) -> None:
 def _learnt(
     partition: Partition, learns: Callable[[int], bool], inputs: Iterable[BlobVersion] = ()
 ) -> set[BlobVersion]:
-    """Blob versions of training that have a gradient because layers that learn lie below them.
+    """Blob versions of training that have a gradient, because upstream layers learn.
 
     Args:
         partition: The cut.
@@ -161,11 +161,11 @@ def _learnt(
     learnt = set(inputs)
     for number in dataflow.used["TRAIN"]:
         layer = dataflow.layers[number]
-        below = any(
+        reads_learnt = any(
             version in learnt and passes(layer, slot)
             for slot, version in enumerate(dataflow.reads[number])
         )
-        if below or learns(number):
+        if reads_learnt or learns(number):
             made = enumerate(dataflow.makes[number])
             learnt.update(version for slot, version in made if carries(layer, slot))
     return learnt

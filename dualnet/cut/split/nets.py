@@ -144,9 +144,9 @@ class NetWriter:
 
     def _is_read(self, version: BlobVersion, phase: str = "TRAIN") -> bool:
         """Whether the upper side or the dual section reads a version."""
-        above = {*self.partition.dual, *self.partition.upper}
+        downstream = {*self.partition.dual, *self.partition.upper}
         return any(
-            number in above and phase in self.dataflow.phases_of(number)
+            number in downstream and phase in self.dataflow.phases_of(number)
             for number, _ in version.readers
         )
 
@@ -186,7 +186,7 @@ class NetWriter:
         return format_layer(layer)
 
     def _cut_inputs(self) -> list[str]:
-        """One Input layer for all that comes from below; one a phase if the batches differ."""
+        """One Input layer for all that the lower piece sends; one a phase if the batches differ."""
         versions = [*self.flow.blobs, *self.flow.labels]
         shapes = [[self._shape(version, phase) for version in versions] for phase in self.phases]
         is_same = all(one == shapes[0] for one in shapes)
@@ -238,7 +238,7 @@ class NetWriter:
         """Restrict a layer to a phase, where the net has two."""
         layer.include.add(phase=caffe_pb2.Phase.Value(phase))
 
-    # What stands at the top of the file.
+    # The head of the file.
 
     def _fields(self, number: int) -> str:
         """The net's fields besides its layers."""

@@ -1,9 +1,9 @@
 """Which layers go to the lower piece, which to the upper, which to both, and what crosses the cut.
 
 The upper side is everything that depends on the cut blobs; the lower side is all the rest: what
-makes the cut blobs, branches beside them, auxiliary losses below. Whatever the lower side makes and
-the upper side reads crosses, whether it was named or not. The dual section belongs to the upper
-side, and the lower piece has a copy of it.
+makes the cut blobs, branches beside them, auxiliary losses before the cut. Whatever the lower side
+makes and the upper side reads crosses, whether it was named or not. The dual section belongs to the
+upper side, and the lower piece has a copy of it.
 """
 
 from __future__ import annotations
@@ -58,31 +58,33 @@ def find_partition(dataflow: DataflowGraph, at: Sequence[str], dual: Sequence[st
     """
     path = dataflow.path
     asked = [_cut_blob(dataflow, name) for name in named_once(at, "--at", path)]
-    above = _downstream(dataflow, asked)
+    downstream = _downstream(dataflow, asked)
     for version in asked:
-        if any(number in above for number, _ in version.makers):
-            below = next(other for other in asked if version in _reached(dataflow, other))
+        if any(number in downstream for number, _ in version.makers):
+            earlier = next(other for other in asked if version in _reached(dataflow, other))
             raise ConfigError(
-                f"{path}: --at {version.name}: it is made from {below.name}, which is a cut blob "
-                f"too; name {below.name} or {version.name}, not both"
+                f"{path}: --at {version.name}: it is made from {earlier.name}, which is a cut blob "
+                f"too; name {earlier.name} or {version.name}, not both"
             )
     for number in dataflow.numbers:
-        if _is_only_for(dataflow, number, above):
-            above.add(number)
+        if _is_only_for(dataflow, number, downstream):
+            downstream.add(number)
     if not any(
-        has_loss(dataflow.layers[number]) for number in dataflow.used["TRAIN"] if number in above
+        has_loss(dataflow.layers[number])
+        for number in dataflow.used["TRAIN"]
+        if number in downstream
     ):
         names = ", ".join(version.name for version in asked)
         raise ConfigError(
             f"{path}: --at {names}: no loss in phase TRAIN depends on it, so what comes "
             "after would learn nothing; cut before the loss"
         )
-    section = find_section(dataflow, above, asked, dual)
-    lower = [number for number in dataflow.numbers if number not in above]
-    crossing = _crossing(dataflow, above)
+    section = find_section(dataflow, downstream, asked, dual)
+    lower = [number for number in dataflow.numbers if number not in downstream]
+    crossing = _crossing(dataflow, downstream)
     found = [version for version in crossing if version not in asked]
     partition = Partition(
-        dataflow, lower, section, sorted(above - set(section)), asked + found, found
+        dataflow, lower, section, sorted(downstream - set(section)), asked + found, found
     )
     _check_sharing(partition)
     return partition
@@ -124,40 +126,40 @@ def _cut_blob(dataflow: DataflowGraph, name: str) -> BlobVersion:
 
 def _downstream(dataflow: DataflowGraph, asked: Sequence[BlobVersion]) -> set[int]:
     """The layers that depend on the cut blobs."""
-    above: set[int] = set()
+    downstream: set[int] = set()
     reached = set(asked)
     for number in dataflow.numbers:
         if any(version in reached for version in dataflow.reads[number]):
-            above.add(number)
+            downstream.add(number)
             reached.update(dataflow.makes[number])
-    return above
+    return downstream
 
 
 def _reached(dataflow: DataflowGraph, version: BlobVersion) -> set[BlobVersion]:
-    above = _downstream(dataflow, [version])
-    return {made for number in above for made in dataflow.makes[number]}
+    downstream = _downstream(dataflow, [version])
+    return {made for number in downstream for made in dataflow.makes[number]}
 
 
-def _is_only_for(dataflow: DataflowGraph, number: int, above: set[int]) -> bool:
+def _is_only_for(dataflow: DataflowGraph, number: int, downstream: set[int]) -> bool:
     """Whether a layer makes constants that the upper side alone reads."""
     readers = [reader for version in dataflow.makes[number] for reader, _ in version.readers]
     return (
         dataflow.layers[number].type in _CONSTANTS
         and bool(readers)
-        and all(reader in above for reader in readers)
+        and all(reader in downstream for reader in readers)
     )
 
 
-def _crossing(dataflow: DataflowGraph, above: set[int]) -> list[BlobVersion]:
+def _crossing(dataflow: DataflowGraph, downstream: set[int]) -> list[BlobVersion]:
     """What the lower side makes and the upper side reads."""
     crossing = []
     for version in dataflow.versions:
-        readers = [number for number, _ in version.readers if number in above]
+        readers = [number for number, _ in version.readers if number in downstream]
         makers = [number for number, _ in version.makers]
         if not readers:
             continue
-        if any(maker in above for maker in makers):
-            if not all(maker in above for maker in makers):
+        if any(maker in downstream for maker in makers):
+            if not all(maker in downstream for maker in makers):
                 raise ConfigError(
                     f"{dataflow.path}: {version.name} depends on the cut in one phase and not in "
                     "the other; cut where both phases agree"
@@ -185,6 +187,6 @@ def _check_sharing(partition: Partition) -> None:
                     raise ConfigError(
                         f"{dataflow.path}: layers {other} ({other_group}) and "
                         f"{dataflow.label(number)} ({group}) share the parameter {name}, and "
-                        "two processes cannot train one parameter; cut above or below both, or "
+                        "two processes cannot train one parameter; cut before or after both, or "
                         "give them parameters of their own"
                     )

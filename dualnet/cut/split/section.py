@@ -30,14 +30,17 @@ def named_once(names: Sequence[str], option: str, path: str) -> Sequence[str]:
 
 
 def find_section(
-    dataflow: DataflowGraph, above: set[int], asked: Sequence[BlobVersion], names: Sequence[str]
+    dataflow: DataflowGraph,
+    downstream: set[int],
+    asked: Sequence[BlobVersion],
+    names: Sequence[str],
 ) -> list[int]:
     """The dual section's layers by number, in order, as `find_partition` takes their names.
 
     Args:
         dataflow: The net.
-        above: The layers that depend on the cut blobs; constants that the section reads are taken
-            out of it.
+        downstream: The layers that depend on the cut blobs; constants that the section reads are
+            removed from it.
         asked: The cut blobs.
         names: What --dual names.
     """
@@ -51,20 +54,21 @@ def find_section(
                 f"{path}: --dual {name}: no such layer{nearest(name, names_there)}; layers that "
                 f"read the cut: {_readers_of(dataflow, asked)}"
             )
-        _check_dual_layer(dataflow, above, asked, name, numbers)
+        _check_dual_layer(dataflow, downstream, asked, name, numbers)
         section.update(numbers)
-    _add_nameless(dataflow, above, section)
-    # Constants that the section reads are made once, below, and sent: both nets need the same.
-    above.difference_update(
+    _add_nameless(dataflow, downstream, section)
+    # Constants that the section reads are made once, in the lower piece, and sent: both nets need
+    # the same.
+    downstream.difference_update(
         [
             number
-            for number in above - section
+            for number in downstream - section
             if not dataflow.layers[number].bottom
             and any(reader in section for version in dataflow.makes[number]
                     for reader, _ in version.readers)
         ]
     )  # fmt: skip
-    lower = {version for number in dataflow.numbers if number not in above
+    lower = {version for number in dataflow.numbers if number not in downstream
              for version in dataflow.makes[number]}  # fmt: skip
     own = {version for number in section for version in dataflow.makes[number]}
     for number in sorted(section):
@@ -103,20 +107,21 @@ def dual_name(dataflow: DataflowGraph, number: int) -> str:
     return str(layer.top[0])
 
 
-def _add_nameless(dataflow: DataflowGraph, above: set[int], section: set[int]) -> None:
+def _add_nameless(dataflow: DataflowGraph, downstream: set[int], section: set[int]) -> None:
     """Take what stands between the section and the cut and has no name to ask for it by."""
     waiting = list(section)
     while waiting:
         for version in dataflow.reads[waiting.pop()]:
             for number, _ in version.makers:
-                if number in above and number not in section and not dataflow.has_own_name(number):
+                is_new = number in downstream and number not in section
+                if is_new and not dataflow.has_own_name(number):
                     section.add(number)
                     waiting.append(number)
 
 
 def _check_dual_layer(
     dataflow: DataflowGraph,
-    above: set[int],
+    downstream: set[int],
     asked: Sequence[BlobVersion],
     name: str,
     numbers: list[int],
@@ -136,7 +141,7 @@ def _check_dual_layer(
                 f"{start}it works in place on the cut blob {version.name} and so comes before the "
                 f"cut; layers that read the cut: {_readers_of(dataflow, asked)}"
             )
-    if not all(number in above for number in numbers):
+    if not all(number in downstream for number in numbers):
         raise ConfigError(
             f"{start}it comes before the cut; layers that read the cut: "
             f"{_readers_of(dataflow, asked)}"

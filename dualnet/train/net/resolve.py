@@ -14,7 +14,7 @@ from google.protobuf import text_format
 
 from dualnet.atomic import write_atomically
 from dualnet.config import Config, CutEnd, above, below
-from dualnet.coupling import natural_weight
+from dualnet.coupling import default_loss_weight
 from dualnet.cut.check import check_end, compared_blobs, loss_layer
 from dualnet.cut.graph import (
     NetGraph,
@@ -262,7 +262,7 @@ def _set_losses(end: CutEnd, compared: dict[str, str], train: NetGraph) -> None:
         if coupling.loss == "none":
             weight = 0.0
         elif weight is None:
-            weight = natural_weight(coupling)
+            weight = default_loss_weight(coupling)
             if weight is None and coupling.loss != "prototxt" and not layer.loss_weight:
                 # What EuclideanLoss has by default; a Python loss would leave net1 frozen.
                 weight = 1.0

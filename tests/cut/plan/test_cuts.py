@@ -21,7 +21,7 @@ def test_every_blob_is_a_cut_or_has_a_reason():
     ]
     reasons = {refusal.at: refusal.reason for refusal in refusals}
     assert list(reasons) == ["data", "label", "ip4", "loss"]
-    assert reasons["data"].startswith("nothing below it learns")
+    assert reasons["data"].startswith("no layer before it learns")
     assert reasons["ip4"] == "no layer that learns stands between it and the loss"
     assert reasons["loss"].startswith("no layer reads it")
 

@@ -58,12 +58,12 @@ CASES = {
     "a layer's name": (CHAIN, SOLVER, {"at": ["relu2"]},
         ["--at relu2: that is a layer", "its tops: conv2"]),
     "data": (CHAIN, SOLVER, {"at": ["data"], "dual": ["conv1"]},
-        ["--at data: nothing below it learns", "cut after a layer with weights"]),
+        ["--at data: no layer before it learns", "cut after a layer with weights"]),
     "label": (CHAIN, SOLVER, {"at": ["label"], "dual": ["loss"]},
         ["--dual loss: it adds to the loss"]),
     "frozen below": (CHAIN.replace('top: "conv1" ', 'top: "conv1" param { lr_mult: 0 } '
                                    "param { lr_mult: 0 }", 1), SOLVER,
-        {"at": ["conv1"], "dual": ["conv2"]}, ["--at conv1: nothing below it learns"]),
+        {"at": ["conv1"], "dual": ["conv2"]}, ["--at conv1: no layer before it learns"]),
     "nothing above": (CHAIN, SOLVER, {"at": ["loss"], "dual": ["ip"]},
         ["--at loss: no layer reads it", "closer to the data"]),
     "no loss above": (CHAIN + relu("spare", "conv2", "spare"), SOLVER,
@@ -117,7 +117,7 @@ CASES = {
         + conv("conv3", "conv2") + conv("conv4", "conv3", more=SHARED.replace("'b'", "'d'"))
         + classifier("conv4"), SOLVER, {},
         ["layers conv2 (before the cut) and conv4 (after the cut) share the parameter w",
-         "cut above or below both"]),
+         "cut before or after both"]),
     "shared with the dual section": (
         DATA + conv("conv1", "data") + conv("conv2", "conv1") + conv("conv3", "conv2", more=SHARED)
         + conv("conv4", "conv3", more=SHARED) + classifier("conv4"), SOLVER, {},

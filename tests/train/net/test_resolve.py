@@ -93,7 +93,7 @@ LABELS = 'layer { name: "own" type: "DummyData" top: "label" dummy_data_param {}
          ["2 layers read both", "exactly one loss"]),
         ("net1", [(CONV1, SECOND_LOSS + CONV1),
                   (LOSS1, 'bottom: "conv3"\n  top: "loss"')], [],
-         ["loss two stands before layer conv3", "move it below"]),
+         ["loss two stands before layer conv3", "move the loss after it"]),
         # net2
         ("net2", [], ["cut.blobs=[pool9]"], ["no blob pool9", "cut.blobs", "pool2"]),
         ("net2", [], ["cut.labels=[target]"], ["no blob target", "cut.labels"]),
