@@ -1,8 +1,8 @@
-"""The door to Caffe: `from dualnet.backend import caffe` gives pycaffe, whoever provides it.
+"""Selects the Caffe provider: `from dualnet.backend import caffe` imports its pycaffe.
 
-`DUALNET_CAFFE` chooses the provider before the first import of this module:
+`DUALNET_CAFFE` names the provider; it is read at the first import of this module:
 
-- `bvlc`: BVLC Caffe, the real thing; an error where it cannot be imported.
+- `bvlc`: BVLC Caffe itself; an error where it cannot be imported.
 - `engine`: dualnet's own pycaffe on PyTorch, registered as the module `caffe`, so that Python
   layers and scripts which `import caffe` find it.
 - `auto` (the default): BVLC Caffe where it can be imported, else the engine.

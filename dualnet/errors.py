@@ -1,6 +1,6 @@
 """The exceptions of dualnet and the exit codes that they stand for.
 
-Every error that a user can meet is a `DualnetError`; the command line prints its one line and exits
+Every error that a user can get is a `DualnetError`; the command line prints its one line and exits
 with its `exit_code`:
 
 ==== ======================== =====================================================

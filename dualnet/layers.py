@@ -65,8 +65,9 @@ class _PairLossLayer(caffe.Layer):  # type: ignore[misc]
 class EuclideanLossLayer(_PairLossLayer):
     """The thesis's listing (section 10.4): sqrt(sum d^2) / N / 2, with d = bottom[0] - bottom[1].
 
-    The square root makes the gradient d / (2 N |d|): its length is 1/(2N) however far the two
-    outputs are apart. Where d is zero the gradient is taken as zero.
+    The square root makes the gradient d / (2 N |d|). Its length is 1/(2N) whatever the distance, so
+    it does not vanish near the minimum: kept to reproduce the thesis. Where d is zero the gradient
+    is taken as zero.
     """
 
     def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:

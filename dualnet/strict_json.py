@@ -70,5 +70,5 @@ def to_text(number: float) -> float | str:
 
 
 def from_text(field: float | str) -> float:
-    """The inverse of `to_text`. Raises ValueError or TypeError for what is no number."""
+    """The inverse of `to_text`. Raises ValueError or TypeError if it is not a number."""
     return float(field)

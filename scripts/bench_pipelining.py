@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compare chains of pieces with PyTorch's pipeline parallelism, on the same net and processors.
 
-By turns, each in processes of its own:
+Interleaved, each in processes of its own:
 
     plain          plain PyTorch, one process with as much processor time as all pieces together
     GPipe, 1F1B    torch.distributed.pipelining over gloo, as many stages as pieces, with 2, 4, 8
@@ -11,22 +11,22 @@ By turns, each in processes of its own:
                    alternating, pipelined with as many micro-batches, overlapped (--staleness)
 
 All train the CIFAR-10 net on the same random images, made here and read from an LMDB by the same
-layer; the net is cut at the same blobs for all. A number of micro-batches that is far behind the
-best of its kind in the first round is not tried again.
+layer; the net is cut at the same blobs for all. A number of micro-batches that is much slower than
+the best of its kind in the first round is not tried again.
 
 Pieces have cores of their own, or with --quota so much processor time on any cores, which allows
 more pieces than cores; it holds from the second iteration on, not while libraries load. The kernel
 grants quotas to root (or in a delegated control group); where it does not, one line says so, and
 the pieces share the cores with a thread each.
 
-With --link the two processes of each contender run in two network namespaces
+With --link the two processes of each method run in two network namespaces
 (dualnet/bench/network/link.py). A packet is under way for --latency-ms, in each direction: a round
 trip takes twice as long. The kernel delays where it has netem; else a process does, which takes
-some processor time from whoever is measured: the output says how much. Before the contest a plain
+some processor time from what is measured: the output says how much. Before the comparison a plain
 TCP socket measures the link.
 
-Prints raw JSON lines, one a turn; progress goes to stderr. With -o NAME the lines are appended to
-NAME.jsonl as they come, and NAME.md and NAME.png are written from all that stand there.
+Prints raw JSON lines, one for each training; progress goes to stderr. With -o NAME the lines are
+appended to NAME.jsonl as they come, and NAME.md and NAME.png are written from all that are there.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ from dualnet.bench.machine import machine  # noqa: E402
 from dualnet.bench.network.link import KINDS, slow_link  # noqa: E402
 from dualnet.bench.network.link_check import check  # noqa: E402
 from dualnet.bench.peers.arena import arena  # noqa: E402
-from dualnet.bench.peers.contenders import CONFIG, Wanted, contenders  # noqa: E402
 from dualnet.bench.peers.input import make_input  # noqa: E402
+from dualnet.bench.peers.methods import CONFIG, Wanted, methods  # noqa: E402
 from dualnet.bench.peers.rounds import Entry, rounds  # noqa: E402
 from dualnet.bench.peers.summary import link_line, page  # noqa: E402
 from dualnet.bench.quota import quotas  # noqa: E402
@@ -132,12 +132,15 @@ def parse() -> argparse.Namespace:
     who.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="settings",
                      help="for dualnet, as exchange.digest=blake3")  # fmt: skip
     who.add_argument("--only", nargs="+", default=[], metavar="WORD",
-                     help="only contenders whose name starts with one of these")  # fmt: skip
+                     help="only methods whose name starts with one of these")  # fmt: skip
     much = parser.add_argument_group("how much")
     much.add_argument("--batch", type=int, default=256, help="images (default: 256)")
-    much.add_argument("--iterations", type=int, default=20, help="timed in a turn (default: 20)")
-    much.add_argument("--warm-up", type=int, default=5, help="before them (default: 5)")
-    much.add_argument("--rounds", type=int, default=3, help="(default: 3)")
+    much.add_argument("--iterations", type=int, default=20,
+                      help="iterations timed in each training (default: 20)")  # fmt: skip
+    much.add_argument("--warm-up", type=int, default=5,
+                      help="iterations before them, not timed (default: 5)")  # fmt: skip
+    much.add_argument("--rounds", type=int, default=3,
+                      help="trainings with each method (default: 3)")  # fmt: skip
     much.add_argument("--short", action="store_true", help="a smoke test: "
                       + ", ".join(f"{key} {value}" for key, value in SHORT.items()))  # fmt: skip
     parser.add_argument("-o", "--output", metavar="NAME", help="of the files, without an ending")
@@ -156,7 +159,7 @@ def parse() -> argparse.Namespace:
 
 
 def measure(options: argparse.Namespace, output: Path | None) -> None:
-    """Run all rounds, and print and keep a raw line of each turn."""
+    """Run all rounds, and print and keep a raw line of each training."""
     wanted = Wanted(
         options.batch, options.iterations, options.warm_up, options.micro, options.staleness,
         options.targets, options.carriers, options.settings, options.only,
@@ -188,9 +191,9 @@ def measure(options: argparse.Namespace, output: Path | None) -> None:
         settings = [f"train.batch_size={options.batch}"]
         entries: list[Entry] = []
         for place, case in zip(arenas, cases(str(ROOT / CONFIG), settings, chains, "nets")):
-            found = contenders(wanted, place, case, given)
+            found = methods(wanted, place, case, given)
             if not found:
-                raise UsageError(f"--only {' '.join(options.only)}: no contender's name begins so")
+                raise UsageError(f"--only {' '.join(options.only)}: no method's name begins so")
             entries.append(({**facts, **place.facts}, found, link))
         for line in rounds(entries, options.rounds, say):
             text = to_json(line) + "\n"
@@ -207,7 +210,7 @@ def say(line: str) -> None:
 
 
 def run_facts(options: argparse.Namespace) -> dict[str, Any]:
-    """What all raw lines of this run say; their `run` tells them from other runs'."""
+    """What all raw lines of this run say; their `run` distinguishes them from other runs'."""
     git = ["git", "-C", str(ROOT)]
     commit = subprocess.run(
         [*git, "describe", "--always", "--dirty"], capture_output=True, text=True

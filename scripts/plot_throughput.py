@@ -60,7 +60,7 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
         panels = {path.stem: [record for record in lines if "samples_per_s" in record]}
     for records in panels.values():
         for record in records:
-            # What earlier versions called it, and bench_pipelining.py does.
+            # The key in records of earlier versions, and of bench_pipelining.py.
             record.setdefault("variant", record.get("contender", ""))
     return panels
 

@@ -2,7 +2,7 @@
 
 Ping-pong between two processes for each variant (ping_pong.py). All of them are alive at the same
 time, and the measurements are interleaved, with those of the machine's floor (floors.py) among
-them, so that a change of the machine's load meets all alike:
+them, so that a change of the machine's load affects all alike:
 
 - `copy`: `numpy.copyto` of as many bytes within one process;
 - `bare socket`: the same bytes over TCP on this machine, without a digest, a MAC or a frame;

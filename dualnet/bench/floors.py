@@ -1,4 +1,4 @@
-"""The machine's own times for moving bytes, below which no carrier can be."""
+"""The machine's own times for moving bytes: the lower limit of any carrier's."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ _NOT_UTF8 = "is not UTF-8, which prototxt, YAML and databases need; choose anoth
 
 
 def _terminate(number: int, frame: Any) -> None:
-    # As an exception it lets a piece tell its neighbours, and `train` end its pieces.
+    # As an exception, so that a piece can notify its neighbours, and `train` end its pieces.
     raise Stopped(number)
 
 
@@ -123,7 +123,8 @@ def _run(words: list[str]) -> int:
         say("dualnet: interrupted")
         return 128 + signal.SIGINT
     except Stopped as error:
-        # Several signals may come, from the batch system and from the launcher; all is done by now.
+        # Several signals may come, from the batch system and from the launcher. The shutdown is
+        # complete: ignore them.
         _handle_stops(signal.SIG_IGN)
         say(f"dualnet: {error}")
         return error.exit_code

@@ -12,7 +12,7 @@ from dualnet.strict_json import to_json
 
 __all__ = ["SETS", "add"]
 
-#: What `dualnet.data.sets.prepare` knows, told here so that no other command has to load it.
+#: What `dualnet.data.sets.prepare` knows, repeated here so that no other command has to import it.
 SETS = {
     "digits": "1,797 handwritten digits, 1 x 8 x 8, inside scikit-learn: no download",
     "cifar10": "60,000 images of ten classes, 3 x 32 x 32: from --source, or downloaded",

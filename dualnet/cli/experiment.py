@@ -18,14 +18,14 @@ _EXAMPLES = """examples:
   dualnet experiment rules fidelity          hours, on all of CIFAR-10
   dualnet experiment all --short
 
-What is done is not done again: an experiment that was stopped goes on where it was, and its report
-is written from the runs that there are.
+Completed runs are skipped: the same command continues an experiment that was stopped. The report is
+written from the runs that are complete.
 """
 
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    summary = "run the project's experiments, or write their reports anew"
+    summary = "run the project's experiments, or write their reports again"
     command = commands.add_parser(
         "experiment", help=summary, description=summary, epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -1,4 +1,4 @@
-"""`dualnet evaluate|status|runs|digest|plot`: the commands that look at runs."""
+"""`dualnet evaluate|status|runs|digest|plot`: the commands that read runs."""
 
 from __future__ import annotations
 

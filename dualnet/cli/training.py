@@ -142,7 +142,7 @@ def _train_piece(
 
 @contextmanager
 def _setting_up(options: argparse.Namespace) -> Iterator[Stopper]:
-    """Signals are put off until the training begins: an interrupted import leaves half a module."""
+    """Defer signals until the training begins: an interrupted import leaves half a module."""
     with Stopper(0.0) as stopper:
         stopper.defer()
         _heed_input(options)
@@ -181,7 +181,7 @@ def _train_all(
     pieces = [directory.piece(name) for name in loaded.names]
     resolved = [resolve(loaded, piece) for piece in pieces]
     shared = share(loaded)
-    # As the pieces will find it: what they would refuse is refused before they start.
+    # With the overrides that the pieces get: what they would refuse is refused before they start.
     claim(config.load(options.config, [*options.overrides, *shared]), *resolved, fs=stopper.fs)
     can_go_on = all(one.solver.snapshot > 0 for one in resolved)
     if options.restarts and not can_go_on:

@@ -1,4 +1,4 @@
-"""Which keys a run keeps from its first start to its last, and which each start may choose anew.
+"""Which keys a run keeps from its first start to its last, and which may change at each start.
 
 A key is fixed unless it stands here with the reason why it may differ: between two starts of a run,
 and between its pieces.
@@ -17,7 +17,7 @@ __all__ = ["FREE", "KeyChange", "changed_keys", "fixed_values"]
 _SHOWN = "only shown"
 _CONTENT = "what the file holds counts, not what it is called; each piece records that"
 _NODE = "belongs to the node"
-_CHECKED = "only looks at the training"
+_CHECKED = "only monitors the training"
 _WAIT = "how long to wait or try, never what is computed"
 
 #: Key, or section, to the reason why it may differ. PIECE is the section of any piece.
@@ -111,8 +111,8 @@ def _general(key: str) -> str:
 def changed_keys(before: dict[str, Any], now: dict[str, Any]) -> list[KeyChange]:
     """The keys in which two dictionaries of `fixed_values` differ, in their order.
 
-    A key that is given and one that leaves the value to the prototxt may mean the same: the
-    prototxt as used, which each piece records, tells.
+    A key that is given and one that leaves the value to the prototxt may mean the same. They do not
+    count here: each piece records the prototxt as used.
     """
     keys = list(dict.fromkeys([*now, *before]))
     return [

@@ -1,7 +1,7 @@
 """What data hold, in a line that is cheap to make however large they are.
 
 Equal lines mean equal data as far as the line sees; names, places and dates play no part, so that
-data which were moved or made anew are the same. What each kind looks at, and cannot see:
+data which were moved or made again are the same. What each kind reads, and cannot detect:
 
 - one file (mean, weights, matrix): all of it;
 - LMDB: the number of records, and keys and values of the first, the last and up to 64 spread evenly
@@ -48,13 +48,13 @@ _WINDOW_PATH = re.compile(rb"(?m)^(#[ \t]*\d+[ \t]*\r?\n[ \t]*)(\S+)")
 
 def of_file(path: str) -> str:
     """A file as a whole: `SHA-256 …`, or what keeps it from being read."""
-    return _told(lambda: f"SHA-256 {digest_file(path)}")
+    return _or_reason(lambda: f"SHA-256 {digest_file(path)}")
 
 
 def of_database(path: str) -> str:
     """An LMDB, directory or file, or a LevelDB, by some of its records or tables."""
 
-    def look() -> str:
+    def read() -> str:
         names = sorted(os.listdir(path)) if os.path.isdir(path) else ["data.mdb"]
         if "data.mdb" in names:
             return _of_lmdb(path)
@@ -64,17 +64,17 @@ def of_database(path: str) -> str:
             return MISSING
         return _of_files([os.path.join(path, name) for name in tables])
 
-    return _told(look)
+    return _or_reason(read)
 
 
 def of_hdf5_list(path: str) -> str:
     """The HDF5 files that a list names, in its order."""
 
-    def look() -> str:
+    def read() -> str:
         names = [os.fsdecode(name) for name in _read(path).split()]
         return _of_files(names)
 
-    return _told(look)
+    return _or_reason(read)
 
 
 def of_image_list(path: str, root: str) -> str:
@@ -85,14 +85,14 @@ def of_image_list(path: str, root: str) -> str:
         root: What is put before each path, as it is.
     """
 
-    def look() -> str:
+    def read() -> str:
         lines = _read(path).splitlines()
         common = _common_directory(lines)
         images = [root + os.fsdecode((line.rsplit(None, 1) or [b""])[0]) for line in lines]
         listed = hashlib.sha256(b"\n".join(line[len(common) :] for line in lines)).digest()
         return f"{len(lines)} lines, SHA-256 {_hash([listed, *_some_files(images)]).hex()}"
 
-    return _told(look)
+    return _or_reason(read)
 
 
 def of_window_file(path: str, root: str) -> str:
@@ -103,7 +103,7 @@ def of_window_file(path: str, root: str) -> str:
         root: What is put before each image's path, with a slash.
     """
 
-    def look() -> str:
+    def read() -> str:
         content = _read(path)
         paths = [match.group(2) for match in _WINDOW_PATH.finditer(content)]
         start = len(_common_directory(paths))
@@ -112,12 +112,13 @@ def of_window_file(path: str, root: str) -> str:
         listed = hashlib.sha256(short).digest()
         return f"{len(paths)} images, SHA-256 {_hash([listed, *_some_files(images)]).hex()}"
 
-    return _told(look)
+    return _or_reason(read)
 
 
-def _told(look: Callable[[], str]) -> str:
+def _or_reason(read: Callable[[], str]) -> str:
+    """The result of `read`, or in words why the data cannot be read."""
     try:
-        return look()
+        return read()
     except FileNotFoundError:
         return MISSING
     except NotLmdb as error:

@@ -58,7 +58,7 @@ def storage_error(path: Path, doing: str, error: Exception) -> StorageFailed:
     if _is_full(error):
         remedy = "free some space there, or give another -o DIR"
     elif os.strerror(errno.EIO) in str(error):
-        # LMDB tells this when only a part of a write fitted (mdb.c, mdb_page_flush).
+        # LMDB reports this when only a part of a write fitted (mdb.c, mdb_page_flush).
         remedy = "a full disk or quota shows like this; free some space, or give another -o DIR"
     else:
         remedy = "check the path and its permissions, or give another -o DIR"

@@ -30,7 +30,7 @@ class Listed:
         about: What sets it apart from others, in a few words.
         pieces: How many it has; 1 is the single net.
         state: Of the piece that is worst off, named where the pieces differ; see
-            `dualnet.report.status.PieceStatus`, but damage of checkpoints is not looked for.
+            `dualnet.report.status.PieceStatus`, but checkpoints are not checked for damage.
         iteration: Updates completed by all pieces; None if unknown.
         max_iter: In all; None if unknown.
         loss: The last of the piece that classifies; may be infinite or NaN.

@@ -1,4 +1,4 @@
-"""The times in a log of glog's, whose lines tell month and day, but usually no year."""
+"""The times in a log of glog's, whose lines have month and day, but usually no year."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LogClock:
     """Reads the seconds since the start of a log from its lines.
 
     Args:
-        path: The log; the year of its last change counts where the lines tell none.
+        path: The log; the year of its last change counts where the lines have none.
     """
 
     def __init__(self, path: Path) -> None:

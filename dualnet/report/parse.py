@@ -2,7 +2,7 @@
 
 Rows are keyed by iteration. A log that several processes continued, one restart after the other, is
 one training: where the count of iterations goes back, the later lines replace the earlier ones, and
-what the abandoned attempt had reached beyond them is dropped.
+what the abandoned attempt logged after them is dropped.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dualnet.report.log_clock import LogClock
 
 __all__ = ["SHOWN_LOSS", "LogRow", "ParsedLog", "parse_log"]
 
-#: What C++ prints for a float, not a number and infinity included.
+#: What C++ prints for a float, NaN and infinity included.
 _NUMBER = r"([-+]?(?:nan|inf|\d{1,40}\.?\d{0,40}(?:e[-+]?\d{1,9})?|\.\d{1,40}(?:e[-+]?\d{1,9})?))"
 _COUNT = r"(\d{1,15})"
 _FLAGS = re.ASCII | re.IGNORECASE

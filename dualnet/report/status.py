@@ -210,7 +210,7 @@ def _settle(found: PieceStatus, piece: PieceDir, problems: Optional[list[str]]) 
     Args:
         found: What is changed.
         piece: Its files.
-        problems: Takes what is wrong with the last checkpoint; None: do not look.
+        problems: Takes what is wrong with the last checkpoint; None: it is not checked.
     """
     if is_complete(piece, found.checkpoint):
         found.state, found.iteration = "complete", found.checkpoint

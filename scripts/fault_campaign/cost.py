@@ -1,8 +1,8 @@
 """What the exchange by files costs, beside a bare write, rename and read of the same bytes.
 
 Both pieces live in this process and a message is received as soon as it is sent, so that nobody
-waits: what is measured is the work. The contenders take turns within each round, so that a busy
-machine slows all of them; processor time, all threads together, hardly depends on it.
+waits: what is measured is the work. The kinds of message are interleaved within each round, so that
+a busy machine slows all of them; processor time, all threads together, hardly depends on it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""scripts/bench_pipelining.py: a tiny contest with PyTorch's pipelines."""
+"""scripts/bench_pipelining.py: a tiny comparison with PyTorch's pipelines."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_three_pieces_and_three_stages_train(script, workdir):
 @needs_engine
 @needs_root
 @pytest.mark.slow
-def test_a_contest_over_a_link(script):
+def test_a_comparison_over_a_link(script):
     done = script(
         "--batch", "8", "--iterations", "1", "--warm-up", "1", "--rounds", "1", "--micro", "2",
         "--staleness", "2", "--cores-each", "1", "--only", "1F1B", "tcp, gradient, alternating",
@@ -90,7 +90,7 @@ def test_a_contest_over_a_link(script):
     "words, code, said",
     [
         (["--cores-each", "9999"], 1, "9999"),
-        (["--only", "nobody"], 1, "--only nobody: no contender's name begins so"),
+        (["--only", "nobody"], 1, "--only nobody: no method's name begins so"),
         (["--pieces", "9"], 2, "--pieces"),
         (["--page"], 2, "-o NAME"),
         (["--micro", "1"], 2, "--micro 2 or more"),

@@ -15,7 +15,7 @@ from typing import Any
 
 from dualnet import config as cfg
 from dualnet.bench.memory.layers import layer_table
-from dualnet.bench.memory.stand_in import Fabricated
+from dualnet.bench.memory.stand_in import FakeChannel
 from dualnet.bench.memory.usage import make_usage
 from dualnet.report.log import CaffeLog
 from dualnet.rundir import RunDir
@@ -49,7 +49,7 @@ def main(spec: dict[str, Any]) -> dict[str, Any]:
 
 def _loop(nets: Nets, log: CaffeLog) -> PieceLoop:
     ends = {"below": nets.resolved.below, "above": nets.resolved.above}
-    channels = {side: Fabricated(nets, end) for side, end in ends.items() if end is not None}
+    channels = {side: FakeChannel(nets, end) for side, end in ends.items() if end is not None}
     session = Session(nets, log, Links(list(channels.values())))
     return PieceLoop(nets, session, **channels)
 

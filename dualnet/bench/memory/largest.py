@@ -74,7 +74,7 @@ def bench_memory(request: MemoryRequest, say: Say = lambda line: None) -> Iterat
 
     Args:
         request: What to measure.
-        say: Told of every probe.
+        say: Takes a line on every probe.
 
     Yields:
         The machine; then for each chain the largest batch and the layers of single and its pieces,

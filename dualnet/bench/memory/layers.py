@@ -76,7 +76,10 @@ def count_layers(nets: Nets) -> list[dict[str, Any]]:
 
 
 def _workspaces(nets: Nets, usage: Usage) -> dict[int, float]:
-    """A layer's place to the most that was in use while it ran, beyond before and after, MiB."""
+    """A layer's place to its workspace in MiB.
+
+    That is the peak while it ran, less the larger of what was in use before and after.
+    """
     net = nets.train.net
     owners = places_of(net)
     found: dict[int, float] = {}

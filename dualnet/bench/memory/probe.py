@@ -17,8 +17,8 @@ from dualnet.errors import TrainingFailed
 
 __all__ = ["Probe", "Prober"]
 
-#: Time between two looks at a child's memory.
-_LOOK_S = 0.01
+#: Seconds between two readings of a child's memory.
+_POLL_S = 0.01
 #: How processes and libraries say that there is no memory.
 _WORDS = ("out of memory", "outofmemory", "memoryerror", "bad_alloc", "can't allocate memory",
           "cannot allocate memory", "defaultcpuallocator", "not enough memory")  # fmt: skip
@@ -29,7 +29,7 @@ _GIVING_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"
 
 @dataclass(frozen=True)
 class Probe:
-    """What came of it.
+    """The result of training at one batch size.
 
     Attributes:
         batch: Samples of a batch.
@@ -122,14 +122,14 @@ class Prober:
             return self._outcome(child.returncode, batch, peak_mib, out, err)
 
     def _watch(self, child: subprocess.Popen[bytes]) -> tuple[float, bool]:
-        """Wait for a child's end, or for it to need more than it may; (peak, whether it does)."""
+        """Wait until a child ends or exceeds the limit; (peak in MiB, whether it exceeds it)."""
         peak_mib = 0.0
         is_limited = self.limit_mib is not None and self.device == "cpu"
         while child.poll() is None:
             peak_mib = max(peak_mib, resident_mib(child.pid, peak=self.device == "cpu") or 0.0)
             if is_limited and peak_mib > (self.limit_mib or 0.0):
                 return peak_mib, True
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
         return (peak_mib if self.device == "cpu" else 0.0), False
 
     def _outcome(

@@ -14,14 +14,14 @@ from dualnet.exchange.channel import Channel, Counters, Message
 from dualnet.exchange.link import Link
 from dualnet.train.net.nets import Nets
 
-__all__ = ["Fabricated"]
+__all__ = ["FakeChannel"]
 
 #: What the arrays hold; not zero, for memory that nobody writes is not in memory.
 _VALUE = 0.01
 
 
-class Fabricated(Channel):
-    """Answers every `receive` at once, and keeps a copy of the last message as carriers do.
+class FakeChannel(Channel):
+    """Answers every `receive` at once with made-up arrays; keeps the last message as carriers do.
 
     Args:
         nets: Of the piece that is driven; their blobs give the shapes.

@@ -32,7 +32,7 @@ MTU_BYTES = 65520
 
 #: How much sending time may wait here; the rest waits in the card, and nothing is lost.
 _QUEUE_S = 0.005
-#: Packets read from a card before the other one is looked at.
+#: Packets read from a card before the other one is read.
 _AT_ONCE = 16
 #: The shortest sleep, as a share of the latency. Packets due within one sleep are delivered
 #: together, like interrupt coalescing; each is late by at most that. It saves half of the work.

@@ -17,7 +17,7 @@ __all__ = ["Arena", "arena"]
 
 @dataclass(frozen=True)
 class Arena:
-    """Where a chain of some length and its rivals run.
+    """Where a chain of some length, and what it is compared with, run.
 
     Attributes:
         chain: The cuts, as `dualnet.bench.cuts.parse_chain` reads them.
@@ -77,7 +77,7 @@ def arena(
             )
         prefixes: list[list[str]] = [[] for _ in range(count)]
         if link is not None:
-            # For the carrier torch: gloo asks nobody else which card to take.
+            # For the carrier torch: gloo chooses the card by this variable alone.
             prefixes = [[*end.prefix, "env", f"GLOO_SOCKET_IFNAME={end.card}"] for end in ENDS]
         own = [allowed[place * each : (place + 1) * each] for place in range(count)]
         places = [Place(mine, prefix, each) for mine, prefix in zip(own, prefixes)]

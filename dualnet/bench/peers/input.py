@@ -1,4 +1,4 @@
-"""What everybody trains on: random images in an LMDB, read by the engine's Data layer.
+"""What all methods train on: random images in an LMDB, read by the engine's Data layer.
 
 dualnet's first piece and PyTorch's first stage read the same records through the same layer, which
 decodes, subtracts the mean and scales. Labels travel with the activations in dualnet; PyTorch's
@@ -26,7 +26,7 @@ IMAGES, CLASSES, SHAPE = 2048, 10, (3, 32, 32)
 
 @dataclass(frozen=True)
 class Input:
-    """What a stage of PyTorch's is told.
+    """What a stage of PyTorch's pipeline gets.
 
     Attributes:
         net: A prototxt of the single net's training Data layer alone.

@@ -21,7 +21,8 @@ from dualnet.errors import TrainingFailed
 
 __all__ = ["Timed", "pipeline"]
 
-_LOOK_S = 0.05
+#: Seconds between two polls of the processes.
+_POLL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ def pipeline(
 
 def _start(place: Place, spec: dict[str, object]) -> subprocess.Popen[bytes]:
     threads = {f"{n}_NUM_THREADS": str(place.threads) for n in ("OMP", "MKL", "OPENBLAS")}
-    # As timed_run: what waits must not spin. And of its sockets c10d wants names, and warns that
-    # these addresses have none.
+    # As in timed_run.py: threads that wait must not spin. Errors only, because c10d warns that the
+    # addresses of its sockets have no names.
     quiet = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "TORCH_CPP_LOG_LEVEL": "ERROR",
              "GLOG_minloglevel": "2"}  # fmt: skip
     module = "dualnet.engine.bench.stage"
@@ -96,7 +97,7 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]], what: str) -> None:
     while any(process.poll() is None for process in processes):
         if any(process.poll() for process in processes):
             break
-        time.sleep(_LOOK_S)
+        time.sleep(_POLL_S)
     codes = [process.poll() for process in processes]
     if any(codes) or None in codes:
         raise TrainingFailed(f"{what}: exit codes of its stages: {codes}")

@@ -1,4 +1,7 @@
-"""Rounds: in each everybody trains once, beginning with another, so that a change meets all."""
+"""Interleaved measurements: in each round every method trains once.
+
+Each round begins with another method, so that a change of the machine's load affects all of them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from datetime import datetime, timezone
 from typing import Any, Callable, Optional
 
 from dualnet.bench.network.link import Link
-from dualnet.bench.peers.contenders import Contender
+from dualnet.bench.peers.methods import Method
 
 __all__ = ["HOPELESS", "Entry", "hopeful", "rounds"]
 
@@ -17,38 +20,39 @@ __all__ = ["HOPELESS", "Entry", "hopeful", "rounds"]
 #: not to be tried again.
 HOPELESS = 1.25
 
-#: What a raw line says of an arena, who runs there, and over which link.
-Entry = tuple[Mapping[str, Any], Mapping[str, Contender], Optional[Link]]
+#: What a raw line says of an arena, the methods that run there, and their link.
+Entry = tuple[Mapping[str, Any], Mapping[str, Method], Optional[Link]]
 
 
 def rounds(
     entries: list[Entry], count: int, say: Callable[[str], None]
 ) -> Iterator[dict[str, Any]]:
-    """Let them take turns.
+    """Train with every method, round by round.
 
     Args:
-        entries: The arenas; one is through with a round before the next begins with it.
+        entries: The arenas; each ends a round before the next one begins it.
         count: Rounds.
-        say: Told of every turn, with an estimate of the time left.
+        say: Takes a line on every training, with an estimate of the time left.
 
     Yields:
-        A raw line for each turn, times in milliseconds.
+        A raw line for each training, times in milliseconds.
     """
-    names = [list(contenders) for _, contenders, _ in entries]
+    names = [list(methods) for _, methods, _ in entries]
     took_s: dict[tuple[int, str], float] = {}
     for number in range(count):
-        for place, (facts, contenders, link) in enumerate(entries):
+        for place, (facts, methods, link) in enumerate(entries):
             order = names[place]
             shift = number % len(order)
             first: dict[str, float] = {}
             for turn, name in enumerate([*order[shift:], *order[:shift]]):
-                contender = contenders[name]
+                method = methods[name]
                 load, began_s = os.getloadavg()[0], time.monotonic()
                 before = link.carried() if link else None
-                timed = contender.train()
+                timed = method.train()
                 after = link.carried() if link else None
                 took_s[place, name] = time.monotonic() - began_s
                 first[name] = timed.iteration_s
+                # The method's name is under `contender`, as in all raw lines of earlier versions.
                 line = {
                     **facts, "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
                     "load": round(load, 2), "round": number + 1, "contender": name,
@@ -56,7 +60,7 @@ def rounds(
                     "cpu_ms": [round(one * 1e3, 2) for one in timed.cpu_s],
                 }  # fmt: skip
                 if before and after:
-                    carrying_s = (after.cpu_s - before.cpu_s) / contender.iterations
+                    carrying_s = (after.cpu_s - before.cpu_s) / method.iterations
                     line["link_cpu_ms"] = round(carrying_s * 1e3, 2)
                 yield line
                 ahead = len(order) - turn - 1
@@ -66,7 +70,7 @@ def rounds(
                     f"some {_left_s(names, took_s, place, ahead, count - number - 1):.0f} s left"
                 )
             if number == 0:
-                families = {name: contenders[name].family for name in order}
+                families = {name: methods[name].family for name in order}
                 names[place] = hopeful(first, families)
 
 
@@ -77,14 +81,14 @@ def _left_s(
     ahead: int,
     more: int,
 ) -> float:
-    """What the turns to come take, a turn as long as the mean of those before."""
+    """What the trainings to come take, each as long as the mean of those before."""
     mean_s = sum(took_s.values()) / len(took_s)
     others = [len(names[later]) for later in range(place + 1, len(names))]
     return mean_s * (ahead + sum(others) + more * sum(map(len, names)))
 
 
 def hopeful(times_s: Mapping[str, float], families: Mapping[str, str]) -> list[str]:
-    """Those who take part in the next round: the first one decides, within each family."""
+    """The methods of the next round: the times of the first one decide, within each family."""
     best_s: dict[str, float] = {}
     for name, family in families.items():
         best_s[family] = min(times_s[name], best_s.get(family, times_s[name]))

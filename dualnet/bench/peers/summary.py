@@ -11,7 +11,7 @@ __all__ = ["link_line", "page", "settings_of", "summary", "title"]
 
 Line = Mapping[str, Any]
 
-#: What tells one setting from another: only lines that agree on all of it are compared.
+#: Keys that identify a setting: only lines that agree in all of them are compared.
 _SETTING = ("run", "pieces", "cut", "quota", "cores_shared", "batch")
 #: Ratios: column to the beginning of the names whose best is compared with.
 _RIVALS = {
@@ -29,21 +29,22 @@ def settings_of(lines: Iterable[Line]) -> list[list[Line]]:
 
 
 def summary(lines: Sequence[Line]) -> list[dict[str, Any]]:
-    """One record for each contender of a setting.
+    """One record for each method of a setting.
 
     Args:
         lines: The setting's.
 
     Returns:
-        `contender`, `iteration_ms` (the median), `samples_per_s`, `rounds`, `cpu_ms` (of all
-        processes), `best` (whether it is the best number of micro-batches of its family), and
-        ratios `over_1f1b`, `over_gpipe`, `over_plain`, `over_single`: how many times faster it is
-        than the best of those, the median of the ratios within the rounds that both took part in.
+        `contender` (the method's name), `iteration_ms` (the median), `samples_per_s`, `rounds`,
+        `cpu_ms` (of all processes), `best` (whether it is the best number of micro-batches of its
+        family), and ratios `over_1f1b`, `over_gpipe`, `over_plain`, `over_single`: how many times
+        faster it is than the best of those, the median of the ratios within the rounds that both
+        took part in.
     """
     times: dict[str, dict[int, float]] = {}
     for line in lines:
         times.setdefault(line["contender"], {})[line["round"]] = line["iteration_ms"]
-    # A contender left out after the first round is not the best, whatever the others do then.
+    # A method left out after the first round is not the best, whatever times the others have later.
     most = max(map(len, times.values()))
     medians = {name: median(each.values()) for name, each in times.items()}
     records = []
@@ -69,7 +70,7 @@ def summary(lines: Sequence[Line]) -> list[dict[str, Any]]:
 
 
 def _family(name: str) -> str:
-    """A contender's name without its number of micro-batches."""
+    """A method's name without its number of micro-batches."""
     head, _, last = name.rpartition(" ")
     return head if last.isdigit() and "overlapped" not in head else name
 
@@ -80,7 +81,7 @@ def _best(
     medians: Mapping[str, float],
     most: int,
 ) -> Optional[str]:
-    """The fastest of those who took part in most rounds."""
+    """The fastest of the methods that took part in most rounds."""
     stayed = [name for name in names if len(times[name]) == most] or list(names)
     return min(stayed, key=lambda name: medians[name], default=None)
 
@@ -128,10 +129,10 @@ chain in dualnet and are in memory in PyTorch's last stage. GPipe and 1F1B are
 `torch.distributed.pipelining` over gloo with as many stages as pieces, cut at the same blobs.
 `plain` is plain PyTorch and `single` dualnet's single net, each in one process with as much
 processor time as all pieces together. The others are dualnet's, named by carrier, target and
-schedule, with the number of micro-batches (pipelined) or of batches ahead (overlapped). Everybody
-trains once in each round, which begins with another each time. Times are medians, ratios are
-medians of those within a round: above 1 is faster than that rival. **Bold**: the best number of
-micro-batches; those far behind in the first round are not tried again."""
+schedule, with the number of micro-batches (pipelined) or of batches ahead (overlapped). Every
+method trains once in each round, and each round begins with another one. Times are medians, ratios
+are medians of those within a round: above 1 is faster than that rival. **Bold**: the best number of
+micro-batches; those much slower in the first round are not tried again."""
 
 
 def _overview(lines: Sequence[Line]) -> list[str]:
@@ -162,7 +163,7 @@ def _facts(setting: Sequence[Line]) -> list[str]:
         f"thread{'s'[: first['threads'] > 1]} a piece, {first['threads_whole']} in one process.",
         f"{first['machine']}, {first['cores']} cores, Python {first['python']}, "
         f"PyTorch {first['torch']}; commit {first['commit']}; {dates[0]} to {dates[-1]} UTC; "
-        f"load before a turn {min(loads):g} to {max(loads):g}.",
+        f"load before a training {min(loads):g} to {max(loads):g}.",
     ]
     if first["quota_by"]:
         words.append(
@@ -178,7 +179,7 @@ def _table(setting: Sequence[Line]) -> list[str]:
     is_carried = any("link_cpu_ms" in record for record in records)
     columns = [(key, words) for key, words in _RIVALS.values() if any(key in r for r in records)]
     lines = [
-        "| contender | iteration | images/s | all processors | "
+        "| method | iteration | images/s | all processors | "
         + "".join(f"{words} | " for _, words in columns)
         + ("link's CPU | " if is_carried else ""),
         "|---|---:|---:|---:|" + "---:|" * (len(columns) + is_carried),

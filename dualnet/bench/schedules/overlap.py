@@ -92,7 +92,7 @@ def bench_overlap(request: OverlapRequest, say: Say = lambda line: None) -> Iter
 
     Args:
         request: What to measure.
-        say: Told of every training.
+        say: Takes a line on every training.
 
     Yields:
         The machine; then for each chain a record for each variant, `alternating` first.
@@ -125,7 +125,7 @@ def bench_overlap(request: OverlapRequest, say: Say = lambda line: None) -> Iter
 
 
 def variants(request: OverlapRequest, case: Case, say: Say = lambda line: None) -> list[Variant]:
-    """What is compared; a schedule that a rule of the chain forbids is left out, with a word."""
+    """What is compared; `say` takes a line on each schedule that a rule of the chain forbids."""
     config = case.config
     rules = [config.coupling_of(index).rule for index in range(len(config.cuts))]
     found = [Variant("alternating", ("train.schedule=alternating",))]

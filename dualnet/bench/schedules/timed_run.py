@@ -19,8 +19,10 @@ from dualnet.errors import NeighbourDied, TrainingFailed
 
 __all__ = ["PieceTimes", "Place", "summarise", "timed_run"]
 
-#: Time between two looks at the processes, and what a survivor gets to end by itself.
-_LOOK_S, _GRACE_S = 0.05, 5.0
+#: Seconds between two polls of the processes.
+_POLL_S = 0.05
+#: Seconds that the other processes get to end by themselves after one has failed.
+_GRACE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ def _wait(processes: Mapping[str, subprocess.Popen[bytes]], scratch: str) -> Non
                     process.kill()
                     process.wait()
             break
-        time.sleep(_LOOK_S)
+        time.sleep(_POLL_S)
     for piece, process in processes.items():
         code = process.poll()
         # Not one that has only noticed another's end, or had to be ended.

@@ -1,7 +1,7 @@
 """Single records of an LMDB file by key, through ordinary reads.
 
-For a look at some records the library is the wrong tool: it maps the file, so that one that was cut
-short ends the process with SIGBUS, and it opens a database only once in a process, which may be
+The library does not fit where only some records are read: it maps the file, so that one that was
+cut short ends the process with SIGBUS, and it opens a database only once in a process, which may be
 training from it. The format is that of LMDB 0.9 (mdb.c) on 64-bit machines: two meta pages, then a
 B+ tree of branch and leaf pages; long values lie in overflow pages.
 """

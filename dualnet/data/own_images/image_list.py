@@ -100,7 +100,7 @@ def _shown(line: str) -> str:
 
 
 def _require_some(source: Path, root: Path, entries: list[Entry]) -> None:
-    """Tell a wrong root from single files that are missing."""
+    """Distinguish a wrong root from single files that are missing."""
     looked_at = entries[:100]
     if not any(os.path.lexists(entry.path) for entry in looked_at):
         raise ConfigError(

@@ -1,8 +1,8 @@
 """Photographs of cats and dogs (thesis section 7.2), of any size, scaled to 227 x 227.
 
-What a photograph shows is told by a folder above it (cat, cats, dog, dogs) or by its name, as in
-Kaggle's Dogs vs. Cats (train/cat.0.jpg); those below a folder `test` are the test part. Where there
-are none with a label (Kaggle's have none), a fifth of each class is held back for the test.
+What a photograph shows is known from a folder above it (cat, cats, dog, dogs) or from its name, as
+in Kaggle's Dogs vs. Cats (train/cat.0.jpg); those below a folder `test` are the test part. Where
+there are none with a label (Kaggle's have none), a fifth of each class is held back for the test.
 
 Images are scaled without keeping their proportions, and the planes are blue, green, red, both as
 in Caffe's tools/convert_imageset.cpp, so that models and means for Caffe fit.
@@ -43,7 +43,7 @@ _NAME = re.compile(r"(cat|dog)s?[._-]", re.IGNORECASE)
 #: Since Pillow 9.1 it is in an enumeration, too, which alone its type hints know.
 _BILINEAR: Any = getattr(Image, "Resampling", Image).BILINEAR
 _EXTENSIONS = (".jpg", ".jpeg", ".png")
-#: What people call the archive, looked for where the data set goes.
+#: Usual names of the archive, which is searched for where the data set goes.
 _ARCHIVES = ("cats-dogs.tar.xz", "cats-dogs.zip", "dogs-vs-cats.zip", "train.zip")
 #: Bytes of a picture's file; Pillow itself refuses to decode more than 179 megapixels.
 _LARGEST_PICTURE = 1 << 28

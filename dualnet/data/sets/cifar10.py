@@ -111,7 +111,7 @@ def _find(source: Path) -> tuple[Archive, Path]:
 
 
 def _kind_of_archive(path: Path) -> Archive:
-    """Tell the format by what is inside, since people rename archives."""
+    """Recognise the format by the content, since people rename archives."""
     with open_tar(path, _LARGEST_ARCHIVE) as archive:
         for member in archive:
             for kind in ARCHIVES:

@@ -101,7 +101,7 @@ DATA_SETS: dict[str, DataSet] = {
 
 
 def default_directory(name: str) -> Path:
-    """Return where a data set goes, and where the shipped prototxt look for it.
+    """Return where a data set goes, and where the shipped prototxt expect it.
 
     Args:
         name: Of the data set.

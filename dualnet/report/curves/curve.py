@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["draw_curve", "look", "moving_average"]
+__all__ = ["draw_curve", "line_style", "moving_average"]
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STYLES = ("-", "--", "-.", ":")
@@ -59,7 +59,7 @@ def draw_curve(
         iterations: (K,) int64.
         values: (K,) float64; may be infinite or NaN, which a cross marks at the end.
         smooth: Points in the moving average; None takes a thirtieth of the curve.
-        style: Of the line, as `look` and a width.
+        style: Of the line: what `line_style` returns, and a width.
         is_raw_shown: Whether the raw values are faint behind their average.
     """
     if not values.size:
@@ -83,7 +83,7 @@ def draw_curve(
         )  # fmt: skip
 
 
-def look(k: int) -> dict[str, Any]:
+def line_style(k: int) -> dict[str, Any]:
     """Colour and line style of run k, the same in every panel."""
     style = _STYLES[k // len(_COLOURS) % len(_STYLES)]
     return {"color": _COLOURS[k % len(_COLOURS)], "linestyle": style}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dualnet.errors import DualnetError
-from dualnet.report.curves.curve import draw_curve, look
+from dualnet.report.curves.curve import draw_curve, line_style
 from dualnet.report.curves.panels import Band, Panel
 
 __all__ = ["FORMATS", "draw"]
@@ -208,7 +208,7 @@ def _draw_panel(axis: Any, row: _Row, panel: Panel, smooth: int | None, is_log: 
     drawn = sum(values.size > 0 for _, values in panel.curves)
     is_raw_shown = drawn <= (_MOST_RAW_SMALL if is_small else _MOST_RAW)
     for k, (iterations, values) in enumerate(panel.curves):
-        style = {**look(k), "linewidth": 1.1 if is_small else 1.6}
+        style = {**line_style(k), "linewidth": 1.1 if is_small else 1.6}
         window = smooth if band.is_smoothed else 1
         draw_curve(axis, iterations, values, window, style, is_raw_shown)
     axis.set_title(panel.title, loc="left")
@@ -239,7 +239,9 @@ def _finite(panels: Sequence[Panel]) -> np.ndarray:
 def _draw_legend(figure: Any, labels: Sequence[str], columns: int, top_in: float) -> None:
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], linewidth=2, label=name, **look(k)) for k, name in enumerate(labels)]
+    handles = [
+        Line2D([], [], linewidth=2, label=name, **line_style(k)) for k, name in enumerate(labels)
+    ]
     # Above the first panel and its title: nowhere does it hide a curve.
     place = (_LEFT_IN / _WIDTH_IN, (top_in - 0.05) / figure.get_figheight())
     figure.legend(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dualnet.bench.cuts import cases
-from dualnet.bench.memory.stand_in import Fabricated
+from dualnet.bench.memory.stand_in import FakeChannel
 from dualnet.report.log import CaffeLog
 from dualnet.rundir import RunDir
 from dualnet.train.loop.links import Links
@@ -26,7 +26,7 @@ RULES = [
 ]
 
 
-class Recorder(Fabricated):
+class Recorder(FakeChannel):
     """Notes what goes through it."""
 
     def __init__(self, nets, end):
@@ -74,7 +74,7 @@ def test_messages_are_those_of_a_real_neighbour(workdir, piece, rule):
 
 def test_arrays_are_in_memory_and_the_last_message_is_kept(workdir):
     nets = make_nets("net2", str(workdir / "alone"))
-    channel = Fabricated(nets, nets.resolved.below)
+    channel = FakeChannel(nets, nets.resolved.below)
     pool2 = channel.receive("up", 0).arrays["pool2"]
     assert pool2.shape == tuple(nets.train.net.blobs["pool2"].shape) and (pool2 != 0).all()
     assert channel.counters.messages_received == 1

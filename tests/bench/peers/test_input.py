@@ -1,4 +1,4 @@
-"""The input of all contenders: the Data layer's batches and the labels in memory are the same."""
+"""The input of all methods: the Data layer's batches and the labels in memory are the same."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dualnet.bench.network.wire import Carried
-from dualnet.bench.peers.contenders import Contender
+from dualnet.bench.peers.methods import Method
 from dualnet.bench.peers.pipeline import Timed
 from dualnet.bench.peers.rounds import hopeful, rounds
 
@@ -19,13 +19,13 @@ class Wire:
         return Carried(cpu_s=0.040 * (self.asked // 2), packets=0, bytes=0)
 
 
-def contender(family, *times_s):
+def method(family, *times_s):
     series = iter(times_s)
-    return Contender(lambda: Timed(next(series), [0.01, 0.02]), 8, family)
+    return Method(lambda: Timed(next(series), [0.01, 0.02]), 8, family)
 
 
 def test_turns_rotate_and_lines_say_all():
-    found = {name: contender(name, 1.0, 1.0) for name in "abc"}
+    found = {name: method(name, 1.0, 1.0) for name in "abc"}
     lines = list(rounds([({"pieces": 2}, found, Wire())], 2, lambda line: None))
     assert [line["contender"] for line in lines] == ["a", "b", "c", "b", "c", "a"]
     assert [line["round"] for line in lines] == [1, 1, 1, 2, 2, 2]
@@ -36,11 +36,11 @@ def test_turns_rotate_and_lines_say_all():
 
 def test_hopeless_numbers_of_micro_batches_are_left_out_after_the_first_round():
     found = {
-        "GPipe 2": contender("GPipe", 0.50), "GPipe 4": contender("GPipe", 0.40, 0.40),
-        "GPipe 8": contender("GPipe", 0.51), "1F1B 8": contender("1F1B", 0.90, 0.90),
-        "slow": contender("slow", 2.0, 2.0),
+        "GPipe 2": method("GPipe", 0.50), "GPipe 4": method("GPipe", 0.40, 0.40),
+        "GPipe 8": method("GPipe", 0.51), "1F1B 8": method("1F1B", 0.90, 0.90),
+        "slow": method("slow", 2.0, 2.0),
     }  # fmt: skip
-    found["GPipe 2"] = contender("GPipe", 0.50, 0.30)  # at the limit
+    found["GPipe 2"] = method("GPipe", 0.50, 0.30)  # at the limit
     said = []
     lines = list(rounds([({"pieces": 2}, found, None)], 2, said.append))
     second = [line["contender"] for line in lines if line["round"] == 2]
@@ -51,7 +51,7 @@ def test_hopeless_numbers_of_micro_batches_are_left_out_after_the_first_round():
 
 
 def test_a_round_is_through_all_arenas_before_the_next():
-    entries = [({"pieces": count}, {"a": contender("a", 1.0, 1.0)}, None) for count in (2, 3)]
+    entries = [({"pieces": count}, {"a": method("a", 1.0, 1.0)}, None) for count in (2, 3)]
     lines = rounds(entries, 2, lambda line: None)
     assert [(line["round"], line["pieces"]) for line in lines] == [(1, 2), (1, 3), (2, 2), (2, 3)]
 

@@ -1,4 +1,4 @@
-"""Who takes part: PyTorch's pipelines, dualnet's schedules, and one process with all cores."""
+"""What is compared: PyTorch's pipelines, dualnet's schedules, and one process with all cores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dualnet.bench.peers.input import Input
 from dualnet.bench.peers.pipeline import Timed, pipeline
 from dualnet.bench.schedules.timed_run import Place, timed_run
 
-__all__ = ["CONFIG", "Contender", "Wanted", "contenders"]
+__all__ = ["CONFIG", "Method", "Wanted", "methods"]
 
 #: A chain's net; Case cuts it.
 CONFIG = "configs/cifar10.yaml"
@@ -49,13 +49,13 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Contender:
-    """Who takes turns.
+class Method:
+    """One of the ways to train that are compared.
 
     Attributes:
         train: Trains once.
-        iterations: All that it trains in a turn, those included that do not count.
-        family: Contenders of one family differ in the number of micro-batches.
+        iterations: All of a training, those included that are not timed.
+        family: Methods of one family differ in the number of micro-batches.
     """
 
     train: Callable[[], Timed]
@@ -63,10 +63,10 @@ class Contender:
     family: str
 
 
-def contenders(wanted: Wanted, arena: Arena, case: Case, given: Input) -> dict[str, Contender]:
-    """Name to contender: `plain`, `GPipe 4`, `single`, `tcp, backprop, pipelined 4` and so on."""
+def methods(wanted: Wanted, arena: Arena, case: Case, given: Input) -> dict[str, Method]:
+    """Methods by name: `plain`, `GPipe 4`, `single`, `tcp, backprop, pipelined 4` and so on."""
     counted = wanted.warm_up + wanted.iterations
-    found: dict[str, Contender] = {}
+    found: dict[str, Method] = {}
 
     def peer(name: str, schedule: str, micro: int) -> None:
         def train() -> Timed:
@@ -74,7 +74,7 @@ def contenders(wanted: Wanted, arena: Arena, case: Case, given: Input) -> dict[s
                 arena, schedule, micro, wanted.batch, given, wanted.iterations, wanted.warm_up
             )
 
-        found[name] = Contender(train, counted, schedule)
+        found[name] = Method(train, counted, schedule)
 
     def dual(
         name: str, family: str, places: dict[str, Place], settings: Sequence[str], tail: int
@@ -85,7 +85,7 @@ def contenders(wanted: Wanted, arena: Arena, case: Case, given: Input) -> dict[s
             ).values()
             return Timed(max(one.iteration_s for one in timed), [one.cpu_s for one in timed])
 
-        found[name] = Contender(train, counted + tail, family)
+        found[name] = Method(train, counted + tail, family)
 
     peer("plain", "plain", 1)
     parts = [micro for micro in wanted.micro if wanted.batch % micro == 0]
