@@ -28,8 +28,8 @@ rows of their own. About three hours on one core. Parts (default: all):
   cost      what a message costs, beside a bare write, rename and read
   liveness  500 trainings with options, timers and faults drawn at random; when the faults end, all
             pieces get the same command once, and the training has to complete. About an hour.
-  damage    300 times a file of a run, its data or its inputs is damaged, or something else in its
-            place, and commands meet it
+  damage    300 times a file of a run, its data or its inputs is damaged, or something else put in
+            its place; then commands run on it
 
 Options of liveness and damage: --jobs N at a time (default 3); --again repeats those that went
 wrong. Of liveness: --only N does training N alone, of the campaign with that --seed; --keep DIR

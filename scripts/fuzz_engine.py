@@ -53,7 +53,7 @@ def main() -> int:
             while not ended:
                 while not bugs.empty():  # also while it runs: a full queue would stop it
                     _note(*bugs.get(), found, options.keep)
-                ended = watch.look(worker, at)
+                ended = watch.check(worker, at)
             while not bugs.empty():
                 _note(*bugs.get(), found, options.keep)
             if at.value < end:
@@ -69,14 +69,14 @@ def main() -> int:
 
 
 class _Watch:
-    """Looks after the worker: is it alive, does it get on?"""
+    """Monitors the worker: whether it is alive and makes progress."""
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._last, self._since, self._told = -1, 0.0, time.monotonic()
         self._started = time.monotonic()
 
-    def look(self, worker: Any, at: Any) -> str:
+    def check(self, worker: Any, at: Any) -> str:
         """Waits a second; returns why the worker ended, or nothing."""
         worker.join(1)
         if not worker.is_alive():

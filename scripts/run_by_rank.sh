@@ -42,7 +42,7 @@ elif [ -n "${SLURM_PROCID:-}" ]; then
 else
   fail "no rank: start it with torchrun, srun or mpirun, or set RANK"
 fi
-[[ $rank =~ ^[0-9]+$ ]] || fail "rank '$rank' is no number from 0"
+[[ $rank =~ ^[0-9]+$ ]] || fail "rank '$rank' is not a number from 0"
 expected=()
 if [ -n "$size" ]; then expected=(--of "$size"); fi
 scripts=${DUALNET_HOME:+$DUALNET_HOME/scripts}

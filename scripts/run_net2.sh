@@ -6,7 +6,7 @@ usage() {
   cat <<'TEXT'
 Usage: scripts/run_net2.sh CONFIG RUN_DIR [DUALNET OPTIONS]
 
-Runs net2: the layers above the first cut, to the loss on the labels or to the next cut. Start
+Runs net2: the layers after the first cut, to the loss on the labels or to the next cut. Start
 run_net1.sh with the same two arguments on the other node, in either order (in a longer chain,
 run_net.sh 3 and so on, too); each waits for its neighbours. RUN_DIR must be on a file system that
 all nodes see.

@@ -41,10 +41,10 @@ _DEATH = ("rename: atomic._write < atomic.write_atomically < commit._write < com
 ERRORS = (errno.ENOSPC, errno.EIO, errno.ESTALE, errno.EDQUOT, errno.EACCES, errno.EROFS,
           errno.EFBIG, errno.EINTR)  # fmt: skip
 #: Codes with which a piece may answer an error of the disk. 75: its own old heartbeat could not be
-#: read, and so its old process not be told from a living one.
+#: read, so that its old process could not be told from one that is alive.
 _ANSWERS = {0, 74, 75}
-#: While the disk fails, a training waits so long, in pauses of this length, before it gives up.
-_PATIENCE_S, _PAUSE_S = 0.4, 0.05
+#: Seconds that a failing disk is retried before a training gives up, and between two retries.
+_RETRY_S, _PAUSE_S = 0.4, 0.05
 
 #: Makes the wire that acts at a site's call of that number; without a site one that counts.
 Make = Callable[[str, int], Tripwire]
@@ -56,7 +56,7 @@ def run_kills(lab: Lab, ledger: Ledger, seed: int, count: int) -> None:
     Args:
         lab: where.
         ledger: rows so far, and where new ones go.
-        seed: which schedule each site is met with.
+        seed: chooses the schedule for each site.
         count: at most so many calls of each site, the first and the last of them; 0 is all.
     """
     for life in LIVES:
@@ -68,7 +68,7 @@ def run_errors(lab: Lab, ledger: Ledger, seed: int, count: int) -> None:
 
     Args:
         lab, ledger: as in `run_kills`.
-        seed: which error each call meets, and with which schedule.
+        seed: chooses the error and the schedule for each call.
         count: at most about so many calls of each piece and life; 0 is all.
     """
     for lasting in (False, True):
@@ -125,19 +125,19 @@ def _each_call(
 
 
 def _schedule_of(site: str, seed: int) -> str:
-    """The schedule that a site is met with: nearly all have every one, and it is met in one."""
+    """The schedule in which a site is tried: nearly all sites occur in each, and one is enough."""
     return list(_TRAINED)[(zlib.crc32(site.encode()) + seed) % len(_TRAINED)]
 
 
 def _chosen(calls: int, count: int) -> list[int]:
-    """Which of a site's calls are met: all, or `count` from the first to the last."""
+    """Which of a site's calls are tried: all, or `count` from the first to the last."""
     if not count or calls <= count:
         return list(range(calls))
     return [round(i * (calls - 1) / max(1, count - 1)) for i in range(count)]
 
 
 def _start(training: Training, piece: str, life: str, wire: Tripwire) -> None:
-    """Start all pieces, so that `piece` lives the given life with the wire laid."""
+    """Start all pieces, and `piece` in its first life or a restart, with the tripwire installed."""
     for other in training.chain.others(piece):
         training.start(other)
     if life == "restart":
@@ -149,11 +149,11 @@ def _start(training: Training, piece: str, life: str, wire: Tripwire) -> None:
         storage.FIRST_PAUSE_S = _PAUSE_S
         wire.lay()
 
-    training.start(piece, arm, f"exchange.storage_timeout_s={_PATIENCE_S}")
+    training.start(piece, arm, f"exchange.storage_timeout_s={_RETRY_S}")
 
 
 def _count(lab: Lab, settings: tuple[str, ...], piece: str, make: Make, life: str) -> Counter[str]:
-    """Calls of each site in a life that nothing happens to."""
+    """Calls of each site, in a life without a fault."""
     wire = make("", 0)
     with lab.training(f"count-{piece}-{life}", settings) as training:
         _start(training, piece, life, wire)
@@ -175,7 +175,7 @@ def _kill_once(lab: Lab, training: Training, piece: str) -> str:
 
 
 def _fail_once(lab: Lab, training: Training, piece: str, lasting: bool) -> str:
-    """Let a piece meet its error; start it again if it gave up; what is wrong in the end."""
+    """Inject an error into a piece; start it again if it gave up; what is wrong in the end."""
     states = set()
     while training.running(piece):
         if lasting:

@@ -1,4 +1,4 @@
-"""Any file of a run, its data or its inputs is damaged or replaced, and commands meet it.
+"""Any file of a run, its data or its inputs is damaged or replaced; then commands run on it.
 
 A bit is flipped, a piece cut off, put in, or taken from another file, a number made absurd; or a
 directory, a FIFO, a device or nothing stands where the file was. Every command then ends in time,
@@ -38,7 +38,7 @@ _SETTINGS = (
 #: So that a piece that is alone does not wait long.
 _TIMERS = ("exchange.partner_timeout_s=8", "exchange.restart_grace_s=2", "exchange.dead_after_s=4",
            "exchange.storage_timeout_s=1", "exchange.hang_timeout_s=8")  # fmt: skip
-#: What meets the damage: a run that was killed in the middle, a complete one, or a new single one.
+#: What is damaged: a run that was killed in the middle, a complete one, or a new single one.
 BASES = ("killed", "complete", "inputs")
 _LIMIT_S = 60.0
 _MEMORY = Life(memory_mib=3 << 10)
@@ -88,7 +88,7 @@ REPLACED = ("a directory", "a FIFO", "/dev/zero", "a link to nothing", "nothing"
 
 
 def run_damage(lab: Lab, ledger: Ledger, seed: int, count: int, jobs: int = 3) -> None:
-    """Damage files and let commands meet them; a row for each.
+    """Damage files and run commands on them; a row for each.
 
     Args:
         lab, ledger: where, and where rows go.
@@ -119,7 +119,7 @@ def _killed(lab: Lab) -> str:
 
 
 def _meet(lab: Lab, bases: dict[str, str], whole: str, seed: int, number: int) -> dict[str, Any]:
-    """One damage, and all commands that meet it; their row."""
+    """One damage, and all commands that run on it; their row."""
     chance = random.Random(f"{seed}/damage/{number}")
     base = BASES[number % len(BASES)]
     place = Path(f"damage{number}").absolute()

@@ -1,4 +1,4 @@
-"""A training that meets the faults of its plan, and is started once more when they are over."""
+"""A training with the faults of its plan, started once more when they are over."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["Disturbed", "life_facts"]
 _MOMENT_S = {"forked": 4.0, "commands": 20.0, "train": 20.0}
 #: How long the last start may take beyond the timers of the run.
 _LIMIT_S = 120.0
-#: What a piece that met a fault may end with: done or stopped, an error of a neighbour or the disk,
+#: What a piece with a fault may end with: done or stopped, an error of a neighbour or the disk,
 #: another copy, no memory, or the signal's own code, before the training could take it.
 _ANSWERS = {0, 70, 71, 72, 74, 75, 77, *(128 + n for n in SIGNALS.values()),
             *(-n for n in SIGNALS.values())}  # fmt: skip
@@ -40,7 +40,7 @@ _BROKEN = ("Traceback (most", "Exception ignored", *_ABORTED)
 
 
 class Disturbed(Training):
-    """A training that meets the faults of its plan."""
+    """A training with the faults of its plan."""
 
     def __init__(self, run_dir: str, plan: Plan, chain: Chain) -> None:
         super().__init__(run_dir, (*plan.trained, *plan.others), chain)

@@ -70,7 +70,7 @@ def run_points(lab: Lab, ledger: Ledger, seed: int, count: int) -> None:
             with lab.training(f"point-{bar.n}", settings) as training:
                 for other in lab.chain.others(piece):
                     training.start(other)
-                # What only a restart calls is met in one.
+                # What only a restart calls is tried in one.
                 if name in ("restore", "resume"):
                     training.start(piece)
                     time.sleep(0.5)

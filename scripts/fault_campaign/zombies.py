@@ -21,7 +21,7 @@ from scripts.fault_campaign.training import Training
 
 __all__ = ["run_zombies"]
 
-#: A heartbeat that stands still so long is that of a dead piece.
+#: A piece whose heartbeat is unchanged for so long counts as dead.
 _LEASE_S = 0.8
 
 

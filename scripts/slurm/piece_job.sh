@@ -23,11 +23,11 @@ pinned() {
   fi
 }
 
-# What a piece says at its end, if nothing is left to do; one that was stopped by a signal exits with
-# 0, too. Its records alone do not tell: of a damaged or a longer run they speak of an earlier end.
+# What a piece prints at its end, if nothing is left to do; one that was stopped by a signal exits with
+# 0, too. Its records are not enough: those of a damaged or a longer run are of an earlier end.
 ended() { printf '(trained %s to iteration|%s is complete already)' "$1" "$1"; }
 
-# have_ended FILE PIECES...: whether all have said so; their last words may still be on the way.
+# have_ended FILE PIECES...: whether all have printed that; it may still be on the way to the file.
 have_ended() {
   local piece name tries
   for piece in "${@:2}"; do
@@ -47,7 +47,7 @@ run_and_requeue() {
   read -ra pieces <<<"$1"
   shift
   said=$(mktemp)
-  # A signal to all processes of the job must not end the ones that read the pieces' last words.
+  # A signal to all processes of the job must not end those that read the pieces' output.
   "$@" 2> >(
     trap '' USR1 TERM INT HUP
     tee >(grep --line-buffered -aoE "$(ended '(net[0-9]+|single)')" >"$said") >&2
@@ -63,8 +63,8 @@ run_and_requeue() {
   done
   trap - USR1 TERM
   case "$code" in
-    # Complete, or stopped by a signal and able to go on. If a piece's last words were lost, the next
-    # job finds the run complete, and says so.
+    # Complete, or stopped by a signal and resumable. If a piece's last line was lost, the next job
+    # finds the run complete, and says so.
     0) have_ended "$said" "${pieces[@]}" || requeue ;;
     # A neighbour or the disk, which may come back. All else would fail again.
     70 | 71 | 72 | 73 | 74) requeue ;;

@@ -296,7 +296,7 @@ def test_ranks_become_pieces(cluster: Cluster, rank_in: str, size_in: str) -> No
 def test_a_rank_without_a_number_of_processes(cluster: Cluster) -> None:
     script = ROOT / "scripts/run_by_rank.sh"
     arguments = [str(cluster.config), str(cluster.run_dir)]
-    for rank, complaint in (("-1", "rank '-1' is no number from 0"), ("", "no rank: start it")):
+    for rank, complaint in (("-1", "rank '-1' is not a number from 0"), ("", "no rank: start it")):
         done = run(script, *arguments, **{**cluster.variables, "RANK": rank})
         assert done.returncode == 2 and complaint in done.stderr
     run(script, *arguments, **{**cluster.variables, "RANK": "1"})
