@@ -32,7 +32,7 @@ class OutputMeans:
         self._batches += 1
 
     def take(self) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-        """The means by output, (K,) each, and the loss weights; the next test begins anew."""
+        """The means by output, (K,) each, and the loss weights; the next test begins at zero."""
         means = {name: total / self._batches for name, total, _ in self._sums}
         weights = {name: weight for name, _, weight in self._sums}
         self._sums, self._batches = [], 0

@@ -1,10 +1,10 @@
-"""Weights that a net begins with, from other nets' files, and what became of them.
+"""Weights that a net begins with, from other nets' files, and which layers got some.
 
 The files are those of `train.weights`, after those that the solver's own `weights` names.
 
-Caffe copies by layer name and goes on in silence where no name fits. Here each file is looked at
-first, so that the log says what Caffe's says, and how many layers got weights; a file of which no
-layer fits ends the run, and so does a shape that differs, on both providers with the same line.
+Caffe copies by layer name and says nothing where no name fits. Here each file is read first, so
+that the log has Caffe's lines, and how many layers got weights. A file of which no layer fits ends
+the run, and so does a shape that differs, with the same line on both providers.
 
 In a chain a file may hold the layers of several pieces. Those of other pieces are left to them. A
 copy of a dual layer for which no file has weights takes those of the layer that it copies, as the
@@ -183,7 +183,7 @@ class _Target:
             if any(name in self.shapes for name in file.with_weights):
                 self._net.copy_from(file.path)
             return
-        # Not by Caffe: BVLC's looks for no layer within another's group (`a/b`).
+        # Not by Caffe: BVLC's does not find a layer within another's group (`a/b`).
         for name in self.shapes:
             if name in file.with_weights:
                 self._put(name, file.values(name))

@@ -1,7 +1,7 @@
-"""What a file of weights holds, told by the file alone: layers, shapes and values.
+"""What a file of weights holds, read without a net: layers, shapes and values.
 
-Caffe copies weights by layer name, ends the process where shapes differ, and is content with a file
-of which nothing fits. Who looks first can say what is wrong, on either provider.
+Caffe copies weights by layer name, ends the process where shapes differ, and accepts a file of
+which no layer fits. Reading the file first allows one message for either, on both providers.
 """
 
 from __future__ import annotations
@@ -216,12 +216,12 @@ def _own(path: str, group: Any, name: str) -> Any:
     if not isinstance(group.get(name, getlink=True), h5py_module().HardLink):
         raise ConfigError(
             f"{path}: {group.name}/{name} is a link to another place; weights are read from the "
-            "file itself: save them anew"
+            "file itself: save them again"
         )
     found = group[name]
     if not hasattr(found, "keys") and is_elsewhere(found):
         raise ConfigError(
             f"{path}: {found.name} keeps its values in other files; weights are read from the file "
-            "itself: save them anew"
+            "itself: save them again"
         )
     return found

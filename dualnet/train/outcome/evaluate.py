@@ -28,7 +28,7 @@ def evaluate(
     """Run the test phase of a run's latest snapshot.
 
     The pieces of a chain are joined in memory, each up to its cut. It runs on the CPU, as
-    the machine on which people look at results may have no GPU.
+    the machine on which a run is evaluated may have no GPU.
 
     Args:
         run: The run.
