@@ -33,13 +33,13 @@ s is the mean of |y_n|^2 over the batch: that cancels the s by which the loss di
 
 from dualnet.coupling.admm import Multipliers, penalty
 from dualnet.coupling.proximal import proximal_point
-from dualnet.coupling.targets import TargetMaker, make_target, default_loss_weight, unit
+from dualnet.coupling.targets import TargetMaker, default_loss_weight, make_target, unit
 
 __all__ = [
     "Multipliers",
     "TargetMaker",
-    "make_target",
     "default_loss_weight",
+    "make_target",
     "penalty",
     "proximal_point",
     "unit",

@@ -9,7 +9,7 @@ import numpy as np
 
 from dualnet.config import Coupling
 
-__all__ = ["NetOfLayers", "TargetMaker", "make_target", "default_loss_weight", "unit"]
+__all__ = ["NetOfLayers", "TargetMaker", "default_loss_weight", "make_target", "unit"]
 
 
 class NetOfLayers(Protocol):

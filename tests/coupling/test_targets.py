@@ -7,7 +7,7 @@ import pytest
 
 from dualnet.config import Coupling
 from dualnet.config.targets import TARGETS
-from dualnet.coupling import make_target, default_loss_weight
+from dualnet.coupling import default_loss_weight, make_target
 
 
 class ArrayNet:

@@ -16,7 +16,7 @@ from dualnet.train.net.nets import Nets
 
 __all__ = ["FakeChannel"]
 
-#: What the arrays hold; not zero, for memory that nobody writes is not in memory.
+#: What the arrays hold; not zero, because the system provides zeros without using memory.
 _VALUE = 0.01
 
 

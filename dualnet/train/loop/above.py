@@ -29,7 +29,7 @@ __all__ = ["Above", "Learning"]
 
 
 class Learning(Protocol):
-    """What the training loop asks of whoever knows the loss: the piece above, or the net itself."""
+    """What the training loop gets its gradients from: the piece above, or the net's own loss."""
 
     #: Loss of the batch that `learn` has taken: of the labels where it is known, else of the pairs.
     loss: float
@@ -59,7 +59,7 @@ class Learning(Protocol):
         """Take a batch's answer; yields the net that has the gradients, before each update."""
 
     def test(self, iteration: int, number: int) -> None:
-        """Run the test net on the batch that is next, or in it, and hand on what it gives."""
+        """Run the test net on a test batch, and send or add up its outputs."""
 
 
 class Above:
@@ -109,7 +109,7 @@ class Above:
         self.channel.send(Message(batch.kind("up"), batch.iteration, arrays))
 
     def test(self, iteration: int, number: int) -> None:
-        """Run the test net up to the cut, and send what it gives."""
+        """Run the test net up to the cut, and send the cut blobs and labels."""
         net = self.nets.test
         net.forward(last=self.test_cut_layer)
         self.channel.send(Message(f"test{number:05d}", iteration, batch_of(net, self.end.cut)))

@@ -91,7 +91,7 @@ class Below:
         iteration = batch.iteration
         last = self.session.max_iter - 1
         if self.session.has_converged and last == iteration + self.session.in_flight:
-            # Sent with the answer at which it was found, so that no batch is sent in vain.
+            # Sent with the answer at which it was found: no piece sends a batch after the last one.
             notes[CONVERGED] = np.array([last], np.int64)
         if is_due(self.coupling.fidelity_interval, iteration):
             gradients = self.true_gradients(net)

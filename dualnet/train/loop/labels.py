@@ -78,6 +78,6 @@ class LabelStep:
             yield net
 
     def test(self, iteration: int, number: int) -> None:
-        """Run the test net, and add up what it gives."""
+        """Run the test net, and add up its outputs."""
         self.nets.test.forward()
         self.session.test_means.add(self.nets.test.outputs())

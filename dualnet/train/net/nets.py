@@ -72,7 +72,7 @@ class Nets:
     def seed(self, number: int) -> None:
         """Seed dropout and its like from (seed, number of the batch): a restart repeats them.
 
-        To be called before each forward pass of the batch, also one that is run again.
+        Call it before a batch's forward pass, and before further ones that must draw the same.
         """
         caffe.set_random_seed((self.config.seed * 1000003 + number) % (2**31))
 

@@ -54,7 +54,7 @@ def describe(nets: Nets, session: Session, end: CutEnd) -> dict[str, Any]:
         "net": resolved.dir.net,
         "provider": backend.provider,
         "config": fixed_values(nets.config, is_dual=True),
-        # As configured: one that goes on from where it has converged knows of an earlier end.
+        # As configured: that of the session is smaller once the training has converged.
         "max_iter": resolved.max_iter,
         "iter_size": resolved.iter_size,
         "test_iter": session.test_iter,

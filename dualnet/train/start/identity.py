@@ -127,7 +127,7 @@ def write(
     fs: Fs = SYSTEM,
     since: int = 0,
 ) -> None:
-    """Record what a piece is made of; nothing is written where that stands there already.
+    """Record what a piece is made of, unless the record has exactly that already.
 
     Raises:
         OSError: As the system says.
