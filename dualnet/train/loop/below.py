@@ -136,7 +136,9 @@ class TargetAnswer(Below):
 class ProximalAnswer(Below):
     """The minimum of the labels' loss near the outputs of the piece below: `prox`, and `admm`.
 
-    Only the piece that has the labels' loss can answer so; it takes batches one by one.
+    `prox` receives x (kind `x`) and sends z (`down`); `admm` receives `x00`, `x01`, … and sends
+    `down00`, `down01`, … in turn. x and z are (N, C, H, W) float32 for each compared pair. Only the
+    piece that has the labels' loss can answer so; it takes batches one by one.
     """
 
     def __init__(
