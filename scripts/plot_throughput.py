@@ -28,7 +28,7 @@ import matplotlib.pyplot as plt
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from dualnet.bench.peers.summary import settings_of, summary, title
+from dualnet.bench.peers.summary import settings_of, summary, titles
 
 
 def main() -> None:
@@ -51,11 +51,11 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
     """Panels of a file, each with its records."""
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     if lines and lines[0].get("bench") == "chain":
-        panels = {}
-        for number, setting in enumerate(settings_of(lines)):
-            name = title(setting[0])
-            best = [record for record in summary(setting) if record["best"]]
-            panels[f"{name} ({number + 1})" if name in panels else name] = best
+        settings = settings_of(lines)
+        panels = {
+            name: [record for record in summary(setting) if record["best"]]
+            for name, setting in zip(titles(settings), settings)
+        }
     else:
         panels = {path.stem: [record for record in lines if "samples_per_s" in record]}
     for records in panels.values():

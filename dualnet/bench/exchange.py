@@ -19,9 +19,9 @@ from typing import Any
 
 from dualnet.bench.floors import bare_files, bare_socket, copies
 from dualnet.bench.ping_pong import Pair, Variant
+from dualnet.config.exchange import CARRIERS
 from dualnet.errors import UsageError
 from dualnet.exchange.digest import check_digest
-from dualnet.config.exchange import CARRIERS
 
 __all__ = ["bench_exchange"]
 

@@ -25,8 +25,9 @@ class Exchange:
     #: `files` in a directory that all pieces share, `tcp`, or `torch`, which is torch.distributed
     #: over gloo (docs/carriers.md).
     carrier: str = key("files", one_of=CARRIERS)
-    #: Carriers tcp and torch: where the lower piece of each link listens, `host:port` for each link,
-    #: separated by commas. Empty: any free port, which the upper piece finds in the link's folder.
+    #: Carriers tcp and torch: where the lower piece of each link listens, `host:port` for each
+    #: link, separated by commas. Empty: any free port, which the upper piece finds in the link's
+    #: folder.
     address: str = ""
     #: In what the cut blobs (up) and what net2 answers (down) travel; int8 has one scale for each
     #: channel. Labels, weights and test batches always travel as they are.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dualnet.exchange.channel import Channel, Counters, Message
 from dualnet.config.exchange import CARRIERS
+from dualnet.exchange.channel import Channel, Counters, Message
 from dualnet.exchange.factory import open_link
 from dualnet.exchange.link import Link
 from dualnet.exchange.run.membership import Membership

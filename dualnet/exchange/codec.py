@@ -30,8 +30,8 @@ class Codec:
     """Encodes the messages that one end of a link sends, and decodes those that it receives.
 
     Args:
-        dtypes: kind to one of `config.exchange.DTYPES`, for the kinds whose messages are encoded; what
-            follows the letters of a kind (`up-00001`) does not count.
+        dtypes: kind to one of `config.exchange.DTYPES`, for the kinds whose messages are encoded;
+            what follows the letters of a kind (`up-00001`) does not count.
         exact: names of arrays that are never encoded: labels.
         error_feedback: add the rounding error of a message to the next one.
 

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from dualnet.config.exchange import DIGESTS
 from dualnet.errors import UsageError
 from dualnet.exchange import Link, Membership, open_link
 from dualnet.exchange.channel import Message
-from dualnet.config.exchange import DIGESTS
 from dualnet.exchange.disk.mounts import find_mount
 from dualnet.exchange.settings import ExchangeSettings
 from scripts.fault_campaign.ledger import Ledger

@@ -9,8 +9,8 @@ from typing import Any, Callable
 import numpy as np
 import pytest
 
-from dualnet.errors import ConfigError
 from dualnet.config.exchange import DIGESTS
+from dualnet.errors import ConfigError
 from dualnet.exchange.digest import DIGEST_BYTES, LEAF_BYTES, Hasher, check_digest
 
 HEADER = b"header".ljust(128)

@@ -16,7 +16,7 @@ from dualnet.train.loop.piece import PieceLoop
 from dualnet.train.outcome.digest import digest
 from dualnet.train.start import run as run_module
 from dualnet.train.start.traffic import iteration_bytes
-from tests.cut.both import train_pieces, train_like, train_single, train_whole_and_cut
+from tests.cut.both import train_like, train_pieces, train_single, train_whole_and_cut
 from tests.cut.singles import CHAIN, DATA, SOLVER, classifier, conv, relu, write_single
 from tests.train.pieces import load, make_nets, make_session, train_both
 from tests.train.starting import train_one

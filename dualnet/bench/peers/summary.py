@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import dropwhile, takewhile
 from statistics import median
 from typing import Any, Optional
 
-__all__ = ["link_line", "page", "settings_of", "summary", "title"]
+__all__ = ["link_line", "page", "settings_of", "summary", "titles"]
 
 Line = Mapping[str, Any]
 
@@ -86,8 +87,23 @@ def _best(
     return min(stayed, key=lambda name: medians[name], default=None)
 
 
-def title(line: Line) -> str:
-    """A setting in some words."""
+def titles(settings: Sequence[Sequence[Line]]) -> list[str]:
+    """Each setting in some words; where these are another's too, with the keys that were set."""
+    names = [_title(lines[0]) for lines in settings]
+    return [
+        f"{name}, {_keys_set(lines[0])}" if names.index(name) < place else name
+        for place, (name, lines) in enumerate(zip(names, settings))
+    ]
+
+
+def _keys_set(line: Line) -> str:
+    """What --set says in the command of a line."""
+    words = iter(shlex.split(line["command"]))
+    after = list(dropwhile(lambda word: word != "--set", words))[1:]
+    return " ".join(takewhile(lambda word: not word.startswith("-"), after)) or "nothing set"
+
+
+def _title(line: Line) -> str:
     words = f"{line['pieces']} pieces"
     if line["quota"]:
         words += f", a quota of {line['quota']:g} cores each"
@@ -116,9 +132,9 @@ def page(lines: Sequence[Line], raw: str, figure: str) -> str:
         "", _EXPLAINED, "", f"![images per second]({figure})",
     ]  # fmt: skip
     text += ["", *_overview(lines)]
-    for setting in settings_of(lines):
-        heading = f"## {title(setting[0])}"
-        text += ["", heading, "", *_facts(setting), "", *_table(setting)]
+    settings = settings_of(lines)
+    for name, setting in zip(titles(settings), settings):
+        text += ["", f"## {name}", "", *_facts(setting), "", *_table(setting)]
     return "\n".join(text) + "\n"
 
 
@@ -138,12 +154,10 @@ micro-batches; those much slower in the first round are not tried again."""
 def _overview(lines: Sequence[Line]) -> list[str]:
     """How many times faster than the best 1F1B each kind is, a column for each setting."""
     columns: dict[str, dict[str, float]] = {}
-    for number, setting in enumerate(settings_of(lines)):
+    settings = settings_of(lines)
+    for name, setting in zip(titles(settings), settings):
         best = [record for record in summary(setting) if record["best"] and "over_1f1b" in record]
-        name = title(setting[0])
-        columns[f"{name} ({number + 1})" if name in columns else name] = {
-            _family(record["contender"]): record["over_1f1b"] for record in best
-        }
+        columns[name] = {_family(record["contender"]): record["over_1f1b"] for record in best}
     kinds = dict.fromkeys(kind for column in columns.values() for kind in column)
     return [
         "Times as fast as the best 1F1B:", "", "| | " + " | ".join(columns) + " |",

@@ -92,8 +92,10 @@ class Measured:
         batch: Samples of a batch.
         iter_size: Batches of an update.
         micro_batches: Of a batch, where the schedule is pipelined; 1: the batch cannot be divided.
-        costs: Of a batch.
-        part_costs: Of a micro-batch.
+        costs: Of a batch, where one piece computes at a time.
+        busy_costs: Of a batch, where as many pieces compute as there are processors: on a machine
+            that they share, each is then slower.
+        part_costs: Of a micro-batch, likewise.
         grown_bytes: By how much the process grew by the single net.
         cuts: Every cut, in forward order.
         refusals: Every other blob, with the reason.
@@ -104,6 +106,7 @@ class Measured:
     iter_size: int
     micro_batches: int
     costs: Costs
+    busy_costs: Costs
     part_costs: Costs
     grown_bytes: int
     cuts: list[Cut]
@@ -116,7 +119,9 @@ class Measured:
         return {
             "alternating": Setting(self.costs, lambda count: alternating(count, passes), *machine),
             "overlapped": Setting(
-                self.costs, lambda count: overlapped(count, request.staleness, passes), *machine
+                self.busy_costs,
+                lambda count: overlapped(count, request.staleness, passes),
+                *machine,
             ),
             "pipelined": Setting(
                 self.part_costs,
@@ -216,22 +221,29 @@ def measure(
         latency_s=request.latency_s,
         wire_s=1 / request.bytes_per_s if request.bytes_per_s else 0.0,
     )
-    sizes = [whole, part] if part else [whole]
+    is_shared = request.processors is not None and request.device == "cpu"
+    company = min(request.processors or 1, request.pieces) - 1 if is_shared else 0
+    runs: list[tuple[_Built, int]] = [(whole, 0)]
+    if company:
+        runs.append((whole, company))
+    if part is not None:
+        runs.append((part, company))
     costs, grown = [], []
-    for number, size in enumerate(sizes):
+    for number, (size, others) in enumerate(runs):
 
         def show(done: int, all_of_one: int, before: int = number) -> None:
-            progress(before * all_of_one + done, len(sizes) * all_of_one)
+            progress(before * all_of_one + done, len(runs) * all_of_one)
 
         times = measure_layers(
-            size.dataflow, size.built, solver, request.device, request.shapes, request.repeats, show
-        )
+            size.dataflow, size.built, solver, request.device, request.shapes, request.repeats,
+            show, others,
+        )  # fmt: skip
         memory = Memory(size.dataflow, size.built, solver.type or "SGD")
         costs.append(Costs(size.dataflow, size.built, times, carrier, memory, request.target))
         grown.append(times.grown_bytes)
     return Measured(
         net.name or os.path.basename(request.net), whole.batch, int(solver.iter_size),
-        micro_batches, costs[0], costs[-1], grown[0], cuts, refusals,
+        micro_batches, costs[0], costs[min(company, 1)], costs[-1], grown[0], cuts, refusals,
     )  # fmt: skip
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from statistics import median
 from typing import Any, Callable, NamedTuple, Union
 
 import numpy as np
 from google.protobuf import text_format
 
-from dualnet.backend import caffe, caffe_pb2
+from dualnet.backend import caffe, caffe_pb2, provider
 from dualnet.cut.dataflow import DataflowGraph
 from dualnet.cut.inserted import places_of
 from dualnet.cut.shapes import Built
+from dualnet.errors import ConfigError
 
 __all__ = ["LayerTimes", "measure_layers"]
 
@@ -23,6 +27,17 @@ __all__ = ["LayerTimes", "measure_layers"]
 _WARM_UP = 2
 #: Bytes of the array whose handling is timed; more than caches hold, as exchanged blobs are.
 _TOUCHED_BYTES = 32 << 20
+#: Trains a net until it is killed, and says when it has begun.
+_COMPANION = """
+import sys
+from dualnet.backend import caffe
+caffe.set_mode_cpu()
+solver = caffe.get_solver(sys.argv[1])
+solver.step(1)
+print("begun", flush=True)
+while True:
+    solver.step(1)
+"""
 
 
 class LayerTimes(NamedTuple):
@@ -55,6 +70,7 @@ def measure_layers(
     given: Mapping[str, Sequence[int]],
     repeats: int,
     progress: Callable[[int, int], None],
+    company: int = 0,
 ) -> LayerTimes:
     """Train the net for some iterations, one layer at a time.
 
@@ -66,6 +82,8 @@ def measure_layers(
         given: Blobs of data layers whose data is not here; they are fed with noise.
         repeats: Iterations to measure.
         progress: Called with (iterations done, iterations in all).
+        company: How many other processes train the same net meanwhile. Pieces that share a machine
+            share its memory's bandwidth and often a core's units, and each is slower than alone.
     """
     if device == "cpu":
         caffe.set_mode_cpu()
@@ -75,7 +93,49 @@ def measure_layers(
     caffe.set_random_seed(1)
     before = _resident_bytes()
     with tempfile.TemporaryDirectory() as scratch:
-        built_solver = caffe.get_solver(_write(dataflow, built, solver, device, given, scratch))
+        path = _write(dataflow, built, solver, device, given, scratch)
+        built_solver = caffe.get_solver(path)
+        with _in_company(path, company):
+            return _measure(dataflow, built_solver, device, given, repeats, progress, before)
+
+
+@contextmanager
+def _in_company(path: str, count: int) -> Iterator[None]:
+    """Let other processes train a solver's net as long as the context lasts."""
+    search = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    others = [
+        subprocess.Popen(
+            [sys.executable, "-c", _COMPANION, path],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": search, "DUALNET_CAFFE": provider},
+        )
+        for _ in range(count)
+    ]  # fmt: skip
+    try:
+        for other in others:
+            if other.stdout is not None and not other.stdout.readline():
+                raise ConfigError(
+                    f"{path}: the net cannot be trained in {count + 1} processes at a time; plan "
+                    "with --nodes separate"
+                )
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+            if other.stdout is not None:
+                other.stdout.close()
+
+
+def _measure(
+    dataflow: DataflowGraph,
+    built_solver: Any,
+    device: Union[str, int],
+    given: Mapping[str, Sequence[int]],
+    repeats: int,
+    progress: Callable[[int, int], None],
+    before: int,
+) -> LayerTimes:
     net = built_solver.net
     for blob in given:
         net.blobs[blob].data[...] = np.random.RandomState(1).randn(*net.blobs[blob].shape)

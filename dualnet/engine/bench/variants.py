@@ -1,8 +1,8 @@
 """Times training steps of several variants, each in a process of its own, and compares them.
 
 The measurements are interleaved: variants train a short time each, in rotating order, so that
-changes of the machine's load affect all alike. Ratios are taken within a round, so that a slow round
-cancels out.
+changes of the machine's load affect all alike. Ratios are taken within a round, so that a slow
+round cancels out.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class Incoming:
             self.status.arrived = seq
             self.arrivals.forget(self._proved_through())
             self.cond.notify_all()
-        self._sender.wake()
+        self._sender.acknowledge()
 
     def request_resend(self, error: CorruptMessage) -> None:
         """Handle a corrupt message: the resend comes over the next connection.

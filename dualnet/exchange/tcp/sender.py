@@ -1,7 +1,9 @@
 """What goes out on the wire: messages, and every few seconds this end's status.
 
-The training thread sends its messages itself (`push`). The sender thread sends the status, also
-after each arrival, and after a new connection the messages that the neighbour lacks.
+The training thread sends its messages itself (`push`). The sender thread sends the status, soon
+after an arrival too, which acknowledges it, and after a new connection the messages that the
+neighbour lacks. One status acknowledges all that has arrived within `_ACKNOWLEDGE_S`: each of them
+wakes two threads here and two there, and nobody waits for one that is not asked for.
 
 The neighbour's first status on a connection decides how each message goes out:
 
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +35,9 @@ from dualnet.exchange.tcp.store import Store
 __all__ = ["ConnectionState", "Sender"]
 
 LOGGER = logging.getLogger(__name__)
+
+# Longest time between an arrival and the status that acknowledges it.
+_ACKNOWLEDGE_S = 0.1
 
 
 @dataclass
@@ -93,6 +99,7 @@ class Sender:
         self._replies: deque[dict[str, Any]] = deque()
         self._write_lock = threading.Lock()
         self._wake = threading.Event()
+        self._owes_status = False
         self._is_leaving = False
         self._beater = threading.Thread(target=self._run, name="dualnet-tcp-beat", daemon=True)
 
@@ -121,6 +128,10 @@ class Sender:
         """Wake the sender thread so that it sends a status now."""
         self._wake.set()
 
+    def acknowledge(self) -> None:
+        """Have a status sent within `_ACKNOWLEDGE_S`."""
+        self._owes_status = True
+
     def push(self) -> None:
         """Send all messages that the status counts, as far as there is a connection."""
         self.is_pushing = True
@@ -147,9 +158,15 @@ class Sender:
         return flow is not None and flow.next > 0 and self.proved < seq <= flow.there
 
     def _run(self) -> None:
+        beaten_s = time.monotonic()
         while not self._is_leaving:
-            self._wake.wait(self._beat_s)
+            is_woken = self._wake.wait(min(self._beat_s, _ACKNOWLEDGE_S))
+            is_due = time.monotonic() - beaten_s >= self._beat_s
+            if not (is_woken or is_due or self._owes_status):
+                continue
             self._wake.clear()
+            self._owes_status = False
+            beaten_s = time.monotonic()
             try:
                 self.beat()
             except Exception:  # the next one may work, and nothing may stop a piece from beating

@@ -70,4 +70,4 @@ def planned(**asked):
             backward={layer: seconds / 4 for layer, seconds in TIMES.backward.items()},
         )
     )
-    return make_plan(request, Measured("small", 4, 1, 4, found, quarter, 0, cuts, refusals))
+    return make_plan(request, Measured("small", 4, 1, 4, found, found, quarter, 0, cuts, refusals))

@@ -129,9 +129,7 @@ def test_in_place_layers_of_one_name_get_different_blobs(tmp_path):
     yaml, texts, _ = cut_in_two(tmp_path, text, "conv1", "conv2 conv3")
     for graph in nets_of(texts, tmp_path).values():
         assert all(top for layer in graph.layers for top in layer.top)
-    assert (
-        train_whole_and_cut(yaml, str(tmp_path / "run"), 3, "train.batch_size=8").weight < 1e-5
-    )
+    assert train_whole_and_cut(yaml, str(tmp_path / "run"), 3, "train.batch_size=8").weight < 1e-5
 
 
 @pytest.mark.parametrize(
