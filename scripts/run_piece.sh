@@ -11,7 +11,8 @@ common_usage() {
   cat <<'TEXT'
 Works from any directory and under a batch scheduler: the script becomes the training process, so
 the scheduler's signals reach it, and its exit code is the process's. Relative paths are relative
-to where you are; the paths inside prototxt are relative to the repository.
+to where you are. What CONFIG and the prototxt name is looked for beside the file that names it,
+then where you are, then in the folders above that file.
 
 With train.snapshot the same command, after a crash, a kill or a requeue, goes on from this piece's
 latest checkpoint; on SIGTERM and SIGUSR1 it writes one and exits with 0.
@@ -34,13 +35,10 @@ run_piece() {
   fi
   [ -r "$1" ] || fail "no configuration file '$1' (seen from $PWD)"
   use_python
-  config=$(realpath -- "$1")
-  run_dir=$(realpath -m -- "$2")
+  config=$1 run_dir=$2
   shift 2
   mkdir -p "$run_dir" 2>/dev/null || fail "cannot make the run directory '$run_dir'"
   echo "$piece on $(hostname): $config, run directory $run_dir, $("$python" --version)" >&2
-  # The prototxt files name data and nets relative to the repository, as Caffe's own examples do.
-  cd "$root" || fail "cannot enter $root"
   # exec: the scheduler's signals must reach the training process, and its exit code the scheduler.
   exec "$python" -m dualnet "$piece" "$config" --run-dir "$run_dir" "$@"
 }

@@ -11,6 +11,7 @@ from typing import Any, Union
 
 from dualnet.config.chain import cut_name, piece_names, read_chain
 from dualnet.config.checks import check_values
+from dualnet.config.named_file import find
 from dualnet.config.schema import Config
 from dualnet.config.yaml_text import BadYaml, parse_yaml, read_yaml, shown
 from dualnet.errors import ConfigError
@@ -25,6 +26,9 @@ def load(path: str, overrides: Sequence[str] = ()) -> Config:
     Args:
         path: The file.
         overrides: `key.path=value` strings as of `--set`, applied in order; values are YAML.
+
+    Returns:
+        The Config, with the paths of the files that it names (`named_file.find`).
 
     Raises:
         ConfigError: The file cannot be read, or a key or value is not valid.
@@ -41,7 +45,7 @@ def load(path: str, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
     for override in overrides:
         _apply_override(raw, override)
-    return from_dict(raw, path)
+    return from_dict(raw, path).with_files(lambda named: find(named, path))
 
 
 def load_run(run: RunDir) -> Config:
@@ -169,4 +173,12 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
         if not isinstance(child, dict):
             raise ConfigError(f"--set {override}: {parent} is a value, it has no key {last}")
         node = child
-    node[last] = value
+    node[last] = _from_here(path.strip(), value)
+
+
+def _from_here(key: str, value: Any) -> Any:
+    """Files of a command line are relative to the working directory, before any other place."""
+    if key == "train.weights" and isinstance(value, list):
+        return [_from_here(f"{key}.solver", item) for item in value]
+    is_here = key.endswith(".solver") and isinstance(value, str) and os.path.exists(value)
+    return os.path.abspath(value) if is_here else value

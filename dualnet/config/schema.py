@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from dataclasses import dataclass, field
-from typing import Any, Optional, Union
+from typing import Any, Callable, Optional, Union
 
 import yaml
 
@@ -59,7 +59,8 @@ _AT_A_CUT = ("target", "gamma", "loss", "loss_weight", "tie")
 class Piece:
     """One net: where its solver stands and what it runs on."""
 
-    #: Solver prototxt; its `net` names the train_test prototxt. Relative to the working directory.
+    #: Solver prototxt; its `net` names the train_test prototxt. named_file.py says where both are
+    #: looked for.
     solver: str = ""
     #: `cpu`, or the number of a GPU.
     device: Union[str, int] = "cpu"
@@ -295,6 +296,20 @@ class Config:
         cut = self.cuts[index]
         own = {key: getattr(cut, key) for key in _AT_A_CUT if getattr(cut, key) is not None}
         return dataclasses.replace(self.coupling, **own)
+
+    def with_files(self, change: Callable[[str], str]) -> Config:
+        """The same with other paths of the files that it names.
+
+        Args:
+            change: From a path to another; an empty one is left alone.
+        """
+
+        def changed(piece: Piece) -> Piece:
+            return dataclasses.replace(piece, solver=piece.solver and change(piece.solver))
+
+        train = dataclasses.replace(self.train, weights=[*map(change, self.train.weights)])
+        pieces = tuple(map(changed, self.pieces))
+        return dataclasses.replace(self, single=changed(self.single), pieces=pieces, train=train)
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as plain nested dictionaries, every default filled in."""

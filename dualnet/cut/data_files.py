@@ -1,22 +1,93 @@
-"""The files that data layers read, and whether they are there: BVLC Caffe ends the process else."""
+"""The files that a net's layers read: where they are, and whether: BVLC Caffe ends the process else."""
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from typing import Any
 
-from dualnet.cut.graph import BATCH_FIELDS
+from dualnet.config.named_file import find, looked_in
+from dualnet.cut.fields import Field, walk
+from dualnet.cut.graph import BATCH_FIELDS, NetGraph
+from dualnet.errors import ConfigError
 
-__all__ = ["missing_file"]
+__all__ = ["locate_files", "missing_file", "named_files", "replace_files", "require_files"]
+
+#: Fields that name a file or a folder to read, in whichever message of a layer.
+_FILE_FIELDS = ("source", "mean_file", "root_folder")
+_NAMED = re.compile(
+    rf"""(?P<name>\b(?:{"|".join(_FILE_FIELDS)})\s*:\s*)(?P<quote>["'])(?P<path>[^"'\n]*)(?P=quote)"""
+)
 
 
-def missing_file(layer: Any) -> str:
-    """`its source 'PATH'` or `its mean_file 'PATH'`, whichever is not there; "" if all are."""
+def locate_files(layer: Any, named_by: str, absolute: bool = False) -> None:
+    """Give a layer's files the paths where they are; those that are nowhere keep theirs.
+
+    Args:
+        layer: A LayerParameter, changed in place.
+        named_by: The prototxt that has it.
+        absolute: Make them absolute, so that a copy of the layer works anywhere.
+    """
+    for field in _fields(layer):
+        path = str(getattr(field.message, field.name))
+        # Caffe puts a root_folder before names as it is, so that its last slash counts.
+        found = find(path, named_by)
+        if absolute and found and os.path.exists(found):
+            found = os.path.abspath(found)
+        end = "/" if path.endswith("/") and not found.endswith("/") else ""
+        setattr(field.message, field.name, found + end)
+
+
+def named_files(layer: Any) -> list[str]:
+    """The files and folders that a layer names."""
+    return [str(getattr(field.message, field.name)) for field in _fields(layer)]
+
+
+def replace_files(text: str, paths: Mapping[str, str]) -> str:
+    """A net's prototxt with other paths for some of the files that it names.
+
+    Args:
+        text: The prototxt.
+        paths: A path in it to another.
+    """
+
+    def replaced(found: re.Match[str]) -> str:
+        path = paths.get(found["path"])
+        return found[0] if path is None else f'{found["name"]}"{path}"'
+
+    return _NAMED.sub(replaced, text) if paths else text
+
+
+def _fields(layer: Any) -> list[Field]:
+    return [field for field in walk(layer) if field.name in _FILE_FIELDS]
+
+
+def missing_file(layer: Any, named_by: str) -> str:
+    """`its source 'PATH' is not here (…)`, or its mean_file, whichever is not; "" if all are.
+
+    Args:
+        layer: A LayerParameter, after `locate_files`.
+        named_by: The prototxt that has it.
+    """
     param = getattr(layer, BATCH_FIELDS[layer.type]) if layer.type in BATCH_FIELDS else None
     source = getattr(param, "source", None)  # MemoryData has none
-    if source is not None and not os.path.exists(source):
-        return f"its source {source!r}"
-    mean = layer.transform_param.mean_file
-    if mean and not os.path.exists(mean):
-        return f"its mean_file {mean!r}"
+    for name, path in (("source", source), ("mean_file", layer.transform_param.mean_file)):
+        needed = path is not None and (path or name == "source")
+        if needed and not os.path.exists(path):
+            return f"its {name} {path!r} is not here{looked_in(path, named_by)}"
     return ""
+
+
+def require_files(graph: NetGraph) -> None:
+    """Check that the files of a net's data layers are there.
+
+    Raises:
+        ConfigError: One is not; the message says where it was looked for.
+    """
+    for layer in graph.layers:
+        missing = missing_file(layer, graph.path)
+        if missing:
+            raise ConfigError(
+                f"{graph.path}: layer {layer.name}: {missing}; make it, or correct the path"
+            )

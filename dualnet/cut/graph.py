@@ -6,6 +6,7 @@ can be checked in the text is checked here, with the file and both names in the 
 
 from __future__ import annotations
 
+import os
 from typing import Any, Optional
 
 from google.protobuf import text_format
@@ -104,8 +105,8 @@ def _read(path: str, message: Any, kind: str) -> Any:
             text = file.read()
     except OSError as error:
         raise ConfigError(
-            f"{path}: cannot read the {kind} prototxt: {error.strerror}; paths in configs and "
-            "solvers are relative to the working directory"
+            f"{path}: cannot read the {kind} prototxt: {error.strerror} (the working directory is "
+            f"{os.getcwd()})"
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not text; a {kind} prototxt is needed here") from error

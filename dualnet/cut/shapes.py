@@ -19,7 +19,7 @@ from google.protobuf import text_format
 
 from dualnet import backend, children
 from dualnet.backend import caffe, caffe_pb2
-from dualnet.cut.data_files import missing_file
+from dualnet.cut.data_files import locate_files, missing_file
 from dualnet.cut.dataflow import DataflowGraph
 from dualnet.cut.graph import batch_size_of
 from dualnet.cut.inserted import numbers_of
@@ -120,6 +120,7 @@ def _phase(dataflow: DataflowGraph, phase: str, given: Mapping[str, Sequence[int
         layer.CopyFrom(dataflow.layers[number])
         layer.ClearField("include")
         layer.ClearField("exclude")
+        locate_files(layer, dataflow.path)
         _drop_fillers(layer)
         if any(top in given for top in layer.top):
             _feed(layer, given, dataflow.path)
@@ -207,9 +208,9 @@ def _require_source(layer: Any, path: str) -> None:
     """Say which data is missing before Caffe does, in more words."""
     top = layer.top[0] if layer.top else "data"
     remedy = f"make it, or say what one sample is, as in --shape {top}=3,32,32"
-    missing = missing_file(layer)
+    missing = missing_file(layer, path)
     if missing:
-        raise ConfigError(f"{path}: layer {layer.name}: {missing} is not here; {remedy}")
+        raise ConfigError(f"{path}: layer {layer.name}: {missing}; {remedy}")
 
 
 def _show(words: list[str]) -> None:

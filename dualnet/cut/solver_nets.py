@@ -13,6 +13,7 @@ import os
 from typing import Any, NamedTuple, Optional
 
 from dualnet.backend import caffe_pb2
+from dualnet.config.named_file import find, looked_in
 from dualnet.cut.graph import checked_net, included_layers, read_net, solver_states
 from dualnet.errors import ConfigError
 
@@ -44,13 +45,25 @@ class SolverNet(NamedTuple):
 
 
 class _Source(NamedTuple):
-    """Where a net is: in a file, or in the solver."""
+    """Where a net is: in a file, or in the solver.
+
+    Attributes:
+        path: The file, or the solver and its field.
+        held: The net in the solver.
+        named: The file as the solver names it.
+        solver: The solver's path.
+    """
 
     path: str
     held: Optional[Any] = None
+    named: str = ""
+    solver: str = ""
 
     def read(self) -> Any:
         if self.held is None:
+            if not os.path.exists(self.path):
+                where = looked_in(self.named, self.solver)
+                raise ConfigError(f"{self.solver}: net {self.named}: no such file{where}")
             return read_net(self.path)
         net = caffe_pb2.NetParameter()
         net.CopyFrom(self.held)
@@ -93,12 +106,16 @@ def net_of(solver: Any, path: str) -> SolverNet:
 def test_nets(solver: Any, path: str) -> list[_Source]:
     """The nets of a solver that are for tests alone, in Caffe's order (solver.cpp)."""
     held = [_Source(f"{path}: test_net_param", net) for net in solver.test_net_param]
-    return held + [_Source(name) for name in solver.test_net]
+    return held + [_file(name, path) for name in solver.test_net]
 
 
 def _source(solver: Any, path: str, field: str) -> _Source:
     value = getattr(solver, field)
-    return _Source(value) if isinstance(value, str) else _Source(f"{path}: {field}", value)
+    return _file(value, path) if isinstance(value, str) else _Source(f"{path}: {field}", value)
+
+
+def _file(name: str, solver: str) -> _Source:
+    return _Source(find(name, solver), named=name, solver=solver)
 
 
 def _combined(train: _Source, test: _Source, states: dict[str, Any]) -> SolverNet:

@@ -52,16 +52,15 @@ def test_relative_paths_and_options_arrive_whole(
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     arguments = [line.split("=", 1)[1] for line in lines if line.startswith("argument=")]
-    run_dir = config.parent / "run dir"
     assert arguments == [
-        "-m", "dualnet", piece, str(config), "--run-dir", str(run_dir), "--set", "seed=2",
+        "-m", "dualnet", piece, config.name, "--run-dir", "run dir", "--set", "seed=2",
     ]  # fmt: skip
-    assert f"cwd={repository}" in lines
+    assert f"cwd={config.parent}" in lines
     assert f"pythonpath={repository}:/elsewhere" in lines
-    assert run_dir.is_dir()
+    assert (config.parent / "run dir").is_dir()
 
 
-def test_a_relative_python_is_found_after_the_change_of_directory(
+def test_a_relative_python_is_found(
     repository: Path, config: Path, python: Path, tmp_path: Path
 ) -> None:
     script = repository / "scripts/run_net1.sh"

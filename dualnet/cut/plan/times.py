@@ -16,6 +16,7 @@ import numpy as np
 from google.protobuf import text_format
 
 from dualnet.backend import caffe, caffe_pb2, provider
+from dualnet.cut.data_files import locate_files
 from dualnet.cut.dataflow import DataflowGraph
 from dualnet.cut.inserted import places_of
 from dualnet.cut.shapes import Built
@@ -229,6 +230,7 @@ def _write(
         layer.CopyFrom(dataflow.layers[number])
         layer.ClearField("include")
         layer.ClearField("exclude")
+        locate_files(layer, dataflow.path)
         if any(top in given for top in layer.top):
             name, tops = layer.name, list(layer.top)
             layer.Clear()

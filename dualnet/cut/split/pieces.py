@@ -10,6 +10,8 @@ from typing import Any, Optional
 
 from dualnet.atomic import write_together
 from dualnet.config.chain import piece_names
+from dualnet.config.named_file import find
+from dualnet.cut.data_files import named_files, replace_files
 from dualnet.cut.dataflow import DataflowGraph
 from dualnet.cut.graph import read_solver, solver_states
 from dualnet.cut.prototxt import Source
@@ -109,13 +111,15 @@ def split(request: Request) -> Split:
     pieces = piece_names(len(divisions) + 1)
     nets = {name: os.path.join(request.output, f"{name}_train_test.prototxt") for name in pieces}
     texts = [*(division.lower for division in divisions), divisions[-1].upper]
-    contents = dict(zip(nets.values(), texts))
+    moved = _moved_files(single.net, request)
+    contents = {path: replace_files(text, moved) for path, text in zip(nets.values(), texts)}
     solver_text, solver_lost = _text(solver_path), 0
     solvers = {"single": single.solver} if single.solver else {}
     for name in ("single", *pieces):
         if name not in solvers:
-            written = write_solver(solver_text, solver, name, nets.get(name, request.net))
             solvers[name] = os.path.join(request.output, f"{name}_solver.prototxt")
+            net = _beside(nets.get(name, request.net), request.output)
+            written = write_solver(solver_text, solver, name, net)
             contents[solvers[name]] = written.text
             solver_lost = written.lost
     coupling = {"target": request.target, "tie": request.tie}
@@ -123,12 +127,30 @@ def split(request: Request) -> Split:
         coupling["loss"] = request.loss
     yaml_path = os.path.join(request.output, YAML_NAME)
     passing = [division.exchanged for division in divisions]
-    contents[yaml_path] = write_yaml(title, solvers, passing, coupling, request.command)
+    named = {name: _beside(path, request.output) for name, path in solvers.items()}
+    contents[yaml_path] = write_yaml(title, named, passing, coupling, request.command)
     for division in divisions:
         remarks += remarks_on(division.partition, division.flow, division.exchanged.number)
     lost = sum(division.lost for division in divisions)
     remarks += _lost_comments(request.net, source, lost, solver_path, solver_lost)
     return Split(contents, remarks, yaml_path)
+
+
+def _beside(path: str, folder: str) -> str:
+    """A path as a file in `folder` names it, so that the folder can be moved with what it needs."""
+    return os.path.relpath(path, folder)
+
+
+def _moved_files(net: Any, request: Request) -> dict[str, str]:
+    """The files that the net names and the pieces have to name otherwise, from where they are."""
+    beside = os.path.join(request.output, YAML_NAME)
+    moved = {}
+    for layer in net.layer:
+        for path in named_files(layer):
+            found = find(path, request.net)
+            if os.path.exists(found) and not _same(found, find(path, beside)):
+                moved[path] = _beside(found, request.output) + "/" * path.endswith("/")
+    return moved
 
 
 def _title(name: str) -> str:

@@ -7,6 +7,7 @@ Caffe sees it.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -16,6 +17,7 @@ from dualnet.atomic import write_atomically
 from dualnet.config import Config, CutEnd, above, below
 from dualnet.coupling import default_loss_weight
 from dualnet.cut.check import check_end, compared_blobs, loss_layer
+from dualnet.cut.data_files import locate_files
 from dualnet.cut.graph import (
     NetGraph,
     batch_size_of,
@@ -25,7 +27,7 @@ from dualnet.cut.graph import (
 )
 from dualnet.cut.input_gradient import ask_for
 from dualnet.cut.loss_tops import name_loss_tops
-from dualnet.cut.solver_nets import OTHER_NETS, net_of
+from dualnet.cut.solver_nets import OTHER_NETS, SolverNet, net_of
 from dualnet.errors import ConfigError
 from dualnet.rundir import PieceDir
 from dualnet.train.net.late_momentum import is_late
@@ -123,6 +125,12 @@ def resolve(config: Config, piece: PieceDir) -> Resolved:
     source = config.piece(name).solver
     if not source:
         raise ConfigError(f"config: {name}.solver: not given; name {name}'s solver prototxt")
+    if not os.path.exists(source):
+        place = "" if os.path.isabs(source) else f" (working directory {os.getcwd()})"
+        raise ConfigError(
+            f"config: {name}.solver: {source}: no such file beside the YAML, in a folder above it, "
+            f"nor here{place}"
+        )
     solver = read_solver(source)
     found = net_of(solver, source)
     refuse_several_tests(solver, source)
@@ -130,6 +138,7 @@ def resolve(config: Config, piece: PieceDir) -> Resolved:
         solver.ClearField(field)
     weights = take_weights(solver, config, source)
     net, net_source, states = found.net, found.path, solver_states(solver)
+    _locate_data(found)
     name_loss_tops(net, net_source, states)
     ends = (below(config, name), above(config, name))
     fill_solver(solver, config, piece, source)
@@ -173,6 +182,13 @@ def resolve(config: Config, piece: PieceDir) -> Resolved:
     )
     _check_middle(resolved)
     return resolved
+
+
+def _locate_data(found: SolverNet) -> None:
+    """Give layers the absolute paths of their files, so that the run's copy works anywhere."""
+    origins = found.origins or list(range(len(found.net.layer)))
+    for layer, origin in zip(found.net.layer, origins):
+        locate_files(layer, found.test_path if origin is None else found.path, absolute=True)
 
 
 def _check_middle(resolved: Resolved) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Optional
 
 from dualnet.backend import caffe_pb2
 from dualnet.config import Config, CutEnd, above, below
+from dualnet.config.named_file import find, looked_in
 from dualnet.cut.check import check_iter_size
 from dualnet.errors import ConfigError
 from dualnet.recorded import damage_of
@@ -38,10 +39,14 @@ def take_weights(solver: Any, config: Config, source: str) -> tuple[str, ...]:
     """
     own = [name.strip() for names in solver.weights for name in names.split(",")]
     solver.ClearField("weights")
+    own = [find(name, source) for name in own]
     for key, paths in ((f"{source}: weights", own), ("train.weights", config.train.weights)):
         for path in paths:
             if not os.path.isfile(path):
-                raise ConfigError(f"{key}: {path}: no such file; name caffemodels to start from")
+                raise ConfigError(
+                    f"{key}: {path}: no such file{looked_in(path, source)}; name caffemodels to "
+                    "start from"
+                )
             problem = damage_of(path)
             if problem:
                 raise ConfigError(

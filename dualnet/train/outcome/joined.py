@@ -129,11 +129,11 @@ def _open_part(part: Part, number: int, scratch: str) -> NetDriver:
     """A piece's net with its weights; its data must be here."""
     graph = part.graph
     for layer in graph.layers:
-        missing = missing_file(layer) if not layer.bottom else ""
+        missing = missing_file(layer, graph.path) if not layer.bottom else ""
         if missing:
             raise ConfigError(
-                f"{graph.path}: layer {layer.name}: {missing} is not here, and the merged net is "
-                "tried on its data; merge where the data set is"
+                f"{graph.path}: layer {layer.name}: {missing}, and the merged net is tried on its "
+                "data; merge where the data set is"
             )
     path = os.path.join(scratch, f"net{number}.prototxt")
     _write(path, phase_alone(caffe_pb2.NetParameter(name=f"net{number}"), graph))

@@ -12,6 +12,7 @@ from typing import Any, Callable, Optional
 from dualnet.atomic import create_atomically, write_atomically
 from dualnet.config import Config, changed_keys, fixed_values, load
 from dualnet.config.chain import SINGLE
+from dualnet.cut.data_files import require_files
 from dualnet.engine.formats.regular_file import regular_only
 from dualnet.errors import ManifestMismatch, StorageFailed, UsageError
 from dualnet.exchange import ExchangeSettings
@@ -70,11 +71,15 @@ def claim(config: Config, *pieces: Resolved, fs: Fs = SYSTEM) -> Claim:
         fs: All I/O that waits.
 
     Raises:
+        ConfigError: A piece's data is not there.
         ManifestMismatch: The directory holds another run: another config, or other inputs.
         UsageError: It holds a run of another kind, or another run's checkpoints, or what this piece
             has trained there cannot be continued.
         StorageFailed: It cannot be read or written.
     """
+    for resolved in pieces:
+        for graph in (resolved.train, *[resolved.test] * bool(resolved.solver.test_iter)):
+            require_files(graph)
     first = pieces[0].dir
     run, kind = first.run, "single" if first.name == "single" else "dual"
     with _reading(run):
@@ -196,7 +201,9 @@ def _leave_config(config: Config, piece: PieceDir) -> None:
     """Write the config where there is none; where there is one, its length may be another now."""
     path = piece.run.config
     if not os.path.exists(path):
-        create_atomically(path, config.to_yaml().encode(), prefix=piece.temporary)
+        # Absolute, as the run directory may be moved.
+        content = config.with_files(os.path.abspath).to_yaml().encode()
+        create_atomically(path, content, prefix=piece.temporary)
         return
     before = load(path)
     if before.train.max_iter != config.train.max_iter:
