@@ -22,6 +22,8 @@ setup(
         "tqdm>=4.57",
         "h5py>=2.10",
         "Pillow>=8.1",
+        # Not in Debian's environment; there the command does without completion.
+        "argcomplete>=3.0",
     ],
     extras_require={
         "engine": ["torch>=2.8"],

@@ -11,11 +11,12 @@ from types import SimpleNamespace
 import pytest
 
 from dualnet import doctor
+from dualnet.cli import main
 from dualnet.errors import UsageError
 
 
 def lines():
-    return [line.split("  ", 1) for line in doctor.examine().splitlines()]
+    return [line.split("  ", 1) for line in doctor.report(doctor.examine()).splitlines()]
 
 
 def line_with(text):
@@ -48,7 +49,7 @@ def test_every_line_has_a_mark_and_a_text():
 def test_report_names_versions_provider_and_cores():
     from dualnet import __version__, backend
 
-    text = doctor.examine()
+    text = doctor.report(doctor.examine())
     assert f"ok  dualnet {__version__}, Python 3." in text
     assert f"ok  Caffe: {backend.provider}" in text
     assert f"ok  {len(os.sched_getaffinity(0))} CPU cores" in text
@@ -78,13 +79,41 @@ def test_provider_and_version(modules):
     assert line_with("Caffe: ") == ["ok", "Caffe: bvlc 1.0.0"]
 
 
-def test_gpus_are_listed_by_their_numbers(monkeypatch):
+def torch_with(*gpus):
+    """A stand-in for PyTorch that can use some GPUs, each a name and GiB."""
+    cuda = SimpleNamespace(
+        device_count=lambda: len(gpus),
+        get_device_name=lambda number: gpus[number][0],
+        get_device_properties=lambda number: SimpleNamespace(total_memory=gpus[number][1] << 30),
+    )
+    return SimpleNamespace(cuda=cuda, __version__="9.9")
+
+
+@pytest.fixture
+def two_cards(monkeypatch):
     names = ["null", "nvidia1", "nvidia0", "nvidiactl", "nvidia-uvm"]
     monkeypatch.setattr(os, "listdir", lambda path: names if path == "/dev" else [])
+
+
+def test_gpus_are_listed_by_their_numbers(two_cards, modules):
+    modules["torch"] = torch_with(("Card A", 80), ("Card B", 16))
     assert [line for line in lines() if "GPU" in line[1]] == [
-        ["ok", "GPU 0: use device: 0"],
-        ["ok", "GPU 1: use device: 1"],
+        ["ok", "GPU 0: Card A, 80 GiB: use device: 0"],
+        ["ok", "GPU 1: Card B, 16 GiB: use device: 1"],
     ]
+
+
+def test_gpus_that_pytorch_cannot_use(two_cards, modules):
+    modules["torch"] = torch_with()
+    mark, text = line_with("GPU")
+    assert mark == "--" and text.startswith("2 NVIDIA GPU here, but PyTorch 9.9 cannot use it")
+
+
+def test_gpus_without_pytorch(two_cards, modules):
+    modules["torch"] = ImportError("No module named 'torch'")
+    modules["dualnet.backend"] = SimpleNamespace(provider="bvlc", caffe=SimpleNamespace())
+    found = [line for line in lines() if "GPU" in line[1]]
+    assert [mark for mark, _ in found] == ["--", "--"]
 
 
 def test_no_gpu(monkeypatch):
@@ -92,7 +121,7 @@ def test_no_gpu(monkeypatch):
     assert line_with("GPU") == ["--", "no NVIDIA GPU here: use device: cpu"]
 
 
-@pytest.mark.parametrize(("free_gib", "mark"), [(50, "ok"), (0.5, "!!")])
+@pytest.mark.parametrize(("free_gib", "mark"), [(50, "ok"), (0.5, "--")])
 def test_space(monkeypatch, free_gib, mark):
     monkeypatch.setattr(
         shutil, "disk_usage", lambda path: SimpleNamespace(free=int(free_gib * 2**30))
@@ -114,3 +143,21 @@ def test_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, "print", None)
     doctor.examine()
     assert os.listdir(tmp_path) == []
+
+
+def test_exit_code(tmp_path, monkeypatch, modules, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["doctor"]) == 0
+    modules["lmdb"] = ImportError("No module named 'lmdb'")
+    assert main(["doctor"]) == 1
+    said = capsys.readouterr()
+    assert "!!  lmdb: missing" in said.out
+    assert said.err == "dualnet: doctor: 1 thing(s) marked !! must be mended before training\n"
+
+
+def test_a_shared_directory_is_tried(tmp_path):
+    found = doctor.examine(str(tmp_path))
+    (line,) = [one for one in found if one.text.startswith("shared directory")]
+    assert line.mark == "ok" and "MiB/s written, synced and read back" in line.text
+    (line,) = [one for one in doctor.examine(str(tmp_path / "gone")) if "shared" in one.text]
+    assert line.mark == "!!" and "no such directory" in line.text

@@ -12,7 +12,20 @@ from functools import partial
 from typing import Any, Optional
 
 from dualnet import __version__, children
-from dualnet.cli import bench, caffe, cut, data, doctor, experiment, nets, plan, runs, training
+from dualnet.cli import (
+    bench,
+    caffe,
+    completion,
+    cut,
+    data,
+    doctor,
+    experiment,
+    nets,
+    plan,
+    runs,
+    training,
+)
+from dualnet.cli.parser import Parser
 from dualnet.cli.terminal import flush_or_discard_stderr, say
 from dualnet.errors import DualnetError, OutOfMemory, StorageFailed, UsageError
 from dualnet.process.stopping import STOP_SIGNALS, Stopped, restore_defaults
@@ -107,7 +120,9 @@ def _run(words: list[str]) -> int:
         for word in words:
             if not _is_utf8(word):
                 raise UsageError(f"{word!r} {_NOT_UTF8}")
-        options = _parser().parse_args(training.spelled_out(words))
+        parser = _parser()
+        completion.complete(parser)
+        options = parser.parse_args(training.spelled_out(words))
         _name_crashes()
         _handle_stops(_terminate)
         options.run(options)
@@ -168,7 +183,7 @@ def _in_one_line(error: BaseException) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="dualnet",
         description="Train a convolutional network in pieces, each on a node of its own.",
         epilog=EXAMPLES,
@@ -176,6 +191,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"dualnet {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for family in (training, runs, cut, nets, plan, data, experiment, bench, caffe, doctor):
+    families = (
+        training, runs, cut, nets, plan, data, experiment, bench, caffe, doctor, completion,
+    )  # fmt: skip
+    for family in families:
         family.add(commands)
     return parser

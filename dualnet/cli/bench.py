@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 from dualnet import config
@@ -18,7 +19,7 @@ __all__ = ["add"]
 
 def add(commands: Any) -> None:
     """Add the command and its kinds to the parser."""
-    summary = "measure this machine; prints JSON lines"
+    summary = "measure this machine; prints JSON lines, and a table on standard error"
     command = commands.add_parser("bench", help=summary, description=summary)
     benches = command.add_subparsers(metavar="WHAT", required=True)
     _add_engine(benches)
@@ -65,10 +66,9 @@ def _add_engine(benches: Any) -> None:
 def _engine(options: argparse.Namespace) -> None:
     from dualnet.bench import bench_engine
 
-    for record in bench_engine(
-        options.net, options.threads, options.repeats, options.seconds, options.layers
-    ):
-        print(to_json(record), flush=True)
+    _print(
+        bench_engine(options.net, options.threads, options.repeats, options.seconds, options.layers)
+    )
 
 
 def _add_exchange(benches: Any) -> None:
@@ -118,12 +118,11 @@ def _exchange(options: argparse.Namespace) -> None:
     from dualnet.bench import machine
     from dualnet.bench.exchange import bench_exchange
 
-    print(to_json(machine()), flush=True)
-    for record in bench_exchange(
+    measured = bench_exchange(
         options.carrier, options.sizes, options.rounds, options.seconds, options.unverified,
         options.dir, options.digest,
-    ):  # fmt: skip
-        print(to_json(record), flush=True)
+    )  # fmt: skip
+    _print(chain([machine()], measured))
 
 
 _MEMORY_EXAMPLES = """examples:
@@ -199,11 +198,14 @@ def _memory(options: argparse.Namespace) -> None:
 
 
 def _print(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Print records as they come, and return them."""
+    """Print records as they come, then as a table on standard error, and return them."""
+    from dualnet.bench.records_table import records_table
+
     seen = []
     for record in records:
         print(to_json(record), flush=True)
         seen.append(record)
+    say(f"\n{records_table(seen)}".rstrip("\n"))
     return seen
 
 

@@ -7,6 +7,7 @@ import os
 import time
 
 from dualnet import config
+from dualnet.cli.completion import setting_completer
 from dualnet.rundir import RunDir
 
 __all__ = ["add_config", "load", "run_dir", "use_provider"]
@@ -15,10 +16,11 @@ __all__ = ["add_config", "load", "run_dir", "use_provider"]
 def add_config(command: argparse.ArgumentParser) -> None:
     """CONFIG and --set."""
     command.add_argument("config", metavar="CONFIG", help="YAML file, as configs/digits.yaml")
-    command.add_argument(
+    setting = command.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
         help="override a key of the config, as train.max_iter=100; may be repeated",
     )  # fmt: skip
+    setting.completer = setting_completer  # type: ignore[attr-defined]  # argcomplete asks for it
 
 
 def load(options: argparse.Namespace) -> config.Config:

@@ -85,8 +85,7 @@ def _add_run(command: argparse.ArgumentParser, is_required: bool = False) -> Non
 def _add_lifeline(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         FLAG, action="store_true", dest="heeds_input",
-        help="internal: stop as on SIGTERM when standard input reaches its end "
-             "(dualnet train gives it to its pieces)",
+        help=argparse.SUPPRESS,  # dualnet train gives it to its pieces
     )  # fmt: skip
 
 

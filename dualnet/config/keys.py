@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from dualnet.config.yaml_text import shown
 
-__all__ = ["key", "wrong_values"]
+__all__ = ["key", "words_of", "wrong_values"]
 
 #: What `key` leaves in a field's metadata.
 _RANGE, _ONE_OF = "range", "one_of"
@@ -66,6 +66,11 @@ def key(
     """
     bounds = _Range(least, most, above, below, zero)
     return field(default=default, metadata={_ONE_OF: one_of, _RANGE: bounds})
+
+
+def words_of(entry: dataclasses.Field[Any]) -> list[str]:
+    """The words that a key may be, in their order; [] where it may be others."""
+    return [word for word in entry.metadata.get(_ONE_OF, ()) if word]
 
 
 def wrong_values(section: Any) -> Iterator[tuple[str, str]]:

@@ -38,6 +38,11 @@ def load(path: str, overrides: Sequence[str] = ()) -> Config:
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the config: {error.strerror}") from error
     except BadYaml as error:
+        if path.endswith(".prototxt"):
+            raise ConfigError(
+                f"{path}: a prototxt, where a run's YAML is expected, as configs/digits.yaml; "
+                "dualnet split makes one of a net"
+            ) from error
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
     if raw is None:
         raw = {}

@@ -52,6 +52,7 @@ def write_drawing(
     if form != "dot":
         content = _run(str(program), content, form, *(["-Gdpi=144"] if form == "png" else []))
     try:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         write_together({path: content}, force)
     except FileExistsError as error:
         raise UsageError(f"{path} exists already: give --force to replace it") from error

@@ -80,7 +80,7 @@ class End(Channel):
             self._connect()
             self.membership.add(self)
         except BaseException as error:
-            self.disconnect(f"failed: {error}")
+            self.disconnect(f"failed: {' '.join(str(error).split())}")
             raise
 
     @property

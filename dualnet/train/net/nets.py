@@ -37,11 +37,12 @@ class Nets:
         # Before the solver: fillers draw their numbers when the net is built.
         caffe.set_random_seed(config.seed)
         self.solver = caffe.get_solver(resolved.dir.solver)
-        self.train = NetDriver(self.solver.net, resolved.dir.net)
-        _check_names(self.solver.net, resolved.dir.net)
+        source = resolved.train.path  # what the user wrote, for messages
+        self.train = NetDriver(self.solver.net, source)
+        _check_names(self.solver.net, source)
         self._test: Optional[NetDriver] = None
         if len(self.solver.test_nets):
-            self._test = NetDriver(self.solver.test_nets[0], resolved.dir.net)
+            self._test = NetDriver(self.solver.test_nets[0], resolved.test.path)
         self.update_rule = make_update(config.update, resolved, self.solver, self.train)
         if resolved.is_late:
             self.update_rule = LateMomentum(
@@ -58,7 +59,8 @@ class Nets:
     def test(self) -> NetDriver:
         """The test net. Raises ConfigError if the solver has none."""
         if self._test is None:
-            raise ConfigError(f"{self.resolved.dir.solver}: no test_iter, so there is no test net")
+            solver = self.config.piece(self.name).solver
+            raise ConfigError(f"{solver}: no test_iter, so there is no test net")
         return self._test
 
     @property

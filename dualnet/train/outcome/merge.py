@@ -79,6 +79,7 @@ def merge(
         for path in targets:
             if os.path.lexists(path) and not force:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        os.makedirs(os.path.dirname(output) or ".", exist_ok=True)
         origin = f"{os.path.normpath(run)}, iteration {number}, dual layers of {dual}"
         # Beside the targets: where these have no room, it shows before anything is replaced. Not on
         # BVLC Caffe, which ends the process over a net that it refuses.

@@ -51,7 +51,7 @@ def describe(nets: Nets, session: Session, end: CutEnd) -> dict[str, Any]:
         "sizes_change": end.is_lower
         and any(may_change_size(graph, [*cut.blobs, *cut.labels]) for graph in graphs),
         "fixed": _fixed(graphs),
-        "net": resolved.dir.net,
+        "net": resolved.train.path,
         "provider": backend.provider,
         "config": fixed_values(nets.config, is_dual=True),
         # As configured: that of the session is smaller once the training has converged.
@@ -144,7 +144,10 @@ def check(mine: dict[str, Any], theirs: dict[str, Any], end: CutEnd) -> None:
         "the dual layers must be the same but for their names",
     )  # fmt: skip
     if problems:
-        raise ManifestMismatch(f"{end.lower} and {end.upper} do not match: " + "; ".join(problems))
+        several = f" in {len(problems)} ways:\n  " if len(problems) > 1 else ": "
+        raise ManifestMismatch(
+            f"{end.lower} and {end.upper} do not match{several}" + "\n  ".join(problems)
+        )
 
 
 def _shapes(net: NetDriver, blobs: list[str]) -> dict[str, list[int]]:

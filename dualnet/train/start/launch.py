@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
+from itertools import takewhile
 from typing import Callable, Optional
 
 from dualnet.engine.formats.regular_file import regular_only
@@ -306,16 +307,18 @@ def _final_state(piece: PieceDir) -> str:
 def _telling_line(path: str) -> str:
     """The line of a piece's output that says why it ended, or "" if there is no output.
 
-    That is the command's own last line, or the glog line before BVLC Caffe's stack trace (without
+    That is the command's own last line, with those indented below it, or the glog line before BVLC Caffe's stack trace (without
     its prefix), or where Python was when a signal came, or just the last one with text in it.
     """
     with open(path, "rb", opener=regular_only) as file:
         file.seek(max(0, os.path.getsize(path) - 16384))
-        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
-    lines = [line for line in lines if line]
-    for line in reversed(lines):
-        if line.startswith(_ERROR):
-            return line
+        text = [line.rstrip() for line in file.read().decode(errors="replace").splitlines()]
+    text = [line for line in text if line]
+    for number in range(len(text) - 1, -1, -1):
+        if text[number].startswith(_ERROR):
+            more = takewhile(lambda line: line.startswith("  "), text[number + 1 :])
+            return "\n".join([text[number], *more])
+    lines = [line.strip() for line in text]
     for i, line in enumerate(lines):
         if _GLOG_FATAL.match(line):
             return _GLOG_FATAL.sub("", line)

@@ -11,6 +11,7 @@ from typing import Callable, Optional
 
 from dualnet import backend
 from dualnet.config import Config
+from dualnet.engine.errors import CaffeError
 from dualnet.exchange.run.membership import Membership
 from dualnet.exchange.run.occupancy import sole
 from dualnet.process.stopping import Stopped, Stopper
@@ -227,9 +228,19 @@ def _build(config: Config, resolved: Resolved, stopper: Stopper) -> Nets:
             return Nets(config, resolved)
         except Exception as error:
             fault = disk_fault(error)
-            if fault is None:
-                raise
-            raise fault from error
+            if fault is not None:
+                raise fault from error
+            if isinstance(error, CaffeError):
+                raise type(error)(_of_user(str(error), config, resolved)) from error
+            raise
+
+
+def _of_user(message: str, config: Config, resolved: Resolved) -> str:
+    """A message that names the user's files in place of the run's copies of them."""
+    source = config.piece(resolved.name).solver
+    return message.replace(resolved.dir.net, resolved.train.path).replace(
+        resolved.dir.solver, source
+    )
 
 
 def _introduce(session: Session, is_continued: bool) -> None:

@@ -69,7 +69,7 @@ DUAL_REMEDY = "the dual layers must be the same but for their names"
         (
             {"cut": {"TRAIN": {"pool2": [8, 32, 3, 2]}, "TEST": {"pool2": [60, 32, 2, 2]}}},
             ["pool2 in phase TRAIN: [8, 32, 2, 2] in net1, [8, 32, 3, 2] in net2",
-             "correct the layer that feeds pool2 in run/net2_train_test.prototxt"],
+             "correct the layer that feeds pool2 in prototxt/digits/net2_train_test.prototxt"],
         ),
         (
             {"cut": {"TRAIN": {"pool2": [8, 32, 2, 2]}, "TEST": {"pool2": [50, 32, 2, 2]}}},
@@ -87,7 +87,7 @@ DUAL_REMEDY = "the dual layers must be the same but for their names"
         (
             {"targets": {"conv3p": [8, 16, 2, 2]}},
             ["input conv3p of net1's loss: [8, 32, 2, 2] in net1, [8, 16, 2, 2] in net2",
-             "correct the layer that feeds conv3p in run/net1_train_test.prototxt"],
+             "correct the layer that feeds conv3p in prototxt/digits/net1_train_test.prototxt"],
         ),
         (
             {"parameters": [[32, 32, 5, 5], [32]]},
