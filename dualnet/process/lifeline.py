@@ -49,7 +49,12 @@ class Lifeline:
 
 
 def stop_at_end_of_input() -> None:
-    """In the child: at end of file of standard input, send SIGTERM to the calling thread."""
+    """In the child: at end of file of standard input, send SIGTERM to the calling thread.
+
+    Ctrl-C, which a terminal sends to parent and children alike, is left to the parent: it stops the
+    children as on SIGTERM, or ends them.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     caller = threading.get_ident()
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""Stopping on SIGTERM, SIGUSR1 and SIGHUP, so that the same command can resume the training.
+"""Stopping on SIGTERM, SIGUSR1, SIGHUP and Ctrl-C, so that the same command resumes the training.
 
 The first signal is a request: the iteration is finished, a checkpoint written, the neighbours
 informed. That may take `within_s`, less than the 30 s that batch systems commonly leave between
@@ -9,8 +9,11 @@ that users' layers fork get the default handlers: children.py.
 
 An exception that a signal's handler raises can come between any two instructions: in the start of a
 thread, an import, a lock. So during set-up signals are only noted (`defer`), and raised where the
-process waits: in the sleeps of `StoppableFs` and in `check`. SIGINT (Ctrl-C) is deferred in the
-same way, but is never a request: it ends the process with KeyboardInterrupt.
+process waits: in the sleeps of `StoppableFs` and in `check`.
+
+SIGINT (Ctrl-C) comes from a person. Where the first signal is a request it is one, too, but the
+exit code stays 130, and a second one ends the process at once, with KeyboardInterrupt; elsewhere the
+first does.
 """
 
 from __future__ import annotations
@@ -68,12 +71,13 @@ class Stopped(BaseException):
         text = f"stopped by {name}; {remark}" if remark else f"ended by {name}"
         super().__init__(text)
         self.number = number
+        self.can_resume = bool(remark)
         #: 0 where the same command resumes, so that a scheduler counts it as a success.
-        self.exit_code = 0 if remark else 128 + number
+        self.exit_code = 0 if remark and number != signal.SIGINT else 128 + number
 
 
 class Stopper:
-    """A context in which the first of STOP_SIGNALS is a request to stop.
+    """A context in which the first signal, of STOP_SIGNALS or Ctrl-C, is a request to stop.
 
     Outside the main thread, where no signal arrives, it does nothing.
 
@@ -94,6 +98,8 @@ class Stopper:
         self._holds = 0
         self._is_deferred = False
         self._is_late = False
+        #: Whether Ctrl-C is to end the process, and not to stop the training.
+        self._is_abort = False
         self._left_s = -float("inf")
         self._before: dict[int, Any] = {}
         self._forget: Callable[[], None] = lambda: None
@@ -177,8 +183,11 @@ class Stopper:
         self._leave()
 
     def _on_interrupt(self, number: int, frame: Optional[FrameType]) -> None:
-        self._number = number
-        self._leave()
+        if self.defers_first_signal and not self.requested:
+            self._on_signal(number, frame)
+        else:
+            self._is_abort = True
+            self._leave()
 
     def _leave(self) -> None:
         if self._holds or self._is_deferred:
@@ -188,7 +197,7 @@ class Stopper:
 
     def _raise(self) -> None:
         self._is_late, self._left_s = False, time.monotonic()
-        raise KeyboardInterrupt if self._number == signal.SIGINT else self.error()
+        raise KeyboardInterrupt if self._is_abort else self.error()
 
 
 class StoppableFs(Fs):

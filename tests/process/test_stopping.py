@@ -114,15 +114,30 @@ def test_on_the_way_out_further_signals_change_nothing():
 def test_ctrl_c_is_put_off_as_well():
     done = []
     with pytest.raises(KeyboardInterrupt), Stopper(60.0) as stopper:
-        stopper.defers_first_signal = True
         with stopper.defer_signals():
             send(signal.SIGINT)
             done.append("held")
         done.append("never")
     assert done == ["held"]
+
+
+def test_the_first_ctrl_c_is_a_request_and_the_second_ends_at_once():
     with pytest.raises(KeyboardInterrupt), Stopper(60.0) as stopper:
-        stopper.defers_first_signal = True  # it asks nothing
+        stopper.defers_first_signal = True
         send(signal.SIGINT)
+        assert stopper.requested
+        error = Stopped(signal.SIGINT, "iteration 7")
+        assert (error.can_resume, error.exit_code) == (True, 130)
+        assert str(error) == "stopped by SIGINT; iteration 7"
+        send(signal.SIGINT)
+
+
+def test_stopping_after_ctrl_c_that_takes_too_long_is_no_interrupt():
+    with pytest.raises(Stopped) as caught, Stopper(0.01) as stopper:
+        stopper.defers_first_signal = True
+        send(signal.SIGINT)
+        time.sleep(10)
+    assert caught.value.number == signal.SIGINT
 
 
 def test_handlers_are_put_back():

@@ -43,7 +43,7 @@ def stoppable(config: Config, resolved: Resolved, outer: Optional[Stopper]) -> I
                 f"{resolved.name}: {where}{error.strerror or error}; {remedy(error)}"
             ) from error
         except Stopped as error:
-            if error.exit_code == 0 or not _can_resume(resolved):
+            if error.can_resume or not _can_resume(resolved):
                 raise
             remark = f"the same command continues {resolved.name} from its last checkpoint"
             raise Stopped(error.number, remark) from error
