@@ -63,7 +63,9 @@ def _library(name: str, purpose: str) -> Finding:
     try:
         module = importlib.import_module(name)
     except ImportError:
-        return Finding("!!", f"{name}: missing, needed for {purpose}; pip install dualnet brings it")
+        return Finding(
+            "!!", f"{name}: missing, needed for {purpose}; pip install dualnet brings it"
+        )
     except Exception as error:  # a broken installation may raise anything, and is to be found here
         reason = " ".join(str(error).split())
         return Finding("!!", f"{name}: broken ({reason}), needed for {purpose}")

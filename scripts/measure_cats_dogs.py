@@ -30,7 +30,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 CONFIG = "configs/cats_dogs.yaml"
-BARE = "from dualnet.backend import caffe; import dualnet.train.start.run"
+BARE = "from dualnet.backend import caffe; import dualnet.training.start.run"
 COLOURS = {"single": "#0072B2", "net1": "#E69F00", "net2": "#D55E00"}
 
 

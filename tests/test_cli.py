@@ -30,13 +30,14 @@ def edited(workdir, source, *replacements):
 
 
 def refused(done, exit_code, *parts):
-    """Check an error as users should see one."""
+    """Check an error as users should see one: a line, or a line for each complaint."""
     assert done.returncode == exit_code, done.stderr
-    line = done.stderr.strip().splitlines()[-1]
-    assert line.startswith("dualnet: ")
     assert "Traceback" not in done.stderr
+    lines = done.stderr.strip().splitlines()
+    first = max(n for n, line in enumerate(lines) if line.startswith("dualnet: "))
+    assert all(line.startswith("  ") for line in lines[first + 1 :])
     for part in parts:
-        assert part in line, line
+        assert part in "\n".join(lines[first:]), done.stderr
 
 
 def test_help_has_examples(dualnet):
@@ -115,14 +116,14 @@ def test_unknown_key(dualnet):
 @pytest.mark.parametrize("name", ["net1", "net2"])
 def test_missing_prototxt(dualnet, workdir, name):
     done = dualnet("train", CONFIG, "--run-dir", "run", "--set", f"{name}.solver=nowhere.prototxt")
-    refused(done, 2, "nowhere.prototxt", "cannot read the solver prototxt")
+    refused(done, 2, f"{name}.solver: nowhere.prototxt: no such file beside the YAML")
     assert not (workdir / "run").exists()
 
 
 def test_missing_net_prototxt(dualnet, workdir):
     (workdir / "s.prototxt").write_text('net: "gone.prototxt" max_iter: 1')
     done = dualnet("single", CONFIG, "--run-dir", "run", "--set", "single.solver=s.prototxt")
-    refused(done, 2, "gone.prototxt", "cannot read the net prototxt")
+    refused(done, 2, "s.prototxt: net gone.prototxt: no such file (looked beside ")
     assert not (workdir / "run").exists()
 
 

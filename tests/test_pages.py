@@ -11,7 +11,7 @@ import pytest
 from dualnet.cli import main
 from dualnet.config.schema import Config, Exchange
 from dualnet.exchange.settings import ExchangeSettings
-from dualnet.train.loop.schedule import Up, actions, lookahead
+from dualnet.training.loop.schedule import Up, actions, lookahead
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), ROOT / "configs/README.md"]

@@ -114,7 +114,7 @@ _OTHERS = (
     "engine",
     "bench/memory/probe.py",
     "bench/peers",
-    "train/outcome/merge.py",
+    "training/outcome/merge.py",
     "exchange/paths.py",
 )
 

@@ -12,7 +12,7 @@ import pytest
 from dualnet import cli
 from dualnet.errors import OutOfMemory, StorageFailed
 from dualnet.scarcity import disk_fault, is_scarcity, lacks_files
-from dualnet.train.start import launch
+from dualnet.training.start import launch
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from typing import Any
 
 from dualnet import config
 from dualnet.atomic import write_atomically
-from dualnet.cli.settings import add_config, use_provider
+from dualnet.cli.settings import add_config
 from dualnet.cli.terminal import say
+from dualnet.config.provider import use_provider
 from dualnet.errors import StorageFailed
 from dualnet.strict_json import to_json
 

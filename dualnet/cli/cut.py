@@ -74,22 +74,19 @@ def _add_split(commands: Any) -> None:
 
 
 def _split(options: argparse.Namespace) -> None:
-    from dualnet.cut.split import Request, split, write
+    from dualnet.api.nets import split
 
     if len(options.at) != len(options.dual):
         raise UsageError(
             f"{len(options.at)} --at and {len(options.dual)} --dual: each cut needs one of both"
         )
-    request = Request(
+    say_what_runs("split", options.net)
+    result = split(
         options.net, list(zip(options.at, options.dual)), options.output, options.solver,
         options.target, options.tie, options.loss,
-        dict(parse_shape(text) for text in options.shape),
+        dict(parse_shape(text) for text in options.shape), options.force,
+        remark=lambda line: say(f"note: {line}"),
     )  # fmt: skip
-    say_what_runs("split", options.net)
-    result = split(request)
-    for remark in result.remarks:
-        say(f"note: {remark}")
-    write(request, result, options.force)
     say(f"wrote {', '.join(result.contents)}")
     say(f"train with: dualnet train {result.yaml}")
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from dualnet import config
-from dualnet.cli.settings import add_config, load, use_provider
+from dualnet.api.results import Run
+from dualnet.cli.settings import add_config, load
 from dualnet.cli.terminal import say
-from dualnet.rundir import RunDir
 
 __all__ = ["add"]
 
@@ -43,12 +42,8 @@ def _add_merge(commands: Any) -> None:
 
 
 def _merge(options: argparse.Namespace) -> None:
-    run = RunDir(options.run_dir)
-    loaded = config.load_run(run)
-    use_provider(loaded)
-    from dualnet.train.outcome.merge import merge
-
-    for path in merge(run, loaded, options.output, options.dual, options.iteration, options.force):
+    run = Run(options.run_dir)
+    for path in run.merge(options.output, options.dual, options.iteration, options.force):
         say(f"wrote {path}")
 
 

@@ -8,13 +8,13 @@ import sys
 from typing import TYPE_CHECKING, Any, Optional
 
 from dualnet import config
-from dualnet.cli.cores import pin
 from dualnet.cli.cut import RUNS_LAYERS, parse_shape, say_what_runs
 from dualnet.cli.terminal import say
 from dualnet.config.exchange import CARRIERS
 from dualnet.config.schema import ORDERS
 from dualnet.errors import UsageError
 from dualnet.strict_json import to_json
+from dualnet.training.start.cores import pin
 
 if TYPE_CHECKING:
     from dualnet.cut.plan.cut_plan import CutPlan
@@ -138,7 +138,7 @@ def _plan(options: argparse.Namespace) -> None:
     from dualnet.cut.plan.figure import check_output, draw_plan
     from dualnet.cut.plan.record import to_record
     from dualnet.cut.plan.table import to_text
-    from dualnet.train.start.progress import ProgressBar
+    from dualnet.training.start.progress import ProgressBar
 
     if options.output:
         check_output(options.output, options.force)

@@ -7,8 +7,7 @@ import sys
 import time
 from typing import Any
 
-from dualnet import config
-from dualnet.cli.settings import use_provider
+from dualnet.api.results import Run
 from dualnet.cli.terminal import say
 from dualnet.rundir import RunDir
 from dualnet.strict_json import to_json
@@ -54,11 +53,7 @@ def add(commands: Any) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    run = RunDir(options.run_dir)
-    loaded = config.load_run(run)
-    use_provider(loaded)
-    from dualnet.train.outcome.evaluate import evaluate
-    from dualnet.train.start.progress import ProgressBar
+    from dualnet.training.start.progress import ProgressBar
 
     bar: list[ProgressBar] = []
 
@@ -67,7 +62,7 @@ def _evaluate(options: argparse.Namespace) -> None:
             bar.append(ProgressBar(total))
         bar[0].update(done, {})
 
-    result = evaluate(run, loaded, options.iteration, options.batches, progress)
+    result = Run(options.run_dir).evaluate(options.iteration, options.batches, progress)
     bar[0].close()
     print(to_json(result))
 
@@ -99,11 +94,7 @@ def _runs(options: argparse.Namespace) -> None:
 
 
 def _digest(options: argparse.Namespace) -> None:
-    run = RunDir(options.run_dir)
-    use_provider(config.load_run(run))
-    from dualnet.train.outcome.digest import digest
-
-    print(digest(run, options.iteration))
+    print(Run(options.run_dir).digest(options.iteration))
 
 
 def _plot(options: argparse.Namespace) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 
 from dualnet import config
 from dualnet.cli.completion import setting_completer
+from dualnet.config.provider import use_provider
 from dualnet.rundir import RunDir
 
-__all__ = ["add_config", "load", "run_dir", "use_provider"]
+__all__ = ["add_config", "load", "run_dir"]
 
 
 def add_config(command: argparse.ArgumentParser) -> None:
@@ -28,14 +28,6 @@ def load(options: argparse.Namespace) -> config.Config:
     loaded = config.load(options.config, options.overrides)
     use_provider(loaded)
     return loaded
-
-
-def use_provider(loaded: config.Config) -> None:
-    """A config that names a provider beats the environment."""
-    # Caffe's own lines would come beside ours, by the thousand; 2 keeps its errors.
-    os.environ.setdefault("GLOG_minloglevel", "2")
-    if loaded.caffe != "auto":
-        os.environ["DUALNET_CAFFE"] = loaded.caffe
 
 
 def run_dir(options: argparse.Namespace, loaded: config.Config) -> RunDir:

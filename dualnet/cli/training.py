@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Optional
 
-from dualnet import config
-from dualnet.cli.cores import pin, share
+from dualnet.api.training import train_under
 from dualnet.cli.settings import add_config, load, run_dir
 from dualnet.cli.terminal import say
 from dualnet.config import Config
@@ -17,7 +16,7 @@ from dualnet.config.chain import SINGLE
 from dualnet.errors import UsageError
 from dualnet.process.lifeline import FLAG, stop_at_end_of_input
 from dualnet.process.stopping import Stopper
-from dualnet.rundir import RunDir
+from dualnet.training.start.cores import pin
 
 __all__ = ["add", "spelled_out"]
 
@@ -129,8 +128,8 @@ def _train_piece(
     stopper.within_s = loaded.train.stop_within_s
     pin(loaded.piece(name))
     directory = run_dir(options, loaded)
-    from dualnet.train.start.progress import follow
-    from dualnet.train.start.run import train_piece
+    from dualnet.training.start.progress import follow
+    from dualnet.training.start.run import train_piece
 
     session = train_piece(loaded, directory.piece(name), resume, follow, stopper)
     if session is None:
@@ -160,59 +159,9 @@ def _accuracy(session: Any) -> str:
 
 def _train(options: argparse.Namespace) -> None:
     with _setting_up(options) as stopper:
-        loaded = load(options)
-        stopper.within_s = loaded.train.stop_within_s
-        from dualnet.train.start.claim import alone
-
-        directory = run_dir(options, loaded)
-        with alone(loaded, directory, stopper.fs):
-            _train_all(options, loaded, directory, stopper)
-
-
-def _train_all(
-    options: argparse.Namespace, loaded: Config, directory: RunDir, stopper: Stopper
-) -> None:
-    from dualnet.train.net.resolve import resolve
-    from dualnet.train.start.claim import claim
-    from dualnet.train.start.launch import launch
-    from dualnet.train.start.progress import LogWatcher
-
-    pieces = [directory.piece(name) for name in loaded.names]
-    resolved = [resolve(loaded, piece) for piece in pieces]
-    shared = share(loaded)
-    # With the overrides that the pieces get: what they would refuse is refused before they start.
-    claim(config.load(options.config, [*options.overrides, *shared]), *resolved, fs=stopper.fs)
-    can_go_on = all(one.solver.snapshot > 0 for one in resolved)
-    if options.restarts and not can_go_on:
-        raise UsageError(
-            f"--restarts {options.restarts}: without checkpoints no piece can be started again; "
-            "set train.snapshot"
+        train_under(
+            stopper, options.config, options.run_dir, options.overrides, options.restarts, say=say
         )
-    watcher = LogWatcher({piece.name: piece.log for piece in pieces}, resolved[0].solver.max_iter)
-    arguments = [options.config, "--run-dir", directory.path]
-    for override in [*options.overrides, *shared]:
-        arguments += ["--set", override]
-    say(f"training {_in_words(loaded.names)} in {directory}")
-    try:
-        stopper.defers_first_signal = can_go_on
-        stopper.resume()
-        launch(
-            directory, loaded.names, arguments, watcher.update,
-            restarts=options.restarts, stopper=stopper,
-        )  # fmt: skip
-    finally:
-        watcher.close()
-    say(
-        f"trained {_in_words(loaded.names)}; see dualnet evaluate {directory}, "
-        f"dualnet plot {directory} -o FILE.png"
-    )
-
-
-def _in_words(names: Sequence[str]) -> str:
-    """`single`, `net1 and net2`, `net1 to net3`."""
-    if len(names) < 3:
-        return " and ".join(names)
-    return f"{names[0]} to {names[-1]}"
 
 
 def _count(names: Sequence[str]) -> str:
@@ -224,7 +173,7 @@ def _init(options: argparse.Namespace) -> None:
     loaded = load(options)
     for name in options.names:
         loaded.piece(name)
-    from dualnet.train.net.initial import save_initial_weights
+    from dualnet.training.net.initial import save_initial_weights
 
     for path in save_initial_weights(loaded, options.names, options.output, say):
         print(path)

@@ -145,8 +145,8 @@ class Train:
     #: `recompute` them (time).
     stale_activations: str = key("keep", one_of=("keep", "recompute"))
     #: Momentum where answers come late, D updates: `interleaved` adds each gradient to the momentum
-    #: of 2 D + 1 updates ago, which stays stable (dualnet/train/net/late_momentum.py); `solver` is
-    #: Caffe's as it is.
+    #: of 2 D + 1 updates ago, which stays stable (dualnet/training/net/late_momentum.py); `solver`
+    #: is Caffe's as it is.
     stale_momentum: str = key("interleaved", one_of=("interleaved", "solver"))
     #: Updates of the last piece on each batch; the first pass gives the answer.
     local_steps: int = key(1, least=1, most=99)

@@ -1,4 +1,4 @@
-"""The files that a net's layers read: where they are, and whether: BVLC Caffe ends the process else."""
+"""The files that a net's layers read, found before Caffe looks: BVLC's ends the process else."""
 
 from __future__ import annotations
 
@@ -71,10 +71,11 @@ def missing_file(layer: Any, named_by: str) -> str:
         named_by: The prototxt that has it.
     """
     param = getattr(layer, BATCH_FIELDS[layer.type]) if layer.type in BATCH_FIELDS else None
-    source = getattr(param, "source", None)  # MemoryData has none
-    for name, path in (("source", source), ("mean_file", layer.transform_param.mean_file)):
-        needed = path is not None and (path or name == "source")
-        if needed and not os.path.exists(path):
+    paths: dict[str, str] = {"mean_file": layer.transform_param.mean_file}
+    if param is not None and hasattr(param, "source"):  # MemoryData has none
+        paths = {"source": str(param.source), **paths}
+    for name, path in paths.items():
+        if (path or name == "source") and not os.path.exists(path):
             return f"its {name} {path!r} is not here{looked_in(path, named_by)}"
     return ""
 

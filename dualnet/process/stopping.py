@@ -12,8 +12,8 @@ thread, an import, a lock. So during set-up signals are only noted (`defer`), an
 process waits: in the sleeps of `StoppableFs` and in `check`.
 
 SIGINT (Ctrl-C) comes from a person. Where the first signal is a request it is one, too, but the
-exit code stays 130, and a second one ends the process at once, with KeyboardInterrupt; elsewhere the
-first does.
+exit code stays 130, and a second one ends the process at once, with KeyboardInterrupt; elsewhere
+the first does.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from dualnet.rundir import RunDir
-from dualnet.train.outcome.digest import digest
+from dualnet.training.outcome.digest import digest
 from scripts.fault_campaign.arming import arm, main
 from scripts.fault_campaign.chain import Chain
 from scripts.fault_campaign.crowd import side_by_side

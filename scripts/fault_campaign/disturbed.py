@@ -16,7 +16,7 @@ from typing import Any, Optional
 
 from dualnet.exchange.paths import DataName
 from dualnet.rundir import RunDir
-from dualnet.train.checkpoint import commit
+from dualnet.training.checkpoint import commit
 from scripts.fault_campaign.arming import SIGNALS, arm, held_signals, main
 from scripts.fault_campaign.chain import Chain
 from scripts.fault_campaign.crowd import descendants

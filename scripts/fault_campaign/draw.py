@@ -25,10 +25,10 @@ MODES = ("commands", *("forked",) * 9, "train", *("forked",) * 9)
 _IMPORTS_S = ((15, 30), (60, 120))
 #: Functions of a training's last moments: module, class (or none), name.
 LAST_POINTS = (
-    ("dualnet.train.loop.session", "Session", "finish"),
-    ("dualnet.train.loop.session", "Session", "snapshot"),
-    ("dualnet.train.checkpoint.commit", "", "mark_complete"),
-    ("dualnet.train.start.traffic", "", "remove_when_over"),
+    ("dualnet.training.loop.session", "Session", "finish"),
+    ("dualnet.training.loop.session", "Session", "snapshot"),
+    ("dualnet.training.checkpoint.commit", "", "mark_complete"),
+    ("dualnet.training.start.traffic", "", "remove_when_over"),
     ("dualnet.report.log", "CaffeLog", "close"),
     ("dualnet.exchange.run.membership", "Membership", "close"),
     ("dualnet.exchange.files.end", "End", "disconnect"),

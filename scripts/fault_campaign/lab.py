@@ -14,8 +14,8 @@ from dualnet.cli import main
 from dualnet.data.sets.prepare import prepare
 from dualnet.report.parse import parse_log
 from dualnet.rundir import RunDir
-from dualnet.train.checkpoint import commit
-from dualnet.train.outcome.digest import digest
+from dualnet.training.checkpoint import commit
+from dualnet.training.outcome.digest import digest
 from scripts.fault_campaign.chain import Chain
 from scripts.fault_campaign.training import Training
 
@@ -48,8 +48,8 @@ class Lab:
             if training.wait("split") != 0:
                 raise RuntimeError(f"dualnet split failed: {training.errors('split')}")
         # What the pieces import when they start.
-        import dualnet.train.start.progress
-        import dualnet.train.start.run  # noqa: F401
+        import dualnet.training.start.progress
+        import dualnet.training.start.run  # noqa: F401
 
         assert_provider = backend.caffe  # imports the provider before forking
         self.provider = backend.provider if assert_provider else ""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from dualnet.rundir import RunDir
-from dualnet.train.outcome.digest import digest
+from dualnet.training.outcome.digest import digest
 from scripts.fault_campaign.crowd import side_by_side
 from scripts.fault_campaign.disturbed import Disturbed, life_facts
 from scripts.fault_campaign.draw import Plan, draw

@@ -17,14 +17,14 @@ __all__ = ["POINTS", "kill_at", "run_points", "run_stops"]
 #: Named points: before and after each of these functions a piece is killed, in its first call and
 #: in a later one. Module, class (or none), function.
 POINTS = (
-    ("dualnet.train.net.nets", "Nets", "update"),
-    ("dualnet.train.net.nets", "Nets", "seed"),
-    ("dualnet.train.checkpoint.caffe_files", "", "save"),
-    ("dualnet.train.checkpoint.caffe_files", "", "restore"),
-    ("dualnet.train.checkpoint.caffe_files", "", "clean"),
-    ("dualnet.train.checkpoint.commit", "", "write"),
-    ("dualnet.train.checkpoint.commit", "", "prune"),
-    ("dualnet.train.checkpoint.commit", "", "mark_complete"),
+    ("dualnet.training.net.nets", "Nets", "update"),
+    ("dualnet.training.net.nets", "Nets", "seed"),
+    ("dualnet.training.checkpoint.caffe_files", "", "save"),
+    ("dualnet.training.checkpoint.caffe_files", "", "restore"),
+    ("dualnet.training.checkpoint.caffe_files", "", "clean"),
+    ("dualnet.training.checkpoint.commit", "", "write"),
+    ("dualnet.training.checkpoint.commit", "", "prune"),
+    ("dualnet.training.checkpoint.commit", "", "mark_complete"),
     ("dualnet.exchange.files.retention", "RetainedMessages", "delete_through"),
     ("dualnet.exchange.run.lease", "Lease", "take"),
     ("dualnet.exchange.run.manifest", "", "join_run"),

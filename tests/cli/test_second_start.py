@@ -13,11 +13,11 @@ from dualnet import cli
 from dualnet.exchange import Membership
 from dualnet.process.stopping import STOP_SIGNALS
 from dualnet.rundir import RunDir
-from dualnet.train.net.resolve import resolve
-from dualnet.train.start.claim import alone, claim, exchange_settings
-from dualnet.train.start.identity import read_run
-from tests.train.pieces import QUIET, load
-from tests.train.starting import train_single
+from dualnet.training.net.resolve import resolve
+from dualnet.training.start.claim import alone, claim, exchange_settings
+from dualnet.training.start.identity import read_run
+from tests.training.pieces import QUIET, load
+from tests.training.starting import train_single
 
 WORDS = ["configs/digits.yaml", "--run-dir", "run", *(w for s in QUIET for w in ("--set", s))]
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from dualnet.cli.terminal import say
-from dualnet.train.start.progress import ProgressBar
+from dualnet.training.start.progress import ProgressBar
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /dev/full")

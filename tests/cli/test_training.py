@@ -12,8 +12,8 @@ from dualnet import cli
 from dualnet.cli.training import spelled_out
 from dualnet.process.stopping import STOP_SIGNALS
 from dualnet.rundir import RunDir
-from dualnet.train.outcome.digest import digest
-from dualnet.train.start import launch, run
+from dualnet.training.outcome.digest import digest
+from dualnet.training.start import launch, run
 
 SOLVER = "prototxt/digits/single_solver.prototxt"
 QUICK = ["--set", "train.max_iter=2", "--set", "train.test_interval=0"]
@@ -144,8 +144,8 @@ def test_train_starts_all_pieces_of_the_chain(workdir, monkeypatch, capsys, coun
 
     monkeypatch.setattr(launch, "launch", start)
     resolved = SimpleNamespace(solver=SimpleNamespace(snapshot=5, max_iter=9))
-    monkeypatch.setattr("dualnet.train.net.resolve.resolve", lambda config, piece: resolved)
-    monkeypatch.setattr("dualnet.train.start.claim.claim", lambda *arguments, **settings: None)
+    monkeypatch.setattr("dualnet.training.net.resolve.resolve", lambda config, piece: resolved)
+    monkeypatch.setattr("dualnet.training.start.claim.claim", lambda *arguments, **settings: None)
     (workdir / "chain.yaml").write_text(
         f"pieces: {[{}] * count}\ncuts: {[{}] * (count - 1)}\ntrain: {{schedule: overlapped}}\n"
     )

@@ -11,8 +11,8 @@ import numpy as np
 
 from dualnet import config as cfg
 from dualnet.backend import caffe_pb2
-from dualnet.train.net.nets import Nets
-from tests.train.chain import original_names, train_chain
+from dualnet.training.net.nets import Nets
+from tests.training.chain import original_names, train_chain
 
 
 @dataclass

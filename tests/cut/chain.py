@@ -15,8 +15,8 @@ from dualnet.cut.prototxt import format_fields
 from dualnet.cut.split import Request, split, write
 from dualnet.cut.upstream import beyond_cut, last_maker
 from dualnet.data.databases.lmdb import write_lmdb
-from dualnet.train.net.crossing import batch_of
-from dualnet.train.net.driver import NetDriver
+from dualnet.training.net.crossing import batch_of
+from dualnet.training.net.driver import NetDriver
 
 
 class Piece:

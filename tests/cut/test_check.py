@@ -7,7 +7,7 @@ import pytest
 from dualnet import config
 from dualnet.errors import ConfigError
 from dualnet.rundir import RunDir
-from dualnet.train.net.resolve import resolve
+from dualnet.training.net.resolve import resolve
 from tests.cut.singles import DATA, classifier, conv, cut_in_two
 
 pytestmark = pytest.mark.usefixtures("workdir")

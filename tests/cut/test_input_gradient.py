@@ -16,7 +16,7 @@ from dualnet.cut.input_gradient import ask_for, take_out
 from dualnet.cut.split import Request, split, write
 from tests.cut import both
 from tests.cut.singles import write_single
-from tests.train.changing import SOLVER
+from tests.training.changing import SOLVER
 
 LAYERS = '''
 import numpy as np

@@ -9,7 +9,7 @@ from dualnet import config
 from dualnet.backend import caffe_pb2
 from dualnet.cut.loss_tops import name_loss_tops
 from dualnet.rundir import RunDir
-from dualnet.train.outcome.evaluate import evaluate
+from dualnet.training.outcome.evaluate import evaluate
 from tests.cut.both import train_pieces
 from tests.cut.singles import cut_in_two
 from tests.cut.split.topologies import OF_2014

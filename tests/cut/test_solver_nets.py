@@ -19,7 +19,7 @@ from dualnet.cut.split import Request, split, write
 from dualnet.errors import ConfigError
 from dualnet.report.parse import parse_log
 from dualnet.rundir import RunDir
-from dualnet.train.net.resolve import resolve
+from dualnet.training.net.resolve import resolve
 from tests.cut.both import train_pieces, train_single, train_whole_and_cut
 from tests.cut.singles import CHAIN, DATA, SOLVER
 

@@ -16,7 +16,7 @@ from dualnet.errors import DualnetError
 from dualnet.experiments.plan import load_experiment
 from dualnet.experiments.runner import outcomes, run_all
 from dualnet.rundir import RunDir
-from dualnet.train.outcome.evaluate import evaluate
+from dualnet.training.outcome.evaluate import evaluate
 from tests.processes import children_of, is_alive, wait_for
 
 YAML = """

@@ -16,9 +16,9 @@ from dualnet.report.status import status
 from dualnet.report.status_text import describe
 from dualnet.rundir import RunDir
 from dualnet.strict_json import to_json
-from dualnet.train.checkpoint.commit import Commit, mark_complete, write
-from dualnet.train.gauge.status_file import StatusFile
-from dualnet.train.loop.links import Links
+from dualnet.training.checkpoint.commit import Commit, mark_complete, write
+from dualnet.training.gauge.status_file import StatusFile
+from dualnet.training.loop.links import Links
 
 LINE = "I1122 15:47:14.839432  9521 x.py:8] Iteration {} (2 iter/s, 1s/1 iters), loss = {}\n"
 

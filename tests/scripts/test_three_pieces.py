@@ -12,7 +12,7 @@ import pytest
 
 from dualnet.cut.split import Request, split, write
 from dualnet.rundir import RunDir
-from dualnet.train.outcome.digest import digest
+from dualnet.training.outcome.digest import digest
 from tests.processes import LIMIT_S, children_of, wait_for
 from tests.scripts.shell import environment, program
 

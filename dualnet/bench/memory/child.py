@@ -19,11 +19,11 @@ from dualnet.bench.memory.stand_in import FakeChannel
 from dualnet.bench.memory.usage import make_usage
 from dualnet.report.log import CaffeLog
 from dualnet.rundir import RunDir
-from dualnet.train.loop.links import Links
-from dualnet.train.loop.piece import PieceLoop
-from dualnet.train.loop.session import Session
-from dualnet.train.net.nets import Nets
-from dualnet.train.net.resolve import resolve, write
+from dualnet.training.loop.links import Links
+from dualnet.training.loop.piece import PieceLoop
+from dualnet.training.loop.session import Session
+from dualnet.training.net.nets import Nets
+from dualnet.training.net.resolve import resolve, write
 
 __all__ = ["main"]
 

@@ -12,7 +12,7 @@ from dualnet.cut.graph import solver_states
 from dualnet.cut.inserted import places_of
 from dualnet.cut.plan.memory import Memory
 from dualnet.cut.shapes import built_of
-from dualnet.train.net.nets import Nets
+from dualnet.training.net.nets import Nets
 
 __all__ = ["count_layers", "layer_table"]
 

@@ -12,7 +12,7 @@ import numpy as np
 from dualnet.config import CutEnd
 from dualnet.exchange.channel import Channel, Counters, Message
 from dualnet.exchange.link import Link
-from dualnet.train.net.nets import Nets
+from dualnet.training.net.nets import Nets
 
 __all__ = ["FakeChannel"]
 

@@ -25,7 +25,7 @@ def main(spec: dict[str, Any]) -> None:
     from dualnet.bench.quota import join
     from dualnet.errors import DualnetError
     from dualnet.rundir import RunDir
-    from dualnet.train.start.run import train_piece
+    from dualnet.training.start.run import train_piece
 
     rows: list[dict[str, float]] = []
 

@@ -161,7 +161,7 @@ def _start(
     ]
     count = str(place.threads or len(place.cores))
     counts = {f"{name}_NUM_THREADS": count for name in ("OMP", "OPENBLAS", "MKL")}
-    # As dualnet/cli/cores.py: a process that waits must not spin on another's cores.
+    # As dualnet/training/start/cores.py: a process that waits must not spin on another's cores.
     passive = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "GLOG_minloglevel": "2"}
     with open(_path(scratch, piece, "err"), "wb") as stderr:
         return subprocess.Popen(

@@ -15,7 +15,7 @@ from dualnet.report.runs import PLAIN, Points, Run
 
 __all__ = ["Band", "Panel", "bands"]
 
-#: What the meter (dualnet/train/gauge/fidelity.py) has measured, drawn without being asked for:
+#: What the meter (dualnet/training/gauge/fidelity.py) has measured, drawn without being asked for:
 #: series to title, in which {} is whose gradient it is.
 _FIDELITY = {
     "fidelity_cosine": "cosine between {} gradient and the back-propagated gradient",

@@ -15,7 +15,7 @@ from dualnet.bench.memory.limit import memory_limit
 from dualnet.bench.memory.probe import Probe, Prober
 from dualnet.bench.memory.table import memory_table
 from dualnet.bench.memory.usage import HostUsage, resident_mib
-from tests.train.pieces import make_nets
+from tests.training.pieces import make_nets
 
 CONFIG = "configs/digits.yaml"
 

@@ -9,13 +9,13 @@ from dualnet.bench.cuts import cases
 from dualnet.bench.memory.stand_in import FakeChannel
 from dualnet.report.log import CaffeLog
 from dualnet.rundir import RunDir
-from dualnet.train.loop.links import Links
-from dualnet.train.loop.piece import PieceLoop
-from dualnet.train.loop.session import Session
-from dualnet.train.net.nets import Nets
-from dualnet.train.net.resolve import resolve, write
-from tests.train.chain import train_chain
-from tests.train.pieces import make_nets, make_session, train_both
+from dualnet.training.loop.links import Links
+from dualnet.training.loop.piece import PieceLoop
+from dualnet.training.loop.session import Session
+from dualnet.training.net.nets import Nets
+from dualnet.training.net.resolve import resolve, write
+from tests.training.chain import train_chain
+from tests.training.pieces import make_nets, make_session, train_both
 
 RULES = [
     ["coupling.target=gradient"],

@@ -22,8 +22,8 @@ from dualnet.cut.plan.schedule_time import (
     play,
     simulate,
 )
-from dualnet.train.loop.schedule import Up, lookahead
-from dualnet.train.loop.schedule import actions as trained_actions
+from dualnet.training.loop.schedule import Up, lookahead
+from dualnet.training.loop.schedule import actions as trained_actions
 
 ROOT = Path(__file__).resolve().parents[3]
 F, B, U = 2.0, 3.0, 0.5

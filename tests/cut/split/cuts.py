@@ -19,8 +19,8 @@ from dualnet.cut.split.section import has_loss
 from dualnet.data.databases.lmdb import write_lmdb
 from dualnet.errors import ConfigError
 from dualnet.rundir import RunDir
-from dualnet.train.outcome.evaluate import evaluate
-from dualnet.train.outcome.merge import merge
+from dualnet.training.outcome.evaluate import evaluate
+from dualnet.training.outcome.merge import merge
 from tests.cut.both import Reference, train_from_last_bits, train_like, train_single
 from tests.data.loading import load_lmdb
 

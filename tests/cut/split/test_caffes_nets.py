@@ -16,7 +16,7 @@ from dualnet.cut.graph import read_net
 from dualnet.cut.split import Request, split, write
 from dualnet.cut.split.section import has_loss
 from dualnet.rundir import RunDir
-from dualnet.train.net.resolve import resolve
+from dualnet.training.net.resolve import resolve
 from tests.cut.chain import compare, cut_up, write_images
 from tests.cut.split.cuts import NETS, prepare
 

@@ -6,7 +6,7 @@ import pytest
 
 from dualnet import config
 from dualnet.rundir import RunDir
-from dualnet.train.outcome.merge import merge
+from dualnet.training.outcome.merge import merge
 from tests.cut.both import train_pieces
 from tests.cut.singles import cut_in_two
 from tests.cut.split.topologies import OTHER_TRUTH, UNLABELLED
