@@ -29,6 +29,8 @@ setup(
         "engine": ["torch>=2.8"],
         "digits": ["scikit-learn>=0.23"],
         "fast": ["blake3>=1.0"],
+        # The format, PyTorch's operators in it, and what runs it.
+        "onnx": ["onnx>=1.19", "onnxscript>=0.7", "onnxruntime>=1.19"],
         # plyvel has wheels up to Python 3.12; plyvel-next is the same for those after it.
         "leveldb": [
             'plyvel>=1.5; python_version < "3.13"',

@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dualnet.api.nets import plan, split
-    from dualnet.api.results import Curve, Run, evaluate, merge, runs
+    from dualnet.api.results import Curve, Run, evaluate, export, merge, runs
     from dualnet.api.training import train
 
-__all__ = ["Curve", "Run", "evaluate", "merge", "plan", "runs", "split", "train"]
+__all__ = ["Curve", "Run", "evaluate", "export", "merge", "plan", "runs", "split", "train"]
 
 __version__ = "0.1.0"
 
 #: Where each name is. They are loaded when they are asked for: most commands need few of them.
 _HOMES = {
     **dict.fromkeys(("plan", "split"), "dualnet.api.nets"),
-    **dict.fromkeys(("Curve", "Run", "evaluate", "merge", "runs"), "dualnet.api.results"),
+    **dict.fromkeys(("Curve", "Run", "evaluate", "export", "merge", "runs"), "dualnet.api.results"),
     "train": "dualnet.api.training",
 }
 

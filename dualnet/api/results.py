@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional
 
 import numpy as np
@@ -9,12 +12,14 @@ import numpy as np
 from dualnet import config as cfg
 from dualnet.config import Config
 from dualnet.config.provider import use_provider
+from dualnet.errors import UsageError
 from dualnet.rundir import RunDir
 
 if TYPE_CHECKING:
     from dualnet.report.status import RunStatus
+    from dualnet.training.outcome.export import Exported
 
-__all__ = ["Curve", "Run", "evaluate", "merge", "runs"]
+__all__ = ["Curve", "Run", "evaluate", "export", "merge", "runs"]
 
 
 class Curve(NamedTuple):
@@ -112,6 +117,41 @@ class Run:
 
         return merge(self.dir, loaded, output, dual, iteration, force)
 
+    def export(
+        self,
+        output: str,
+        dual: str = "upper",
+        iteration: Optional[int] = None,
+        shapes: Optional[Mapping[str, Sequence[int]]] = None,
+        batches: int = 3,
+        force: bool = False,
+    ) -> Exported:
+        """Write the net as a PyTorch exported program or as ONNX, with its preprocessing.
+
+        The file is loaded again and must give the engine's scores, within 1e-5.
+
+        Args:
+            output: The file; its extension, .pt2 or .onnx, says what it is to be.
+            dual, iteration, force: As of `merge`.
+            shapes: Blob of a data layer to the shape of one sample, where the data set is not here.
+            batches: How many batches it is tried on.
+
+        Raises:
+            UsageError: PyTorch is not installed, or a file is there already.
+            ConfigError: A layer cannot be exported.
+        """
+        if importlib.util.find_spec("torch") is None:
+            raise UsageError(
+                "dualnet export needs PyTorch, which is not installed here: run pip install "
+                "'dualnet[engine]'; a run that BVLC Caffe trained can be exported on any machine"
+            )
+        loaded = self._with_provider()
+        # Whoever trained it: BVLC Caffe's weights are the engine's, and PyTorch traces the engine.
+        os.environ["DUALNET_CAFFE"] = "engine"
+        from dualnet.training.outcome.export import export
+
+        return export(self.dir, loaded, output, dual, iteration, shapes, batches, force)
+
     def digest(self, iteration: Optional[int] = None) -> str:
         """SHA-256 over the weights and the solvers' history of all pieces, as hexadecimal text."""
         self._with_provider()
@@ -163,3 +203,8 @@ def evaluate(
 def merge(run_dir: str, output: str, **more: Any) -> list[str]:
     """Write one caffemodel of a run's pieces; see `Run.merge`."""
     return Run(run_dir).merge(output, **more)
+
+
+def export(run_dir: str, output: str, **more: Any) -> Exported:
+    """Write a run's net for PyTorch or ONNX Runtime; see `Run.export`."""
+    return Run(run_dir).export(output, **more)

@@ -20,6 +20,7 @@ from dualnet.cli import (
     data,
     doctor,
     experiment,
+    export,
     nets,
     plan,
     runs,
@@ -192,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"dualnet {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     families = (
-        training, runs, cut, nets, plan, data, experiment, bench, caffe, doctor, completion,
+        training, runs, cut, nets, export, plan, data, experiment, bench, caffe, doctor, completion,
     )  # fmt: skip
     for family in families:
         family.add(commands)

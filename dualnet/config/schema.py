@@ -127,7 +127,7 @@ class Train:
     #: How long finishing the iteration may take when a signal asks to stop; batch systems commonly
     #: kill 30 s after SIGTERM.
     stop_within_s: float = key(20.0, least=0)
-    #: End with an error when a loss is NaN or infinite. Caffe trains on, and BVLC Caffe's MAX
+    #: End with an error when a loss is no finite number. Caffe trains on, and BVLC Caffe's MAX
     #: pooling then writes out of bounds (pooling_layer.cpp: no NaN is a maximum, its index is -1).
     stop_on_nan: bool = True
     #: `alternating` (thesis figure 8.1): one piece works while the others wait; `pipelined`: the
@@ -159,7 +159,6 @@ class Train:
 class Coupling:
     """What net2 sends back, and which loss net1 puts on it (dualnet/coupling/)."""
 
-    #: What the piece above a cut sends back; the table is in dualnet/coupling/__init__.py.
     target: str = key("gradient", one_of=tuple(TARGETS))
     #: Step of the gradient target, y - gamma*g. Large: see dualnet/coupling/.
     gamma: float = key(1000.0, above=0)
@@ -180,8 +179,6 @@ class Coupling:
     #: Weight of net1's loss; None is the one that gives the back-propagated gradient its length
     #: (1/gamma, rho, beta) where the target has one, else the prototxt's.
     loss_weight: Optional[float] = None
-    #: When both copies of the dual layers get equal weights: `never`; `start`, once, those of the
-    #: piece below; `every`, after each iteration, those of the piece above.
     tie: str = key("start", one_of=TIES)
     #: Iterations between measurements of how true net1's gradient is (0: none).
     fidelity_interval: int = key(0, least=0, zero=OFF)
@@ -210,9 +207,9 @@ class Update:
 class Liveness:
     """Checks of whether net1 really learns; each is to `ignore`, `warn` (in the log) or `stop`."""
 
-    #: Iterations between two checks (0: none).
+    #: Iterations between two looks (0: none).
     interval: int = key(100, least=0, zero=OFF)
-    #: net1's weights below the cut have not changed since the last check.
+    #: net1's weights below the cut have not moved since the last look.
     frozen: str = key("warn", one_of=ACTIONS)
     #: The mean length of net1's compared outputs has shrunk to `collapse_share` of its largest.
     collapse: str = key("warn", one_of=ACTIONS)
@@ -240,9 +237,7 @@ class Config:
 
     #: Shown in logs and figures.
     name: str = "run"
-    #: The provider: `auto`, `engine` or `bvlc` (dualnet/backend.py).
     caffe: str = key("auto", one_of=PROVIDERS)
-    #: Of fillers, dropout and data layers, in place of the solver's random_seed.
     seed: int = key(1, least=0, most=2**31 - 1)
     single: Piece = field(default_factory=Piece)
     #: From the data to the loss (chain.py says how the YAML spells them): net1, net2, …

@@ -5,7 +5,7 @@
 
 The rooms; each imports only from those named before it: proto (Caffe's messages), core (blobs),
 formats (files), records (samples), layers, net, solvers, pycaffe (the module `caffe`), command
-(the command `caffe`).
+(the command `caffe`), export (nets as PyTorch programs and ONNX files).
 """
 
 from __future__ import annotations

@@ -45,6 +45,8 @@ class DataSet(NamedTuple):
     classes: tuple[str, ...]
     #: Gives the train and the test images.
     read: Callable[[Request], tuple[Images, Images]]
+    #: Of the colours of an image; BGR is that of OpenCV, with which Caffe reads images.
+    channel_order: str = "BGR"
 
 
 def _read_digits(request: Request) -> tuple[Images, Images]:
@@ -89,6 +91,7 @@ DATA_SETS: dict[str, DataSet] = {
             "60,000 images of ten classes, 3 x 32 x 32: from --source, or downloaded",
             cifar10.CLASSES,
             _read_cifar10,
+            channel_order="RGB",
         ),
         DataSet(
             "cats-dogs",

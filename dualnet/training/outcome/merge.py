@@ -11,23 +11,17 @@ from typing import Any, Optional
 from dualnet.atomic import write_together
 from dualnet.backend import provider
 from dualnet.config import Config
-from dualnet.cut.deploy import deploy_net
+from dualnet.cut.deploy import Deploy, deploy_net
 from dualnet.cut.graph import NetGraph, included_layers, read_net, read_solver, solver_states
-from dualnet.cut.heads import find_heads
-from dualnet.cut.merge import (
-    DUAL_SOURCES,
-    merge_models,
-    merge_nets,
-    merge_parameters,
-    read_parameters,
-)
+from dualnet.cut.merge import merge_models
 from dualnet.cut.prototxt import format_fields
 from dualnet.errors import StorageFailed, UsageError
 from dualnet.rundir import PieceDir, RunDir
 from dualnet.training.checkpoint import caffe_files
 from dualnet.training.outcome.joined import Part, check_deploy, check_merged, phase_alone, run_parts
+from dualnet.training.outcome.whole import Joined, cuts_of, dual_source, join
 
-__all__ = ["merge"]
+__all__ = ["make", "merge"]
 
 
 def merge(
@@ -68,11 +62,7 @@ def merge(
             f"{run}: a run of the single net, whose caffemodels are of the whole net already"
         )
     number, pieces = caffe_files.find(run, iteration)
-    names = {name: name for name in DUAL_SOURCES}
-    if len(pieces) == 2:
-        names.update(zip((piece.name for piece in pieces), DUAL_SOURCES))
-    if dual not in names:
-        raise UsageError(f"--dual {dual}: valid values are {', '.join(names)}")
+    duals = dual_source(dual, pieces)
     stem = output[: -len(".caffemodel")] if output.endswith(".caffemodel") else output
     targets = [output, f"{stem}_train_test.prototxt", f"{stem}_deploy.prototxt"]
     try:
@@ -85,7 +75,8 @@ def merge(
         # BVLC Caffe, which ends the process over a net that it refuses.
         beside = None if provider == "bvlc" else os.path.dirname(output) or "."
         with tempfile.TemporaryDirectory(prefix=".merge-", dir=beside) as scratch:
-            contents = _make(config, pieces, number, names[dual], origin, targets, scratch)
+            joined = join(config, pieces, number, duals)
+            contents, _ = make(joined, config, pieces, origin, targets, scratch)
         write_together(dict(zip(targets, contents)), force)
     except FileExistsError as error:
         raise UsageError(
@@ -98,74 +89,56 @@ def merge(
     return targets
 
 
-def _make(
+def make(
+    joined: Joined,
     config: Config,
     pieces: Sequence[PieceDir],
-    number: int,
-    dual: str,
     origin: str,
-    targets: list[str],
+    targets: Sequence[str],
     scratch: str,
-) -> list[bytes]:
-    """The contents of the three files, tried on a batch.
+) -> tuple[list[bytes], Deploy]:
+    """The contents of the three files, tried on a batch, and what the third one is for.
 
     Args:
-        pieces: From the data to the loss.
-        number: The iteration of their snapshots.
+        joined: What `join` made of the other arguments.
+        origin: What the net was made of, for comments.
+        targets: What the files are to be called, for messages; in the scratch folder they lie by
+            the same names afterwards.
         scratch: A folder for temporary files.
     """
-    solver_state = [solver_states(read_solver(piece.solver)) for piece in pieces]
-    models = [piece.at(number).weights for piece in pieces]
-    parameters = [read_parameters(path) for path in models]
-    stored = merge_parameters(parameters, [cut.dual for cut in config.cuts], dual)
-    merged = merge_nets([piece.net for piece in pieces], config.cuts, config.name, stored)
-    net, state = merged.net, solver_state[-1]
-    training = NetGraph(net, "TRAIN", "merged net", state.get("TRAIN"))
-    test = NetGraph(net, "TEST", "merged net", state.get("TEST"))
-    # A net that is never tested may have no data in phase TEST.
-    graph, phase = (test, "TEST") if _is_whole(test) else (training, "TRAIN")
-    counts = {name: len(blobs) for name, blobs in stored.items()}
-    heads = find_heads(graph.layers, training.layers, counts)
+    net, graph, stored, merged = joined.net, joined.graph, joined.stored, joined.merged
+    cuts, phase = cuts_of(config, pieces), joined.phase
     parts = []
     for place, piece in enumerate(pieces):
-        own, own_state = read_net(piece.net), solver_state[place].get(phase)
+        own, own_state = read_net(piece.net), solver_states(read_solver(piece.solver)).get(phase)
         numbers = included_layers(own, phase, piece.net, own_state)
-        copies = config.cuts[place - 1].dual if place and dual == "lower" else {}
+        copies = cuts[place - 1].dual if place and joined.duals == "lower" else {}
+        below = joined.parameters[place - 1]
         parts.append(
             Part(
                 NetGraph(own, phase, piece.net, own_state),
-                models[place],
+                joined.models[place],
                 {i for i, layer in enumerate(numbers) if layer in merged.left_out[place]},
-                {copy: parameters[place - 1].get(name, ()) for name, copy in copies.items()},
+                {copy: below.get(name, ()) for name, copy in copies.items()},
                 merged.names[place],
             )
         )
-    wanted = {*_outputs(graph), *(head.blob for head in heads)}
-    batch = run_parts(parts, config.cuts, wanted, scratch)
-    deploy = deploy_net(net.name, graph.layers, heads, batch.shapes, stored)
+    wanted = {*_outputs(graph), *(head.blob for head in joined.heads)}
+    batch = run_parts(parts, cuts, wanted, scratch)
+    deploy = deploy_net(net.name, graph.layers, joined.heads, batch.shapes, stored)
     contents = [
-        merge_models(net, stored, state.get("TRAIN")).SerializeToString(),
+        merge_models(net, stored, joined.states.get("TRAIN")).SerializeToString(),
         _text(net, f"Merged by dualnet merge from {origin}."),
         _text(deploy.net, f"Deploy net of {origin}."),
     ]
     names = [os.path.join(scratch, os.path.basename(path)) for path in targets]
     for name, content in zip(names, contents):
         _put(name, content)
-    if graph is training:
+    if phase == "TRAIN":
         _put(names[1], format_fields(phase_alone(net, graph)).encode())
-    check_merged(names[1], names[0], graph, state.get(phase), batch, targets[1])
+    check_merged(names[1], names[0], graph, joined.states.get(phase), batch, targets[1])
     check_deploy(names[2], names[0], deploy, batch, targets[2])
-    return contents
-
-
-def _is_whole(graph: NetGraph) -> bool:
-    """Whether every blob that a layer reads is made in this phase."""
-    made: set[str] = set()
-    for layer in graph.layers:
-        if not made.issuperset(layer.bottom):
-            return False
-        made.update(layer.top)
-    return any(layer.bottom for layer in graph.layers)
+    return contents, deploy
 
 
 def _outputs(graph: NetGraph) -> list[str]:

@@ -24,8 +24,7 @@ def wait(monkeypatch):
     exchange = SimpleNamespace(restart_grace_s=60.0)
     made.stopper = Stopper(0.0)
     session = SimpleNamespace(
-        iteration=4, lines=SimpleNamespace(loss=0.5), stopper=made.stopper,
-        links=Links([made.channel]),
+        iteration=4, loss=0.5, stopper=made.stopper, links=Links([made.channel]),
         nets=SimpleNamespace(config=SimpleNamespace(exchange=exchange)),
         log=SimpleNamespace(warning=lines.append),
         status_file=SimpleNamespace(show=lambda iteration, loss: shown.append((iteration, loss))),

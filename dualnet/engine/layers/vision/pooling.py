@@ -83,6 +83,11 @@ class Pooling(Layer):
         self._direct = True  # PyTorch's operator gives Caffe's result; else pad by hand first
         self._indices: Tensor | None = None
 
+    @property
+    def geometry(self) -> PoolingGeometry:
+        """The windows on images of the size that `reshape` last saw."""
+        return self._geometry
+
     def _rounds_up(self) -> bool:
         """From `round_mode`, or from `ceil_mode` of a fork that came before it."""
         param = self.layer_param.pooling_param

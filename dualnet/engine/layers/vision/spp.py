@@ -68,6 +68,11 @@ class SPP(Layer):
         else:
             top[0].reshape(dims[0], total)
 
+    @property
+    def grids(self) -> list[tuple[Pooling, Blob]]:
+        """A layer for each grid and its top, for images of the size that `reshape` last saw."""
+        return [(pooling, target) for pooling, _, target in self._levels]
+
     def _pooling(self, level: int, size: tuple[int, int]) -> Pooling:
         """The layer that pools an image of (height, width) `size` to 2^level cells a side."""
         cells = 2**level
