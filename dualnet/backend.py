@@ -57,7 +57,8 @@ def _choose(wanted: str) -> tuple[str, Any]:
     except ImportError as error:
         raise UsageError(
             "no Caffe found: neither BVLC Caffe nor the engine's PyTorch can be imported "
-            f"({error}); run pip install 'dualnet[engine]', or scripts/install_caffe.sh"
+            f'({error}); pip install "dualnet[engine]" brings PyTorch, scripts/install_caffe.sh '
+            "of the repository BVLC Caffe"
         ) from error
 
 

@@ -1,8 +1,7 @@
 # shellcheck shell=bash
-# The Python environment that the other scripts share. Source it, then call one of:
+# The Python environment that tests, checks and the quickstart share. Source it, then call
 #
 #   use_environment LEVEL   make or update .venv for requirements/LEVEL.txt; sets $python
-#   use_python              take whatever Python is there, for cluster jobs; sets $python
 #
 # Variables that the user may set:
 #   DUALNET_PYTHON   a Python to use as it is; nothing is installed
@@ -11,17 +10,17 @@
 #
 # Sets $root, the repository.
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-venv=$(realpath -ms -- "${DUALNET_VENV:-$root/.venv}")
-
-fail() {
-  echo "${0##*/}: $*" >&2
-  exit 2
-}
+# shellcheck source=scripts/python.sh
+. "$(dirname "${BASH_SOURCE[0]}")/python.sh"
 
 # Every file that decides what is installed, and the Python that it is installed for.
 _requirements_hash() {
-  { "$1" --version; cat "$root"/requirements/*.txt "$root/setup.py"; } | sha256sum | cut -d' ' -f1
+  {
+    "$1" --version
+    cat "$root"/requirements/*.txt "$root/setup.py"
+    # Not the settings of the tools, which change often and install nothing.
+    sed -n '/^\[project/,/^\[tool/p' "$root/pyproject.toml"
+  } | sha256sum | cut -d' ' -f1
 }
 
 _check_base_python() {
@@ -75,16 +74,4 @@ use_environment() {
     done
   fi
   exec 9>&-
-}
-
-use_python() {
-  python=${DUALNET_PYTHON:-$venv/bin/python}
-  if [ -z "${DUALNET_PYTHON:-}" ] && [ ! -x "$python" ]; then
-    python=python3
-  fi
-  python=$(command -v "$python") || fail "no Python at '${DUALNET_PYTHON:-python3}'; set DUALNET_PYTHON"
-  # Absolute, for callers that change directory; -s, because a venv's python is a symlink.
-  python=$(realpath -s -- "$python")
-  # Installed or not, the dualnet beside this script is the one that runs.
-  export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 }

@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements"
-PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
+PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 
 # PyTorch decides what a GPU machine downloads, so its version is chosen, not the newest taken:
 # 2.13.0 is what results/ was measured with, and 2.8.0 is the last release for Python 3.9.

@@ -4,8 +4,8 @@
 #   common_usage             prints the end of their usage
 #   run_piece NAME ARGS...   becomes the training process of piece NAME
 
-# shellcheck source=scripts/environment.sh
-. "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+# shellcheck source=scripts/python.sh
+. "$(dirname "${BASH_SOURCE[0]}")/python.sh"
 
 common_usage() {
   cat <<'TEXT'

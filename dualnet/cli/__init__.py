@@ -22,11 +22,13 @@ from dualnet.cli import (
     experiment,
     export,
     nets,
+    new,
     plan,
     runs,
     training,
 )
 from dualnet.cli.parser import Parser
+from dualnet.cli.provider import missing_torch
 from dualnet.cli.terminal import flush_or_discard_stderr, say
 from dualnet.errors import DualnetError, OutOfMemory, StorageFailed, UsageError
 from dualnet.process.stopping import STOP_SIGNALS, Stopped, restore_defaults
@@ -35,8 +37,10 @@ from dualnet.scarcity import disk_fault, is_scarcity, lacks_files
 __all__ = ["main"]
 
 EXAMPLES = """examples:
+  dualnet new my-net && cd my-net            a folder with an example, ready to train
+  dualnet train                              its net, all pieces on this machine
   dualnet data digits                        write the digits data set to data/digits
-  dualnet train configs/digits.yaml          train all pieces on this machine
+  dualnet train configs/digits.yaml          train what another YAML file says
   dualnet net 1 configs/cifar10.yaml --run-dir runs/a    one piece here, and on the other node:
   dualnet net 2 configs/cifar10.yaml --run-dir runs/a
   dualnet single configs/cifar10.yaml --set train.max_iter=500
@@ -160,6 +164,10 @@ def _run(words: list[str]) -> int:
         if lacks_files(error):
             say(f"dualnet: {_in_one_line(error)}; {_FILES}")
             return StorageFailed.exit_code
+        needs_torch = missing_torch(error)
+        if needs_torch:
+            say(f"dualnet: {needs_torch}")
+            return UsageError.exit_code
         # The engine imports nothing of dualnet.errors; its own errors are one line, too.
         from dualnet.engine.errors import CaffeError
 
@@ -193,7 +201,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"dualnet {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     families = (
-        training, runs, cut, nets, export, plan, data, experiment, bench, caffe, doctor, completion,
+        new, training, runs, cut, nets, export, plan, data, experiment, bench, caffe, doctor,
+        completion,
     )  # fmt: skip
     for family in families:
         family.add(commands)

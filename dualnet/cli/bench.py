@@ -9,6 +9,7 @@ from typing import Any
 
 from dualnet import config
 from dualnet.atomic import write_atomically
+from dualnet.cli.provider import require_torch
 from dualnet.cli.settings import add_config
 from dualnet.cli.terminal import say
 from dualnet.config.provider import use_provider
@@ -65,6 +66,7 @@ def _add_engine(benches: Any) -> None:
 
 
 def _engine(options: argparse.Namespace) -> None:
+    require_torch()
     from dualnet.bench import bench_engine
 
     _print(
@@ -144,7 +146,7 @@ def _add_memory(benches: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     command.set_defaults(run=_memory)
-    add_config(command)
+    add_config(command, is_required=True)
     command.add_argument(
         "--limit-mib", type=float, metavar="N",
         help="memory of each process in MiB (on a GPU, default: all of it)",
@@ -234,7 +236,7 @@ def _add_overlap(benches: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     command.set_defaults(run=_overlap)
-    add_config(command)
+    add_config(command, is_required=True)
     _add_cut(command)
     command.add_argument(
         "--iterations", type=int, default=30, help="iterations timed in a repetition (default: 30)"

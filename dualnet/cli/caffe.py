@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from dualnet.cli.provider import missing_torch
+from dualnet.cli.terminal import say
+from dualnet.errors import UsageError
+
 __all__ = ["add", "run"]
 
 
@@ -17,7 +21,13 @@ def run(words: list[str]) -> int:
     """Run it; returns its exit code."""
     from dualnet import engine
 
-    engine.register()
+    try:
+        engine.register()
+    except ModuleNotFoundError as error:
+        if not missing_torch(error):
+            raise
+        say(f"dualnet: {missing_torch(error)}")
+        return UsageError.exit_code
     from dualnet.engine.command import caffe_command
 
     return caffe_command.main(words)

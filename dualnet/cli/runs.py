@@ -14,6 +14,8 @@ from dualnet.strict_json import to_json
 
 __all__ = ["add"]
 
+_LATEST = "default: the latest run in runs/"
+
 
 def add(commands: Any) -> None:
     """Add the commands to the parser."""
@@ -26,11 +28,11 @@ def add(commands: Any) -> None:
         return command
 
     command = make("evaluate", _evaluate, "print a run's accuracy on its test set as one JSON line")
-    command.add_argument("run_dir", metavar="RUN_DIR")
+    command.add_argument("run_dir", metavar="RUN_DIR", nargs="?", help=_LATEST)
     command.add_argument("--iteration", type=int, help="a snapshot's iteration (default: latest)")
     command.add_argument("--batches", type=int, help="test batches (default: the test_iter)")
     command = make("status", _status, "say what a run is doing, whatever state it is in")
-    command.add_argument("run_dir", metavar="RUN_DIR")
+    command.add_argument("run_dir", metavar="RUN_DIR", nargs="?", help=_LATEST)
     command.add_argument("--json", action="store_true", help="as one JSON line")
     command.add_argument("--watch", action="store_true", help="again every 2 s, until Ctrl-C")
     command = make("runs", _runs, "list the runs below a directory: state, loss and accuracy")
@@ -41,7 +43,7 @@ def add(commands: Any) -> None:
     command.add_argument("run_dir", metavar="RUN_DIR")
     command.add_argument("--iteration", type=int, help="a snapshot's iteration (default: latest)")
     command = make("plot", _plot, "draw the loss curves and test accuracy of runs")
-    command.add_argument("run_dirs", nargs="+", metavar="RUN_DIR")
+    command.add_argument("run_dirs", nargs="*", metavar="RUN_DIR", help=_LATEST)
     command.add_argument("-o", "--output", required=True, metavar="FILE", help="PNG, SVG or PDF")
     command.add_argument(
         "--series", action="append", default=[], metavar="NAME",
@@ -52,9 +54,23 @@ def add(commands: Any) -> None:
     command.add_argument("--title")
 
 
+def _asked_for(options: argparse.Namespace) -> RunDir:
+    return RunDir(options.run_dir) if options.run_dir is not None else _latest()
+
+
+def _latest() -> RunDir:
+    """The run that was started last, named for the user."""
+    from dualnet.report.listing import latest_run
+
+    run = latest_run("runs")
+    say(f"{run} is the latest run")
+    return run
+
+
 def _evaluate(options: argparse.Namespace) -> None:
     from dualnet.training.start.progress import ProgressBar
 
+    run = _asked_for(options)
     bar: list[ProgressBar] = []
 
     def progress(done: int, total: int) -> None:
@@ -62,7 +78,7 @@ def _evaluate(options: argparse.Namespace) -> None:
             bar.append(ProgressBar(total))
         bar[0].update(done, {})
 
-    result = Run(options.run_dir).evaluate(options.iteration, options.batches, progress)
+    result = Run(run.path).evaluate(options.iteration, options.batches, progress)
     bar[0].close()
     print(to_json(result))
 
@@ -71,8 +87,9 @@ def _status(options: argparse.Namespace) -> None:
     from dualnet.report.status import status
     from dualnet.report.status_text import describe
 
+    run = _asked_for(options)
     while True:
-        found = status(RunDir(options.run_dir))
+        found = status(run)
         text = to_json(found.to_dict()) + "\n" if options.json else describe(found)
         if options.watch and not options.json and sys.stdout.isatty():
             text = f"\033[H\033[J{text}"  # the same place on the screen
@@ -101,7 +118,7 @@ def _plot(options: argparse.Namespace) -> None:
     from dualnet.report.plot import plot_runs
 
     plot_runs(
-        options.run_dirs,
+        options.run_dirs or [_latest().path],
         options.output,
         smooth=options.smooth,
         log_scale=options.log or None,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Optional
 
 from dualnet.api.training import train_under
-from dualnet.cli.settings import add_config, load, run_dir
+from dualnet.cli.settings import add_config, config_path, load, run_dir
 from dualnet.cli.terminal import say
 from dualnet.config import Config
 from dualnet.config.chain import SINGLE
@@ -62,7 +62,7 @@ def add(commands: Any) -> None:
     summary = "write the weights that nets begin with, one caffemodel a net"
     command = commands.add_parser("init", help=summary, description=summary)
     command.set_defaults(run=_init)
-    add_config(command)
+    add_config(command, is_required=True)
     command.add_argument(
         "names", nargs="+", metavar="PIECE", help="single, or a piece of the chain: net1, net2, ..."
     )
@@ -72,7 +72,8 @@ def add(commands: Any) -> None:
 
 def _add_run(command: argparse.ArgumentParser, is_required: bool = False) -> None:
     """CONFIG, --set, --run-dir and the lifeline."""
-    add_config(command)
+    # Behind another positional, argparse does not find an optional CONFIG that comes after options.
+    add_config(command, is_required)
     default = "" if is_required else " (default: runs/NAME-TIME)"
     command.add_argument(
         "--run-dir", required=is_required, metavar="DIR",
@@ -160,8 +161,9 @@ def _accuracy(session: Any) -> str:
 def _train(options: argparse.Namespace) -> None:
     with _setting_up(options) as stopper:
         train_under(
-            stopper, options.config, options.run_dir, options.overrides, options.restarts, say=say
-        )
+            stopper, config_path(options), options.run_dir, options.overrides, options.restarts,
+            say=say,
+        )  # fmt: skip
 
 
 def _count(names: Sequence[str]) -> str:

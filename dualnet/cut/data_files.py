@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple, Optional
 
 from dualnet.config.named_file import find, looked_in
 from dualnet.cut.fields import Field, walk
-from dualnet.cut.graph import BATCH_FIELDS, NetGraph
-from dualnet.errors import ConfigError
+from dualnet.cut.graph import BATCH_FIELDS
 
-__all__ = ["locate_files", "missing_file", "named_files", "replace_files", "require_files"]
+__all__ = ["Missing", "locate_files", "missing_file", "named_files", "replace_files"]
 
 #: Fields that name a file or a folder to read, in whichever message of a layer.
 _FILE_FIELDS = ("source", "mean_file", "root_folder")
@@ -63,8 +62,25 @@ def _fields(layer: Any) -> list[Field]:
     return [field for field in walk(layer) if field.name in _FILE_FIELDS]
 
 
-def missing_file(layer: Any, named_by: str) -> str:
-    """`its source 'PATH' is not here (…)`, or its mean_file, whichever is not; "" if all are.
+class Missing(NamedTuple):
+    """A file or folder that a layer reads, and that is not there.
+
+    Attributes:
+        field: The layer's field that names it: `source` or `mean_file`.
+        path: As the field says.
+        looked_in: Where it was looked for, in words.
+    """
+
+    field: str
+    path: str
+    looked_in: str
+
+    def __str__(self) -> str:
+        return f"its {self.field} {self.path!r} is not here{self.looked_in}"
+
+
+def missing_file(layer: Any, named_by: str) -> Optional[Missing]:
+    """What a data layer reads and is not there; the first of its fields; None if all are there.
 
     Args:
         layer: A LayerParameter, after `locate_files`.
@@ -76,19 +92,5 @@ def missing_file(layer: Any, named_by: str) -> str:
         paths = {"source": str(param.source), **paths}
     for name, path in paths.items():
         if (path or name == "source") and not os.path.exists(path):
-            return f"its {name} {path!r} is not here{looked_in(path, named_by)}"
-    return ""
-
-
-def require_files(graph: NetGraph) -> None:
-    """Check that the files of a net's data layers are there.
-
-    Raises:
-        ConfigError: One is not; the message says where it was looked for.
-    """
-    for layer in graph.layers:
-        missing = missing_file(layer, graph.path)
-        if missing:
-            raise ConfigError(
-                f"{graph.path}: layer {layer.name}: {missing}; make it, or correct the path"
-            )
+            return Missing(name, path, looked_in(path, named_by))
+    return None

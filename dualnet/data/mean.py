@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from dualnet.data.messages import messages
 from dualnet.data.publish import new_file
 from dualnet.errors import ConfigError, StorageFailed
 
 __all__ = ["compute_mean", "read_mean", "write_mean"]
-
-
-def _messages() -> Any:
-    """Caffe's message classes, from whichever provider is active."""
-    from dualnet.backend import caffe_pb2  # late: computing a mean needs no provider
-
-    return caffe_pb2
 
 
 def compute_mean(images: Iterable[np.ndarray]) -> np.ndarray:
@@ -71,7 +64,7 @@ def write_mean(path: str | Path, mean: np.ndarray, force: bool = False) -> None:
     """
     if mean.ndim != 3:
         raise ConfigError(f"{path}: a mean image has shape (C, H, W), not {mean.shape}")
-    blob = _messages().BlobProto(num=1)
+    blob = messages().BlobProto(num=1)
     blob.channels, blob.height, blob.width = mean.shape
     blob.data.extend(np.asarray(mean, np.float32).ravel().tolist())
     with new_file(path, force) as temporary:
@@ -90,7 +83,7 @@ def read_mean(path: str | Path) -> np.ndarray:
     Raises:
         StorageFailed: The file is missing, damaged, or not a mean image.
     """
-    blob = _messages().BlobProto()
+    blob = messages().BlobProto()
     try:
         blob.ParseFromString(Path(path).read_bytes())
     except OSError as error:

@@ -9,10 +9,11 @@ from typing import Any, Optional
 
 from dualnet.config.yaml_text import BadYaml, read_yaml, shown
 from dualnet.errors import ConfigError
+from dualnet.shipped import shipped
 
 __all__ = ["DIRECTORY", "Experiment", "Variant", "load_experiment", "names"]
 
-#: Where experiments are, relative to the working directory, as configs and prototxt are.
+#: Where experiments are, in the working directory or, if it has none, among what dualnet ships.
 DIRECTORY = os.path.join("configs", "experiments")
 
 _COMMANDS = ("single", "train")
@@ -62,9 +63,13 @@ class Experiment:
     logarithmic: Optional[bool]
 
 
+def _directory() -> str:
+    return DIRECTORY if os.path.isdir(DIRECTORY) else str(shipped(DIRECTORY))
+
+
 def names() -> list[str]:
     """The experiments that there are, sorted."""
-    paths = glob.glob(os.path.join(DIRECTORY, "*.yaml"))
+    paths = glob.glob(os.path.join(_directory(), "*.yaml"))
     return sorted(os.path.splitext(os.path.basename(path))[0] for path in paths)
 
 
@@ -78,7 +83,7 @@ def load_experiment(name: str, is_short: bool = False) -> Experiment:
     Raises:
         ConfigError: There is no such experiment, or its file says something unknown.
     """
-    path = os.path.join(DIRECTORY, f"{name}.yaml")
+    path = os.path.join(_directory(), f"{name}.yaml")
     try:
         raw = read_yaml(path)
     except FileNotFoundError:

@@ -97,6 +97,9 @@ def _grid(experiment: Experiment) -> Iterator[tuple[Variant, int]]:
 
 def _check(experiment: Experiment) -> None:
     """Validate all configurations before the first run starts."""
+    remedy = "experiments run in the repository, or in a folder of dualnet new DIR --example all"
+    if experiment.variants and not os.path.isfile(experiment.config):
+        raise UsageError(f"{experiment.name}: {experiment.config}: no such file here; {remedy}")
     for variant in experiment.variants:
         overrides = [*experiment.overrides, *variant.overrides]
         loaded = cfg.load(experiment.config, overrides)
@@ -104,7 +107,7 @@ def _check(experiment: Experiment) -> None:
             if not os.path.isfile(loaded.piece(name).solver):
                 raise UsageError(
                     f"{experiment.config}: {name}.solver: {loaded.piece(name).solver}: no such "
-                    "file; experiments run from the project's own directory"
+                    f"file; {remedy}"
                 )
 
 

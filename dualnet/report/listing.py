@@ -15,7 +15,7 @@ from dualnet.report.runs import read_runs
 from dualnet.report.status import PieceStatus, status
 from dualnet.rundir import RunDir
 
-__all__ = ["Listed", "find_runs", "list_runs", "to_table"]
+__all__ = ["Listed", "find_runs", "latest_run", "list_runs", "to_table"]
 
 #: Directories below each other that are searched for runs.
 _DEPTH = 4
@@ -68,6 +68,18 @@ def find_runs(directory: str) -> Iterator[RunDir]:
             yield run
         depth = len(Path(path).relative_to(directory).parts)
         folders[:] = [] if is_run or depth >= _DEPTH else sorted(folders)
+
+
+def latest_run(directory: str) -> RunDir:
+    """The run below a directory that was started last.
+
+    Raises:
+        UsageError: There is no such directory, or no run in it.
+    """
+    begun = [run for run in find_runs(directory) if os.path.exists(run.config)]
+    if not begun:
+        raise UsageError(f"{directory}: no run in it or below it")
+    return max(begun, key=lambda run: os.stat(run.config).st_mtime_ns)
 
 
 def list_runs(directory: str) -> list[Listed]:

@@ -55,13 +55,15 @@ def summary(net):
     return [f"{i.name}: {' '.join(i.bottom)} > {' '.join(i.top)}" for i in net.layer]
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar10_three", "digits", "cats_dogs"])
+@pytest.mark.parametrize(
+    "name", ["cifar10", "cifar10_three", "digits", "digits_three", "cats_dogs"]
+)
 def test_shipped_pieces_are_the_shipped_single_net(name, repository, monkeypatch):
     monkeypatch.chdir(repository)
     config = load(f"configs/{name}.yaml")
     paths = [read_solver(piece.solver).net for piece in config.pieces]
     single = read_net(read_solver(config.single.solver).net)
-    if name == "cifar10_three":
+    if name.endswith("_three"):
         # In net2 the ReLU behind its dual copy of conv2 has a top of its own.
         (relu,) = [layer for layer in single.layer if layer.name == "relu2"]
         (pool,) = [layer for layer in single.layer if layer.name == "pool2"]

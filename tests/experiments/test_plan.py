@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from dualnet import config
-from dualnet.errors import ConfigError
+from dualnet.errors import ConfigError, UsageError
 from dualnet.experiments.plan import load_experiment, names
+from dualnet.experiments.runner import run_all
 
 
 @pytest.mark.parametrize("is_short", [False, True])
@@ -72,3 +73,16 @@ def test_short_version_adds_to_the_settings(tmp_path, monkeypatch):
     )  # fmt: skip
     assert (short.config, short.seeds) == ("d.yaml", [5])
     assert short.overrides == ["seed=2", "train.max_iter=9", "train.max_iter=3"]
+
+
+def test_without_experiments_of_its_own_a_folder_has_the_shipped_ones(tmp_path, monkeypatch):
+    shipped = names()
+    monkeypatch.chdir(tmp_path)
+    assert names() == shipped and "rules" in shipped
+    experiment = load_experiment("collapse", is_short=True)
+    with pytest.raises(
+        UsageError, match=r"configs/digits.yaml: no such file here; .*--example all"
+    ):
+        run_all(experiment, "runs", print)
+    (tmp_path / "configs" / "experiments").mkdir(parents=True)
+    assert names() == []

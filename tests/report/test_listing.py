@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import os
+from pathlib import Path
 
 import pytest
 
 from dualnet import cli
 from dualnet.errors import UsageError
 from dualnet.report import listing
-from dualnet.report.listing import Listed, find_runs, list_runs, to_table
+from dualnet.report.listing import Listed, find_runs, latest_run, list_runs, to_table
 from dualnet.report.log import CaffeLog
 from dualnet.report.status import PieceStatus
 
@@ -73,3 +75,15 @@ def test_the_command(runs, capsys):
     (record,) = map(json.loads, capsys.readouterr().out.splitlines())
     assert record["loss"] is None and record["not_finite"] == {"loss": "NaN"}
     assert set(Listed.__dataclass_fields__) <= set(record)
+
+
+def test_the_latest_run_is_the_one_whose_config_was_written_last(runs):
+    for age, name in enumerate(("runs/more/b", "runs/a", "runs/c")):
+        if not os.path.exists(f"{name}/config.yaml"):
+            Path(name, "config.yaml").write_text("name: x\n")
+        os.utime(f"{name}/config.yaml", (1e9 - age, 1e9 - age))
+    assert latest_run("runs").path == "runs/more/b"
+    os.unlink("runs/more/b/config.yaml")
+    assert latest_run("runs").path == "runs/a"
+    with pytest.raises(UsageError, match="runs/none: no run in it"):
+        latest_run("runs/none")

@@ -18,7 +18,7 @@ def tree(repository: Path, tmp_path: Path) -> Path:
     (root / ".ci").mkdir(parents=True)
     shutil.copy(repository / ".ci/run", root / ".ci/run")
     note = 'echo "{0} $* bvlc=${{DUALNET_BVLC_PYTHON:-}} caffe=${{DUALNET_CAFFE:-}}" >>"$CALLS"\n'
-    for name in ("test.sh", "install_caffe.sh"):
+    for name in ("test.sh", "check_wheel.sh", "install_caffe.sh"):
         stem = name[: -len(".sh")]
         program(root / "scripts" / name, note.format(stem) + f'exit "${{{stem}_exit:-0}}"\n')
     (root / "scripts/environment.sh").write_text("use_environment() { :; }\n", encoding="utf-8")
@@ -45,7 +45,7 @@ def test_all_steps_run_in_order(tree: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert [call.split()[0] for call in calls] == [
         "test", "ruff", "ruff", "mypy", "lint-imports", "shellcheck",
-        "install_caffe", "test", "caffe-python",
+        "check_wheel", "install_caffe", "test", "caffe-python",
     ]  # fmt: skip
     assert calls[0] == "test  bvlc= caffe="
     assert calls[-2] == f"test -m bvlc bvlc={tree}/.caffe/bin/python caffe="
@@ -54,12 +54,13 @@ def test_all_steps_run_in_order(tree: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "variable", ["test_exit", "ruff_exit", "mypy_exit", "lint_imports_exit", "inside_exit"]
+    "variable",
+    ["test_exit", "ruff_exit", "mypy_exit", "lint_imports_exit", "check_wheel_exit", "inside_exit"],
 )
 def test_one_failure_fails_the_whole_and_the_rest_still_runs(variable: str, tree: Path) -> None:
     done, calls = _run(tree, **{variable: "5"})
     assert done.returncode == 1
-    assert len(calls) == 9
+    assert len(calls) == 10
     assert "exit code 5" in done.stdout.split("result after")[1]
 
 

@@ -27,9 +27,11 @@ def tree(repository: Path, tmp_path: Path) -> Path:
     """A repository with the real environment.sh and a script that uses it."""
     root = tmp_path / "my repository"
     (root / "scripts").mkdir(parents=True)
-    shutil.copy(repository / "scripts/environment.sh", root / "scripts")
+    for name in ("environment.sh", "python.sh"):
+        shutil.copy(repository / "scripts" / name, root / "scripts")
     shutil.copytree(repository / "requirements", root / "requirements")
-    shutil.copy(repository / "setup.py", root)
+    for name in ("setup.py", "pyproject.toml"):
+        shutil.copy(repository / name, root)
     program(
         root / "scripts/use.sh",
         'set -euo pipefail\n. "$(dirname "$0")/environment.sh"\n'

@@ -10,9 +10,10 @@ import pytest
 from tests.scripts.shell import run
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SOURCED = {"environment.sh", "run_piece.sh"}
+SOURCED = {"environment.sh", "python.sh", "run_piece.sh"}
 SCRIPTS = sorted(p for p in ROOT.glob("scripts/*.sh") if p.name not in SOURCED)
 SCRIPTS += [ROOT / ".ci" / "run", ROOT / "scripts" / "pin_requirements.py"]
+SCRIPTS += [ROOT / "scripts" / "compare_wheels.py"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
@@ -27,7 +28,8 @@ def test_help_names_the_usage_and_does_nothing(script: Path, flag: str, tmp_path
 
 
 @pytest.mark.parametrize(
-    "name", ["scripts/install_caffe.sh", "scripts/generate_proto.sh", ".ci/run"]
+    "name",
+    ["scripts/install_caffe.sh", "scripts/generate_proto.sh", "scripts/check_wheel.sh", ".ci/run"],
 )
 def test_an_unknown_option_is_a_usage_error(name: str) -> None:
     done = run(ROOT / name, "--nonsense")

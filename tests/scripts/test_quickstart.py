@@ -28,7 +28,7 @@ esac
 def tree(repository: Path, tmp_path: Path) -> Path:
     root = tmp_path / "my repository"
     (root / "scripts").mkdir(parents=True)
-    for name in ("quickstart.sh", "environment.sh"):
+    for name in ("quickstart.sh", "environment.sh", "python.sh"):
         shutil.copy(repository / "scripts" / name, root / "scripts")
     program(root / "python", _PYTHON)
     return root

@@ -1,9 +1,10 @@
-"""The requirement files, their pins and setup.py agree."""
+"""The requirement files, their pins and pyproject.toml agree."""
 
 from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -12,7 +13,7 @@ import pytest
 packaging_requirements = pytest.importorskip("packaging.requirements")
 Requirement = packaging_requirements.Requirement
 
-PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
+PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 
 
 def _normal(name: str) -> str:
@@ -57,26 +58,34 @@ def test_torch_is_the_release_that_results_are_measured_with(repository: Path) -
     assert {_pinned(repository, python)["torch"] for python in PYTHONS[1:]} == {"2.13.0"}
 
 
-def test_setup_asks_for_the_base_libraries_and_the_pins_satisfy_it(
-    repository: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    setuptools = pytest.importorskip("setuptools")
-    arguments: dict = {}
-    monkeypatch.setattr(setuptools, "setup", arguments.update)
-    monkeypatch.chdir(repository)
-    _load(repository / "setup.py")
-    wanted = [Requirement(line) for line in arguments["install_requires"]]
+def _project(repository: Path) -> dict:
+    """What pyproject.toml says of dualnet."""
+    toml = pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    return toml.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def test_the_package_asks_for_the_base_libraries_and_the_pins_satisfy_it(repository: Path) -> None:
+    project = _project(repository)
+    wanted = [Requirement(line) for line in project["dependencies"]]
     base = {_normal(name) for name in _lines(repository / "requirements/base.txt")}
     assert {_normal(requirement.name) for requirement in wanted} == base
-    for extra in arguments["extras_require"].values():
+    for extra in project["optional-dependencies"].values():
         wanted += [Requirement(line) for line in extra]
     for python in PYTHONS:
         pinned = _pinned(repository, python)
         for requirement in wanted:
             if _is_for(requirement, python):
                 assert requirement.specifier.contains(pinned[_normal(requirement.name)]), python
-    assert "dualnet.engine.proto" in arguments["packages"]
-    assert arguments["entry_points"]["console_scripts"] == ["dualnet = dualnet.__main__:main"]
+
+
+def test_what_pip_is_told_of_the_package(repository: Path) -> None:
+    project = _project(repository)
+    assert project["scripts"] == {"dualnet": "dualnet.__main__:main"}
+    assert (project["license"], project["license-files"]) == ("MIT", ["LICENSE"])
+    assert (repository / project["readme"]).is_file()
+    prefix = "Programming Language :: Python :: "
+    versions = [line[len(prefix) :] for line in project["classifiers"] if line.startswith(prefix)]
+    assert tuple(versions) == PYTHONS
 
 
 def _load(path: Path) -> ModuleType:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import lmdb
 import numpy as np
 
+from dualnet.data.messages import messages
 from dualnet.data.publish import new_directory, storage_error
 from dualnet.engine.records.lmdb_size import damage
 from dualnet.errors import ConfigError, StorageFailed
@@ -36,13 +37,6 @@ class Record(NamedTuple):
     #: (C, H, W) uint8, or float32 if the Datum holds float_data.
     image: np.ndarray
     label: int
-
-
-def _messages() -> Any:
-    """Caffe's message classes, from whichever provider is active."""
-    from dualnet.backend import caffe_pb2  # late: a module that only names files needs no provider
-
-    return caffe_pb2
 
 
 def write_lmdb(
@@ -110,7 +104,7 @@ def _encode(
     path: Path, images: Iterable[np.ndarray], labels: Sequence[int] | np.ndarray
 ) -> Iterator[tuple[bytes, bytes]]:
     """Yield (key, serialized Datum), checking that images and labels fit together."""
-    datum_class = _messages().Datum
+    datum_class = messages().Datum
     digits = max(_KEY_DIGITS, len(str(len(labels) - 1)))
     shape, number = None, 0
     for number, image in enumerate(images, 1):
@@ -195,7 +189,7 @@ def read_lmdb(path: str | Path) -> Iterator[Record]:
     Raises:
         StorageFailed: There is no database, or it, or a record, is damaged.
     """
-    datum = _messages().Datum()
+    datum = messages().Datum()
     with _open(path) as env:
         try:
             with env.begin() as transaction:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from dualnet.data.databases.lmdb import count_records, write_records
 from dualnet.data.images import split_stratified
 from dualnet.data.mean import write_mean
+from dualnet.data.messages import messages
 from dualnet.data.own_images.image_facts import SHOWN, ImageFacts, judge, mean_image
 from dualnet.data.own_images.image_list import Entry, Listing, read_source, train_and_test_folders
 from dualnet.data.own_images.picture import Picture, Unreadable, Wanted, prepare_picture
@@ -166,8 +167,7 @@ def _records(
     request: ImageSet, part: str, entries: list[Entry], facts: ImageFacts, digest: Any
 ) -> Iterator[tuple[bytes, bytes]]:
     """Yield (key, serialized Datum) for each image that can be read."""
-    from dualnet.backend import caffe_pb2  # late: naming data sets needs no provider
-
+    datum_class = messages().Datum
     pictures = ordered_map(
         partial(prepare_picture, request.wanted), (entry.path for entry in entries), request.workers
     )
@@ -180,7 +180,7 @@ def _records(
             continue
         facts.add(entry, picture.pixels)
         key = _key(number, entry.name)
-        value = _datum(caffe_pb2, picture, entry.label).SerializeToString()
+        value = _datum(datum_class, picture, entry.label).SerializeToString()
         for piece in (key, value):
             digest.update(len(piece).to_bytes(8, "little") + piece)
         yield key, value
@@ -192,12 +192,12 @@ def _key(number: int, name: str) -> bytes:
     return head + os.fsencode(name)[-(_LONGEST_KEY - len(head)) :]
 
 
-def _datum(caffe_pb2: Any, picture: Picture, label: int) -> Any:
+def _datum(datum_class: Any, picture: Picture, label: int) -> Any:
     """Field for field what convert_imageset writes."""
     if picture.compressed is not None:
-        return caffe_pb2.Datum(data=picture.compressed, label=label, encoded=True)
+        return datum_class(data=picture.compressed, label=label, encoded=True)
     channels, height, width = picture.pixels.shape
-    return caffe_pb2.Datum(
+    return datum_class(
         channels=channels, height=height, width=width, data=picture.pixels.tobytes(), label=label,
         encoded=False,
     )  # fmt: skip

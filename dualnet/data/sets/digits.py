@@ -33,7 +33,7 @@ def read_digits() -> tuple[Images, Images]:
     except ImportError as error:
         raise DualnetError(
             f"the digits come with scikit-learn, which cannot be imported ({error}): install "
-            "scikit-learn"
+            'scikit-learn, as pip install "dualnet[digits]" does'
         ) from error
     digits = load_digits()
     images = digits.images.astype(np.uint8).reshape(-1, 1, 8, 8)

@@ -108,7 +108,7 @@ def deployed_without_data(
 
 def _require_data(joined: Joined) -> None:
     for layer in joined.graph.layers:
-        missing = missing_file(layer, joined.graph.path) if not layer.bottom else ""
+        missing = missing_file(layer, joined.graph.path) if not layer.bottom else None
         if missing:
             raise ConfigError(
                 f"layer {layer.name}: {missing}, and what is exported is tried on it; "

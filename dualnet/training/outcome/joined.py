@@ -129,7 +129,7 @@ def _open_part(part: Part, number: int, scratch: str) -> NetDriver:
     """A piece's net with its weights; its data must be here."""
     graph = part.graph
     for layer in graph.layers:
-        missing = missing_file(layer, graph.path) if not layer.bottom else ""
+        missing = missing_file(layer, graph.path) if not layer.bottom else None
         if missing:
             raise ConfigError(
                 f"{graph.path}: layer {layer.name}: {missing}, and the merged net is tried on its "

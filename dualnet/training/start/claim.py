@@ -12,7 +12,6 @@ from typing import Any, Callable, Optional
 from dualnet.atomic import create_atomically, write_atomically
 from dualnet.config import Config, changed_keys, fixed_values, load
 from dualnet.config.chain import SINGLE
-from dualnet.cut.data_files import require_files
 from dualnet.engine.formats.regular_file import regular_only
 from dualnet.errors import ManifestMismatch, StorageFailed, UsageError
 from dualnet.exchange import ExchangeSettings
@@ -24,6 +23,7 @@ from dualnet.rundir import PieceDir, RunDir
 from dualnet.training.checkpoint import commit
 from dualnet.training.net.resolve import Resolved
 from dualnet.training.start import identity
+from dualnet.training.start.data_there import require_data
 from dualnet.training.start.extension import check_length
 from dualnet.training.start.identity import RunId
 from dualnet.training.start.inputs import Fact, collect
@@ -71,15 +71,12 @@ def claim(config: Config, *pieces: Resolved, fs: Fs = SYSTEM) -> Claim:
         fs: All I/O that waits.
 
     Raises:
-        ConfigError: A piece's data is not there.
         ManifestMismatch: The directory holds another run: another config, or other inputs.
         UsageError: It holds a run of another kind, or another run's checkpoints, or what this piece
             has trained there cannot be continued.
+        ConfigError: Data to train on are not there.
         StorageFailed: It cannot be read or written.
     """
-    for resolved in pieces:
-        for graph in (resolved.train, *[resolved.test] * bool(resolved.solver.test_iter)):
-            require_files(graph)
     first = pieces[0].dir
     run, kind = first.run, "single" if first.name == "single" else "dual"
     with _reading(run):
@@ -90,6 +87,7 @@ def claim(config: Config, *pieces: Resolved, fs: Fs = SYSTEM) -> Claim:
             if known is not None:
                 _check_piece(config, known, resolved, facts[resolved.name])
             _check_start(resolved)
+            require_data(resolved)
 
     def prepare() -> None:
         try:

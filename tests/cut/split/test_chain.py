@@ -91,6 +91,22 @@ def test_shipped_three_pieces_are_what_split_writes(repository):
     chain.step()
 
 
+def test_shipped_three_pieces_for_the_digits_are_what_split_writes(repository):
+    single = "prototxt/digits/single_train_test.prototxt"
+    cuts = [(["pool1"], ["conv2"]), (["pool2"], ["conv3"])]
+    result = split(Request(single, cuts, "prototxt/digits_three"))
+    for path, text in result.contents.items():
+        if not path.endswith(".yaml"):
+            assert (repository / path).read_text() == text, path
+    shipped = config.load("configs/digits_three.yaml")
+    with open("written.yaml", "w", encoding="utf-8") as file:
+        file.write(result.contents[result.yaml])
+    written = config.load("written.yaml")
+    assert (shipped.cuts, shipped.coupling) == (written.cuts, written.coupling)
+    solvers = [piece.solver for piece in written.pieces]
+    assert [piece.solver for piece in shipped.pieces] == solvers
+
+
 def test_measure_sees_a_lost_gradient(tmp_path):
     """Without the pair that brings the shortcut's gradient down, net1 gets another one."""
     path = write_single(tmp_path / "nets", SHORTCUT)

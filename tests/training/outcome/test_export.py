@@ -19,7 +19,7 @@ torch = pytest.importorskip("torch")
 from dualnet import config as cfg
 from dualnet.backend import caffe, provider
 from dualnet.config import Config
-from dualnet.data.lmdb import read_lmdb, write_lmdb
+from dualnet.data.databases.lmdb import read_lmdb, write_lmdb
 from dualnet.data.mean import write_mean
 from dualnet.engine.errors import UnsupportedError
 from dualnet.engine.export import program
