@@ -24,7 +24,7 @@ from collections.abc import Sequence
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir))
 
 from dualnet.errors import DualnetError
-from dualnet.report.plot import plot_runs
+from dualnet.report.plot import X_AXES, plot_runs
 from dualnet.report.runs import read_runs
 from dualnet.report.table import write_tables
 
@@ -73,6 +73,12 @@ def _parser() -> argparse.ArgumentParser:
         const=False,
         help="linear axes for all losses",
     )
+    parser.add_argument(
+        "--x",
+        choices=X_AXES,
+        default="iteration",
+        help="what the curves are over; time is that of the training, without pauses",
+    )
     parser.add_argument("--title", help="a line above the figure")
     parser.add_argument(
         "--csv",
@@ -106,6 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             log_scale=options.log_scale,
             series=options.series,
             title=options.title,
+            x=options.x,
         )
         print(f"wrote {options.output}")
         if options.csv:

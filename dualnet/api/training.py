@@ -115,8 +115,7 @@ def _train(
             f"--restarts {restarts}: without checkpoints no piece can be started again; "
             "set train.snapshot"
         )
-    logs = {piece.name: piece.log for piece in map(run.piece, names)}
-    watcher = LogWatcher(logs, resolved[0].solver.max_iter)
+    watcher = LogWatcher([*map(run.piece, names)], resolved[0].max_iter)
     arguments = [config, "--run-dir", run.path]
     for setting in [*settings, *shared]:
         arguments += ["--set", setting]

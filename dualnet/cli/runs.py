@@ -34,7 +34,10 @@ def add(commands: Any) -> None:
     command = make("status", _status, "say what a run is doing, whatever state it is in")
     command.add_argument("run_dir", metavar="RUN_DIR", nargs="?", help=_LATEST)
     command.add_argument("--json", action="store_true", help="as one JSON line")
-    command.add_argument("--watch", action="store_true", help="again every 2 s, until Ctrl-C")
+    command.add_argument(
+        "--watch", type=_seconds, nargs="?", const=2.0, metavar="SECONDS",
+        help="again and again until Ctrl-C, every 2 s or as given",
+    )  # fmt: skip
     command = make("runs", _runs, "list the runs below a directory: state, loss and accuracy")
     command.add_argument("directory", metavar="DIR", nargs="?", default="runs",
                          help="where they are (default: runs)")  # fmt: skip
@@ -42,16 +45,33 @@ def add(commands: Any) -> None:
     command = make("digest", _digest, "print the SHA-256 over a run's weights and solver history")
     command.add_argument("run_dir", metavar="RUN_DIR")
     command.add_argument("--iteration", type=int, help="a snapshot's iteration (default: latest)")
-    command = make("plot", _plot, "draw the loss curves and test accuracy of runs")
+    command = make("plot", _plot, "draw the loss that counts and the test accuracy of runs")
     command.add_argument("run_dirs", nargs="*", metavar="RUN_DIR", help=_LATEST)
     command.add_argument("-o", "--output", required=True, metavar="FILE", help="PNG, SVG or PDF")
     command.add_argument(
         "--series", action="append", default=[], metavar="NAME",
         help="draw a further series of the logs, as conv3_norm or net1:conv3_norm; repeatable",
     )  # fmt: skip
+    command.add_argument(
+        "--x", choices=("iteration", "time"), default="iteration",
+        help="what the curves are over; time is that of the training, without pauses",
+    )  # fmt: skip
     command.add_argument("--smooth", type=int, metavar="N", help="moving average over N points")
     command.add_argument("--log", action="store_true", help="logarithmic losses")
-    command.add_argument("--title")
+    command.add_argument("--title", help="above the figure (default: what all the runs are)")
+
+
+def _seconds(text: str) -> float:
+    """A time between two looks, for argparse."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = float("nan")
+    if not 0.1 <= seconds <= 86400.0:
+        raise argparse.ArgumentTypeError(
+            f"{text}: 0.1 to 86400 seconds are possible (name RUN_DIR before --watch)"
+        )
+    return seconds
 
 
 def _asked_for(options: argparse.Namespace) -> RunDir:
@@ -84,20 +104,21 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _status(options: argparse.Namespace) -> None:
-    from dualnet.report.status import status
+    from dualnet.report.status import require_run, status
     from dualnet.report.status_text import describe
 
     run = _asked_for(options)
+    require_run(run)
     while True:
         found = status(run)
         text = to_json(found.to_dict()) + "\n" if options.json else describe(found)
-        if options.watch and not options.json and sys.stdout.isatty():
+        if options.watch is not None and not options.json and sys.stdout.isatty():
             text = f"\033[H\033[J{text}"  # the same place on the screen
         sys.stdout.write(text)
         sys.stdout.flush()
-        if not options.watch:
+        if options.watch is None:
             return
-        time.sleep(2.0)
+        time.sleep(options.watch)
 
 
 def _runs(options: argparse.Namespace) -> None:
@@ -124,5 +145,6 @@ def _plot(options: argparse.Namespace) -> None:
         log_scale=options.log or None,
         series=options.series,
         title=options.title,
+        x=options.x,
     )
     say(f"wrote {options.output}")

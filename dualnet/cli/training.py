@@ -6,7 +6,7 @@ import argparse
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Optional
+from typing import Any
 
 from dualnet.api.training import train_under
 from dualnet.cli.settings import add_config, config_path, load, run_dir
@@ -154,8 +154,10 @@ def _heed_input(options: argparse.Namespace) -> None:
 
 
 def _accuracy(session: Any) -> str:
-    accuracy: Optional[float] = session.test_outputs.get("accuracy")
-    return "" if accuracy is None else f", test accuracy {accuracy:.4f}"
+    from dualnet.report.accuracy import accuracy_name
+
+    name = accuracy_name(session.test_outputs)
+    return "" if name is None else f", test accuracy {session.test_outputs[name]:.4f}"
 
 
 def _train(options: argparse.Namespace) -> None:

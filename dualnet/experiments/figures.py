@@ -10,9 +10,12 @@ from dualnet.atomic import write_atomically
 from dualnet.experiments.plan import Experiment
 from dualnet.experiments.runner import Outcome
 from dualnet.experiments.summary import Row
+from dualnet.report.curves.looks import COLOURS
 from dualnet.report.plot import plot_runs
 
 __all__ = ["draw_accuracies", "draw_costs", "draw_curves"]
+
+_MARKERS = ("o", "s", "^")
 
 
 def draw_curves(experiment: Experiment, done: list[Outcome], path: str) -> None:
@@ -68,7 +71,7 @@ def draw_costs(experiment: Experiment, rows: list[Row], path: str) -> None:
     figure = Figure(figsize=(9.5, 4.2), dpi=150, constrained_layout=True)
     panels = figure.subplots(1, 2, sharey=True)
     names = [variant.name for variant in experiment.variants]
-    for name, color in zip(names, _colors(len(names))):
+    for place, name in enumerate(names):
         known = [
             row for row in rows if row.outcome.variant.name == name and row.accuracy is not None
         ]
@@ -76,10 +79,15 @@ def draw_costs(experiment: Experiment, rows: list[Row], path: str) -> None:
             continue
         accuracy = sum(100 * (row.accuracy or 0.0) for row in known) / len(known)
         seconds = sum(row.seconds for row in known) / len(known)
-        style: dict[str, Any] = {"color": color, "markersize": 6, "label": name}
+        # As in the curves; a further form where colours are used again.
+        marker = _MARKERS[place // len(COLOURS) % len(_MARKERS)]
+        style: dict[str, Any] = {
+            "color": COLOURS[place % len(COLOURS)], "marker": marker, "linestyle": "none",
+            "markersize": 6, "label": name,
+        }  # fmt: skip
         if known[0].mib_up is not None and known[0].mib_down is not None:
-            panels[0].plot([known[0].mib_up + known[0].mib_down], [accuracy], "o", **style)
-        panels[1].plot([seconds], [accuracy], "o", **style)
+            panels[0].plot([known[0].mib_up + known[0].mib_down], [accuracy], **style)
+        panels[1].plot([seconds], [accuracy], **style)
     panels[0].set_xlabel("MiB sent an iteration, both ways, tests included")
     panels[0].set_ylabel("test accuracy, %")
     panels[1].set_xlabel("seconds for the whole run")
@@ -90,12 +98,6 @@ def draw_costs(experiment: Experiment, rows: list[Row], path: str) -> None:
             axis.spines[side].set_visible(False)
     panels[1].legend(bbox_to_anchor=(1.02, 1), loc="upper left", fontsize=8, frameon=False)
     _save(figure, path)
-
-
-def _colors(count: int) -> list[Any]:
-    from matplotlib import cm
-
-    return [cm.tab20((number % 20) / 19.5) for number in range(count)]
 
 
 def _save(figure: Any, path: str) -> None:

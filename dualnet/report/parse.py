@@ -20,7 +20,7 @@ from dualnet.engine.formats.regular_file import regular_only
 from dualnet.errors import StorageFailed
 from dualnet.report.log_clock import LogClock
 
-__all__ = ["SHOWN_LOSS", "LogRow", "ParsedLog", "parse_log"]
+__all__ = ["SHOWN_LOSS", "SHOWN_OUTPUT", "LogRow", "ParsedLog", "parse_log"]
 
 #: What C++ prints for a float, NaN and infinity included.
 _NUMBER = r"([-+]?(?:nan|inf|\d{1,40}\.?\d{0,40}(?:e[-+]?\d{1,9})?|\.\d{1,40}(?:e[-+]?\d{1,9})?))"
@@ -38,6 +38,8 @@ _ITERATION = re.compile(
 _LOSS = re.compile(rf", loss = {_NUMBER}", _FLAGS)
 #: Iteration and loss of a line, for those who follow a log that is being written.
 SHOWN_LOSS = re.compile(rf"\] Iteration {_COUNT} .*, loss = {_NUMBER}", _FLAGS)
+#: Name and value of an output of a test, likewise.
+SHOWN_OUTPUT = re.compile(rf"\] +Test net output #\d{{1,15}}: (\S+) = {_NUMBER}", _FLAGS)
 _RATE = re.compile(rf", lr = {_NUMBER}", _FLAGS)
 _TESTING = re.compile(r", Testing net \(#(\d{1,6})\)", re.ASCII)
 _OUTPUT = re.compile(rf"\b(Train|Test) net output #{_COUNT}: (\S+) = {_NUMBER}", _FLAGS)
@@ -60,6 +62,8 @@ class LogRow:
     loss: float | None = None
     #: Output name to value. Further values of one output are called NAME[1], NAME[2], ...
     outputs: dict[str, float] = field(default_factory=dict)
+    #: How many "Solving" lines came before it: the start of the training that it is of, from 1.
+    start: int = 0
 
 
 @dataclass
@@ -186,7 +190,7 @@ class _Parser:
             self._tests.setdefault(self._test_net, {}).pop(iteration, None)
         elif loss:
             self._train.pop(iteration, None)
-            _row(self._train, iteration, self._clock).loss = float(loss.group(1))
+            self._row(self._train, iteration).loss = float(loss.group(1))
         elif rate:
             self._rates[iteration] = float(rate.group(1))
 
@@ -206,13 +210,18 @@ class _Parser:
             rows = self._train
         else:
             rows = self._tests.setdefault(self._test_net, {})
-        row = _row(rows, self._iteration, self._clock)
+        row = self._row(rows, self._iteration)
         # Values of one output follow each other under its name, each with a number of its own.
         free, k = name, 0
         while free in row.outputs:
             k += 1
             free = f"{name}[{k}]"
         row.outputs[free] = float(value)
+
+    def _row(self, rows: dict[int, LogRow], iteration: int) -> LogRow:
+        if iteration not in rows:
+            rows[iteration] = LogRow(iteration, self._clock.seconds, start=len(self._log.nets))
+        return rows[iteration]
 
     def finish(self) -> ParsedLog:
         log = self._log
@@ -221,12 +230,6 @@ class _Parser:
         for rows in (log.train, *log.tests.values()):
             _fill_rates(rows, self._rates)
         return log
-
-
-def _row(rows: dict[int, LogRow], iteration: int, clock: LogClock) -> LogRow:
-    if iteration not in rows:
-        rows[iteration] = LogRow(iteration, clock.seconds)
-    return rows[iteration]
 
 
 def _in_order(rows: dict[int, LogRow]) -> list[LogRow]:

@@ -20,6 +20,8 @@ __all__ = ["LinkFacts", "PieceFacts", "age_s", "piece_facts", "read_json", "tail
 _TAIL_BYTES = 1 << 16
 #: Bytes of a status file or record; longer ones are refused.
 _LIMIT = 64 << 20
+#: Seconds after which a status file, which is written every second, tells no present wait.
+_STALE_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,11 @@ def piece_facts(piece: PieceDir, problems: list[str]) -> PieceFacts:
     elif shown and loss is None:
         loss = _loss(shown[-1][1])
     waits_for, waits_s = str(said.get("waits_for") or ""), 0.0
+    silent_s = age_s(piece.status) or 0.0
+    if silent_s > _STALE_S:
+        waits_for = ""  # whoever waits keeps its file up to date: this one is stopped, or hangs
     if waits_for:
-        waits_s = (_number(said.get("waits_s")) or 0.0) + (age_s(piece.status) or 0.0)
+        waits_s = (_number(said.get("waits_s")) or 0.0) + silent_s
     links = said.get("links")
     return PieceFacts(
         iteration,

@@ -7,16 +7,19 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
 
 from dualnet.config import Config, load_run
 from dualnet.config.chain import SINGLE, number_of
 from dualnet.errors import ConfigError, UsageError
+from dualnet.report.accuracy import accuracy_name
 from dualnet.report.parse import ParsedLog, parse_log
+from dualnet.report.training_time import training_seconds
 from dualnet.rundir import RunDir
 
-__all__ = ["PLAIN", "Points", "Run", "describe", "read_runs"]
+__all__ = ["PLAIN", "Points", "Run", "describe", "read_runs", "shortest_names"]
 
 #: What any log is called that is not a piece's, as one of BVLC Caffe's.
 PLAIN = "log"
@@ -35,6 +38,8 @@ class Run:
     logs: dict[str, ParsedLog]
     #: The piece of the chain that has the labels' loss.
     last: str
+    #: None where it cannot be read, and for a single log.
+    config: Optional[Config] = None
 
     def coupled(self) -> list[str]:
         """The pieces that learn from the piece above them, of those that have a log."""
@@ -62,11 +67,10 @@ class Run:
     def accuracy(self) -> Points:
         """Return the first test output that is an accuracy, as iterations and values."""
         for piece in (self.last, SINGLE, PLAIN):
-            if piece in self.logs:
-                log = self.logs[piece]
-                for name in sorted(log.names("test"), key=lambda name: name != "accuracy"):
-                    if "acc" in name.lower():
-                        return log.series(name, "test")
+            log = self.logs.get(piece)
+            name = accuracy_name(log.names("test")) if log is not None else None
+            if log is not None and name is not None:
+                return log.series(name, "test")
         return _nothing()
 
     def series(self, name: str) -> Points:
@@ -87,6 +91,29 @@ class Run:
             if wanted and output in log.names(phase):
                 return log.series(output, phase)
         return _nothing()
+
+    def seconds(self, iterations: np.ndarray) -> np.ndarray:
+        """How long the training had taken at some iterations (training_time.py).
+
+        By the log of the piece whose loss counts; the pieces make each iteration together.
+
+        Args:
+            iterations: (K,) int64.
+
+        Returns:
+            (K,) float64.
+        """
+        known, seconds = self._times()
+        return np.interp(iterations, known, seconds) if known.size else np.zeros(len(iterations))
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds of training up to the last line of the log; 0 before the first."""
+        return float(self._times()[1].max(initial=0.0))
+
+    def _times(self) -> Points:
+        pieces = [name for name in (self.last, SINGLE, PLAIN) if name in self.logs]
+        return training_seconds(self.logs[(pieces or list(self.logs))[0]])
 
     def names(self) -> list[str]:
         """Return what `series` knows, each with its piece."""
@@ -129,7 +156,7 @@ def read_runs(paths: Sequence[str | Path]) -> list[Run]:
     """
     runs = [_read_run(Path(path)) for path in paths]
     repeated = Counter(run.label for run in runs)
-    names = _shortest_names([run.path for run in runs])
+    names = shortest_names([run.path for run in runs])
     for run, name in zip(runs, names):
         if repeated[run.label] > 1:
             run.label = f"{run.label} ({name})" if run.path.is_dir() else name
@@ -153,7 +180,7 @@ def _read_run(path: Path) -> Run:
     except ConfigError:  # none, or of another version; the logs can be drawn all the same
         return Run(path, _name(path), parsed, _last_of(logs))
     label = describe(config, any(name != SINGLE for name in logs))
-    return Run(path, label, parsed, _last_of([*config.names, *logs]))
+    return Run(path, label, parsed, _last_of([*config.names, *logs]), config)
 
 
 def _last_of(names: Iterable[str]) -> str:
@@ -187,7 +214,7 @@ def _name(path: Path) -> str:
     return path.resolve().name or str(path)
 
 
-def _shortest_names(paths: Sequence[Path]) -> list[str]:
+def shortest_names(paths: Sequence[Path]) -> list[str]:
     """Return the last parts of each path, as many as it takes to tell them all apart."""
     parts = [path.resolve().parts for path in paths]
     depth = 1

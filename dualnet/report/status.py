@@ -7,108 +7,37 @@ are listed.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, field
-from typing import Any, Optional
+from typing import Optional
 
-from dualnet.config import load_run
-from dualnet.errors import ConfigError
+from dualnet.config import Config, load_run
+from dualnet.config.chain import SINGLE, number_of
+from dualnet.coupling.meaning import meaning_of
+from dualnet.errors import ConfigError, UsageError
 from dualnet.exchange.peek import LinkView, PieceView, peek
+from dualnet.report.accuracy import last_test
 from dualnet.report.completion import is_complete, lost_since
 from dualnet.report.piece_facts import LinkFacts, age_s, piece_facts, tail
+from dualnet.report.run_status import LinkStatus, PieceStatus, RunStatus
 from dualnet.rundir import PieceDir, RunDir
 
-__all__ = ["LinkStatus", "PieceStatus", "RunStatus", "status"]
+__all__ = ["LinkStatus", "PieceStatus", "RunStatus", "require_run", "status"]
 
 #: Seconds after which a heartbeat counts as missing.
 _SILENT_S = 60.0
 
 
-@dataclass
-class LinkStatus:
-    """A piece's end of a link.
+def require_run(run: RunDir) -> None:
+    """Refuse a directory that no run was started in.
 
-    Attributes:
-        sent: messages sent.
-        received: messages received.
-        bytes_sent: since the piece's last start.
-        bytes_received: since its last start.
-        saved_sent: bytes that `exchange.dtype` has saved of bytes_sent.
-        saved_received: and of bytes_received.
-        bytes_per_iteration: sent and received, tests included; None before the first.
-        kept_bytes: of its messages that are on the disk.
-        retries: operations on the disk that were tried again, since its last start.
-        resends: messages that arrived damaged and were resent, since its last start.
+    Raises:
+        UsageError: It holds nothing of a run.
     """
-
-    sent: int = 0
-    received: int = 0
-    bytes_sent: int = 0
-    bytes_received: int = 0
-    saved_sent: int = 0
-    saved_received: int = 0
-    bytes_per_iteration: Optional[float] = None
-    kept_bytes: int = 0
-    retries: int = 0
-    resends: int = 0
-
-
-@dataclass
-class PieceStatus:
-    """The status of one piece.
-
-    Attributes:
-        piece: its name, "single" for the uncut net.
-        state: "not started", "starting", "running", "waiting", "blocked:<errno>", "stopped",
-            "failed: <why>", "dead" (the process no longer exists and left no final state), "silent"
-            (no heartbeat for 60 s, and the process runs on another machine), "done", "complete"
-            (nothing is left to do) or "damaged" (complete, but its last checkpoint is damaged).
-        iteration: updates completed; None if unknown.
-        max_iter: in all.
-        iterations_per_s: of the last seconds.
-        loss: the latest in the log; may be infinite or NaN.
-        waits_for: the piece whose message it waits for, "" if it does not wait.
-        awaited: that message, as "down 12".
-        waits_s: seconds that it has waited for that.
-        heartbeat_age_s: seconds since its last heartbeat, by the wall clocks.
-        process: where it runs.
-        restarts: how often it was started again.
-        checkpoint: iteration of its last checkpoint; -1: none.
-        links: its ends, by the name of the link: first that to the piece below.
-    """
-
-    piece: str
-    state: str = "not started"
-    iteration: Optional[int] = None
-    max_iter: Optional[int] = None
-    iterations_per_s: Optional[float] = None
-    loss: Optional[float] = None
-    waits_for: str = ""
-    awaited: str = ""
-    waits_s: float = 0.0
-    heartbeat_age_s: Optional[float] = None
-    process: str = ""
-    restarts: int = 0
-    checkpoint: int = -1
-    links: dict[str, LinkStatus] = field(default_factory=dict)
-
-
-@dataclass
-class RunStatus:
-    """A run directory.
-
-    Attributes:
-        run_dir: its path.
-        pieces: by name, from the data to the loss.
-        problems: what is missing or wrong, one line each.
-    """
-
-    run_dir: str
-    pieces: dict[str, PieceStatus] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As dictionaries, for `strict_json.to_json`."""
-        return asdict(self)
+    traces = (run.config, run.exchange, run.piece(SINGLE).solver, run.piece("net1").solver)
+    if not run.logged() and not any(map(os.path.lexists, traces)):
+        missing = "" if os.path.isdir(run) else ", and no such directory"
+        raise UsageError(
+            f"{run}: no run here{missing}; name the directory that was given as --run-dir"
+        )
 
 
 def status(run: RunDir, verify: bool = True) -> RunStatus:
@@ -124,26 +53,62 @@ def status(run: RunDir, verify: bool = True) -> RunStatus:
     except OSError as error:
         found.problems.append(f"{run}: {error.strerror}")
         names = []
-    single = run.piece("single")
+    config = _config(run)
+    single = run.piece(SINGLE)
     if os.path.lexists(single.log) or os.path.lexists(single.solver):
-        found.pieces["single"] = _single(single, names, found.problems)
-    if "single" not in found.pieces or os.path.lexists(run.exchange):
+        found.pieces[SINGLE] = _single(single, names, found.problems)
+    if SINGLE not in found.pieces or os.path.lexists(run.exchange):
         view = peek(run.path)
         found.problems += view.problems
-        for name in dict.fromkeys((*_chain(run), *view.pieces)):
+        for name in dict.fromkeys((*_chain(config), *view.pieces)):
             found.pieces[name] = _in_chain(run.piece(name), names, view.piece(name), found.problems)
     for name, piece in found.pieces.items():
         _settle(piece, run.piece(name), found.problems if verify else None)
+        piece.meaning = _meaning(config, name)
+    _sum_up(found, run)
     return found
 
 
-def _chain(run: RunDir) -> tuple[str, ...]:
-    """The pieces that the run's config names; the thesis's two where it cannot be read."""
+def _config(run: RunDir) -> Optional[Config]:
+    """The run's config; None where it cannot be read."""
     try:
-        names = load_run(run).names
+        return load_run(run)
     except ConfigError:
+        return None
+
+
+def _chain(config: Optional[Config]) -> tuple[str, ...]:
+    """The pieces that the config names; the thesis's two where there is none."""
+    if config is None:
         return ("net1", "net2")
-    return names if len(names) > 1 else ()
+    return config.names if len(config.names) > 1 else ()
+
+
+def _meaning(config: Optional[Config], name: str) -> str:
+    """What a piece's loss is, in a few words; "" where nobody knows."""
+    if config is None or name not in (SINGLE, *config.names):
+        return ""
+    found = meaning_of(config, name)
+    return "the loss that counts, on the labels" if found.counts else f"{found.name}, {found.trend}"
+
+
+def _sum_up(found: RunStatus, run: RunDir) -> None:
+    """What the pieces come to: how good the net is, and how long it will take."""
+    found.counting = max(found.pieces, key=_height, default="")
+    test = last_test(run.piece(found.counting).log)
+    if test is not None:
+        found.accuracy, found.tested_at = test
+    left = [
+        max(0, piece.max_iter - piece.iteration) / piece.iterations_per_s
+        for piece in found.pieces.values()
+        if piece.max_iter is not None and piece.iteration is not None and piece.iterations_per_s
+    ]
+    found.seconds_left = max(left, default=None)
+
+
+def _height(name: str) -> tuple[bool, int]:
+    """How far up a piece is; the uncut net beside a chain counts least."""
+    return name != SINGLE, number_of(name)
 
 
 def _single(piece: PieceDir, names: list[str], problems: list[str]) -> PieceStatus:

@@ -143,7 +143,7 @@ def test_train_starts_all_pieces_of_the_chain(workdir, monkeypatch, capsys, coun
         started.append((str(run_dir), names, arguments, settings["restarts"]))
 
     monkeypatch.setattr(launch, "launch", start)
-    resolved = SimpleNamespace(solver=SimpleNamespace(snapshot=5, max_iter=9))
+    resolved = SimpleNamespace(max_iter=9, solver=SimpleNamespace(snapshot=5))
     monkeypatch.setattr("dualnet.training.net.resolve.resolve", lambda config, piece: resolved)
     monkeypatch.setattr("dualnet.training.start.claim.claim", lambda *arguments, **settings: None)
     (workdir / "chain.yaml").write_text(

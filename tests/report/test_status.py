@@ -12,6 +12,7 @@ import pytest
 from dualnet import cli
 from dualnet.config import from_dict
 from dualnet.exchange import ExchangeSettings, Link, Membership, Message, open_link
+from dualnet.report.run_status import PieceStatus, RunStatus
 from dualnet.report.status import status
 from dualnet.report.status_text import describe
 from dualnet.rundir import RunDir
@@ -202,34 +203,6 @@ def test_exchange_that_is_a_file(tmp_path):
     assert status(RunDir(str(tmp_path))).problems
 
 
-# What the pieces write.
-
-
-def test_the_status_file_is_written_at_most_once_a_second(tmp_path, monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    made = StatusFile(RunDir(str(tmp_path)).piece("net1"), 50, Links())
-    path = tmp_path / "net1.status.json"
-    made.show(1, 0.5)
-    assert not path.exists()
-    for _ in range(70):
-        now[0] += 0.1
-        made.show(int((now[0] - 100) * 4), float("nan"))
-    facts = json.loads(path.read_text())
-    assert facts["iterations_per_s"] == pytest.approx(4, rel=0.1)
-    assert facts["loss"] is None and facts["max_iter"] == 50
-    # Bytes are counted from the start, and so are the iterations that they are divided by.
-    assert facts["done"] == facts["iteration"] - 1
-    assert [name for name in os.listdir(tmp_path) if "tmp" in name] == []
-
-
-def test_a_status_file_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
-    made = StatusFile(RunDir(str(tmp_path / "gone")).piece("net1"), 50, Links())
-    monkeypatch.setattr(time, "monotonic", lambda: 1e9)
-    made.show(1, 0.5)
-    assert os.listdir(tmp_path) == []
-
-
 # The command.
 
 
@@ -250,8 +223,85 @@ def test_command_watches_until_interrupted(tmp_path, capsys, monkeypatch):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(time, "sleep", sleep)
+    (tmp_path / "net1.log").write_text("")
     assert cli.main(["status", str(tmp_path), "--watch", "--json"]) == 130
     assert len(capsys.readouterr().out.splitlines()) == 3 and naps == [2.0] * 3
+    naps.clear()
+    assert cli.main(["status", str(tmp_path), "--watch", "0.5"]) == 130
+    assert naps == [0.5] * 3
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "1e9", "runs/a"])
+def test_command_refuses_other_pauses(tmp_path, capsys, seconds):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["status", str(tmp_path), f"--watch={seconds}"])
+    assert stopped.value.code == 2
+    assert f"{seconds}: 0.1 to 86400 seconds are possible" in capsys.readouterr().err
+
+
+def test_command_refuses_a_directory_that_is_no_run(tmp_path, capsys):
+    """It listed two pieces that had not started, and exited with 0."""
+    for path, reason in ((tmp_path, ""), (tmp_path / "nowhere", ", and no such directory")):
+        assert cli.main(["status", str(path)]) == 2
+        printed, errors = capsys.readouterr()
+        assert printed == "" and errors == (
+            f"dualnet: {path}: no run here{reason}; name the directory that was given as "
+            "--run-dir\n"
+        )
+
+
+# What the pieces come to.
+
+
+LOSS = LINE.format("{}", "{}")
+TEST = (
+    "I1122 15:47:14.9 9521 x.py:8] Iteration {}, Testing net (#0)\n"
+    "I1122 15:47:14.9 9521 x.py:8]     Test net output #0: accuracy = {}\n"
+)
+
+
+def test_the_loss_that_counts_the_accuracy_and_the_time_left(tmp_path):
+    (tmp_path / "config.yaml").write_text(from_dict({"coupling": {"gamma": 10.0}}).to_yaml())
+    for name in ("net1", "net2"):
+        (tmp_path / f"{name}_solver.prototxt").write_text("")
+    for name, rate, iteration in (("net1", 2.0, 50), ("net2", 4.0, 40)):
+        write_status(
+            tmp_path / f"{name}.status.json", iteration=iteration, max_iter=100, loss=75.25,
+            iterations_per_s=rate,
+        )  # fmt: skip
+    (tmp_path / "net2.log").write_text(
+        LOSS.format(0, 2.5) + TEST.format(0, 0.125) + TEST.format(40, 0.75) + LOSS.format(40, 0.5)
+    )
+    found = status(RunDir(str(tmp_path)))
+    assert (found.counting, found.accuracy, found.tested_at) == ("net2", 0.75, 40)
+    assert found.pieces["net1"].meaning == "size of the gradient from net2, not meant to fall"
+    assert found.pieces["net2"].meaning == "the loss that counts, on the labels"
+    # Nothing runs, so that nobody knows how long it will take.
+    assert found.seconds_left is None
+    assert describe(found).splitlines()[1:3] == [
+        "  iteration 40/100",
+        "  loss 0.5 (net2's, the one that counts), test accuracy 0.75 at iteration 40",
+    ]
+    assert "loss 75.25: size of the gradient from net2, not meant to fall" in describe(found)
+    json.loads(to_json(found.to_dict()))
+
+
+def test_the_slowest_piece_says_how_long_it_will_take(tmp_path):
+    (tmp_path / "single.log").write_text("Solving net\n")
+    write_status(tmp_path / "single.status.json", iteration=40, max_iter=100, iterations_per_s=0.5)
+    found = status(RunDir(str(tmp_path)))
+    assert found.seconds_left == 120.0 and found.counting == "single" and found.accuracy is None
+    assert "  iteration 40/100, 0.5 iterations/s, 2 min left\n" in describe(found)
+
+
+def test_who_holds_up_the_others_is_said_above(tmp_path):
+    waits = {"net1": ("net2", 30.0), "net2": ("net3", 29.0), "net3": ("", 0.0)}
+    pieces = {
+        name: PieceStatus(name, "waiting" if awaited else "running", waits_for=awaited, waits_s=s)
+        for name, (awaited, s) in waits.items()
+    }
+    text = describe(RunStatus("runs/a", pieces=pieces))
+    assert text.splitlines()[1] == "  net1 waits for net2, net2 for net3, 30 s"
 
 
 def test_every_piece_of_the_chain_is_listed_before_it_has_started(tmp_path):
@@ -299,3 +349,17 @@ def test_a_piece_in_the_middle_shows_both_links_and_what_it_waits_for(tmp_path):
     text = describe(found)
     assert "net2    waiting for down 7 of net3, 0 s" in text
     assert "net2-net3: 2 messages sent (4.8e-05 MB), 0 received" in text
+
+
+def test_a_piece_that_is_stopped_is_not_waiting(open_end, tmp_path):
+    """It was said to wait for the piece that waited for it."""
+    for name in ("net1", "net2"):
+        open_end(name).membership.heartbeat.beat()
+    run = tmp_path / "run"
+    write_status(run / "net1.status.json", waits_for="net2", awaited="down 5", waits_s=30.0)
+    write_status(run / "net2.status.json", waits_for="net1", awaited="up 5", waits_s=0.2)
+    old = time.time() - 30
+    os.utime(run / "net2.status.json", (old, old))
+    found = status(RunDir(str(run)))
+    assert (found.pieces["net2"].state, found.pieces["net2"].waits_for) == ("running", "")
+    assert describe(found).splitlines()[3] == "  net1 waits for net2, 30 s"

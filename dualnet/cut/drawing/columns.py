@@ -140,6 +140,8 @@ class _Net:
     def label_above(self, cut: Cut, piece: str, compared: Mapping[str, str]) -> None:
         """Take note of the cut above, and of the piece there."""
         self.dual.update(cut.dual)
+        # Inputs for what is compared; with rules that compare nothing they stay unfed.
+        self.foreign.update(cut.pairs.values())
         for sent_name, blob in compared.items():
             self.fed[sent_name] = (self.row_of(blob, "cut.compared"), piece)
             self.foreign.add(sent_name)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Mapping
+from typing import Optional
 
 from dualnet.atomic import write_together
 from dualnet.config import Config
-from dualnet.cut.drawing.draw import arrangements, draw
+from dualnet.cut.drawing.draw import Drawing, make_drawing
+from dualnet.cut.drawing.places import read_places
+from dualnet.cut.drawing.placing import set_side_by_side
 from dualnet.cut.graph import NetGraph
 from dualnet.errors import ConfigError, StorageFailed, UsageError
 
 __all__ = ["FORMATS", "write_drawing"]
 
 FORMATS = ("png", "svg", "pdf", "dot")
+#: The first line of a drawing in which everything has its place.
+_PLACED = "// drawn as it is by: neato -n2 -Tsvg FILE\n"
 
 
 def write_drawing(
@@ -25,7 +29,7 @@ def write_drawing(
     """Write the drawing in the format that the path ends in, one of `FORMATS`.
 
     Args:
-        graphs, config: As of `draw`.
+        graphs, config: As of `make_drawing`.
         path: The file.
         force: Replace a file that is there.
 
@@ -38,19 +42,14 @@ def write_drawing(
     if form not in FORMATS:
         raise UsageError(f"{path}: valid formats are {', '.join(FORMATS)}; end the name in one")
     program = shutil.which("dot")
-    if program is not None:
-        text = _placed(program, graphs, config)
-    elif form == "dot":
-        text = draw(graphs, config)
-    else:
+    drawing = make_drawing(graphs, config)
+    if program is None and form != "dot":
         other = os.path.splitext(path)[0] + ".dot"
         raise ConfigError(
             f"{path}: graphviz's program dot, which draws {form}, is not on the PATH: install the "
             f"system package graphviz, or write -o {other}"
         )
-    content = text.encode()
-    if form != "dot":
-        content = _run(str(program), content, form, *(["-Gdpi=144"] if form == "png" else []))
+    content = _content(program, drawing, form)
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         write_together({path: content}, force)
@@ -62,33 +61,32 @@ def write_drawing(
         ) from error
 
 
-def _placed(program: str, graphs: Mapping[str, NetGraph], config: Config) -> str:
-    """The drawing with each piece left of the next, or at least one that graphviz can place.
-
-    Raises:
-        ConfigError: It can place none.
-    """
-    drawn, failure = "", None
-    for arrangement in arrangements(config):
-        text = draw(graphs, config, arrangement)
-        try:
-            layout = _run(program, text.encode(), "plain").decode()
-        except ConfigError as error:
-            failure = failure or error
-            continue
-        drawn = drawn or text
-        middles = [_middle(layout, name) for name in config.names]
-        if middles == sorted(middles):
-            return text
-    if failure is not None and not drawn:
-        raise failure
-    return drawn
+def _content(program: Optional[str], drawing: Drawing, form: str) -> bytes:
+    """The drawing in a format."""
+    placed = _placed(program, drawing) if program is not None else None
+    if form == "dot":
+        return (placed or drawing.text()).encode()
+    options = ["-Gdpi=144"] if form == "png" else []
+    if placed is not None:
+        # What draws things where they are is another program of graphviz's, in the same file.
+        options += ["-Kneato", "-n2"]
+    return _run(str(program), (placed or drawing.text()).encode(), form, *options)
 
 
-def _middle(layout: str, piece: str) -> float:
-    """The mean place of a net's boxes from left to right."""
-    places = re.findall(rf'^node "{piece} [^"]*" (\S+)', layout, re.MULTILINE)
-    return sum(map(float, places)) / max(1, len(places))
+def _placed(program: str, drawing: Drawing) -> Optional[str]:
+    """The drawing with the place of everything in it; None where graphviz cannot place it."""
+    try:
+        layout = _run(program, drawing.text(has_arrows=False).encode(), "json0").decode()
+    except ConfigError:
+        return None
+    places = read_places(layout)
+    if places is None:
+        return None
+    try:
+        set_side_by_side(places, list(drawing.columns), drawing.arrows)
+        return _PLACED + drawing.text(places)
+    except (KeyError, IndexError):
+        return None  # the layout lacks something
 
 
 def _run(program: str, content: bytes, form: str, *options: str) -> bytes:

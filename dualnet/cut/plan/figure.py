@@ -27,7 +27,6 @@ _KINDS = {
     "send": ("send, receive", _EXCHANGE), "receive": ("", _EXCHANGE),
 }  # fmt: skip
 _SCHEDULE_COLOURS = ("#0072B2", "#D55E00", "#CC79A7")
-_BEST = "#009E73"
 _STYLE: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.spines.top": False,
@@ -179,7 +178,6 @@ def _draw_cuts(left: Any, right: Any, plan: CutPlan) -> None:
         _name_rows(axes, [name_of(chain.cuts[0]) for chain in plan.cuts])
     for label, chain in zip(left.get_yticklabels(), plan.cuts):
         if plan.best is not None and chain.cuts == plan.best.cuts:
-            label.set_color(_BEST)
             label.set_fontweight("bold")
 
 

@@ -76,6 +76,8 @@ class Session:
         self.test_outputs: dict[str, float] = {}
         #: Called after each iteration with the number completed.
         self.on_progress: Optional[Callable[[int], None]] = None
+        #: Called again and again while a message is awaited.
+        self.on_wait: Optional[Callable[[], None]] = None
         #: Whether the convergence criterion, and not the solver, has set max_iter.
         self.has_converged = False
         #: |x - z| / |x| of the latest answer; 0 for targets without a comparison.
@@ -115,6 +117,7 @@ class Session:
         The final checkpoint is written after the last one, so that no failing test can lose it.
         """
         self.log.solving(self.nets.resolved.net.name)
+        self.status_file.begin(self.iteration)
         self._record_counts()
         while self.iteration < self.max_iter:
             yield self.iteration

@@ -49,20 +49,16 @@ def stoppable(config: Config, resolved: Resolved, outer: Optional[Stopper]) -> I
             raise Stopped(error.number, remark) from error
 
 
-def train_to_end(session: Session, loop: PieceLoop, progress: Progress) -> None:
+def train_to_end(session: Session, loop: PieceLoop) -> None:
     """Run a loop to its end, or to the signal that stops it.
 
     Args:
         session: Its iterations.
         loop: The piece's loop.
-        progress: Called with the session before the first iteration.
 
     Raises:
         Stopped: A signal did; where checkpoints are made there may be one of this iteration now.
     """
-    if progress is not None:
-        with session.stopper.defer_signals():
-            progress(session)
     # Without checkpoints a piece cannot resume: let the first signal raise at once.
     session.stopper.defers_first_signal = _can_resume(session.nets.resolved)
     session.stopper.resume()

@@ -11,6 +11,7 @@ from typing import Callable, Optional
 
 from dualnet import backend
 from dualnet.config import Config
+from dualnet.coupling.meaning import meaning_of
 from dualnet.engine.errors import CaffeError
 from dualnet.exchange.run.membership import Membership
 from dualnet.exchange.run.occupancy import sole
@@ -100,7 +101,8 @@ class _Start:
                     session.continue_from(found, self.stopper.check)
                 elif resume:
                     session.restore(caffe_files.find(self.dir.run)[0])
-                train_to_end(session, PieceLoop(session.nets, session), self.progress)
+                self.show(session)
+                train_to_end(session, PieceLoop(session.nets, session))
             session.checkpoints.mark_complete()
         return session
 
@@ -146,15 +148,22 @@ class _Start:
 
         if found is not None:
             session.continue_from(found, on_skipped)
+        self.show(session)
         join(session, membership, found)
         begun_at = session.iteration
         sides = {
             "below" if channel.link.upper == self.dir.name else "above": channel
             for channel in links.channels
         }
-        train_to_end(session, PieceLoop(session.nets, session, **sides), self.progress)
+        train_to_end(session, PieceLoop(session.nets, session, **sides))
         sum_up(links, log, session.iteration - begun_at)
         return session
+
+    def show(self, session: Session) -> None:
+        """Let the caller show the progress, the first wait included: a neighbour may come late."""
+        if self.progress is not None:
+            with self.stopper.defer_signals():
+                self.progress(session)
 
     def finish(self, membership: Membership, session: Session) -> None:
         """Wait until the neighbours have read every message, and record that the run is complete.
@@ -255,6 +264,7 @@ def _introduce(session: Session, is_continued: bool) -> None:
         where = f" with {end.neighbour}" if len(nets.config.pieces) > 2 else ""
         rule = f"target {end.coupling.target}, loss {end.coupling.loss}, tie {end.coupling.tie}"
         log.info(f"Coupling{where}: {rule}")
+    log.info(meaning_of(nets.config, nets.name).sentence)
     above = nets.resolved.above
     if above is not None and nets.resolved.is_frozen:
         rest = "only net2 learns" if len(nets.config.pieces) == 2 else "only pieces above it learn"

@@ -40,6 +40,8 @@ def install_wait_callback(presence: Presence, session: Session) -> None:
         nonlocal awaited, noted, since_s, checked_s
         stopper.check()
         session.status_file.show(session.iteration, session.lines.loss)
+        if session.on_wait is not None:
+            session.on_wait()
         now_s = time.monotonic()
         channel = session.links.waiting
         now_awaited = (channel.neighbour, channel.awaited) if channel is not None else ("", "")

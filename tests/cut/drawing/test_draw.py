@@ -128,3 +128,10 @@ def test_names_with_quotes_and_markup_are_taken_apart(drawn, workdir):
     solver.write_text(f'net: "{folder}/net.prototxt"')
     text = drawn(f"single.solver={solver}")
     assert "<B>a&lt;b&gt;&quot;&amp;c</B>" in text and r'"single a<b>\"&c"' in text
+
+
+@pytest.mark.parametrize("target", ["backprop", "frozen"])
+def test_a_loss_that_the_rule_does_not_run_is_no_layer_of_the_single_net(drawn, target):
+    """It stood at the bottom, beside the loss on the labels."""
+    rows = rows_of(drawn(f"coupling.target={target}", "coupling.tie=start"))
+    assert ["single loss", "net2 loss"] in rows

@@ -10,7 +10,11 @@ import pytest
 from dualnet import config as cfg
 from dualnet.cut.drawing.draw import draw, load_graphs
 from dualnet.cut.drawing.graphviz import write_drawing
+from dualnet.cut.split import Request, split
+from dualnet.cut.split import write as write_pieces
 from dualnet.errors import ConfigError, StorageFailed, UsageError
+from tests.cut.singles import write_single
+from tests.cut.split.chains import CHAINS
 
 needs_graphviz = pytest.mark.skipif(not shutil.which("dot"), reason="graphviz is not installed")
 
@@ -92,28 +96,58 @@ def test_what_graphviz_refuses_is_said(write, workdir, monkeypatch):
         write("nets.svg")
 
 
-NET1_FIRST = "echo 'node \"net1 conv1\" 1 1'; echo 'node \"net2 conv4\" 2 1'"
-NET2_FIRST = NET1_FIRST.replace('conv1" 1', 'conv1" 9')
+@needs_graphviz
+@pytest.mark.parametrize("name", sorted(CHAINS))
+def test_nets_stand_in_their_order_and_words_in_the_gaps(workdir, tmp_path, name):
+    """graphviz set net2 left of net1, and words where other arrows pass."""
+    text, cuts = CHAINS[name]
+    request = Request(write_single(tmp_path / "nets", text),
+                      [(at.split(), dual.split()) for at, dual in cuts], "cut")  # fmt: skip
+    result = split(request)
+    write_pieces(request, result)
+    config = cfg.load(result.yaml)
+    write_drawing(load_graphs(config), config, str(tmp_path / "nets.svg"))
+    svg = (tmp_path / "nets.svg").read_text()
+    frames = frames_of(svg)
+    assert list(frames) == ["single", *config.names]
+    spans = list(frames.values())
+    assert all(left[1] < right[0] for left, right in zip(spans, spans[1:]))
+    words = words_of(svg)
+    assert words
+    for left, right in words:
+        assert any(one[1] < left and right < two[0] for one, two in zip(spans, spans[1:]))
 
 
-@pytest.mark.parametrize("bad", [NET2_FIRST, "exit 1"], ids=["reverse", "failure"])
-def test_other_arrangements_are_tried(write, workdir, monkeypatch, bad):
-    # Right only where net2 is written before net1.
-    script = f"""
-case "$(cat | tr -d '\\n')" in
-  *"cluster net2"*"cluster net1"*) {NET1_FIRST} ;;
-  *) {bad} ;;
-esac"""
+def frames_of(svg):
+    """Each net to where its frame begins and ends, from left to right."""
+    found = {}
+    pattern = r'class="cluster">\s*<title>cluster (\S+)</title>\s*<path[^>]* d="([^"]*)"'
+    for title, path in re.findall(pattern, svg):
+        places = [float(x) for x in re.findall(r"([-.\d]+),[-.\d]+", path)]
+        found[title] = (min(places), max(places))
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def words_of(svg):
+    """Where the words of the arrows between the nets begin and end."""
+    return [
+        (float(x), float(x) + 6.2 * len(text))
+        for x, text in re.findall(
+            r'<text text-anchor="start" x="([-.\d]+)"[^>]*fill="#(?:1b6ca8|b5442e)"[^>]*>([^<]*)<',
+            svg,
+        )
+    ]
+
+
+def test_where_graphviz_cannot_place_the_boxes_the_drawing_is_left_to_it(
+    drawn, write, workdir, monkeypatch
+):
+    script = "cat > /dev/null; case $1 in -Tjson0) exit 1;; *) echo '<svg>';; esac"
     monkeypatch.setenv("PATH", fake_dot(workdir, script), prepend=":")
     write("nets.dot")
-    text = (workdir / "nets.dot").read_text()
-    assert text.index("cluster single") < text.index("cluster net2") < text.index("cluster net1")
-
-
-def test_where_none_comes_out_right_the_first_is_taken(drawn, write, workdir, monkeypatch):
-    monkeypatch.setenv("PATH", fake_dot(workdir, f"cat > /dev/null; {NET2_FIRST}"), prepend=":")
-    write("nets.dot")
     assert (workdir / "nets.dot").read_text() == drawn
+    write("nets.svg")
+    assert (workdir / "nets.svg").read_text() == "<svg>\n"
 
 
 def test_mistakes(write, workdir):
@@ -131,4 +165,4 @@ def test_command(dualnet, workdir):
     done = dualnet("draw", "configs/digits.yaml", "-o", "nets.dot")
     assert done.returncode == 0, done.stderr
     assert "wrote nets.dot" in done.stderr
-    assert (workdir / "nets.dot").read_text().startswith('digraph "digits" {')
+    assert 'digraph "digits" {\n' in (workdir / "nets.dot").read_text()

@@ -13,6 +13,35 @@ from dualnet.report.log import CaffeLog
 from dualnet.report.plot import plot_runs
 
 
+def dashes(line):
+    """A line's dashes, under whichever name the version of matplotlib has them."""
+    known = getattr(line, "_dash_pattern", None) or (line._us_dashOffset, line._us_dashSeq)
+    return str(known)
+
+
+def test_values_far_from_the_others_are_marked_at_the_edge(figure, make_run, tmp_path):
+    run = make_run("spikes", roles=["single"], count=60, scale=1.0)
+    with CaffeLog(run / "single.log") as log:
+        for k, loss in ((60, 0.03), (61, 500.0), (62, 900.0), (63, 0.03), (64, 700.0)):
+            log.training(k, loss, {})
+    plot_runs([run], tmp_path / "a.png", smooth=1, log_scale=False)
+    axis = figure().axes[0]
+    line, marks = axis.lines
+    assert max(line.get_ydata()) == 900.0 and axis.get_ylim()[1] < 5.0
+    assert marks.get_marker() == "^" and marks.get_xdata().tolist() == [62, 64]
+    assert set(marks.get_ydata()) == {axis.get_ylim()[1]} and not marks.get_clip_on()
+    assert axis.get_title(loc="right") == "\u25b2 up to 900"
+
+
+def test_curves_that_coincide_stay_visible(figure, make_run, tmp_path):
+    runs = [make_run(name, roles=["single"], count=20) for name in ("a", "b")]
+    plot_runs(runs, tmp_path / "a.png", smooth=1)
+    for axis in figure().axes:
+        below, above = axis.lines
+        assert below.get_linewidth() > above.get_linewidth() and dashes(below) != dashes(above)
+        assert below.get_markersize() > above.get_markersize()
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     values=st.lists(st.one_of(st.floats(-1e6, 1e6), st.just(np.nan), st.just(np.inf)), max_size=30),
@@ -80,8 +109,8 @@ def test_a_run_that_diverged_at_once_and_one_that_just_started(make_run, tmp_pat
 def test_many_runs_differ_in_colour_or_style(figure, make_run, tmp_path):
     runs = [make_run(f"r{k}", pieces=["single"], count=5) for k in range(20)]
     plot_runs(runs, tmp_path / "a.png")
-    looks = {(line.get_color(), line.get_linestyle()) for line in figure().axes[0].lines}
-    assert len(looks) == 20
+    lines = figure().legends[0].get_lines()
+    assert len({(line.get_color(), dashes(line)) for line in lines}) == 20
 
 
 def test_raw_values_of_many_curves_are_left_out_of_small_panels(figure, make_run, tmp_path):

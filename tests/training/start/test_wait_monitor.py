@@ -17,14 +17,15 @@ def wait(monkeypatch):
     monkeypatch.setattr(wait_monitor, "_CHECK_S", 0.0)
     monkeypatch.setattr(wait_monitor, "_QUIET_S", -1.0)
     lines, shown = [], []
-    made = SimpleNamespace(left="", lines=lines, shown=shown, presence=SimpleNamespace())
+    made = SimpleNamespace(left="", lines=lines, shown=shown, waits=[], presence=SimpleNamespace())
     made.channel = SimpleNamespace(
         neighbour="net2", awaited="down 4", neighbour_left=lambda: made.left
     )
     exchange = SimpleNamespace(restart_grace_s=60.0)
     made.stopper = Stopper(0.0)
     session = SimpleNamespace(
-        iteration=4, loss=0.5, stopper=made.stopper, links=Links([made.channel]),
+        iteration=4, loss=0.5, on_wait=lambda: made.waits.append(4), stopper=made.stopper,
+        links=Links([made.channel]),
         nets=SimpleNamespace(config=SimpleNamespace(exchange=exchange)),
         log=SimpleNamespace(warning=lines.append),
         status_file=SimpleNamespace(show=lambda iteration, loss: shown.append((iteration, loss))),
@@ -37,7 +38,7 @@ def wait(monkeypatch):
 def test_status_is_kept_and_a_neighbour_that_runs_is_not_mentioned(wait):
     wait.on_wait()
     wait.on_wait()
-    assert wait.shown == [(4, 0.5)] * 2 and wait.lines == []
+    assert wait.shown == [(4, 0.5)] * 2 and wait.waits == [4, 4] and wait.lines == []
 
 
 def test_an_absence_is_noted_once_for_each_message(wait):
