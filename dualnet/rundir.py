@@ -10,6 +10,8 @@ RUN_DIR/
   net1.out                          what its process printed, where `dualnet train` started it
   net1.status.json                  how far it is, for `dualnet status`
   net1_inputs.json                  what it was made of when it was last started
+  net1.run.json                     its lives: each start, where, with what, and how it ended
+  tensorboard/net1/                 its series as event files, if `tracking` says so
   net1_solver.prototxt              its solver as used
   net1_train_test.prototxt          its net as used
   net1_iter_100.caffemodel          weights after 100 iterations
@@ -145,6 +147,16 @@ class PieceDir:
     def inputs(self) -> str:
         """The record of what it was made of."""
         return self._path("_inputs.json")
+
+    @property
+    def lives(self) -> str:
+        """Its lives (report/lives.py)."""
+        return self._path(".run.json")
+
+    @property
+    def events(self) -> str:
+        """The folder of its series as TensorBoard reads them."""
+        return os.path.join(self.run.path, "tensorboard", self.name)
 
     @property
     def solver(self) -> str:

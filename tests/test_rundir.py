@@ -26,7 +26,8 @@ def test_names_of_a_piece():
         "runs/a/net3.log", "runs/a/net3.out", "runs/a/net3.status.json", "runs/a/net3_inputs.json",
         "runs/a/net3_solver.prototxt", "runs/a/net3_train_test.prototxt",
     ]  # fmt: skip
-    assert NET3.temporary == "runs/a/.net3.tmp"
+    assert [NET3.lives, NET3.events] == ["runs/a/net3.run.json", "runs/a/tensorboard/net3"]
+    assert NET3.temporary == "runs/a/.net3.tmp" and NET3.has_written("net3.run.json")
 
 
 def test_names_of_a_checkpoint():

@@ -188,7 +188,7 @@ def runs(directory: str = "runs") -> list[Run]:
     Raises:
         UsageError: There is no such directory.
     """
-    from dualnet.report.listing import find_runs
+    from dualnet.report.compare.listing import find_runs
 
     return [Run(found.path) for found in find_runs(directory)]
 

@@ -1,8 +1,9 @@
-"""`dualnet evaluate|status|runs|digest|plot`: the commands that read runs."""
+"""`dualnet evaluate|status|runs|digest|plot|curves`: the commands that read runs."""
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import time
 from typing import Any
@@ -38,10 +39,7 @@ def add(commands: Any) -> None:
         "--watch", type=_seconds, nargs="?", const=2.0, metavar="SECONDS",
         help="again and again until Ctrl-C, every 2 s or as given",
     )  # fmt: skip
-    command = make("runs", _runs, "list the runs below a directory: state, loss and accuracy")
-    command.add_argument("directory", metavar="DIR", nargs="?", default="runs",
-                         help="where they are (default: runs)")  # fmt: skip
-    command.add_argument("--json", action="store_true", help="as JSON lines, one a run")
+    _add_runs(make("runs", _runs, "compare the runs below a directory, or show one at length"))
     command = make("digest", _digest, "print the SHA-256 over a run's weights and solver history")
     command.add_argument("run_dir", metavar="RUN_DIR")
     command.add_argument("--iteration", type=int, help="a snapshot's iteration (default: latest)")
@@ -59,6 +57,25 @@ def add(commands: Any) -> None:
     command.add_argument("--smooth", type=int, metavar="N", help="moving average over N points")
     command.add_argument("--log", action="store_true", help="logarithmic losses")
     command.add_argument("--title", help="above the figure (default: what all the runs are)")
+    command = make("curves", _curves, "write all series of runs as one CSV file")
+    command.add_argument("run_dirs", nargs="+", metavar="RUN_DIR")
+    command.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
+
+
+def _add_runs(command: argparse.ArgumentParser) -> None:
+    command.add_argument("directory", metavar="DIR", nargs="?", default="runs",
+                         help="where they are, or a run (default: runs)")  # fmt: skip
+    command.add_argument(
+        "--sort", metavar="KEY", default="",
+        help="by run, began, state, iteration, loss, accuracy, best, time, speed or a setting, "
+             "the best first (default: run)",
+    )  # fmt: skip
+    command.add_argument("--reverse", action="store_true", help="the other way round")
+    command.add_argument(
+        "--where", action="append", default=[], metavar="KEY=VALUE",
+        help="only runs with this state or setting, as target=gradient; may be repeated",
+    )  # fmt: skip
+    command.add_argument("--json", action="store_true", help="as JSON lines, one a run")
 
 
 def _seconds(text: str) -> float:
@@ -80,7 +97,7 @@ def _asked_for(options: argparse.Namespace) -> RunDir:
 
 def _latest() -> RunDir:
     """The run that was started last, named for the user."""
-    from dualnet.report.listing import latest_run
+    from dualnet.report.compare.listing import latest_run
 
     run = latest_run("runs")
     say(f"{run} is the latest run")
@@ -122,13 +139,21 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _runs(options: argparse.Namespace) -> None:
-    from dualnet.report.listing import list_runs, to_table
+    from dualnet.report.compare.listing import list_runs
+    from dualnet.report.compare.selection import select
+    from dualnet.report.compare.text import to_table, to_text
 
-    found = list_runs(options.directory)
+    listed = list_runs(options.directory)
+    found = select(listed, options.where, options.sort, options.reverse)
     if options.json:
         sys.stdout.write("".join(f"{to_json(one.to_dict())}\n" for one in found))
+    elif [one.run_dir for one in listed] == [options.directory]:
+        sys.stdout.write("".join(map(to_text, found)))
     else:
-        sys.stdout.write(to_table(found))
+        is_terminal = sys.stdout.isatty()  # elsewhere lines may be as long as they are
+        sys.stdout.write(
+            to_table(found, shutil.get_terminal_size().columns if is_terminal else None)
+        )
 
 
 def _digest(options: argparse.Namespace) -> None:
@@ -147,4 +172,14 @@ def _plot(options: argparse.Namespace) -> None:
         title=options.title,
         x=options.x,
     )
+    say(f"wrote {options.output}")
+
+
+def _curves(options: argparse.Namespace) -> None:
+    from dualnet.report.csv_file import to_csv, write_csv
+
+    if options.output is None:
+        sys.stdout.write(to_csv(options.run_dirs))
+        return
+    write_csv(options.run_dirs, options.output)
     say(f"wrote {options.output}")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from dualnet.config.chain import SINGLE, cut_name, number_of
 from dualnet.config.schema import Config
 
-__all__ = ["FREE", "KeyChange", "changed_keys", "fixed_values"]
+__all__ = ["FREE", "KeyChange", "changed_keys", "fixed_values", "replaces_prototxt"]
 
 _SHOWN = "only shown"
 _CONTENT = "what the file holds counts, not what it is called; each piece records that"
@@ -28,6 +28,7 @@ FREE: dict[str, str] = {
     "PIECE.device": _NODE,
     "PIECE.cores": _NODE,
     "PIECE.threads": "the number in use counts; each piece records that",
+    "tracking": _SHOWN,
     "train.max_iter": "a run may be made longer; see extension.py for when",
     "train.display": _SHOWN,
     "train.keep": "how many checkpoints stay, not what is in them",
@@ -108,6 +109,11 @@ def _general(key: str) -> str:
     return f"PIECE.{last}" if number_of(section) else key
 
 
+def replaces_prototxt(key: str) -> bool:
+    """Whether a key stands in for a value of the prototxt, which says it if the key does not."""
+    return _general(key) in _IN_PROTOTXT
+
+
 def changed_keys(before: dict[str, Any], now: dict[str, Any]) -> list[KeyChange]:
     """The keys in which two dictionaries of `fixed_values` differ, in their order.
 
@@ -119,5 +125,5 @@ def changed_keys(before: dict[str, Any], now: dict[str, Any]) -> list[KeyChange]
         KeyChange(key, before.get(key), now.get(key))
         for key in keys
         if before.get(key) != now.get(key)
-        and not (_general(key) in _IN_PROTOTXT and None in (before.get(key), now.get(key)))
+        and not (replaces_prototxt(key) and None in (before.get(key), now.get(key)))
     ]

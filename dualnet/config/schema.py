@@ -50,6 +50,7 @@ ORDERS = ("1f1b", "gpipe")
 ACTIONS = ("ignore", "warn", "stop")  # `off` would be read as false
 #: What 0 does to an interval.
 OFF = "switches it off"
+TRACKING = ("none", "tensorboard")
 
 #: Keys of `coupling` that a cut may have for itself.
 _AT_A_CUT = ("target", "gamma", "loss", "loss_weight", "tie")
@@ -237,8 +238,13 @@ class Config:
 
     #: Shown in logs and figures.
     name: str = "run"
+    #: The provider: `auto`, `engine` or `bvlc` (dualnet/backend.py).
     caffe: str = key("auto", one_of=PROVIDERS)
+    #: Of fillers, dropout and data layers, in place of the solver's random_seed.
     seed: int = key(1, least=0, most=2**31 - 1)
+    #: Where the series of the logs go beside them: `tensorboard` writes event files, which
+    #: `tensorboard --logdir runs` draws while the training runs (pip install dualnet[tensorboard]).
+    tracking: str = key("none", one_of=TRACKING)
     single: Piece = field(default_factory=Piece)
     #: From the data to the loss (chain.py says how the YAML spells them): net1, net2, …
     pieces: tuple[Piece, ...] = (Piece(), Piece())

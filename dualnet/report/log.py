@@ -16,18 +16,38 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Callable, TextIO, Union
+from typing import Any, Callable, Protocol, TextIO, Union
 
 import numpy as np
 
 from dualnet.engine.formats.regular_file import regular_only
 from dualnet.errors import StorageFailed
 
-__all__ = ["CaffeLog"]
+__all__ = ["LEARNING_RATE", "SMOOTHED_LOSS", "CaffeLog", "Listener"]
+
+#: What the loss of the "Iteration" lines is called beside the outputs: Caffe's own word for it
+#: (solver.cpp), for it is the mean over `average_loss` iterations. And the rate of the "lr" lines.
+SMOOTHED_LOSS, LEARNING_RATE = "smoothed_loss", "learning_rate"
 
 #: A scalar output, or one with several values, such as an accuracy per class.
 Value = Union[float, np.ndarray]
 Outputs = Mapping[str, Value]
+
+
+class Listener(Protocol):
+    """Takes what a log writes, as numbers."""
+
+    def write(self, phase: str, iteration: int, values: Mapping[str, float]) -> None:
+        """Take series of one iteration.
+
+        Args:
+            phase: "train" or "test".
+            iteration: Updates done before it.
+            values: Name to value, under the names that `dualnet curves` has for them.
+        """
+
+    def close(self) -> None:
+        """The log is closed."""
 
 
 class CaffeLog:
@@ -58,6 +78,8 @@ class CaffeLog:
         self.path = Path(path)
         #: As given; may be changed.
         self.attempt = attempt
+        #: Takes the training's series, too.
+        self.listener: Listener | None = None
         self._display = display
         self._echo = echo
         self._clock = clock
@@ -84,6 +106,8 @@ class CaffeLog:
     def close(self) -> None:
         """Close the file; further lines are errors."""
         self._file.close()
+        if self.listener is not None:
+            self.listener.close()
 
     def __enter__(self) -> CaffeLog:
         return self
@@ -150,6 +174,7 @@ class CaffeLog:
         """
         self.info(f"Iteration {iteration}, Testing net (#{net})")
         self._outputs("Test", outputs, loss_weights or {})
+        self._tell("test" if net == 0 else f"test{net}", iteration, outputs)
 
     def training(
         self,
@@ -182,6 +207,10 @@ class CaffeLog:
         self._outputs("Train", outputs, loss_weights or {})
         if learning_rate is not None:
             self.info(f"Iteration {iteration}, lr = {learning_rate:g}")
+        own = {SMOOTHED_LOSS: loss}
+        if learning_rate is not None:
+            own[LEARNING_RATE] = learning_rate
+        self._tell("train", iteration, outputs, own)
 
     def series(self, outputs: Outputs) -> None:
         """Write values that belong to the last training iteration but were known later.
@@ -190,6 +219,7 @@ class CaffeLog:
             outputs: Name to value.
         """
         self._outputs("Train", outputs, {})
+        self._tell("train", self._last_iteration or 0, outputs)
 
     def snapshot(self, model: str | Path, state: str | Path | None = None) -> None:
         """Write which snapshot files are being written.
@@ -213,12 +243,23 @@ class CaffeLog:
             self.info(f"Iteration {iteration}, loss = {loss:g}")
         self.info("Optimization Done.")
 
+    def _tell(
+        self, phase: str, iteration: int, outputs: Outputs, own: Mapping[str, float] | None = None
+    ) -> None:
+        """Hand series to the listener, an output of several values as NAME, NAME[1], …"""
+        if self.listener is None:
+            return
+        values = dict(own or {})
+        for name, array in outputs.items():
+            for k, value in enumerate(np.ravel(array).tolist()):
+                values[f"{_plain(name)}[{k}]" if k else _plain(name)] = value
+        self.listener.write(phase, iteration, values)
+
     def _outputs(self, phase: str, outputs: Outputs, weights: Mapping[str, float]) -> None:
         # Caffe numbers values, not blobs: an output of three values takes three numbers.
         values = ((name, v) for name in outputs for v in np.ravel(outputs[name]).tolist())
         for k, (name, value) in enumerate(values):
-            # Readers end a name at the first space.
-            line = f"    {phase} net output #{k}: {'_'.join(name.split()) or '_'} = {value:g}"
+            line = f"    {phase} net output #{k}: {_plain(name)} = {value:g}"
             weight = weights.get(name, 0)
             if weight != 0:
                 with np.errstate(all="ignore"):  # a diverged loss must not stop the log
@@ -254,6 +295,11 @@ class CaffeLog:
             f"cannot write the log {self.path} ({reason}): free some space, or check the path and "
             "its permissions"
         )
+
+
+def _plain(name: str) -> str:
+    """An output's name as one word: readers of the log end it at the first space."""
+    return "_".join(name.split()) or "_"
 
 
 def _ends_within_a_line(path: Path) -> bool:

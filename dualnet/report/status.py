@@ -14,8 +14,10 @@ from dualnet.config.chain import SINGLE, number_of
 from dualnet.coupling.meaning import meaning_of
 from dualnet.errors import ConfigError, UsageError
 from dualnet.exchange.peek import LinkView, PieceView, peek
+from dualnet.exchange.run.host import ProcessId
 from dualnet.report.accuracy import last_test
 from dualnet.report.completion import is_complete, lost_since
+from dualnet.report.lives import as_seen_now, read_lives
 from dualnet.report.piece_facts import LinkFacts, age_s, piece_facts, tail
 from dualnet.report.run_status import LinkStatus, PieceStatus, RunStatus
 from dualnet.rundir import PieceDir, RunDir
@@ -122,7 +124,23 @@ def _single(piece: PieceDir, names: list[str], problems: list[str]) -> PieceStat
         found.state = "done"
     elif end.rfind("Optimization stopped early.") > begun:
         found.state = "stopped"
+    _add_life(found, piece)
     return found
+
+
+def _add_life(found: PieceStatus, piece: PieceDir) -> None:
+    """What the record of its starts knows of the single net, which has no heartbeat."""
+    try:
+        lives = read_lives(piece)
+    except (OSError, ValueError):
+        return
+    if not lives:
+        return
+    life, process = as_seen_now(lives[-1], piece), ProcessId.from_fields(lives[-1].process)
+    found.process, found.restarts = str(process or ""), len(lives) - 1
+    if found.state in ("running", "silent"):
+        ends = {"killed": "dead", "failed": f"failed: {life.error}", "stopped": "stopped"}
+        found.state = ends.get(life.state, found.state)
 
 
 def _in_chain(

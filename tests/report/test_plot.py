@@ -23,7 +23,7 @@ def _notes(figure):
 
 
 def test_panels_show_what_the_runs_have(figure, make_run, tmp_path):
-    dual, single = make_run("dual"), make_run("single", roles=["single"])
+    dual, single = make_run("dual"), make_run("single", pieces=["single"])
     labels = plot_runs([dual, single], tmp_path / "a.png", smooth=1)
     assert labels == [f"{name}: loss 0.0741, accuracy 96.9 %" for name in ("dual", "single")]
     assert _titles(figure()) == [
@@ -121,7 +121,7 @@ def test_time_on_the_x_axis_is_that_of_the_training(figure, tmp_path):
 
 
 def test_numbers_at_the_axes(figure, make_run, tmp_path):
-    plot_runs([make_run("a", roles=["single"], count=5001)], tmp_path / "a.png")
+    plot_runs([make_run("a", pieces=["single"], count=5001)], tmp_path / "a.png")
     figure().canvas.draw()
     numbers = [tick.get_text() for tick in figure().axes[1].get_xticklabels()]
     assert {"0", "1,000", "5,000"} <= set(numbers)

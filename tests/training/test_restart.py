@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import random
 import re
@@ -15,12 +16,14 @@ from pathlib import Path
 import pytest
 
 from dualnet.errors import NeighbourDied, UsageError
+from dualnet.report.lives import read_lives
 from dualnet.report.parse import parse_log
 from dualnet.rundir import RunDir
 from dualnet.training.checkpoint import commit
 from dualnet.training.net.nets import Nets
 from dualnet.training.outcome.digest import digest
 from dualnet.training.start import run as run_module
+from tests.report.event_reader import points
 from tests.training.pieces import load
 from tests.training.starting import train_one, train_single
 
@@ -290,6 +293,8 @@ def test_single_net_goes_on_where_it_was(workdir):
 LONG = ("train.max_iter=60", "train.display=1", "train.test_interval=7", "train.test_iter=2",
         "train.snapshot=6", "train.batch_size=8", "net1.threads=1", "net2.threads=1",
         "single.threads=1", "net2.solver=net2_solver.prototxt")  # fmt: skip
+if importlib.util.find_spec("tensorboardX") is not None:
+    LONG += ("tracking=tensorboard",)
 DROPOUT = 'layer { name: "drop5" type: "Dropout" bottom: "ip1" top: "ip1" }\n'
 
 
@@ -395,6 +400,14 @@ def test_kills_anywhere_change_nothing(processes):
     equal("whole", "parts")
     left = [name for name in os.listdir("parts") if "tmp" in name]
     assert left == []
+    for role, kills, stops in (("net1", 2, 2), ("net2", 3, 1)):
+        whole_piece, piece = RunDir("whole").piece(role), RunDir("parts").piece(role)
+        # One that is killed while it recovers may not have come to its record yet.
+        states = [life.state for life in read_lives(piece)]
+        assert states.count("killed") in (kills, kills + 1) and states[-1] == "done"
+        assert states.count("stopped") == stops
+        if "tracking=tensorboard" in LONG:
+            assert points(piece.events) == points(whole_piece.events)
 
 
 def test_launcher_stops_and_goes_on_and_restarts(dualnet, workdir):

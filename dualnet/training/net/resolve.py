@@ -73,6 +73,8 @@ class Resolved:
     is_late: bool = False
     #: Files of weights to start from: the solver's own `weights`, then `train.weights`.
     weights: tuple[str, ...] = ()
+    #: The `random_seed` that its prototxt asks for, in whose place `seed` of the config is used.
+    solver_seed: Optional[int] = None
 
     @property
     def name(self) -> str:
@@ -132,6 +134,7 @@ def resolve(config: Config, piece: PieceDir) -> Resolved:
             f"nor here{place}"
         )
     solver = read_solver(source)
+    solver_seed = int(solver.random_seed) if solver.HasField("random_seed") else None
     found = net_of(solver, source)
     refuse_several_tests(solver, source)
     for field in OTHER_NETS:
@@ -179,6 +182,7 @@ def resolve(config: Config, piece: PieceDir) -> Resolved:
         updates_per_iteration=updates,
         is_late=is_late(config, name, solver, source),
         weights=weights,
+        solver_seed=solver_seed,
     )
     _check_middle(resolved)
     return resolved

@@ -19,6 +19,7 @@ from dualnet.exchange.disk.storage import remedy, wait_for_room
 from dualnet.exchange.paths import RunPaths
 from dualnet.exchange.run.occupancy import check_vacant, sole
 from dualnet.fs import SYSTEM, Fs
+from dualnet.report import tensorboard
 from dualnet.rundir import PieceDir, RunDir
 from dualnet.training.checkpoint import commit
 from dualnet.training.net.resolve import Resolved
@@ -44,6 +45,14 @@ class Claim:
     run: str
     facts: dict[str, list[Fact]]
     max_iter: dict[str, int]
+
+    def data(self, piece: PieceDir) -> list[dict[str, str]]:
+        """What the files hold that a piece's net reads, for the record of its lives."""
+        return [
+            {"path": fact.where, "for": fact.what, "holds": fact.value}
+            for fact in self.facts[piece.name]
+            if fact.is_content
+        ]
 
     def record(self, piece: PieceDir, since: int = 0) -> None:
         """Write down what a piece is made of, once it is known that its nets can be built.
@@ -71,12 +80,15 @@ def claim(config: Config, *pieces: Resolved, fs: Fs = SYSTEM) -> Claim:
         fs: All I/O that waits.
 
     Raises:
+        ConfigError: `tracking` needs a package that is not installed.
         ManifestMismatch: The directory holds another run: another config, or other inputs.
         UsageError: It holds a run of another kind, or another run's checkpoints, or what this piece
             has trained there cannot be continued.
         ConfigError: Data to train on are not there.
         StorageFailed: It cannot be read or written.
     """
+    if config.tracking == "tensorboard":
+        tensorboard.check_installed()
     first = pieces[0].dir
     run, kind = first.run, "single" if first.name == "single" else "dual"
     with _reading(run):

@@ -45,12 +45,14 @@ class Fact(NamedTuple):
         what: What it is about, without any path; each fact of a piece has another.
         value: As text.
         remedy: How to have the earlier value back, where that is more than changing it.
+        is_content: `value` tells what a file holds, `where` is its path.
     """
 
     where: str
     what: str
     value: str
     remedy: str = "change it back"
+    is_content: bool = False
 
 
 def collect(config: Config, resolved: Resolved) -> list[Fact]:
@@ -82,7 +84,8 @@ def collect(config: Config, resolved: Resolved) -> list[Fact]:
     facts += _of_net(source, resolved.net)
     facts += _of_modules(source, resolved.net)
     for number, path in enumerate(config.train.weights):
-        facts.append(Fact(path, f"train.weights[{number}]", fingerprint.of_file(path)))
+        held = fingerprint.of_file(path)
+        facts.append(Fact(path, f"train.weights[{number}]", held, is_content=True))
     return facts
 
 
@@ -105,7 +108,7 @@ def _of_net(where: str, net: Any) -> Iterator[Fact]:
                 yield Fact(f"{where}: {layer.name}", prefix + field.path, field.value)
             else:
                 path = str(getattr(field.message, field.name))
-                yield Fact(path, prefix + field.path, content, "put back what it held")
+                yield Fact(path, prefix + field.path, content, "put back what it held", True)
 
 
 def _content(layer: Any, field: Field) -> Optional[str]:

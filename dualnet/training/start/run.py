@@ -17,9 +17,12 @@ from dualnet.exchange.run.membership import Membership
 from dualnet.exchange.run.occupancy import sole
 from dualnet.process.stopping import Stopped, Stopper
 from dualnet.report.log import CaffeLog
+from dualnet.report.tensorboard import EventFile
 from dualnet.rundir import PieceDir
 from dualnet.scarcity import disk_fault
 from dualnet.training.checkpoint import caffe_files, commit, rewind
+from dualnet.training.history.provenance import provenance
+from dualnet.training.history.recorder import Recorder, recorded
 from dualnet.training.loop.links import Links
 from dualnet.training.loop.piece import PieceLoop
 from dualnet.training.loop.session import Session
@@ -63,8 +66,8 @@ def train_piece(
         Stopped: A signal has ended it.
     """
     resolved = resolve(config, piece)
-    with stoppable(config, resolved, stopper) as stopper:
-        start = _Start(config, resolved, stopper, progress)
+    with recorded(piece) as life, stoppable(config, resolved, stopper) as stopper:
+        start = _Start(config, resolved, stopper, progress, life)
         return start.in_chain() if resolved.ends else start.alone(resume)
 
 
@@ -76,13 +79,19 @@ class _Start:
         resolved: The piece's solver and net.
         stopper: Takes the signals.
         progress: Called with the session before the first iteration.
+        life: Records when it trained, with what, and how it ended.
     """
 
     def __init__(
-        self, config: Config, resolved: Resolved, stopper: Stopper, progress: Progress
+        self,
+        config: Config,
+        resolved: Resolved,
+        stopper: Stopper,
+        progress: Progress,
+        life: Recorder,
     ) -> None:
         self.config, self.resolved, self.dir = config, resolved, resolved.dir
-        self.stopper, self.progress = stopper, progress
+        self.stopper, self.progress, self.life = stopper, progress, life
         self.max_iter = resolved.max_iter
 
     def alone(self, resume: bool) -> Optional[Session]:
@@ -101,6 +110,7 @@ class _Start:
                     session.continue_from(found, self.stopper.check)
                 elif resume:
                     session.restore(caffe_files.find(self.dir.run)[0])
+                self.begin_records(ours, session)
                 self.show(session)
                 train_to_end(session, PieceLoop(session.nets, session))
             session.checkpoints.mark_complete()
@@ -148,6 +158,7 @@ class _Start:
 
         if found is not None:
             session.continue_from(found, on_skipped)
+        self.begin_records(ours, session)
         self.show(session)
         join(session, membership, found)
         begun_at = session.iteration
@@ -188,6 +199,17 @@ class _Start:
             return False
         traffic.remove_when_over(self.dir.run, chain, self.max_iter)
         return True
+
+    def begin_records(self, ours: Claim, session: Session) -> None:
+        """Begin what people look at later, now that it is known from where this start goes on."""
+        room = disk_full_retrier(self.config, session.links.report, self.stopper.fs)
+        facts = provenance(self.config, self.resolved, ours.data(self.dir))
+        room(partial(self.life.begin, facts, lambda: session.iteration, session.log.warning))
+        if self.config.tracking == "tensorboard":
+            # As the log is written: a full disk is waited for.
+            storage = session.checkpoints.quiet_storage
+            attempt = partial(storage.attempt, "write", self.dir.events)
+            session.log.listener = EventFile(self.dir, session.iteration, attempt)
 
     def open_log(self, report: Callable[[str], None]) -> CaffeLog:
         """The piece's log; `report` gets the blocked state while it cannot be written."""

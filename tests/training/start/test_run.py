@@ -110,6 +110,8 @@ def test_a_start_that_found_no_room_leaves_nothing_in_the_way(workdir, monkeypat
                 break
             left_over = [name for _, _, names in os.walk("parts") for name in names]
             assert not [name for name in left_over if "tmp" in name]
+            # Else the next start would not write it again, and come two files further at once.
+            Path("parts/net1_inputs.json").unlink(missing_ok=True)
     assert room >= 7 and len(places) >= 5, places
     run_chain("parts", *settings)
     equal("whole", "parts")
