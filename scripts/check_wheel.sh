@@ -14,7 +14,7 @@ Builds the source distribution and the wheel, and checks that
   3. with PyTorch, in an empty folder, `dualnet new`, `train`, `evaluate` and `plot` do
 
 in an environment made anew, with the versions of requirements/pins.txt. pip has to find PyTorch's
-CPU build, or takes gigabytes: docs/dependencies.md. Both files are left in DIST, if it is given.
+CPU build, or takes gigabytes: docs/development/dependencies.md. Both files are left in DIST, if it is given.
 Takes one to two minutes.
 
 Variables: DUALNET_PYTHON (a Python with build and setuptools 77 to use as it is), DUALNET_VENV

@@ -67,7 +67,8 @@ use_environment() {
     case $level in
       quickstart) included="quickstart" ;;
       test) included="quickstart test" ;;
-      *) included="quickstart test dev" ;;
+      docs) included="quickstart docs" ;;
+      *) included="quickstart test docs dev" ;;
     esac
     for level in $included; do
       echo "$wanted" >"$venv/.dualnet-$level"

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Write requirements/pins.txt: the exact version of every package, for every supported Python.
 
-Usage: scripts/pin_requirements.py
+Usage: scripts/pin_requirements.py [--keep]
 
 Asks the pip of each supported Python, all of which must be installed as python3.9, python3.10, ...,
 what it would install for the files in requirements/, and merges the answers, with an environment
-marker where they differ. Run it to move to new releases, then run .ci/run.
+marker where they differ. Run it to move to new releases, or with --keep to pin a package that was
+added to requirements/ and leave all others as they are (but those whose lines you have deleted from
+pins.txt); then run .ci/run.
 """
 
 from __future__ import annotations
@@ -79,8 +81,13 @@ def _names() -> list[str]:
     return names
 
 
-def _resolve(python: str) -> dict[str, str]:
-    """Ask pip which versions it would install for one Python version."""
+def _resolve(python: str, keep: bool) -> dict[str, str]:
+    """Ask pip which versions it would install for one Python version.
+
+    Args:
+        python: its version.
+        keep: the versions that are pinned now are to stay.
+    """
     torch = TORCH.get(python, TORCH_ELSEWHERE)
     wanted = [f"torch=={torch}" if name == "torch" else name for name in _names()]
     # Each Python is asked itself: pip's --python-version does not always honour what a release
@@ -95,6 +102,8 @@ def _resolve(python: str) -> dict[str, str]:
         subprocess.run([*pip, "--upgrade", "pip"], check=True)
         report = Path(folder) / "report.json"
         dry_run = ["--dry-run", "--ignore-installed", "--only-binary=:all:"]
+        if keep:
+            dry_run += ["--constraint", str(REQUIREMENTS / "pins.txt")]
         subprocess.run([*pip, *dry_run, "--report", str(report), *wanted], check=True)
         installed = json.loads(report.read_text(encoding="utf-8"))["install"]
     versions = {}
@@ -107,13 +116,15 @@ def _resolve(python: str) -> dict[str, str]:
 
 def main() -> int:
     """Resolve for each Python and write the file."""
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
+    )
+    parser.add_argument("--keep", action="store_true", help="pin only what is not pinned yet")
+    options = parser.parse_args()
     resolved = {}
     for python in PYTHONS:
         print(f"resolving for Python {python}", file=sys.stderr)
-        resolved[python] = _resolve(python)
+        resolved[python] = _resolve(python, options.keep)
     header = _HEADER.format(first=PYTHONS[0], last=PYTHONS[-1])
     pins = REQUIREMENTS / "pins.txt"
     pins.write_text(header + "\n".join(merge(resolved)) + "\n", encoding="utf-8")

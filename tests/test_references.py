@@ -191,7 +191,7 @@ def test_config_keys_that_are_named_exist():
 @pytest.mark.parametrize(
     ("find", "text", "expected"),
     [
-        (missing_paths, "see docs/exchange.md and `docs/nowhere.md`.", ["docs/nowhere.md"]),
+        (missing_paths, "docs/explanation/exchange.md and `docs/nowhere.md`.", ["docs/nowhere.md"]),
         (missing_paths, "in dualnet/engine/ and dualnet/motor/.", ["dualnet/motor/"]),
         (missing_paths, "runs/x/docs/nowhere.md, configs/NAME.yaml, configs/*.yaml", []),
         (missing_files, "schema.py has it, scheme.py not", ["scheme.py"]),

@@ -20,10 +20,10 @@ FILESYSTEMS = ("auto", "local", "nfs")
 
 @dataclass(frozen=True)
 class Exchange:
-    """How neighbours exchange messages (docs/exchange.md)."""
+    """How neighbours exchange messages (docs/explanation/exchange.md)."""
 
     #: `files` in a directory that all pieces share, `tcp`, or `torch`, which is torch.distributed
-    #: over gloo (docs/carriers.md).
+    #: over gloo (docs/explanation/carriers.md).
     carrier: str = key("files", one_of=CARRIERS)
     #: Carriers tcp and torch: where the lower piece of each link listens, `host:port` for each
     #: link, separated by commas. Empty: any free port, which the upper piece finds in the link's
@@ -32,8 +32,9 @@ class Exchange:
     #: In what the cut blobs (up) and what net2 answers (down) travel; int8 has one scale for each
     #: channel. Labels, weights and test batches always travel as they are.
     dtype: str = key("float32", one_of=DTYPES)
-    #: For either way alone; empty: `dtype`.
+    #: For what goes up alone; empty: `dtype`.
     dtype_up: str = key("", one_of=("", *DTYPES))
+    #: For what comes down alone; empty: `dtype`.
     dtype_down: str = key("", one_of=("", *DTYPES))
     #: Add the rounding error of a message to the next one.
     error_feedback: bool = False

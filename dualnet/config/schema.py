@@ -92,11 +92,15 @@ class Cut:
     #: an input of the same name. Empty: the outputs of the last pair of dual layers. A blob that
     #: crosses the cut beside the dual layers (a shortcut) needs a pair of its own.
     compared: dict[str, str] = field(default_factory=dict)
-    #: In place of the keys of these names in `coupling`, at this cut alone.
+    #: As `coupling.target`, at this cut alone; null: as there.
     target: Optional[str] = key(None, one_of=(None, *TARGETS))
+    #: As `coupling.gamma`, at this cut alone.
     gamma: Optional[float] = key(None, above=0)
+    #: As `coupling.loss`, at this cut alone.
     loss: Optional[str] = key(None, one_of=(None, *LOSSES))
+    #: As `coupling.loss_weight`, at this cut alone.
     loss_weight: Optional[float] = None
+    #: As `coupling.tie`, at this cut alone.
     tie: Optional[str] = key(None, one_of=(None, *TIES))
 
     @property
@@ -112,11 +116,13 @@ class Cut:
 class Train:
     """How long, how much, and what is shown on the way."""
 
+    #: Iterations of the whole training. A finished run goes on if it is raised.
     max_iter: Optional[int] = key(None, least=1)
     #: Samples of a training batch, in every data layer of phase TRAIN.
     batch_size: Optional[int] = key(None, least=1)
-    #: Test batches a test, and iterations between tests (0: no tests).
+    #: Test batches in each test.
     test_iter: Optional[int] = key(None, least=1)
+    #: Iterations between two tests (0: no tests).
     test_interval: Optional[int] = key(None, least=0, zero=OFF)
     #: Iterations between log lines (0: none).
     display: Optional[int] = key(None, least=0, zero=OFF)
@@ -128,13 +134,14 @@ class Train:
     #: How long finishing the iteration may take when a signal asks to stop; batch systems commonly
     #: kill 30 s after SIGTERM.
     stop_within_s: float = key(20.0, least=0)
-    #: End with an error when a loss is no finite number. Caffe trains on, and BVLC Caffe's MAX
+    #: End with an error when a loss is NaN or infinite. Caffe trains on, and BVLC Caffe's MAX
     #: pooling then writes out of bounds (pooling_layer.cpp: no NaN is a maximum, its index is -1).
     stop_on_nan: bool = True
     #: `alternating` (thesis figure 8.1): one piece works while the others wait; `pipelined`: the
     #: batch goes up in `micro_batches` parts, one behind the other; `overlapped`: each piece sends
     #: up to `staleness` batches ahead of the answers for each piece above it.
     schedule: str = key("alternating", one_of=SCHEDULES)
+    #: With `overlapped`: batches that a piece sends ahead for each piece above it.
     staleness: int = key(1, least=0, most=99)
     #: Parts that each training batch is taken in; their gradients add up to one update, as with the
     #: solver's iter_size. BatchNorm sees the parts and not the batch.
@@ -160,26 +167,31 @@ class Train:
 class Coupling:
     """What net2 sends back, and which loss net1 puts on it (dualnet/coupling/)."""
 
+    #: What the piece above a cut sends back; the table is in dualnet/coupling/__init__.py.
     target: str = key("gradient", one_of=tuple(TARGETS))
     #: Step of the gradient target, y - gamma*g. Large: see dualnet/coupling/.
     gamma: float = key(1000.0, above=0)
     #: Penalty of the prox target: it minimises L(z) + rho/2N |z - x|^2. Its error falls as 1/rho.
     rho: float = key(100.0, above=0)
-    #: Penalty of the admm target in a batch's first alternation, its factor from one alternation to
-    #: the next (10 in the thesis), and its limit.
+    #: Penalty of the admm target in a batch's first alternation.
     beta: float = key(100.0, above=0)
+    #: Factor of the penalty from one alternation to the next; 10 in the thesis.
     beta_growth: float = key(10.0, above=0)
+    #: Largest penalty.
     beta_cap: float = key(1000.0, above=0)
     #: Alternations of the admm target on one batch; net1 makes an update in each.
     alternations: int = key(3, least=1, most=99)
-    #: Gradient steps to prox's and admm's minimum, and their length in units of 1/rho (1/beta).
+    #: Gradient steps to prox's and admm's minimum.
     inner_steps: int = key(3, least=1, most=99)
+    #: Length of these steps, in units of 1/rho (1/beta).
     inner_rate: float = key(1.0, above=0)
     #: net1's loss; `prototxt` leaves what net1's prototxt says, the others replace the layer.
     loss: str = key("prototxt", one_of=LOSSES)
     #: Weight of net1's loss; None is the one that gives the back-propagated gradient its length
     #: (1/gamma, rho, beta) where the target has one, else the prototxt's.
     loss_weight: Optional[float] = None
+    #: When both copies of the dual layers get equal weights: `never`; `start`, once, those of the
+    #: piece below; `every`, after each iteration, those of the piece above.
     tie: str = key("start", one_of=TIES)
     #: Iterations between measurements of how true net1's gradient is (0: none).
     fidelity_interval: int = key(0, least=0, zero=OFF)
@@ -208,12 +220,13 @@ class Update:
 class Liveness:
     """Checks of whether net1 really learns; each is to `ignore`, `warn` (in the log) or `stop`."""
 
-    #: Iterations between two looks (0: none).
+    #: Iterations between two checks (0: none).
     interval: int = key(100, least=0, zero=OFF)
-    #: net1's weights below the cut have not moved since the last look.
+    #: net1's weights below the cut have not changed since the last check.
     frozen: str = key("warn", one_of=ACTIONS)
     #: The mean length of net1's compared outputs has shrunk to `collapse_share` of its largest.
     collapse: str = key("warn", one_of=ACTIONS)
+    #: The share of their largest length to which outputs may shrink.
     collapse_share: float = key(0.1, above=0, below=1)
     #: Three checked updates of net1 in succession increase its loss.
     ascent: str = key("warn", one_of=ACTIONS)
@@ -225,10 +238,10 @@ class Convergence:
 
     #: Iterations in each of the two windows whose mean losses are compared (0: no criterion).
     window: int = key(0, least=0, zero=OFF)
-    #: Ends when the later window's loss is lower by less than this share of the earlier one's,
+    #: Ends when the later window's loss is lower by less than this share of the earlier one's.
     tolerance: float = key(0.001, least=0, below=1)
-    #: and net1's outputs are nearer to their targets than this share of their length (None: however
-    #: far they are).
+    #: Ends only if net1's outputs are also nearer to their targets than this share of their length
+    #: (null: however far they are).
     residual: Optional[float] = key(None, above=0)
 
 

@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 from dualnet import cli
 from dualnet.backend import provider
 from dualnet.training.checkpoint import caffe_files
-from tests.training.halves import load, make_half
+from tests.training.pieces import load, make_nets
 
 pytestmark = pytest.mark.skipif(provider != "engine", reason="PyTorch traces the engine")
 
@@ -22,7 +22,7 @@ def here(workdir, monkeypatch):
     for name in ("_handle_stops", "_handle_interrupts", "_name_crashes"):  # pytest's stay
         monkeypatch.setattr(cli, name, lambda *handlers: None)
     for role in ("net1", "net2"):
-        caffe_files.save(make_half(role, "run"), 4)
+        caffe_files.save(make_nets(role, "run"), 4)
     (workdir / "run/config.yaml").write_text(load().to_yaml())
     return workdir
 

@@ -18,7 +18,7 @@ def tree(repository: Path, tmp_path: Path) -> Path:
     (root / ".ci").mkdir(parents=True)
     shutil.copy(repository / ".ci/run", root / ".ci/run")
     note = 'echo "{0} $* bvlc=${{DUALNET_BVLC_PYTHON:-}} caffe=${{DUALNET_CAFFE:-}}" >>"$CALLS"\n'
-    for name in ("test.sh", "check_wheel.sh", "install_caffe.sh"):
+    for name in ("build_docs.sh", "test.sh", "check_wheel.sh", "install_caffe.sh"):
         stem = name[: -len(".sh")]
         program(root / "scripts" / name, note.format(stem) + f'exit "${{{stem}_exit:-0}}"\n')
     (root / "scripts/environment.sh").write_text("use_environment() { :; }\n", encoding="utf-8")
@@ -44,10 +44,11 @@ def test_all_steps_run_in_order(tree: Path) -> None:
     done, calls = _run(tree, DUALNET_CAFFE="bvlc", DUALNET_BVLC_PYTHON="/old")
     assert done.returncode == 0, done.stdout + done.stderr
     assert [call.split()[0] for call in calls] == [
-        "test", "ruff", "ruff", "mypy", "lint-imports", "shellcheck",
+        "build_docs", "test", "ruff", "ruff", "mypy", "lint-imports", "shellcheck",
         "check_wheel", "install_caffe", "test", "caffe-python",
     ]  # fmt: skip
-    assert calls[0] == "test  bvlc= caffe="
+    assert calls[0] == "build_docs build/site bvlc= caffe="
+    assert calls[1] == "test  bvlc= caffe="
     assert calls[-2] == f"test -m bvlc bvlc={tree}/.caffe/bin/python caffe="
     assert calls[-1] == "caffe-python -m pytest -q -m not bvlc tests/data bvlc= caffe=bvlc"
     assert "FAILED" not in done.stdout and "SKIPPED" not in done.stdout
@@ -55,12 +56,20 @@ def test_all_steps_run_in_order(tree: Path) -> None:
 
 @pytest.mark.parametrize(
     "variable",
-    ["test_exit", "ruff_exit", "mypy_exit", "lint_imports_exit", "check_wheel_exit", "inside_exit"],
+    [
+        "build_docs_exit",
+        "test_exit",
+        "ruff_exit",
+        "mypy_exit",
+        "lint_imports_exit",
+        "check_wheel_exit",
+        "inside_exit",
+    ],
 )
 def test_one_failure_fails_the_whole_and_the_rest_still_runs(variable: str, tree: Path) -> None:
     done, calls = _run(tree, **{variable: "5"})
     assert done.returncode == 1
-    assert len(calls) == 10
+    assert len(calls) == 11
     assert "exit code 5" in done.stdout.split("result after")[1]
 
 

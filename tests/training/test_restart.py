@@ -227,7 +227,7 @@ def test_survivor_that_gave_up_waiting_goes_on_with_the_other(workdir, monkeypat
 
 
 def test_both_go_back_together_when_the_messages_between_are_gone(workdir):
-    """What docs/exchange.md says to do when a restart ends with 73."""
+    """What docs/explanation/exchange.md says to do when a restart ends with 73."""
     run_chain("whole", *SHORT)
 
     def arm(session):

@@ -1,4 +1,4 @@
-"""The exchange over torch.distributed (docs/carriers.md): the carrier tcp on gloo's connections.
+"""The exchange over torch.distributed: the carrier tcp on gloo's connections.
 
 Everything but the connection is `TcpChannel`'s: numbers, proofs, restart, failure detection. The
 ends of a link are the ranks 0 (lower) and 1 (upper) of a process group of two that is made again

@@ -1,4 +1,4 @@
-"""The exchange by files in a shared directory (docs/exchange.md has the protocol)."""
+"""The exchange by files in a shared directory (docs/explanation/exchange.md has the protocol)."""
 
 from __future__ import annotations
 

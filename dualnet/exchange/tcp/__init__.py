@@ -1,4 +1,4 @@
-"""The exchange over TCP (docs/carriers.md): messages go from memory to memory.
+"""The exchange over TCP (docs/explanation/carriers.md): messages go from memory to memory.
 
 The run's directory stays: the manifest and the secret, the lease of each piece, the heartbeat that
 `dualnet status` shows and, where there are checkpoints, the messages that a restart needs are files

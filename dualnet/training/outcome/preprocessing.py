@@ -30,7 +30,7 @@ def preprocessing(
         shapes: The shapes of the deploy net's blobs; axis 0 counts samples.
 
     Returns:
-        {"inputs", "outputs", "classes"}; docs/export.md explains the keys of an input.
+        {"inputs", "outputs", "classes"}; docs/howto/export.md explains the keys of an input.
     """
     sources = {top: layer for layer in joined.graph.layers if not layer.bottom for top in layer.top}
     inputs = {blob: _input(blob, sources[blob], shapes[blob]) for blob in deploy.inputs}

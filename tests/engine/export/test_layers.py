@@ -184,6 +184,7 @@ def results(request, tmp_path_factory, traced):
     return pairs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_gives_what_the_engine_gives(case, results):
     for found, expected in results:

@@ -23,7 +23,7 @@ def arrival(digest):
 def incoming():
     """Of a piece that continues after message 3; what it answers is in `replies`."""
     replies = []
-    sender = SimpleNamespace(proved=0, reply=replies.append, wake=lambda: None)
+    sender = SimpleNamespace(proved=0, reply=replies.append, acknowledge=lambda: None)
     neighbour = SimpleNamespace(piece="net1", status=PeerStatus())
     settings = SimpleNamespace(retain=2, resend_timeout_s=10.0)
     made = Incoming(PeerStatus(arrived=3, received=3), neighbour, sender, settings)

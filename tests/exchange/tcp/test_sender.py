@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import threading
 from typing import Any
 
 import numpy as np
@@ -93,3 +94,19 @@ def test_a_process_that_may_open_no_more_files_does_not_listen_in_vain(
     sock = socket.create_server(("127.0.0.1", 0))
     with sock, pytest.raises(OSError, match="Too many open files"):
         Listener(Link("net1", "net2"), "net1", b"secret" * 6, lambda sock, keys: None, sock)
+
+
+def test_one_status_acknowledges_what_has_arrived_in_a_while(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dualnet.exchange.tcp.sender._ACKNOWLEDGE_S", 0.01)
+    wire = Wire()
+    sender = sender_of(store, wire)
+    written = threading.Event()
+    monkeypatch.setattr(sender, "beat", written.set)
+    sender.start()
+    assert not written.wait(0.1), "nothing has arrived, and the next beat is 5 s away"
+    sender.acknowledge()
+    sender.acknowledge()
+    assert written.wait(10.0)
+    sender.stop(10.0)

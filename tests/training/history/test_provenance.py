@@ -18,7 +18,7 @@ from dualnet.rundir import RunDir
 from dualnet.training.history.provenance import provenance
 from dualnet.training.net.resolve import resolve
 from dualnet.training.start.claim import claim
-from tests.training.halves import load
+from tests.training.pieces import load
 
 
 def facts(name, *settings, run="run"):

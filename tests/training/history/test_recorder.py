@@ -11,7 +11,7 @@ import pytest
 
 from dualnet import cli
 from dualnet.engine.errors import CaffeError
-from dualnet.errors import ConfigError, OutOfMemory, PartnerHung, Superseded
+from dualnet.errors import ConfigError, NeighbourHung, OutOfMemory, Superseded
 from dualnet.exchange.run.host import ProcessId
 from dualnet.fs import Fs
 from dualnet.process.stopping import STOP_SIGNALS, Stopped
@@ -77,7 +77,7 @@ def test_a_life_from_its_start_to_its_end(piece):
         (Stopped(signal.SIGTERM, "the same command goes on"), "stopped", 0),
         (Stopped(signal.SIGUSR1), "stopped", 128 + signal.SIGUSR1),
         (KeyboardInterrupt(), "stopped", 130),
-        (PartnerHung("net2 hangs\nso it does"), "failed", 72),
+        (NeighbourHung("net2 hangs\nso it does"), "failed", 72),
         (ZeroDivisionError(), "failed", 1),
     ],
 )
@@ -162,10 +162,10 @@ def _from(cause, error):
 @pytest.mark.parametrize(
     "error",
     [
-        ConfigError("no"), PartnerHung("hangs"), OutOfMemory("none left"), KeyboardInterrupt(),
+        ConfigError("no"), NeighbourHung("hangs"), OutOfMemory("none left"), KeyboardInterrupt(),
         Stopped(signal.SIGTERM), Stopped(signal.SIGTERM, "goes on"), CaffeError("bad net"),
         MemoryError(), RuntimeError("CUDA out of memory"), OSError(errno.EMFILE, "too many"),
-        _from(MemoryError(), PartnerHung("hangs")), _from(MemoryError(), ValueError("large")),
+        _from(MemoryError(), NeighbourHung("hangs")), _from(MemoryError(), ValueError("large")),
         _from(OSError(errno.EIO, "input/output error"), ConfigError("cannot read")),
         _from(OSError(errno.ENOSPC, "no space"), CaffeError("cannot write")),
     ],

@@ -33,8 +33,8 @@ from dualnet.training.net.resolve import resolve
 from dualnet.training.net.resolve import write as write_resolved
 from dualnet.training.outcome.export import export
 from dualnet.training.outcome.merge import merge
-from tests.training.halves import load, make_half
-from tests.training.outcome.test_merge import OTHERS, halves_of
+from tests.training.outcome.test_merge import OTHERS, pieces_of
+from tests.training.pieces import load, make_nets
 
 pytestmark = pytest.mark.skipif(provider != "engine", reason="PyTorch traces the engine")
 
@@ -60,7 +60,7 @@ def initial_run(config: Config, *names: str) -> RunDir:
 def run(workdir):
     """The digits in two pieces, with other dual layers in each."""
     for role, seed in (("net1", 3), ("net2", 4)):
-        caffe_files.save(make_half(role, "run", f"seed={seed}"), 4)
+        caffe_files.save(make_nets(role, "run", f"seed={seed}"), 4)
     (workdir / "run/config.yaml").write_text(load().to_yaml())
     return RunDir("run")
 
@@ -97,7 +97,9 @@ SHIPPED = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize(
+    "name", ["cifar10", "cifar10_three", pytest.param("cats_dogs", marks=pytest.mark.slow)]
+)
 def test_shipped_nets(workdir, name, kind):
     path, shape = SHIPPED[name]
     data_of_shape("cats-dogs" if name == "cats_dogs" else "cifar10", shape)
@@ -129,7 +131,7 @@ EXPORTABLE = [
 @pytest.mark.parametrize("name", EXPORTABLE)
 def test_nets_of_all_kinds(workdir, name):
     text, at, dual, predictions = OTHERS[name]
-    run, config = halves_of(text, at, dual)
+    run, config = pieces_of(text, at, dual)
     made = export(run, config, "m.pt2", batches=2)
     assert made.difference <= 1e-5
     assert sorted(describe("m.pt2")["outputs"]) == sorted(predictions)
@@ -141,7 +143,7 @@ def test_inputs_and_outputs_keep_their_names_in_onnx(workdir, name, inputs):
     import onnxruntime
 
     text, at, dual, predictions = OTHERS[name]
-    export(*halves_of(text, at, dual), "m.onnx")
+    export(*pieces_of(text, at, dual), "m.onnx")
     session = onnxruntime.InferenceSession("m.onnx", providers=["CPUExecutionProvider"])
     assert sorted(one.name for one in session.get_outputs()) == sorted(predictions)
     assert len(session.get_inputs()) == inputs
@@ -159,7 +161,7 @@ def test_inputs_and_outputs_keep_their_names_in_onnx(workdir, name, inputs):
     ],
 )
 def test_layers_that_cannot_be_exported(workdir, name, why):
-    run, config = halves_of(*OTHERS[name][:3])
+    run, config = pieces_of(*OTHERS[name][:3])
     with pytest.raises(UnsupportedError, match=f"^the net cannot be exported: {why}"):
         export(run, config, "m.pt2")
     assert not os.path.exists("m.pt2") and not list(workdir.glob(".export-*"))

@@ -13,7 +13,7 @@ from dualnet.rundir import RunDir
 from dualnet.training.net.resolve import resolve
 from dualnet.training.start.claim import claim
 from dualnet.training.start.data_there import require_data
-from tests.training.halves import load
+from tests.training.pieces import load
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from dualnet.report.parse import parse_log
 from dualnet.rundir import RunDir
 from tests.report.event_reader import points
 from tests.report.test_csv_file import check_equal, rows_of
-from tests.training.halves import load
-from tests.training.starting import train_half, train_single
+from tests.training.pieces import load
+from tests.training.starting import train_one, train_single
 from tests.training.test_restart import SHORT, Crash, one_by_one, run_chain
 
 __all__ = ["check_events", "one_by_one"]  # a fixture
@@ -98,5 +98,5 @@ def test_without_the_library_nothing_is_begun(workdir, monkeypatch):
     with pytest.raises(ConfigError, match="pip install"):
         train_single(load(*TRACKED), RunDir("run"))
     with pytest.raises(ConfigError, match="pip install"):
-        train_half(load(*TRACKED), RunDir("run").piece("net1"))
+        train_one(load(*TRACKED), RunDir("run").piece("net1"))
     assert not os.path.exists("run")

@@ -24,7 +24,8 @@ def wait(monkeypatch):
     exchange = SimpleNamespace(restart_grace_s=60.0)
     made.stopper = Stopper(0.0)
     session = SimpleNamespace(
-        iteration=4, loss=0.5, on_wait=lambda: made.waits.append(4), stopper=made.stopper,
+        iteration=4, lines=SimpleNamespace(loss=0.5), on_wait=lambda: made.waits.append(4),
+        stopper=made.stopper,
         links=Links([made.channel]),
         nets=SimpleNamespace(config=SimpleNamespace(exchange=exchange)),
         log=SimpleNamespace(warning=lines.append),
