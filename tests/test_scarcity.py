@@ -66,6 +66,7 @@ def test_an_error_that_hides_its_cause_is_taken_at_its_word():
 def command(monkeypatch, capsys, run):
     """What the command says and exits with whose work is `run`."""
     monkeypatch.setattr("dualnet.report.status.status", run)
+    monkeypatch.setattr("dualnet.report.status.require_run", lambda run: None)
     code = cli.main(["status", "nowhere"])
     return code, capsys.readouterr().err
 

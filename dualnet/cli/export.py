@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 from dualnet.api.results import Run
 from dualnet.cli.cut import parse_shape
 from dualnet.cli.terminal import say
 from dualnet.errors import UsageError
+from dualnet.strict_json import to_json
 
 __all__ = ["add"]
 
@@ -75,4 +75,4 @@ def _describe(options: argparse.Namespace) -> None:
         raise UsageError("--describe FILE stands alone: leave out RUN_DIR and -o")
     from dualnet.report.exported import describe
 
-    print(json.dumps(describe(options.describe), indent=1))
+    print(to_json(describe(options.describe), indent=1))

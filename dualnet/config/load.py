@@ -28,29 +28,31 @@ def load(path: str, overrides: Sequence[str] = ()) -> Config:
         overrides: `key.path=value` strings as of `--set`, applied in order; values are YAML.
 
     Returns:
-        The Config, with the paths of the files that it names (`named_file.find`).
+        The Config, with the files that the YAML names where they are (`named_file.find`); those of
+        `overrides` are relative to the working directory.
 
     Raises:
         ConfigError: The file cannot be read, or a key or value is not valid.
     """
+    if path.endswith(".prototxt"):  # which is valid YAML now and then
+        raise ConfigError(
+            f"{path}: a prototxt, where a run's YAML is expected, as configs/digits.yaml; dualnet "
+            "split makes one of a net"
+        )
     try:
         raw = read_yaml(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the config: {error.strerror}") from error
     except BadYaml as error:
-        if path.endswith(".prototxt"):
-            raise ConfigError(
-                f"{path}: a prototxt, where a run's YAML is expected, as configs/digits.yaml; "
-                "dualnet split makes one of a net"
-            ) from error
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
     if raw is None:
         raw = {}
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
+    _find_files(raw, path)
     for override in overrides:
         _apply_override(raw, override)
-    return from_dict(raw, path).with_files(lambda named: find(named, path))
+    return from_dict(raw, path)
 
 
 def load_run(run: RunDir) -> Config:
@@ -161,6 +163,22 @@ def _is_number(text: str) -> bool:
     return True
 
 
+def _find_files(raw: Any, source: str) -> None:
+    """Give each solver and each file of weights of a YAML the path where it is."""
+    if isinstance(raw, list):
+        for item in raw:
+            _find_files(item, source)
+    if not isinstance(raw, dict):
+        return
+    for key, value in raw.items():
+        if key == "solver" and isinstance(value, str):
+            raw[key] = find(value, source)
+        elif key == "weights" and isinstance(value, list):
+            raw[key] = [find(one, source) if isinstance(one, str) else one for one in value]
+        else:
+            _find_files(value, source)
+
+
 def _apply_override(raw: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path.strip():
@@ -178,12 +196,4 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
         if not isinstance(child, dict):
             raise ConfigError(f"--set {override}: {parent} is a value, it has no key {last}")
         node = child
-    node[last] = _from_here(path.strip(), value)
-
-
-def _from_here(key: str, value: Any) -> Any:
-    """Files of a command line are relative to the working directory, before any other place."""
-    if key == "train.weights" and isinstance(value, list):
-        return [_from_here(f"{key}.solver", item) for item in value]
-    is_here = key.endswith(".solver") and isinstance(value, str) and os.path.exists(value)
-    return os.path.abspath(value) if is_here else value
+    node[last] = value

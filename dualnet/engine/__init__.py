@@ -41,6 +41,8 @@ def register() -> ModuleType:
     api = importlib.import_module("dualnet.engine.pycaffe.api")
     # A path makes it a package, so that a missing `caffe.x` is reported as just that.
     api.__path__ = []  # type: ignore[attr-defined]
+    # By this dualnet.backend tells it from BVLC Caffe, whoever imports `caffe` first.
+    api.is_dualnet_engine = True  # type: ignore[attr-defined]
     sys.modules["caffe"] = api
     for name, target in _SUBMODULES.items():
         module = importlib.import_module(target)

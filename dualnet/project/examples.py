@@ -7,7 +7,6 @@ them is changed, so a project trains exactly what the example does.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 
@@ -15,10 +14,13 @@ from dualnet.config.yaml_text import BadYaml, parse_yaml
 from dualnet.errors import UsageError
 from dualnet.project import PROJECT_FILE
 from dualnet.shipped import shipped, shipped_files
+from dualnet.strict_json import to_json
 
 __all__ = ["EXAMPLES", "Example", "contents", "example_named"]
 
 _PROTOTXT = re.compile(r"\bprototxt/\w+/\w+\.prototxt\b")
+#: A net beside the solver that names it.
+_BESIDE = re.compile(r'(?m)^net: "(\w+\.prototxt)"')
 _PROTOTXT_FOLDER = re.compile(r"\bprototxt/\w+(?=[/\s]|$)")
 _CONFIG = re.compile(r"\bconfigs/\w+\.yaml\b")
 #: Names that a config may have, see dualnet/config/checks.py, and that need no care in a shell.
@@ -100,7 +102,8 @@ def contents(example: Example, name: str) -> dict[str, str]:
         found.add(path)
         text = shipped(path).read_text(encoding="utf-8")
         files[f"prototxt/{path.rpartition('/')[2]}"] = _moved(text)
-        wanted |= set(_PROTOTXT.findall(text)) - found
+        beside = {f"{path.rpartition('/')[0]}/{net}" for net in _BESIDE.findall(text)}
+        wanted |= {*_PROTOTXT.findall(text), *beside} - found
     for path in shipped_files("scripts"):
         text = shipped(path).read_text(encoding="utf-8")
         files[path] = _moved(text).replace("the repository", "the project")
@@ -119,4 +122,4 @@ def _quoted(name: str) -> str:
         is_plain = parse_yaml(name) == name
     except BadYaml:
         is_plain = False
-    return name if is_plain else json.dumps(name, ensure_ascii=False)
+    return name if is_plain else to_json(name)

@@ -55,7 +55,7 @@ class Life:
         first_iteration: updates done when it began.
         last_iteration: updates done when it ended.
         process: see `ProcessId`.
-        facts: what it was made with (train/history/provenance.py).
+        facts: what it was made with (training/history/provenance.py).
     """
 
     number: int

@@ -70,5 +70,9 @@ def test_errors_are_those_of_the_command_line(workdir):
 
 
 def test_import_caffe_finds_a_caffe(repository):
-    code = "import sys; import dualnet; assert 'torch' not in sys.modules; import caffe; caffe.Net"
+    code = (
+        "import sys; import dualnet; assert 'torch' not in sys.modules; import caffe; caffe.Net\n"
+        "from dualnet import backend; is_engine = hasattr(caffe, 'is_dualnet_engine')\n"
+        "assert backend.provider == ('engine' if is_engine else 'bvlc')"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=str(repository), check=True, timeout=120)

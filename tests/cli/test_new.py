@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from dualnet.cli import main
-from dualnet.data import sets
+from dualnet.data.sets import prepare as sets
 from dualnet.project.examples import EXAMPLES
 
 QUICK = ["--set", "train.max_iter=4", "--set", "train.test_interval=2", "--set", "train.display=1"]
@@ -137,7 +137,7 @@ def test_train_names_the_command_for_missing_data(folder, no_data, capsys, monke
     for words in (["train"], ["net1", "dualnet.yaml", "--run-dir", "r"], ["single"]):
         assert main(words) == 2
         (line,) = capsys.readouterr().err.splitlines()
-        assert f"layer data: its source 'data/{example}/train_lmdb' is not there" in line
+        assert f"layer data: its source 'data/{example}/train_lmdb' is not here" in line
         command = {"cats-dogs": "dualnet data cats-dogs --source FOLDER"}
-        assert f"make it with: {command.get(example, f'dualnet data {example}')};" in line
+        assert f"make it with: {command.get(example, f'dualnet data {example}')}" in line
     assert not os.path.exists("runs") and not os.path.exists("r")

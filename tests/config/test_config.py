@@ -293,3 +293,10 @@ def test_any_damage_of_a_config_is_one_line(data, repository, tmp_path_factory):
     except ConfigError as error:
         message = str(error)
         assert "\n" not in message and len(message) < len(str(path)) + 1000
+
+
+def test_a_prototxt_is_no_config(tmp_path):
+    path = tmp_path / "solver.prototxt"
+    path.write_text("max_iter: 5\n")
+    with pytest.raises(ConfigError, match="a prototxt, where a run's YAML is expected"):
+        config.load(str(path))

@@ -12,6 +12,7 @@ from dualnet.coupling import make_target
 from dualnet.cut.graph import NetGraph, read_net, read_solver, set_batch_size
 from dualnet.cut.input_gradient import ask_for
 from dualnet.cut.prototxt import format_fields
+from dualnet.cut.solver_nets import net_of
 from dualnet.cut.split import Request, split, write
 from dualnet.cut.upstream import beyond_cut, last_maker
 from dualnet.data.databases.lmdb import write_lmdb
@@ -126,7 +127,7 @@ class Chain:
         self.config = cfg.load(yaml, list(overrides))
         cuts = [None, *self.config.cuts, None]
         self.pieces = [
-            Piece(read_solver(piece.solver).net, cuts[i], cuts[i + 1],
+            Piece(net_of(read_solver(piece.solver), piece.solver).path, cuts[i], cuts[i + 1],
                   self.config.coupling_of(0), folder, batch)
             for i, piece in enumerate(self.config.pieces)
         ]  # fmt: skip

@@ -9,6 +9,7 @@ from dualnet.backend import caffe_pb2
 from dualnet.config import Cut, load
 from dualnet.cut.graph import read_net, read_solver
 from dualnet.cut.merge import merge_models, merge_nets, merge_parameters, read_parameters
+from dualnet.cut.solver_nets import net_of
 from dualnet.errors import ConfigError
 
 DATA = """
@@ -61,8 +62,8 @@ def summary(net):
 def test_shipped_pieces_are_the_shipped_single_net(name, repository, monkeypatch):
     monkeypatch.chdir(repository)
     config = load(f"configs/{name}.yaml")
-    paths = [read_solver(piece.solver).net for piece in config.pieces]
-    single = read_net(read_solver(config.single.solver).net)
+    paths = [net_of(read_solver(piece.solver), piece.solver).path for piece in config.pieces]
+    single = net_of(read_solver(config.single.solver), config.single.solver).net
     if name.endswith("_three"):
         # In net2 the ReLU behind its dual copy of conv2 has a top of its own.
         (relu,) = [layer for layer in single.layer if layer.name == "relu2"]

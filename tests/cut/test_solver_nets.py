@@ -177,7 +177,7 @@ def test_the_solver_of_another_net_gets_a_copy_for_this_one():
     assert any("names another net, another.prototxt" in remark for remark in remarks)
     assert config.single.solver == os.path.join("cut", "single_solver.prototxt")
     written = text_of(config.single.solver)
-    assert 'net: "train.prototxt"  # which?' in written
+    assert 'net: "../train.prototxt"  # which?' in written
     assert train_whole_and_cut(yaml, "run", 2, "train.batch_size=8").weight < 1e-5
 
 
@@ -197,7 +197,7 @@ def test_plan_and_drawing_take_both_files():
         ('net: "train.prototxt" train_net: "train.prototxt"\n' + REST,
          ["train_net beside net, and both say what to train; keep one"]),
         (held("net_param", "name: 'empty'") + REST, ["solver.prototxt: net_param: no layer"]),
-        ('train_net: "absent.prototxt"\n' + REST, ["absent.prototxt: cannot read"]),
+        ('train_net: "absent.prototxt"\n' + REST, ["net absent.prototxt: no such file"]),
         (TWO_FILES + 'test_net: "test.prototxt"', ["2 test_net: one test net is supported"]),
     ],
 )  # fmt: skip

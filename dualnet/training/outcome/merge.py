@@ -66,10 +66,13 @@ def merge(
     stem = output[: -len(".caffemodel")] if output.endswith(".caffemodel") else output
     targets = [output, f"{stem}_train_test.prototxt", f"{stem}_deploy.prototxt"]
     try:
+        os.makedirs(os.path.dirname(output) or ".", exist_ok=True)
+    except OSError as error:
+        raise _unwritable(output, error) from error
+    try:
         for path in targets:
             if os.path.lexists(path) and not force:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-        os.makedirs(os.path.dirname(output) or ".", exist_ok=True)
         origin = f"{os.path.normpath(run)}, iteration {number}, dual layers of {dual}"
         # Beside the targets: where these have no room, it shows before anything is replaced. Not on
         # BVLC Caffe, which ends the process over a net that it refuses.
@@ -83,10 +86,14 @@ def merge(
             f"{error.filename} exists already: give --force to replace it, or another -o FILE"
         ) from error
     except OSError as error:
-        raise StorageFailed(
-            f"{output}: cannot write the merged net: {error.strerror}; choose another -o FILE"
-        ) from error
+        raise _unwritable(output, error) from error
     return targets
+
+
+def _unwritable(output: str, error: OSError) -> StorageFailed:
+    return StorageFailed(
+        f"{output}: cannot write the merged net: {error.strerror}; choose another -o FILE"
+    )
 
 
 def make(

@@ -157,8 +157,9 @@ def test_mistakes(write, workdir):
     with pytest.raises(UsageError, match="nets.dot exists already: give --force"):
         write("nets.dot")
     write("nets.dot", force=True)
-    with pytest.raises(StorageFailed, match="nowhere/nets.dot: cannot write the drawing"):
-        write("nowhere/nets.dot")
+    write("made/nets.dot")
+    with pytest.raises(StorageFailed, match="nets.dot/in/nets.dot: cannot write the drawing"):
+        write("nets.dot/in/nets.dot")
 
 
 def test_command(dualnet, workdir):

@@ -46,7 +46,8 @@ def test_shipped_pieces_are_the_shipped_single_net_split(
     )  # fmt: skip
     result = split(request)
     for file in PIECES:
-        shipped = (repository / folder / file).read_text()
+        # Caffe's tools look for a net where they run; what `split` writes stands beside its solver.
+        shipped = (repository / folder / file).read_text().replace(f'net: "{folder}/', 'net: "')
         written = result.contents[f"{folder}/{file}"]
         assert without_header(written) == without_header(shipped), file
     cut = config.load(str(repository / f"configs/{name}.yaml")).cuts[0]

@@ -17,14 +17,14 @@ def test_solver_keeps_its_text_but_for_two_values(tmp_path):
     result = split(Request(path, [(["conv2"], ["conv3"])], "cut"))
     written = result.contents["cut/net2_solver.prototxt"]
     expected = SOLVER.replace("max_iter", "# Why.\nmax_iter")
-    expected = expected.replace("single_train_test.prototxt", "cut/net2_train_test.prototxt")
+    expected = expected.replace("single_train_test.prototxt", "net2_train_test.prototxt")
     assert written == expected.replace('"single"', '"net2"')
     write_single(tmp_path / "nets", CHAIN, text)
     result = split(Request(path, [(["conv2"], ["conv3"])], "cut"))
     with open("net2_solver.prototxt", "w", encoding="utf-8") as file:
         file.write(result.contents["cut/net2_solver.prototxt"])
     solver = read_solver("net2_solver.prototxt")
-    assert solver.net == "cut/net2_train_test.prototxt" and not solver.train_net
+    assert solver.net == "net2_train_test.prototxt" and not solver.train_net
     assert any("1 line of comment not kept" in remark for remark in result.remarks)
 
 

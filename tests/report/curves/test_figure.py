@@ -20,7 +20,7 @@ def dashes(line):
 
 
 def test_values_far_from_the_others_are_marked_at_the_edge(figure, make_run, tmp_path):
-    run = make_run("spikes", roles=["single"], count=60, scale=1.0)
+    run = make_run("spikes", pieces=["single"], count=60, scale=1.0)
     with CaffeLog(run / "single.log") as log:
         for k, loss in ((60, 0.03), (61, 500.0), (62, 900.0), (63, 0.03), (64, 700.0)):
             log.training(k, loss, {})
@@ -34,7 +34,7 @@ def test_values_far_from_the_others_are_marked_at_the_edge(figure, make_run, tmp
 
 
 def test_curves_that_coincide_stay_visible(figure, make_run, tmp_path):
-    runs = [make_run(name, roles=["single"], count=20) for name in ("a", "b")]
+    runs = [make_run(name, pieces=["single"], count=20) for name in ("a", "b")]
     plot_runs(runs, tmp_path / "a.png", smooth=1)
     for axis in figure().axes:
         below, above = axis.lines

@@ -57,7 +57,7 @@ def test_the_config_s_seed_takes_the_place_of_the_solver_s(workdir):
 
 def test_data_are_told_by_their_path_and_content(workdir):
     found = {one["path"]: one["holds"] for one in facts("net1", run="dual")["data"]}
-    assert found["data/digits/train_lmdb"].startswith("1437 records, SHA-256 of some ")
+    assert found[f"{workdir}/data/digits/train_lmdb"].startswith("1437 records, SHA-256 of some ")
     assert facts("net2", run="dual")["data"] == []
 
 

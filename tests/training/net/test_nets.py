@@ -74,5 +74,5 @@ def test_solver_without_tests_has_no_test_net(workdir):
         'lr_policy: "fixed"'
     )
     nets = make_nets("single", "run", "single.solver=solver.prototxt")
-    with pytest.raises(ConfigError, match="single_solver.prototxt: no test_iter"):
+    with pytest.raises(ConfigError, match="solver.prototxt: no test_iter"):
         nets.share_weights()

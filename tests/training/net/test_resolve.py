@@ -143,7 +143,7 @@ def test_mistakes_in_nets(edit, piece, net, overrides, expected):
          ["iter_size: 0; 1 or more"]),
         ("net1", [('net: "prototxt/digits/net1_train_test.prototxt"', "")], [],
          ["solver.prototxt: no net:", "one train_test prototxt"]),
-        ("single", [("base_lr", 'test_net: "x"\nbase_lr')], [], ["x: cannot read the net"]),
+        ("single", [("base_lr", 'test_net: "x"\nbase_lr')], [], ["net x: no such file"]),
         ("single", [("base_lr", 'train_net: "x"\nbase_lr')], [], ["train_net beside net"]),
         ("single", [("base_lr", "net_param { name: 'x' }\nbase_lr")], [], ["net_param beside net"]),
         ("single", [('"poly"', '"pole"')], [], ["lr_policy: 'pole' is none of fixed, step"]),

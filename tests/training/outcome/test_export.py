@@ -229,7 +229,7 @@ def test_the_packages_of_onnx_are_asked_for_first(run, workdir, monkeypatch):
 
 def test_without_the_data_set(run, workdir):
     (workdir / "data" / "digits").unlink()
-    with pytest.raises(ConfigError, match=r"'data/digits/test_lmdb' is not here.*--shape"):
+    with pytest.raises(ConfigError, match=r"/data/digits/test_lmdb' is not here.*--shape"):
         export(run, load(), "m.pt2")
     made = export(run, load(), "m.pt2", given={"data": [1, 8, 8]})
     assert not made.is_data and made.difference <= 1e-6

@@ -255,8 +255,9 @@ def test_watcher_is_not_misled(run, bars):
 
 def make_session(**facts):
     defaults = {
-        "max_iter": 2, "iteration": 0, "loss": 0.123456, "on_progress": None, "on_wait": None,
-        "test_outputs": {}, "status_file": SimpleNamespace(wait=("", 0.0)),
+        "max_iter": 2, "iteration": 0, "on_progress": None, "on_wait": None, "test_outputs": {},
+        "status_file": SimpleNamespace(wait=("", 0.0)),
+        "lines": SimpleNamespace(loss=facts.pop("loss", 0.123456)),
     }  # fmt: skip
     return SimpleNamespace(**{**defaults, **facts})
 

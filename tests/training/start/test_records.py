@@ -68,7 +68,9 @@ def test_the_single_net_s_record_and_series(workdir):
     one, two = read_lives(piece)
     assert (one.first_iteration, one.last_iteration, one.exit_code) == (0, 5, 1)
     assert (two.first_iteration, two.last_iteration, two.state) == (4, 11, "done")
-    assert two.wall_s > 0 and two.facts["data"][1]["path"] == "data/digits/train_lmdb"
+    assert two.wall_s > 0 and two.facts["data"][1]["path"] == str(
+        workdir / "data/digits/train_lmdb"
+    )
     if is_tracked:
         assert sorted(points(piece.events)["train/loss"]) == list(range(4, 11))
     check_equal(rows_of(to_csv(["run"])), {("run", "single"): piece.log})
