@@ -7,15 +7,15 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional
 
-import numpy as np
-
 from dualnet import config as cfg
 from dualnet.config import Config
 from dualnet.config.provider import use_provider
 from dualnet.errors import UsageError
 from dualnet.rundir import RunDir
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # NumPy above all: a piece sets its numbers of threads before that is loaded
+    import numpy as np
+
     from dualnet.report.status import RunStatus
     from dualnet.training.outcome.export import Exported
 

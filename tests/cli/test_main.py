@@ -81,3 +81,13 @@ def test_a_failing_disk_is_no_wrong_configuration(monkeypatch, capsys, kind, cod
     )
     assert cli.main(["evaluate"]) == expected
     assert capsys.readouterr().err == f"dualnet: net.prototxt: {os.strerror(code)}\n"
+
+
+def test_the_command_line_loads_no_library_that_reads_numbers_of_threads(repository):
+    """A piece sets them (cores.py, pin) when its options are read; NumPy reads them as it loads."""
+    code = "import sys, dualnet.cli; print([m for m in ('numpy', 'torch') if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=str(repository), capture_output=True, text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert done.stdout == "[]\n", done.stdout + done.stderr
