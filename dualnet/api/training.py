@@ -15,7 +15,7 @@ from dualnet.errors import UsageError
 from dualnet.process.stopping import Stopper
 from dualnet.rundir import RunDir
 
-__all__ = ["train", "train_under"]
+__all__ = ["chosen_run_dir", "train", "train_under"]
 
 Say = Callable[[str], None]
 
@@ -80,12 +80,17 @@ def train_under(
     loaded = cfg.load(config, settings)
     use_provider(loaded)
     stopper.within_s = loaded.train.stop_within_s
-    run = RunDir(run_dir or cfg.default_run_dir(loaded, time.strftime("%Y%m%d-%H%M%S")))
+    run = chosen_run_dir(run_dir, loaded)
     from dualnet.training.start.claim import alone
 
     with alone(loaded, run, stopper.fs):
         _train(stopper, config, loaded, run, settings, restarts, single, say)
     return Run(run.path)
+
+
+def chosen_run_dir(asked: Optional[str], config: Config) -> RunDir:
+    """The directory that was asked for, else one named after the config and the time."""
+    return RunDir(asked or cfg.default_run_dir(config, time.strftime("%Y%m%d-%H%M%S")))
 
 
 def _train(

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
 
 from dualnet import config
 from dualnet.cli.completion import setting_completer
 from dualnet.config.provider import use_provider
 from dualnet.errors import UsageError
 from dualnet.project import PROJECT_FILE
-from dualnet.rundir import RunDir
 
-__all__ = ["add_config", "config_path", "load", "run_dir"]
+__all__ = ["add_config", "config_path", "load"]
 
 
 def add_config(command: argparse.ArgumentParser, is_required: bool = False) -> None:
@@ -51,9 +49,3 @@ def load(options: argparse.Namespace) -> config.Config:
     loaded = config.load(config_path(options), options.overrides)
     use_provider(loaded)
     return loaded
-
-
-def run_dir(options: argparse.Namespace, loaded: config.Config) -> RunDir:
-    """The directory that was asked for, else one named after the config and the time."""
-    now = time.strftime("%Y%m%d-%H%M%S")
-    return RunDir(options.run_dir or config.default_run_dir(loaded, now))

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from dualnet.api.training import train_under
-from dualnet.cli.settings import add_config, config_path, load, run_dir
+from dualnet.api.training import chosen_run_dir, train_under
+from dualnet.cli.settings import add_config, config_path, load
 from dualnet.cli.terminal import say
 from dualnet.config import Config
 from dualnet.config.chain import SINGLE
@@ -128,7 +128,7 @@ def _train_piece(
     """Train one piece in this process."""
     stopper.within_s = loaded.train.stop_within_s
     pin(loaded.piece(name))
-    directory = run_dir(options, loaded)
+    directory = chosen_run_dir(options.run_dir, loaded)
     from dualnet.training.start.progress import follow
     from dualnet.training.start.run import train_piece
 
