@@ -9,6 +9,7 @@ import shutil
 from typing import NamedTuple, Optional
 
 from dualnet import __version__
+from dualnet.data.recipes import COMMANDS
 from dualnet.errors import UsageError
 
 __all__ = ["Finding", "examine", "report"]
@@ -51,7 +52,7 @@ def examine(shared: Optional[str] = None) -> list[Finding]:
         from dualnet.exchange.disk.trial import try_directory
 
         found.append(Finding(*try_directory(shared)))
-    return [*found, *(_data_set(name) for name in ("digits", "cifar10", "cats-dogs"))]
+    return [*found, *(_data_set(name) for name in COMMANDS)]
 
 
 def report(found: list[Finding]) -> str:
