@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from dualnet.columns import aligned
+
 __all__ = ["records_table"]
 
 Record = dict[str, Any]
@@ -43,16 +45,8 @@ def _is_plain(value: Any) -> bool:
 def _table(records: Sequence[Record]) -> str:
     keys = list(records[0])
     rows = [keys, *([_cell(record[key]) for key in keys] for record in records)]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(keys))]
-    is_number = [not isinstance(records[0][key], str) for key in keys]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if number else cell.ljust(width)
-            for cell, width, number in zip(row, widths, is_number)
-        ]
-        lines.append("  ".join(cells).rstrip() + "\n")
-    return "".join(lines)
+    words = {place for place, key in enumerate(keys) if isinstance(records[0][key], str)}
+    return "".join(f"{line}\n" for line in aligned(rows, words))
 
 
 def _cell(value: Any) -> str:

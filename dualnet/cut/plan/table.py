@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+from dualnet.columns import aligned
 from dualnet.cut.plan.carrier import Carrier
 from dualnet.cut.plan.chains import Chain, Outcome
 from dualnet.cut.plan.cut_plan import CutPlan
@@ -31,10 +32,10 @@ def to_text(plan: CutPlan) -> str:
     """The tables, what they rest on, the recommendation, and the blobs where there is no cut."""
     lines = [_title(plan), ""]
     if plan.request.pieces == 2:
-        lines += [*_aligned(_cut_rows(plan), 3), ""]
-    lines += [*_aligned(_schedule_rows(plan), 3), ""]
+        lines += [*aligned(_cut_rows(plan), range(3)), ""]
+    lines += [*aligned(_schedule_rows(plan), range(3)), ""]
     if plan.best is not None and plan.request.pieces > 2:
-        lines += [*_aligned(_piece_rows(plan, plan.best), 3), ""]
+        lines += [*aligned(_piece_rows(plan, plan.best), range(3)), ""]
     lines += [*_wrapped(_assumptions(plan)), "", *_wrapped(_recommendation(plan))]
     if plan.best is not None:
         lines.append(f"  {split_command(plan, plan.best)}")
@@ -236,18 +237,6 @@ def _busy(outcome: Outcome, place: int) -> str:
 
 def _traffic(size: int) -> str:
     return f"{size / 2**20:.2f}"
-
-
-def _aligned(rows: Sequence[tuple[str, ...]], left: int) -> list[str]:
-    """Columns of equal width: the first ones to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return [
-        "  ".join(
-            cell.ljust(width) if i < left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths))
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def _wrapped(text: str) -> list[str]:

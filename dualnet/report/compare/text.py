@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Optional
 
+from dualnet.columns import aligned
 from dualnet.report.compare.listing import Listed
 from dualnet.report.compare.settings import differing, short_names
 from dualnet.report.lives import Life
@@ -29,29 +30,16 @@ def to_table(listed: Sequence[Listed], width: Optional[int] = None) -> str:
     after = [[_AFTER[k] for k in used], *([row[k] for k in used] for row in results)]
     before = [["run", *names.values()]]
     before += [[one.run_dir, *(one.settings.get(key, "") for key in keys)] for one in listed]
-    lines = _aligned([a + b for a, b in zip(before, after)], 1 + len(keys))
+    lines = aligned([a + b for a, b in zip(before, after)], range(2 + len(keys)))  # with the state
     if width is None or max(map(len, lines)) <= width:
         return "".join(f"{line}\n" for line in lines)
-    lines = _aligned([a[:1] + b for a, b in zip(before, after)], 1)
+    lines = aligned([a[:1] + b for a, b in zip(before, after)], range(2))
     for place in range(len(listed), 0, -1):
         words = [
             f"{name}={value}" for name, value in zip(names.values(), before[place][1:]) if value
         ]
         lines[place + 1 : place + 1] = _wrapped(words, width)
     return "".join(f"{line}\n" for line in lines)
-
-
-def _aligned(rows: Sequence[Sequence[str]], left: int) -> list[str]:
-    """Rows of one width each column; those after the first `left`, and the state, are numbers."""
-    left += 1
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if k < left else cell.rjust(width)
-            for k, (cell, width) in enumerate(zip(row, widths))
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def _wrapped(words: Sequence[str], width: int) -> list[str]:
@@ -122,7 +110,7 @@ def to_text(one: Listed) -> str:
         for life in lives
     ]  # fmt: skip
     if rows:
-        lines += [f"  {line}" for line in _aligned(rows, len(rows[0]))]
+        lines += [f"  {line}" for line in aligned(rows, range(len(rows[0])))]
     latest = [lives[-1] for lives in one.lives.values() if lives]
     for label, word in (("made with", _made_with), ("command", _command), ("seed", _seed)):
         for text in dict.fromkeys(word(life.facts) for life in latest):
