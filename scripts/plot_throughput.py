@@ -18,6 +18,7 @@ import argparse
 import json
 import re
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def draw(panels: dict[str, list[dict[str, Any]]], path: str) -> None:
         axis.invert_yaxis()
         axis.set_xlim(0, 1.15 * max(values))
         axis.set_xlabel("images per second")
-        axis.set_title(name, fontsize=10)
+        axis.set_title(textwrap.fill(name, 48), fontsize=10)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
 
